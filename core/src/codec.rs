@@ -1,0 +1,148 @@
+//! Messages to and from bytes; the only place that knows the encoding.
+//!
+//! A frame is a length (32 bits, little-endian: the bytes that follow it), a header, and the
+//! payload, which is whatever is left of the frame after the header. Headers are bincode 2 with
+//! fixed-size little-endian integers. Lengths are checked before anything is allocated.
+
+use core::fmt;
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::enc::write::Writer;
+use bincode::{Decode, Encode};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::limits::HEADER_MAX;
+use crate::message::Message;
+
+/// Bytes of the length before each frame.
+pub const LENGTH_BYTES: usize = 4;
+
+/// Payloads up to this many bytes are copied out of the read buffer, so that a task that waits
+/// long does not keep the buffer of its neighbours alive; longer ones share it.
+pub const COPY_MAX: usize = 4 * 1024;
+
+const CONFIG: Configuration<LittleEndian, Fixint, Limit<HEADER_MAX>> = bincode::config::standard()
+    .with_fixed_int_encoding()
+    .with_limit::<HEADER_MAX>();
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The frame says that it is longer than the limit.
+    TooLong {
+        /// Bytes that the frame announces.
+        length: usize,
+        /// Bytes that are allowed.
+        limit: usize,
+    },
+    /// The header is not one that this version knows.
+    BadHeader,
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { length, limit } => {
+                write!(
+                    f,
+                    "a frame of {length} bytes, where at most {limit} are allowed"
+                )
+            }
+            Self::BadHeader => write!(f, "a frame whose header makes no sense"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Why a message cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeError;
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a message too large for a frame")
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+struct Appender<'a> {
+    out: &'a mut BytesMut,
+    left: usize,
+}
+
+impl Writer for Appender<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len())
+            .ok_or(bincode::error::EncodeError::Other("header too long"))?;
+        self.out.put_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Appends `message` as one frame to `out`.
+///
+/// # Errors
+/// If the header is longer than [`HEADER_MAX`] or the frame longer than 32 bits can say; then
+/// nothing is appended.
+pub fn encode<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.put_u32_le(0);
+    let header = Appender {
+        out,
+        left: HEADER_MAX,
+    };
+    if bincode::encode_into_writer(&message.body, header, CONFIG).is_err() {
+        out.truncate(start);
+        return Err(EncodeError);
+    }
+    let length = out.len() - start - LENGTH_BYTES + message.payload.len();
+    let Ok(length) = u32::try_from(length) else {
+        out.truncate(start);
+        return Err(EncodeError);
+    };
+    out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&message.payload);
+    Ok(())
+}
+
+/// Takes one whole frame off the front of `buffer`, or nothing if it has not all arrived.
+///
+/// # Errors
+/// If the frame is longer than `frame_max` bytes (without its length), or is not one of ours.
+/// The connection is of no use after that.
+pub fn decode<B: Decode<()>>(
+    buffer: &mut BytesMut,
+    frame_max: usize,
+) -> Result<Option<Message<B>>, DecodeError> {
+    let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > frame_max {
+        return Err(DecodeError::TooLong {
+            length,
+            limit: frame_max,
+        });
+    }
+    let end = LENGTH_BYTES + length;
+    let Some(frame) = buffer.get(LENGTH_BYTES..end) else {
+        return Ok(None);
+    };
+    let (body, header) =
+        bincode::decode_from_slice::<B, _>(frame, CONFIG).map_err(|_| DecodeError::BadHeader)?;
+    let payload_length = length - header;
+    let payload = if payload_length <= COPY_MAX {
+        let payload = Bytes::copy_from_slice(&frame[header..]);
+        buffer.advance(end);
+        payload
+    } else {
+        let mut frame = buffer.split_to(end).freeze();
+        frame.advance(LENGTH_BYTES + header);
+        frame
+    };
+    Ok(Some(Message { body, payload }))
+}

@@ -1,0 +1,127 @@
+//! What machines tell the log: safe to drop, never acted upon.
+
+use alloc::string::String;
+
+use crate::ids::{Attempt, ConnId, Epoch, PeerId, SlotId, TaskId};
+use crate::message::RefuseReason;
+use crate::name::Name;
+use crate::task::{AttemptLoss, ExitCause, RejectReason};
+
+/// Why a machine closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloseReason {
+    /// The peer said goodbye, or was refused.
+    Done,
+    /// The peer was refused.
+    Refused(RefuseReason),
+    /// A newer connection of the same process took over.
+    Superseded,
+    /// The peer was silent for longer than the lease.
+    Silent,
+    /// The handshake took too long.
+    HandshakeTimeout,
+    /// The peer broke the protocol; what it did wrong.
+    Protocol(&'static str),
+    /// The client tries another manager, which may have workers.
+    MovedOn,
+    /// The machine is stopping.
+    Stopping,
+}
+
+/// Something worth a line in the log. The variants that simulations count as coverage are those
+/// of rare branches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are what they are called")]
+pub enum Event {
+    /// A worker or client was let in.
+    PeerJoined {
+        peer: PeerId,
+        name: Name,
+        resumed: bool,
+    },
+    /// A connection of a peer ended; its session is kept for a while.
+    PeerDisconnected { peer: PeerId },
+    /// A session ended.
+    PeerGone {
+        peer: PeerId,
+        name: Name,
+        why: &'static str,
+    },
+    /// A connection was refused.
+    PeerRefused { conn: ConnId, reason: RefuseReason },
+    /// A connection was closed by us.
+    ConnClosed { conn: ConnId, reason: CloseReason },
+    /// A submission was refused.
+    TaskRejected { task: TaskId, reason: RejectReason },
+    /// An attempt was charged to a loss.
+    AttemptCharged {
+        task: TaskId,
+        attempt: Attempt,
+        loss: AttemptLoss,
+    },
+    /// An attempt was given up elsewhere and its task queued again.
+    TaskReturned { task: TaskId },
+    /// A worker that came back still had the attempt, and no other was assigned.
+    AttemptAdopted { task: TaskId, attempt: Attempt },
+    /// A worker reported an attempt of a task whose client has yet to return.
+    OrphanKept { task: TaskId, attempt: Attempt },
+    /// A resubmitted task was matched with an orphan.
+    OrphanMatched { task: TaskId, attempt: Attempt },
+    /// A result or loss of an attempt that no longer counts was ignored.
+    StaleIgnored { task: TaskId, attempt: Attempt },
+    /// A waiting attempt was taken back from a busy worker.
+    TakenBack { task: TaskId, attempt: Attempt },
+    /// A resubmitted task was held for a worker to claim it.
+    TaskHeld { task: TaskId },
+    /// A task ended without a result after its attempts were used up.
+    PoisonStopped { task: TaskId },
+    /// A task is lost.
+    TaskLost { task: TaskId },
+    /// A client's session was resumed.
+    SessionResumed { peer: PeerId },
+    /// A result was acknowledged to its worker before its client answered.
+    ResultConfirmedEarly { task: TaskId },
+    /// Draining began.
+    DrainStarted,
+    /// The link to a manager is up.
+    LinkUp {
+        epoch: Epoch,
+        resumed: bool,
+        address: usize,
+    },
+    /// The link to a manager is down.
+    LinkDown { reason: LinkDown },
+    /// The manager refused this peer; it tries again.
+    LinkRefused { reason: RefuseReason },
+    /// A pool process is ready.
+    SlotReady { slot: SlotId },
+    /// A pool process ended.
+    SlotExited {
+        slot: SlotId,
+        cause: ExitCause,
+        stderr: String,
+    },
+    /// An attempt broke its time limit and its pool process is being stopped.
+    TimeLimitHit { task: TaskId },
+    /// An attempt broke its memory limit and its pool process is being killed.
+    MemoryLimitHit { task: TaskId, bytes: u64 },
+    /// A task is submitted again after a rejection.
+    Retrying {
+        task: TaskId,
+        reason: RejectReason,
+        retries: u32,
+    },
+    /// All results held are waiting for acknowledgement; nothing new is taken.
+    ResultsFull,
+}
+
+/// Why a link is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkDown {
+    /// It could not be opened.
+    Unreachable,
+    /// The other side closed it, or the network did.
+    Closed,
+    /// We closed it.
+    Ours(CloseReason),
+}

@@ -1,0 +1,33 @@
+//! The core of Argon: state machines for manager, worker and client, and their wire format.
+//!
+//! Nothing here opens a socket, reads a clock, starts a thread, awaits, or draws a random number
+//! of its own. Facts and the current time go in; things to do and the next deadline come out; the
+//! same calls give the same answers, byte for byte. Drivers live in the `argon` crate, simulated
+//! ones in `sim`.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod client;
+pub mod codec;
+pub mod event;
+pub mod ids;
+pub mod limits;
+pub mod link;
+pub mod machine;
+pub mod manager;
+pub mod message;
+pub mod name;
+pub mod rng;
+pub mod status;
+pub mod task;
+pub mod time;
+pub mod watch;
+pub mod worker;
+
+pub use client::Client;
+pub use machine::Machine;
+pub use manager::Manager;
+pub use worker::Worker;

@@ -1,0 +1,112 @@
+//! Every fixed bound, with its reason. What an operator may change is in the `*Config` types,
+//! whose defaults are here too.
+
+use core::time::Duration;
+
+/// Most bytes of a frame's header (everything but the payload). Room for the longest error
+/// texts, and for [`IDS_MAX`] attempts in one message.
+pub const HEADER_MAX: usize = 256 * 1024;
+/// Most bytes of a frame before the handshake is done: a stranger can make us hold no more.
+pub const HELLO_FRAME_MAX: usize = 4 * 1024;
+/// Most ids in one message; longer lists are sent in parts.
+pub const IDS_MAX: usize = 4_096;
+/// Most bytes of a name (of a task, a worker, a client).
+pub const NAME_MAX: usize = 255;
+/// Most bytes kept of each text of an error: message, backtrace, tail of standard error.
+pub const ERROR_TEXT_MAX: usize = 16 * 1024;
+/// Most attempts that `max_attempts` may allow, so that an attempt history stays small.
+pub const ATTEMPTS_MAX: u8 = 16;
+/// Default largest payload of a task and of a result, in bytes.
+pub const PAYLOAD_MAX_DEFAULT: usize = 64 * 1024 * 1024;
+/// Largest value that the payload limit may be set to: lengths are 32 bits on the wire, with
+/// room for the header.
+pub const PAYLOAD_MAX_CEILING: usize = 1024 * 1024 * 1024;
+/// Most attempts that a worker may ask for at once (capacity and what hides the round trip).
+pub const WINDOW_MAX: u32 = 8_192;
+/// Most pool processes of one worker.
+pub const CAPACITY_MAX: u32 = 4_096;
+/// Most different task names whose durations are remembered; the least recently used makes room.
+pub const NAMES_MAX: usize = 1_024;
+/// Rows of workers, and of clients, in one page of a status report.
+pub const STATUS_PAGE: usize = 256;
+/// Most workers whose sessions a manager keeps.
+pub const WORKERS_MAX: usize = 131_072;
+/// Most clients whose sessions a manager keeps.
+pub const CLIENTS_MAX: usize = 65_536;
+/// Most connections that have not finished their handshake.
+pub const STRANGERS_MAX: usize = 4_096;
+/// Most results kept for clients that have yet to return after a restart of the manager; each
+/// costs a few words, since the bytes stay at the worker.
+pub const ORPHANS_MAX: usize = 262_144;
+/// Results that wait to be acknowledged to their workers; beyond this the oldest is
+/// acknowledged before its time.
+pub const UNCONFIRMED_MAX: usize = 65_536;
+
+/// Dispatches between two that take the oldest queued task whatever its priority: a task starts
+/// within `OLDEST_EVERY * (older tasks + 1)` dispatches.
+pub const OLDEST_EVERY: u32 = 16;
+/// Most tasks that one newcomer may displace to make room for its bytes.
+pub const VICTIMS_MAX: usize = 16;
+
+/// Default bound of the queue, in tasks.
+pub const QUEUE_TASKS_DEFAULT: usize = 10_000;
+/// Default bound of the queue, in bytes of names and payloads.
+pub const QUEUE_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Default bound on tasks assigned, returning or adopted.
+pub const IN_FLIGHT_TASKS_DEFAULT: usize = 262_144;
+/// Default bound on the bytes of tasks assigned, returning or adopted.
+pub const IN_FLIGHT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Default bound on one client's tasks at a manager: queued, running and unacknowledged.
+pub const CLIENT_TASKS_DEFAULT: usize = 131_072;
+/// Default bound on the result bytes that a client has not acknowledged; beyond it none of its
+/// tasks is dispatched.
+pub const CLIENT_RESULT_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+/// Result bytes sent to a client and not yet acknowledged; further outcomes wait their turn, so
+/// that a connection's buffer stays small. One outcome is always let through.
+pub const OUTCOME_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Payload bytes outstanding at one worker; one attempt is always let through.
+pub const WORKER_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
+/// Default bound on results that a worker holds, in number.
+pub const HELD_RESULTS_DEFAULT: usize = 65_536;
+/// Default bound on results that a worker holds, in bytes.
+pub const HELD_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+/// Default bound on tasks that a client machine holds.
+pub const CLIENT_HELD_DEFAULT: usize = 65_536;
+
+/// How long a closed connection's attempts wait before they go elsewhere.
+pub const RECONNECT_GRACE: Duration = Duration::from_millis(250);
+/// How long silence is trusted.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// How long a manager holds resubmitted tasks that may have run for a worker to claim them.
+pub const RESTART_GRACE: Duration = Duration::from_secs(3);
+/// How long sessions, their tasks and orphans are kept.
+pub const RESUME_WINDOW: Duration = Duration::from_secs(30);
+/// Longest delay between two attempts to reach a manager.
+pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
+/// First delay of the reconnect backoff; the very first try comes at once.
+pub const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(10);
+/// How long dialling and the handshake may take together.
+pub const HANDSHAKE: Duration = Duration::from_millis(1_500);
+/// Heartbeats in a lease: three may go missing.
+pub const HEARTBEATS_PER_LEASE: u32 = 4;
+/// How long a result waits for its client before the worker may forget it.
+pub const RESULT_ACK: Duration = Duration::from_secs(1);
+/// How long a pool process may take from the polite signal to the end.
+pub const KILL_GRACE: Duration = Duration::from_secs(2);
+/// Default number of attempts that may be ended by a lost worker or a crashed child.
+pub const ATTEMPTS_DEFAULT: u8 = 3;
+/// Default number of times that a client submits a rejected task again.
+pub const RETRIES_DEFAULT: u32 = 10;
+
+// The relations that the clocks must keep, for the defaults; configurations are checked alike.
+const _: () = {
+    assert!(RECONNECT_GRACE.as_nanos() < LEASE.as_nanos());
+    assert!(
+        RECONNECT_DELAY_MAX.as_nanos() + HANDSHAKE.as_nanos() < RESTART_GRACE.as_nanos(),
+        "a worker must be able to come back before its tasks are given away"
+    );
+    assert!(RESTART_GRACE.as_nanos() < RESUME_WINDOW.as_nanos());
+    assert!(HEARTBEATS_PER_LEASE >= 2);
+    assert!(IDS_MAX * 16 + 4_096 < HEADER_MAX);
+    assert!(ERROR_TEXT_MAX * 3 + 16 * 1024 < HEADER_MAX);
+};

@@ -1,0 +1,496 @@
+//! A worker's or client's connection to its manager: dialling, handshake, heartbeats, silence,
+//! and coming back for ever.
+//!
+//! Owns: the state of the one connection and the backoff. Never: decides what a lost connection
+//! means for tasks; that is its machine's. Invariants: at most one connection is open or being
+//! opened; nothing but handshake is sent before `Welcome`. Units: driver instants outside, awake
+//! instants for silence.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use crate::event::{CloseReason, LinkDown};
+use crate::ids::{ConnId, Epoch, PeerId};
+use crate::limits::{
+    HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, RECONNECT_DELAY_FIRST, RECONNECT_DELAY_MAX,
+};
+use crate::message::{Beat, Body, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Welcome};
+use crate::name::Name;
+use crate::rng::Rng;
+use crate::time::{AwakeClock, Deadline, Instant, WakeReason};
+use crate::watch::Watch;
+
+/// Who this side is, and how many managers it knows.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// This process, drawn at random at its start.
+    pub peer: PeerId,
+    /// For people to read.
+    pub name: Name,
+    /// What this side is.
+    pub role: Role,
+    /// How many manager addresses there are; they are named by index. At least 1.
+    pub addresses: usize,
+}
+
+/// A fact about the connection, from the driver.
+#[derive(Clone, Debug)]
+pub enum LinkInput {
+    /// The connection that was asked for is open.
+    Connected {
+        /// As named in [`LinkOutput::Connect`].
+        conn: ConnId,
+    },
+    /// A message came.
+    Received {
+        /// On this connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Bytes moved although no message was finished. The driver says so now and then, not at
+    /// every byte.
+    Progress {
+        /// On this connection.
+        conn: ConnId,
+    },
+    /// The connection could not be opened, or is closed.
+    Closed {
+        /// Which.
+        conn: ConnId,
+    },
+}
+
+/// What the driver is to do with the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkOutput {
+    /// Open a connection to the manager at this index of the list.
+    Connect {
+        /// How it will be named; never used before.
+        conn: ConnId,
+        /// Index into the list of addresses.
+        address: usize,
+    },
+    /// Send this message.
+    Send {
+        /// On this connection.
+        conn: ConnId,
+        /// The message.
+        message: Message,
+    },
+    /// Close it; no `Closed` needs to come back. A connection being opened may be closed too.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// For the log.
+        reason: CloseReason,
+    },
+}
+
+/// What a fact meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The manager let us in.
+    Up(Welcome),
+    /// The connection is gone; another will be tried.
+    Down(LinkDown),
+    /// The manager said something that is not the link's own business.
+    Message(Message),
+    /// The manager refused us; another try will be made.
+    Refused(RefuseReason),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is open; dial at this instant.
+    Waiting { until: Instant },
+    /// Dialling or greeting; give up at this instant.
+    Opening { conn: ConnId, until: Instant },
+    /// Let in.
+    Up {
+        conn: ConnId,
+        watch: Watch,
+        ping_at: Instant,
+        ping: Option<(u64, Instant)>,
+    },
+    /// Told to stay closed.
+    Stopped,
+}
+
+/// The connection of one peer to the first manager that answers.
+#[derive(Debug)]
+pub struct Link {
+    config: LinkConfig,
+    rng: Rng,
+    clock: AwakeClock,
+    state: State,
+    next_conn: u64,
+    address: usize,
+    /// Failed tries since the last success.
+    failures: u32,
+    session: Option<Epoch>,
+    lease: Duration,
+    round_trip: Option<Duration>,
+    nonce: u64,
+}
+
+impl Link {
+    /// A link that dials at once.
+    #[must_use]
+    pub fn new(config: LinkConfig, rng: Rng, now: Instant) -> Self {
+        debug_assert!(config.addresses > 0, "a link needs an address");
+        Self {
+            config,
+            rng,
+            clock: AwakeClock::default(),
+            state: State::Waiting { until: now },
+            next_conn: 0,
+            address: 0,
+            failures: 0,
+            session: None,
+            lease: LEASE,
+            round_trip: None,
+            nonce: 0,
+        }
+    }
+
+    /// Whether the manager has let us in.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// Which manager is dialled or connected, by index.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.address
+    }
+
+    /// How long silence is trusted, as the manager last said.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// The life of the manager that there is or was a session with.
+    #[must_use]
+    pub fn session(&self) -> Option<Epoch> {
+        self.session
+    }
+
+    /// Smoothed time from a heartbeat to its answer, through both state machines.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    /// Sends `message` if the link is up; tells whether it was.
+    pub fn send<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        message: impl Into<Message>,
+        out: &mut VecDeque<O>,
+    ) -> bool {
+        let awake = self.clock.at(now);
+        let State::Up { conn, watch, .. } = &mut self.state else {
+            return false;
+        };
+        watch.on_sent(awake);
+        out.push_back(
+            LinkOutput::Send {
+                conn: *conn,
+                message: message.into(),
+            }
+            .into(),
+        );
+        true
+    }
+
+    /// Takes in a fact; facts about connections that are no longer ours mean nothing.
+    pub fn handle_input<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        input: LinkInput,
+        out: &mut VecDeque<O>,
+    ) -> Option<LinkEvent> {
+        let awake = self.clock.read(now);
+        match (input, &mut self.state) {
+            (LinkInput::Connected { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
+                let hello = self.hello(conn);
+                out.push_back(
+                    LinkOutput::Send {
+                        conn,
+                        message: Body::Hello(hello).into(),
+                    }
+                    .into(),
+                );
+                None
+            }
+            (LinkInput::Received { conn, message }, State::Opening { conn: ours, .. })
+                if conn == *ours =>
+            {
+                self.on_greeting(now, awake, conn, &message, out)
+            }
+            (
+                LinkInput::Received { conn, message },
+                State::Up {
+                    conn: ours,
+                    watch,
+                    ping,
+                    ..
+                },
+            ) if conn == *ours => {
+                if let Body::Pong(beat) = message.body {
+                    if !watch.on_beat(awake, beat.received) {
+                        return self.close(now, CloseReason::Protocol("counted too many"), out);
+                    }
+                    if let Some((nonce, sent)) = *ping
+                        && nonce == beat.nonce
+                    {
+                        *ping = None;
+                        self.observe_round_trip(now.since(sent));
+                    }
+                    return None;
+                }
+                watch.on_received(awake);
+                Some(LinkEvent::Message(message))
+            }
+            (
+                LinkInput::Progress { conn },
+                State::Up {
+                    conn: ours, watch, ..
+                },
+            ) if conn == *ours => {
+                watch.on_progress(awake);
+                None
+            }
+            (LinkInput::Closed { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
+                self.back_off(now);
+                Some(LinkEvent::Down(LinkDown::Unreachable))
+            }
+            (LinkInput::Closed { conn }, State::Up { conn: ours, .. }) if conn == *ours => {
+                self.failures = 0;
+                self.state = State::Waiting { until: now };
+                Some(LinkEvent::Down(LinkDown::Closed))
+            }
+            _ => None,
+        }
+    }
+
+    /// Does what is due: dials, gives up a handshake, pings, or notices silence.
+    pub fn handle_timeout<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        out: &mut VecDeque<O>,
+    ) -> Option<LinkEvent> {
+        let awake = self.clock.read(now);
+        match &mut self.state {
+            State::Waiting { until } if *until <= now => {
+                let conn = ConnId(self.next_conn);
+                self.next_conn += 1;
+                self.state = State::Opening {
+                    conn,
+                    until: awake + HANDSHAKE,
+                };
+                out.push_back(
+                    LinkOutput::Connect {
+                        conn,
+                        address: self.address,
+                    }
+                    .into(),
+                );
+                None
+            }
+            State::Opening { conn, until } if *until <= awake => {
+                let conn = *conn;
+                let reason = CloseReason::HandshakeTimeout;
+                out.push_back(LinkOutput::Close { conn, reason }.into());
+                self.back_off(now);
+                Some(LinkEvent::Down(LinkDown::Ours(reason)))
+            }
+            State::Up { watch, .. } if watch.silent_at(self.lease) <= awake => {
+                self.close(now, CloseReason::Silent, out)
+            }
+            State::Up {
+                conn,
+                watch,
+                ping_at,
+                ping,
+            } if *ping_at <= now => {
+                *ping_at = now + self.lease / HEARTBEATS_PER_LEASE;
+                self.nonce += 1;
+                if ping.is_none() {
+                    *ping = Some((self.nonce, now));
+                }
+                let beat = Beat {
+                    nonce: self.nonce,
+                    received: watch.received(),
+                };
+                let (conn, message) = (*conn, Body::Ping(beat).into());
+                out.push_back(LinkOutput::Send { conn, message }.into());
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Waiting { until } => Some(Deadline {
+                at: *until,
+                reason: WakeReason::Reconnect,
+            }),
+            State::Opening { until, .. } => Some(Deadline {
+                at: self.clock.due(*until),
+                reason: WakeReason::Handshake,
+            }),
+            State::Up { watch, ping_at, .. } => {
+                let silent = self.clock.due(watch.silent_at(self.lease));
+                Some(Deadline {
+                    at: silent.min(*ping_at),
+                    reason: WakeReason::Heartbeat,
+                })
+            }
+            State::Stopped => None,
+        }
+    }
+
+    /// To be called by the machine with the earliest of *all* its deadlines, whenever its outputs
+    /// are empty, so that lateness of the whole process is known as such.
+    pub fn expect(&mut self, next: Option<Instant>) {
+        self.clock.expect(next);
+    }
+
+    /// Sends a heartbeat at the next time-out, to learn the round trip sooner.
+    pub fn ping_now(&mut self, now: Instant) {
+        if let State::Up {
+            ping_at,
+            ping: None,
+            ..
+        } = &mut self.state
+        {
+            *ping_at = now;
+        }
+    }
+
+    /// Leaves this manager for the next of the list. Nothing happens if there is only one.
+    pub fn move_on<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        out: &mut VecDeque<O>,
+    ) -> Option<LinkEvent> {
+        if self.config.addresses < 2 {
+            return None;
+        }
+        let event = self.close(now, CloseReason::MovedOn, out);
+        self.back_off(now);
+        event
+    }
+
+    /// Says goodbye, closes, and stays closed.
+    pub fn stop<O: From<LinkOutput>>(&mut self, now: Instant, out: &mut VecDeque<O>) {
+        self.send(now, Body::Goodbye, out);
+        if let State::Up { conn, .. } | State::Opening { conn, .. } = self.state {
+            out.push_back(
+                LinkOutput::Close {
+                    conn,
+                    reason: CloseReason::Stopping,
+                }
+                .into(),
+            );
+        }
+        self.state = State::Stopped;
+    }
+
+    /// Closes the connection because of `reason`; another is tried at once.
+    pub fn close<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        reason: CloseReason,
+        out: &mut VecDeque<O>,
+    ) -> Option<LinkEvent> {
+        let (State::Up { conn, .. } | State::Opening { conn, .. }) = self.state else {
+            return None;
+        };
+        out.push_back(LinkOutput::Close { conn, reason }.into());
+        if matches!(reason, CloseReason::Protocol(_)) {
+            self.back_off(now);
+        } else {
+            self.state = State::Waiting { until: now };
+        }
+        Some(LinkEvent::Down(LinkDown::Ours(reason)))
+    }
+
+    fn hello(&self, conn: ConnId) -> Hello {
+        Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role: self.config.role,
+            peer: self.config.peer,
+            connection: conn.0,
+            session: self.session,
+            name: self.config.name.clone(),
+        }
+    }
+
+    fn on_greeting<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        awake: Instant,
+        conn: ConnId,
+        message: &Message,
+        out: &mut VecDeque<O>,
+    ) -> Option<LinkEvent> {
+        match &message.body {
+            Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
+                self.failures = 0;
+                self.session = Some(welcome.epoch);
+                self.lease = welcome.lease.to_duration().unwrap_or(LEASE).max(LEASE_MIN);
+                self.state = State::Up {
+                    conn,
+                    watch: Watch::new(awake),
+                    ping_at: now,
+                    ping: None,
+                };
+                Some(LinkEvent::Up(*welcome))
+            }
+            Body::Refuse(reason) => {
+                let reason = *reason;
+                self.close(now, CloseReason::Refused(reason), out);
+                self.back_off(now);
+                Some(LinkEvent::Refused(reason))
+            }
+            _ => self.close(now, CloseReason::Protocol("no welcome"), out),
+        }
+    }
+
+    /// Goes on to the next address; after a whole round without success, waits a jittered,
+    /// doubling time.
+    fn back_off(&mut self, now: Instant) {
+        self.address = (self.address + 1) % self.config.addresses;
+        self.failures = self.failures.saturating_add(1);
+        let round = self.config.addresses as u32;
+        let delay = if self.failures < round {
+            Duration::ZERO
+        } else {
+            let doublings = ((self.failures - round) / round).min(16);
+            let ceiling = (RECONNECT_DELAY_FIRST * (1 << doublings)).min(RECONNECT_DELAY_MAX);
+            // At least half of it, so that a dead address is not hammered.
+            ceiling / 2 + self.rng.jitter(ceiling / 2)
+        };
+        self.state = State::Waiting { until: now + delay };
+    }
+
+    /// Weighs a new sample by an eighth, as TCP does (RFC 6298).
+    fn observe_round_trip(&mut self, sample: Duration) {
+        self.round_trip = Some(match self.round_trip {
+            None => sample,
+            Some(old) => old - old / 8 + sample / 8,
+        });
+    }
+}
+
+/// A manager cannot make us ping more often than four times in this.
+const LEASE_MIN: Duration = Duration::from_millis(20);

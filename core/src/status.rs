@@ -1,0 +1,134 @@
+//! What a manager says about itself, for people and programs.
+
+use alloc::vec::Vec;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, PeerId};
+use crate::name::Name;
+use crate::task::Priority;
+use crate::time::Nanos;
+
+/// One page of a manager's state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The manager as a whole; the same on every page.
+    pub manager: ManagerStatus,
+    /// A page of its workers, by name.
+    pub workers: Vec<WorkerStatus>,
+    /// A page of its clients.
+    pub clients: Vec<ClientStatus>,
+    /// Whether a later page has more rows.
+    pub more: bool,
+}
+
+/// A manager as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct ManagerStatus {
+    /// Its life.
+    pub epoch: Epoch,
+    /// Time since it started.
+    pub uptime: Nanos,
+    /// Whether it is draining.
+    pub draining: bool,
+    /// Tasks waiting in the bounded queue.
+    pub queued: u64,
+    /// Of these, by priority from 0.
+    pub queued_by_priority: [u64; Priority::LEVELS],
+    /// Bytes waiting in the bounded queue.
+    pub queued_bytes: u64,
+    /// Most tasks that may wait.
+    pub queue_size: u64,
+    /// Most bytes that may wait.
+    pub queue_bytes: u64,
+    /// Tasks that came back from lost workers and wait, in room of their own.
+    pub returning: u64,
+    /// Resubmitted tasks that wait for a worker to claim them.
+    pub held: u64,
+    /// Tasks assigned to workers.
+    pub assigned: u64,
+    /// Outcomes that wait for their client's acknowledgement.
+    pub unacknowledged: u64,
+    /// Attempts that workers report for tasks whose client has yet to return.
+    pub orphans: u64,
+    /// How long the oldest queued task has waited.
+    pub oldest_wait: Nanos,
+    /// How long a task that comes now is expected to wait.
+    pub estimated_wait: Nanos,
+    /// Attempts that all workers run at once.
+    pub capacity: u64,
+    /// Workers that are connected.
+    pub workers: u64,
+    /// Clients that have a session.
+    pub clients: u64,
+    /// Submissions accepted since the start.
+    pub accepted: u64,
+    /// Submissions rejected since the start, displaced ones included.
+    pub rejected: u64,
+    /// Of these, displaced.
+    pub displaced: u64,
+    /// Tasks completed since the start.
+    pub completed: u64,
+    /// Tasks that ended in any other way since the start.
+    pub not_completed: u64,
+    /// Attempts charged to lost workers or crashed children since the start.
+    pub attempts_lost: u64,
+    /// Tasks finished in the last full second.
+    pub rate: u64,
+}
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its process.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Whether its connection is up.
+    pub connected: bool,
+    /// Whether it is leaving.
+    pub draining: bool,
+    /// Attempts that it runs at once.
+    pub capacity: u32,
+    /// Most attempts that it takes at once.
+    pub window: u32,
+    /// Attempts assigned to it.
+    pub assigned: u32,
+    /// Age of the oldest attempt assigned to it.
+    pub oldest: Nanos,
+    /// Attempts that it finished.
+    pub finished: u64,
+    /// Of these, the ones that did not complete.
+    pub failed: u64,
+    /// Average run time of late.
+    pub average: Nanos,
+    /// Its speed: run times over what the same names take elsewhere, in thousandths; 1000 is
+    /// ordinary, more is slower.
+    pub slowness: u32,
+    /// Time since it was last heard.
+    pub last_heard: Nanos,
+}
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// Its process.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Whether its connection is up.
+    pub connected: bool,
+    /// Its tasks that wait.
+    pub queued: u64,
+    /// Its tasks that are assigned.
+    pub assigned: u64,
+    /// Its outcomes that it has not acknowledged.
+    pub unacknowledged: u64,
+    /// Its tasks that ended.
+    pub finished: u64,
+    /// Its submissions that were rejected.
+    pub rejected: u64,
+    /// Time since it was last heard.
+    pub last_heard: Nanos,
+}

@@ -1,0 +1,225 @@
+//! The worker: a pool of processes, and the reports on what they do.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::ids::{Attempt, PeerId, SlotId, TaskId};
+use crate::limits;
+use crate::link::{LinkInput, LinkOutput};
+use crate::machine::Machine;
+use crate::name::Name;
+use crate::rng::Rng;
+use crate::task::{ExitCause, TaskError};
+use crate::time::{Deadline, Instant};
+
+/// Settings of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// This process, drawn at random at its start.
+    pub peer: PeerId,
+    /// Its name; a worker that registers under the name of another ends that one.
+    pub name: Name,
+    /// How many managers are in the driver's list, at least 1.
+    pub addresses: usize,
+    /// Attempts run at once: the number of slots, 1 to `CAPACITY_MAX`.
+    pub capacity: u32,
+    /// Attempts that a pool process runs before it is replaced; `None`: any number.
+    pub max_requests: Option<u64>,
+    /// Time limit of attempts whose task names none.
+    pub time_limit: Option<Duration>,
+    /// Memory of a pool process and its descendants, in bytes, above which it is killed.
+    pub memory_limit: Option<u64>,
+    /// From the polite signal to the killing one.
+    pub kill_grace: Duration,
+    /// How long a drain waits for running attempts.
+    pub drain_timeout: Duration,
+    /// Most results held for acknowledgement.
+    pub held_results: usize,
+    /// Most bytes of results held for acknowledgement.
+    pub held_bytes: u64,
+}
+
+impl WorkerConfig {
+    /// The defaults, for a worker of `capacity` slots with one manager.
+    #[must_use]
+    pub fn new(peer: PeerId, name: Name, capacity: u32) -> Self {
+        Self {
+            peer,
+            name,
+            addresses: 1,
+            capacity,
+            max_requests: None,
+            time_limit: None,
+            memory_limit: None,
+            kill_grace: limits::KILL_GRACE,
+            drain_timeout: Duration::from_secs(30),
+            held_results: limits::HELD_RESULTS_DEFAULT,
+            held_bytes: limits::HELD_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// A slot's occupant: slots are started again, and news of an earlier life is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotLife {
+    /// The place in the pool.
+    pub slot: SlotId,
+    /// Rises with every start of this slot.
+    pub life: u64,
+}
+
+/// An attempt for a slot to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The assignment; names it in everything said about it.
+    pub attempt: Attempt,
+    /// The task, for logs.
+    pub task: TaskId,
+    /// What to run.
+    pub name: Name,
+    /// Its argument.
+    pub payload: Bytes,
+}
+
+/// How a slot's run of an attempt ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// With a result.
+    Completed,
+    /// With an error.
+    Failed(TaskError),
+}
+
+/// A fact about the pool, from whatever runs the slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolInput {
+    /// A pool process is ready to run.
+    Ready {
+        /// Which.
+        slot: SlotLife,
+    },
+    /// A slot ended an attempt; slots answer in the order in which they were given attempts.
+    Done {
+        /// Which.
+        slot: SlotLife,
+        /// The attempt.
+        attempt: Attempt,
+        /// How long it ran, measured where it ran.
+        ran: Duration,
+        /// How it ended.
+        end: RunEnd,
+        /// The result, or detail of the error.
+        payload: Bytes,
+    },
+    /// A pool process is gone, with everything that it started. Nothing more comes from this life.
+    Exited {
+        /// Which.
+        slot: SlotLife,
+        /// How.
+        cause: ExitCause,
+        /// The last that it wrote to its standard error, or why it could not be started.
+        stderr: String,
+    },
+    /// The memory that a pool process and its descendants hold now; said now and then if there is
+    /// a memory limit.
+    Memory {
+        /// Which.
+        slot: SlotLife,
+        /// Bytes.
+        bytes: u64,
+    },
+}
+
+/// What is to be done with a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolOutput {
+    /// Start a pool process; `Ready` or `Exited` answers.
+    Spawn {
+        /// In this slot, for this life.
+        slot: SlotLife,
+    },
+    /// Give a ready pool process an attempt to run; `Done` or `Exited` answers.
+    Run {
+        /// Which.
+        slot: SlotLife,
+        /// What.
+        job: Job,
+    },
+    /// Ask a pool process and all its descendants to end (SIGTERM).
+    Terminate {
+        /// Which.
+        slot: SlotLife,
+    },
+    /// End a pool process and all its descendants (SIGKILL); `Exited` answers.
+    Kill {
+        /// Which.
+        slot: SlotLife,
+    },
+    /// Let an idle pool process go: close its input; `Exited` answers.
+    Retire {
+        /// Which.
+        slot: SlotLife,
+    },
+}
+
+/// A fact for the worker.
+#[derive(Clone, Debug)]
+pub enum WorkerInput {
+    /// About the connection to the manager.
+    Link(LinkInput),
+    /// About the pool.
+    Pool(PoolInput),
+    /// Finish what runs, take nothing new, leave.
+    Drain,
+    /// Leave now.
+    Stop,
+}
+
+/// What the driver of a worker is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerOutput {
+    /// About the connection to the manager.
+    Link(LinkOutput),
+    /// About the pool.
+    Pool(PoolOutput),
+    /// For the log; safe to drop.
+    Notify(Event),
+    /// The worker has left: everything is closed, no pool process is alive.
+    Stopped,
+}
+
+impl From<LinkOutput> for WorkerOutput {
+    fn from(output: LinkOutput) -> Self {
+        Self::Link(output)
+    }
+}
+
+/// The worker's state machine.
+#[derive(Debug)]
+pub struct Worker {}
+
+impl Worker {
+    /// A worker that starts its pool and dials its manager.
+    #[must_use]
+    pub fn new(_config: WorkerConfig, _rng: Rng, _now: Instant) -> Self {
+        Self {}
+    }
+}
+
+impl Machine for Worker {
+    type Input = WorkerInput;
+    type Output = WorkerOutput;
+    fn handle_input(&mut self, _now: Instant, _input: WorkerInput) {}
+    fn handle_timeout(&mut self, _now: Instant) {}
+    fn settle(&mut self, _now: Instant) {}
+    fn poll_output(&mut self) -> Option<WorkerOutput> {
+        None
+    }
+    fn poll_timeout(&self) -> Option<Deadline> {
+        None
+    }
+    fn check_invariants(&self) {}
+}
