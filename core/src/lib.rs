@@ -31,3 +31,14 @@ pub use client::Client;
 pub use machine::Machine;
 pub use manager::Manager;
 pub use worker::Worker;
+
+#[cfg(test)]
+mod size_tests {
+    use crate::message::{Body, Message};
+
+    #[test]
+    fn the_hot_messages_stay_small() {
+        assert!(size_of::<Body>() <= 128, "{}", size_of::<Body>());
+        assert!(size_of::<Message>() <= 160, "{}", size_of::<Message>());
+    }
+}

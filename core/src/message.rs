@@ -2,6 +2,7 @@
 //!
 //! The order of [`Body`]'s variants is the wire format: add at the end only.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -121,7 +122,7 @@ pub enum Body {
         seqs: Vec<u64>,
     },
     /// Manager to observer: how things are.
-    Status(StatusReport),
+    Status(Box<StatusReport>),
 
     /// Manager to worker: run this. The payload is the task's argument.
     Assign(Assign),
@@ -323,7 +324,7 @@ pub enum AttemptEnd {
     /// With a result, in the payload.
     Completed,
     /// With an error of its own, or by breaking a limit. Not tried again.
-    Failed(TaskError),
+    Failed(Box<TaskError>),
     /// With its pool process. May be tried again. The text is the tail of standard error.
     Crashed(ExitCause, String),
     /// Killed as the manager asked.

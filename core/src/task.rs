@@ -1,5 +1,6 @@
 //! What a task is to those who submit it, run it, and hear of its end.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -101,7 +102,7 @@ pub enum Outcome {
     Completed(Completion),
     /// It ran and failed, or broke a limit, or crashed its pool process too often. The payload is
     /// whatever detail the runtime added.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// Its deadline passed.
     Expired {
         /// Whether an attempt may have started; if not, it is safe to submit again.

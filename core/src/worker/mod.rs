@@ -1,5 +1,6 @@
 //! The worker: a pool of processes, and the reports on what they do.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -90,7 +91,7 @@ pub enum RunEnd {
     /// With a result.
     Completed,
     /// With an error.
-    Failed(TaskError),
+    Failed(Box<TaskError>),
 }
 
 /// A fact about the pool, from whatever runs the slots.
