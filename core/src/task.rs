@@ -267,7 +267,7 @@ pub enum RejectReason {
     ClientFull,
     /// As many tasks are in flight as may be.
     InFlightFull,
-    /// By the manager's estimate it would wait longer than its `max_wait` or its deadline.
+    /// By the manager's estimate it would wait longer than its `max_wait`.
     TooSlow,
     /// The manager is draining.
     Draining,
