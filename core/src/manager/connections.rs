@@ -2,7 +2,9 @@
 
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
-use crate::limits::{CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, STRANGERS_MAX, WORKERS_MAX};
+use crate::limits::{
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, STRANGERS_MAX, WORKERS_MAX,
+};
 use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
@@ -43,6 +45,10 @@ impl Manager {
             },
         );
         self.absences.set(Absence::Silence(conn), awake + HANDSHAKE);
+        if self.absences.get(Absence::Tick).is_none() {
+            let tick = awake + self.config.lease / HEARTBEATS_PER_LEASE;
+            self.absences.set(Absence::Tick, tick);
+        }
     }
 
     /// The connection is gone, by the other side's doing or the network's.

@@ -33,6 +33,7 @@ use slab::Slab;
 use crate::durations::Durations;
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
+use crate::limits::HEARTBEATS_PER_LEASE;
 use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::name::Name;
@@ -113,6 +114,9 @@ enum Alarm {
 /// Deadlines on the awake clock: they measure the absence of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Absence {
+    /// While anybody is connected: being late for this shows that we were asleep, long before
+    /// anybody's silence could be held against them.
+    Tick,
     /// A peer on this connection should have been heard, or have finished its handshake.
     Silence(ConnId),
     /// A worker's attempts go elsewhere.
@@ -304,6 +308,12 @@ impl Manager {
 
     fn on_absence(&mut self, now: Instant, absence: Absence) {
         match absence {
+            Absence::Tick => {
+                if !self.conns.is_empty() {
+                    let next = self.clock.at(now) + self.config.lease / HEARTBEATS_PER_LEASE;
+                    self.absences.set(Absence::Tick, next);
+                }
+            }
             Absence::Silence(conn) => self.check_silence(now, conn),
             Absence::Grace(worker) => {
                 self.release(now, worker, crate::task::AttemptLoss::WorkerGone);
@@ -384,7 +394,7 @@ impl Machine for Manager {
         let absence = self.absences.next().map(|(at, absence)| Deadline {
             at: self.clock.due(at),
             reason: match absence {
-                Absence::Silence(_) => WakeReason::Heartbeat,
+                Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
                 Absence::Grace(_) => WakeReason::Grace,
                 Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
                 Absence::Claim(_) | Absence::Startup => WakeReason::Claim,
