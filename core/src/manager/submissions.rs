@@ -42,7 +42,11 @@ impl Manager {
         if let Some(&task) = session.tasks.get(&submit.seq) {
             return self.on_submitted_again(task, &submit);
         }
-        if submit.may_have_run {
+        let id = TaskId {
+            client: session.id,
+            seq: submit.seq,
+        };
+        if submit.may_have_run || self.has_orphan(id) {
             return self.take_back_in(now, client, submit, payload);
         }
         if let Some(reason) = self.refusal(&submit, client, payload.len()) {
