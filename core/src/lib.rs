@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod client;
 pub mod codec;
+pub mod durations;
 pub mod event;
 pub mod ids;
 pub mod limits;
@@ -21,6 +22,7 @@ pub mod manager;
 pub mod message;
 pub mod name;
 pub mod rng;
+pub mod router;
 pub mod status;
 pub mod task;
 pub mod time;
