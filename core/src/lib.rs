@@ -21,6 +21,7 @@ pub mod machine;
 pub mod manager;
 pub mod message;
 pub mod name;
+pub mod queue;
 pub mod rng;
 pub mod router;
 pub mod status;
