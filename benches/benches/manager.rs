@@ -50,7 +50,11 @@ impl Steady {
         }
         for worker in CLIENTS..CLIENTS + workers {
             steady.join(worker, Role::Worker { capacity: CAPACITY });
-            let report = Report { running: vec![], finished: vec![], last: true };
+            let report = Report {
+                running: vec![],
+                finished: vec![],
+                last: true,
+            };
             steady.receive(ConnId(worker), Body::Report(report).into());
             steady.receive(ConnId(worker), Body::Grant { window: CAPACITY }.into());
         }
@@ -63,7 +67,8 @@ impl Steady {
 
     fn join(&mut self, peer: u64, role: Role) {
         let conn = ConnId(peer);
-        self.manager.handle_input(self.now, ManagerInput::Accepted { conn });
+        self.manager
+            .handle_input(self.now, ManagerInput::Accepted { conn });
         let hello = Hello {
             magic: MAGIC,
             version: VERSION,
@@ -78,7 +83,8 @@ impl Steady {
     }
 
     fn receive(&mut self, conn: ConnId, message: Message) {
-        self.manager.handle_input(self.now, ManagerInput::Received { conn, message });
+        self.manager
+            .handle_input(self.now, ManagerInput::Received { conn, message });
     }
 
     fn submit(&mut self) {
@@ -97,7 +103,10 @@ impl Steady {
             time_limit: Nanos::NONE,
             name: self.name.clone(),
         };
-        let message = Message { body: Body::Submit(submit), payload: self.payload.clone() };
+        let message = Message {
+            body: Body::Submit(submit),
+            payload: self.payload.clone(),
+        };
         self.receive(ConnId(client as u64), message);
     }
 
@@ -105,7 +114,9 @@ impl Steady {
         self.manager.settle(self.now);
         let mut delivered = Vec::new();
         while let Some(output) = self.manager.poll_output() {
-            let ManagerOutput::Send { conn, message } = output else { continue };
+            let ManagerOutput::Send { conn, message } = output else {
+                continue;
+            };
             match message.body {
                 Body::Assign(assign) => self.running.push((conn, assign)),
                 Body::Outcome { seq, .. } => delivered.push((conn, seq)),
@@ -133,12 +144,25 @@ impl Steady {
                 let body = Body::Finished(finished);
                 self.manager.handle_input(
                     self.now,
-                    ManagerInput::Received { conn, message: Message { body, payload: Bytes::new() } },
+                    ManagerInput::Received {
+                        conn,
+                        message: Message {
+                            body,
+                            payload: Bytes::new(),
+                        },
+                    },
                 );
                 self.submit();
             }
             for (conn, seq) in self.settle() {
-                self.receive(conn, Body::AckOutcomes { floor: 0, seqs: vec![seq] }.into());
+                self.receive(
+                    conn,
+                    Body::AckOutcomes {
+                        floor: 0,
+                        seqs: vec![seq],
+                    }
+                    .into(),
+                );
             }
             done += batch as u64;
         }
@@ -147,9 +171,13 @@ impl Steady {
 
 fn step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("manager_step");
-    for (queued, workers) in
-        [(100, 10), (10_000, 10), (10_000, 1_000), (1_000_000, 1_000), (1_000_000, 100_000)]
-    {
+    for (queued, workers) in [
+        (100, 10),
+        (10_000, 10),
+        (10_000, 1_000),
+        (1_000_000, 1_000),
+        (1_000_000, 100_000),
+    ] {
         let mut steady = Steady::new(queued, workers);
         let id = BenchmarkId::from_parameter(format!("{queued}_queued_{workers}_workers"));
         group.bench_function(id, |bencher| {

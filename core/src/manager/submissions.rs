@@ -103,7 +103,7 @@ impl Manager {
             Some(RejectReason::Draining)
         } else if crowded {
             Some(RejectReason::ClientFull)
-        } else if !self.queue.hold(bytes as u64) {
+        } else if !self.queue.reserve(bytes as u64) {
             Some(RejectReason::QueueFull)
         } else {
             None
@@ -150,7 +150,7 @@ impl Manager {
         debug_assert!(matches!(record.state, State::Held));
         let bytes = u64::from(record.bytes());
         record.state = State::Loose;
-        self.queue.unhold(bytes);
+        self.queue.unreserve(bytes);
         self.held -= 1;
         self.absences.cancel(Absence::Claim(key));
     }
