@@ -1,5 +1,6 @@
 //! The whole manager: submit, assign, finish, deliver, acknowledge, at a steady state.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::{Duration, Instant as Clock};
 
@@ -22,7 +23,7 @@ const CLIENTS: u64 = 4;
 struct Steady {
     manager: Manager,
     now: Instant,
-    running: Vec<(ConnId, Assign)>,
+    running: VecDeque<(ConnId, Assign)>,
     next_seq: Vec<u64>,
     turn: usize,
     payload: Bytes,
@@ -39,7 +40,7 @@ impl Steady {
         let mut steady = Self {
             manager: Manager::new(config, now),
             now,
-            running: Vec::new(),
+            running: VecDeque::new(),
             next_seq: vec![0; CLIENTS as usize],
             turn: 0,
             payload: Bytes::from(vec![7; 64]),
@@ -118,7 +119,7 @@ impl Steady {
                 continue;
             };
             match message.body {
-                Body::Assign(assign) => self.running.push((conn, assign)),
+                Body::Assign(assign) => self.running.push_back((conn, assign)),
                 Body::Outcome { seq, .. } => delivered.push((conn, seq)),
                 other => {
                     black_box(other);
