@@ -363,6 +363,12 @@ impl Link {
         self.clock.expect(next);
     }
 
+    /// `now` on the awake clock. To be called by the machine with every call that it gets, also
+    /// with those that are not the link's, so that lateness is noticed whatever came first.
+    pub fn awake(&mut self, now: Instant) -> Instant {
+        self.clock.read(now)
+    }
+
     /// Sends a heartbeat at the next time-out, to learn the round trip sooner.
     pub fn ping_now(&mut self, now: Instant) {
         if let State::Up {
