@@ -171,8 +171,8 @@ struct Watch {
     program: Pid,
     /// How the program ended, once it has.
     status: Option<ExitStatus>,
-    /// The processes that were asked to end, once that was asked for.
-    asked: Option<Vec<i32>>,
+    /// Whether everything was asked to end.
+    asked: bool,
 }
 
 impl Watch {
@@ -180,7 +180,7 @@ impl Watch {
         Self {
             program,
             status: None,
-            asked: None,
+            asked: false,
         }
     }
 
@@ -191,15 +191,13 @@ impl Watch {
             match self.status {
                 Some(status) if !left => return status,
                 // Nobody asked the leftovers to end, so they have no time to.
-                Some(_) if self.asked.is_none() => return self.kill_all(),
-                _ => self.ask_all(),
+                Some(_) if !self.asked => return self.kill_all(),
+                _ => {}
             }
             match signals.wait() {
                 Ok(KILL_SIGNAL) => return self.kill_all(),
                 Ok(Signal::SIGCHLD) | Err(_) => {}
-                Ok(_) => {
-                    self.asked.get_or_insert_default();
-                }
+                Ok(_) => self.ask_all(),
             }
         }
     }
@@ -221,17 +219,12 @@ impl Watch {
         }
     }
 
-    /// If that was asked for: passes SIGTERM on, once to each descendant, also to those that were
-    /// being started when it came.
+    /// Passes SIGTERM on to all descendants there are. One that is being started just now is left
+    /// out, since it cannot be told from one that is started to clean up.
     fn ask_all(&mut self) {
-        let Some(asked) = &mut self.asked else {
-            return;
-        };
+        self.asked = true;
         for process in Table::read().descendants(process::id().cast_signed()) {
-            if !asked.contains(&process.pid) {
-                asked.push(process.pid);
-                let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
-            }
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
         }
     }
 

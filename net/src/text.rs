@@ -8,10 +8,13 @@ use argon_core::task::{ErrorKind, TaskError};
 pub(crate) struct Tail {
     /// At most twice what is kept, so that each byte is moved once at most.
     bytes: Vec<u8>,
+    /// How many bytes there have been.
+    total: u64,
 }
 
 impl Tail {
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
         let bytes = &bytes[bytes.len().saturating_sub(ERROR_TEXT_MAX)..];
         if self.bytes.len() + bytes.len() > 2 * ERROR_TEXT_MAX {
             let keep = self.bytes.len().min(ERROR_TEXT_MAX);
@@ -20,8 +23,16 @@ impl Tail {
         self.bytes.extend_from_slice(bytes);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+    /// The place in the stream that the next byte will have.
+    pub(crate) fn mark(&self) -> u64 {
+        self.total
+    }
+
+    /// Forgets what came before `mark`.
+    pub(crate) fn forget_before(&mut self, mark: u64) {
+        let keep = usize::try_from(self.total - mark).unwrap_or(usize::MAX);
+        let forget = self.bytes.len().saturating_sub(keep);
+        self.bytes.drain(..forget);
     }
 
     /// What is kept, as text.
@@ -77,6 +88,22 @@ mod tests {
         assert!(text.ends_with("é99998\né99999\n"));
         tail.push(&vec![0xff; 10 * ERROR_TEXT_MAX]);
         assert!(tail.text().len() <= ERROR_TEXT_MAX);
+    }
+
+    #[test]
+    fn what_came_before_a_mark_can_be_forgotten() {
+        let mut tail = Tail::default();
+        tail.push(b"one");
+        let mark = tail.mark();
+        tail.push(b"two");
+        tail.forget_before(mark);
+        assert_eq!(tail.text(), "two");
+        let mark = tail.mark();
+        tail.push(&[b'x'; 3 * ERROR_TEXT_MAX]);
+        tail.forget_before(mark);
+        assert_eq!(tail.text().len(), ERROR_TEXT_MAX);
+        tail.forget_before(tail.mark());
+        assert_eq!(tail.text(), "");
     }
 
     #[test]

@@ -86,9 +86,14 @@ pub(super) struct Slot {
     running: VecDeque<(u64, Attempt)>,
     next: u64,
     tail: Tail,
+    /// Where `tail` was when this poll began. What came since may belong to the attempt that
+    /// comes after the answers of this poll.
+    seen: u64,
     /// What it did wrong, if it did.
     fault: Option<String>,
     alarm: Option<(Alarm, Pin<Box<Sleep>>)>,
+    /// It was asked to end; how long that may take is core's affair.
+    asked: bool,
     retiring: bool,
     killed: bool,
     /// How the guard ended, once it has.
@@ -135,8 +140,10 @@ impl Slot {
             running: VecDeque::new(),
             next: 0,
             tail: Tail::default(),
+            seen: 0,
             fault: None,
             alarm: Some((Alarm::Ready, alarm)),
+            asked: false,
             retiring: false,
             killed: false,
             status: None,
@@ -165,7 +172,7 @@ impl Slot {
             return;
         }
         if self.running.is_empty() {
-            self.tail.clear();
+            self.tail.forget_before(self.tail.mark());
         }
         let id = self.next;
         self.next += 1;
@@ -179,6 +186,10 @@ impl Slot {
     }
 
     pub(super) fn terminate(&mut self) {
+        self.asked = true;
+        if matches!(self.alarm, Some((Alarm::Closed, _))) {
+            self.alarm = None;
+        }
         self.signal(Signal::SIGTERM);
     }
 
@@ -194,6 +205,7 @@ impl Slot {
     }
 
     pub(super) fn retire(&mut self) {
+        self.asked = true;
         self.retiring = true;
     }
 
@@ -229,6 +241,7 @@ impl Slot {
         shared: &mut Shared,
         events: &mut Vec<PoolInput>,
     ) -> Poll<()> {
+        self.seen = self.tail.mark();
         if self.status.is_none() {
             // Asked before the pipes are read: what was written before the end is there then.
             if let Poll::Ready(status) = pin!(self.child.wait()).poll(cx) {
@@ -279,7 +292,7 @@ impl Slot {
 
     /// The program closed a pipe: fine if it is about to end, but it cannot work on without.
     fn closed(&mut self, cx: &mut Context<'_>) {
-        if !self.retiring && !self.killed {
+        if !self.asked && !self.killed {
             self.set_alarm(cx, Alarm::Closed, KILL_GRACE);
         }
     }
@@ -301,7 +314,7 @@ impl Slot {
                     Some((expected, _)) if *expected == id => {
                         let (_, attempt) = self.running.pop_front().expect("just looked at");
                         let end = end.with_stderr(&self.tail);
-                        self.tail.clear();
+                        self.tail.forget_before(self.seen);
                         let slot = self.life;
                         events.push(PoolInput::Done {
                             slot,
