@@ -53,6 +53,8 @@ const EXEC: &str = "exec";
 const OOM_SCORE: &str = "500";
 /// Pauses between looks for processes that are being killed.
 const KILL_PAUSE: Duration = Duration::from_micros(200);
+/// Pauses for the program alone to die.
+const ALONE_PAUSES: u32 = 10;
 const KILL_PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Runs a guard. `args` are the arguments after the subcommand: `watch PARENT PROGRAM ARGS...`,
@@ -230,6 +232,17 @@ impl Watch {
 
     /// Kills until nothing is left that can be killed.
     fn kill_all(mut self) -> ExitStatus {
+        if self.status.is_none() {
+            // Alone at first: mostly it has nobody below it, and a look at all processes of the
+            // host is saved.
+            let _ = kill(self.program, Signal::SIGKILL);
+            for _ in 0..ALONE_PAUSES {
+                if !self.reap() || self.status.is_some() {
+                    break;
+                }
+                thread::sleep(KILL_PAUSE);
+            }
+        }
         kill_descendants(|| self.reap());
         self.status
             .unwrap_or_else(|| ExitStatus::from_raw(Signal::SIGKILL as i32))

@@ -5,10 +5,12 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use argon::executor::ProcessOptions;
 use argon_core::task::ExitCause;
 use argon_core::worker::PoolOutput;
 use common::{
-    FAMILY, FIXTURE, PATIENCE, Pool, family, find, gone, kill_9, life, mark, options, shell,
+    FAMILY, FIXTURE, PATIENCE, Pool, family, find, gone, kill_9, launcher, life, mark, options,
+    shell,
 };
 use nix::unistd::Pid;
 
@@ -42,6 +44,21 @@ async fn a_killed_guard_takes_everything_with_it() {
     assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
     assert!(gone(&mark), "{:?}", find(&mark, &[]));
     pool.spawn(0).await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_by_itself_leaves_nothing() {
+    let mark = mark();
+    let family = format!(
+        "sleep {mark} & setsid sleep {mark} & (setsid sleep {mark} &); \
+         while [ $(pgrep -fc '^sleep {mark}') -lt 3 ]; do :; done; exit 3"
+    );
+    let mut options = ProcessOptions::new("sh", launcher());
+    options.args = vec!["-c".into(), family.into()];
+    let mut pool = Pool::new(options);
+    pool.execute(PoolOutput::Spawn { slot: life(0) });
+    assert_eq!(pool.exited().await.0, ExitCause::Exit(3));
+    assert!(gone(&mark), "{:?}", find(&mark, &[]));
 }
 
 #[tokio::test]
@@ -136,6 +153,22 @@ async fn a_killed_worker_leaves_nothing() {
     worker.kill().unwrap();
     worker.wait().unwrap();
     wait_until(&mark, || gone(&mark)).await;
+}
+
+/// Some shells and supervisors start programs so, and it is inherited.
+#[test]
+fn a_worker_that_was_started_with_sigchld_ignored_works() {
+    let mut worker = Command::new("sh")
+        .args(["-c", "trap '' CHLD; exec \"$0\" worker", FIXTURE])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let spec = shell("true & true; wait; exit 3").encode();
+    worker.stdin.take().unwrap().write_all(&spec).unwrap();
+    let output = worker.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("kind: Exit(3)"), "{said}");
 }
 
 async fn wait_until(mark: &str, mut done: impl FnMut() -> bool) {

@@ -26,6 +26,8 @@ use argon_core::limits::{CAPACITY_MAX, PAYLOAD_MAX_DEFAULT};
 use argon_core::task::ExitCause;
 use argon_core::worker::{PoolInput, PoolOutput, SlotLife};
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::memory::MemoryWatch;
 use self::slot::{Shared, Slot};
@@ -124,9 +126,15 @@ impl ProcessExecutor {
     /// descendants come to it, and those of its pool are killed.
     ///
     /// # Errors
-    /// If the kernel has no subreapers.
+    /// If the kernel has no subreapers, or signals cannot be handled.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(options: ProcessOptions) -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
+        // With a handler, once and for all: if this process was started with SIGCHLD ignored, it
+        // and all that it starts would never learn how a child ended.
+        drop(signal(SignalKind::child())?);
         let memory = options
             .memory_limit
             .map(|_| MemoryWatch::new(options.memory_interval));
@@ -148,6 +156,28 @@ impl ProcessExecutor {
         let slot = place.slot.as_mut().filter(|slot| slot.life() == life)?;
         place.wake.mark();
         Some(slot)
+    }
+
+    /// Whether `action` ends a slot whose process has not been started yet.
+    fn ends_unstarted(&mut self, action: &PoolOutput) -> bool {
+        let (slot, cause) = match *action {
+            PoolOutput::Kill { slot } => (slot, ExitCause::Signal(Signal::SIGKILL as i32)),
+            PoolOutput::Terminate { slot } => (slot, ExitCause::Signal(Signal::SIGTERM as i32)),
+            PoolOutput::Retire { slot } => (slot, ExitCause::Exit(0)),
+            PoolOutput::Spawn { .. } | PoolOutput::Run { .. } => return false,
+        };
+        let before = self.starting.len();
+        self.starting.retain(|starting| *starting != slot);
+        if self.starting.len() == before {
+            return false;
+        }
+        let stderr = String::new();
+        self.answers.push(PoolInput::Exited {
+            slot,
+            cause,
+            stderr,
+        });
+        true
     }
 
     /// Starts the process of a slot.
@@ -205,6 +235,7 @@ impl ProcessExecutor {
                 place.slot = None;
             }
         }
+        self.shared.end_round();
     }
 
     fn poll_memory(&mut self, cx: &mut Context<'_>, events: &mut Vec<PoolInput>) {
@@ -230,6 +261,9 @@ impl ProcessExecutor {
 
 impl Executor for ProcessExecutor {
     fn execute(&mut self, action: PoolOutput) {
+        if self.ends_unstarted(&action) {
+            return;
+        }
         match action {
             PoolOutput::Spawn { slot } => {
                 debug_assert!(slot.slot.0 < CAPACITY_MAX, "no slot {}", slot.slot);
@@ -244,17 +278,6 @@ impl Executor for ProcessExecutor {
                 if let Some(slot) = self.slot(slot) {
                     slot.terminate();
                 }
-            }
-            PoolOutput::Kill { slot: life } | PoolOutput::Retire { slot: life }
-                if self.starting.contains(&life) =>
-            {
-                self.starting.retain(|starting| *starting != life);
-                let cause = ExitCause::Signal(nix::sys::signal::SIGKILL as i32);
-                self.answers.push(PoolInput::Exited {
-                    slot: life,
-                    cause,
-                    stderr: String::new(),
-                });
             }
             PoolOutput::Kill { slot } => {
                 if let Some(slot) = self.slot(slot) {

@@ -57,13 +57,13 @@ impl Runner {
             talk.drain(&mut self.scratch)?;
             Ok(status)
         });
-        let name = spec.argv[0].escape_ascii();
+        let name = String::from_utf8_lossy(&spec.argv[0]);
         match status {
             Ok(_) if talk.too_large => {
                 let text = format!("{name} wrote more than {} bytes and was killed", self.limit);
                 Err(TaskError::new(ErrorKind::ResultTooLarge, text).into())
             }
-            Ok(status) => conclude(&name.to_string(), status, talk),
+            Ok(status) => conclude(&name, status, talk),
             Err(error) => {
                 let text = format!("cannot talk with {name}: {error}");
                 Err(TaskError::new(ErrorKind::Raised("io".to_owned()), text).into())
@@ -129,7 +129,10 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
         .as_ref()
         .filter(|cwd| !Path::new(OsStr::from_bytes(cwd)).is_dir())
     {
-        let text = format!("cannot run in {}: no such directory", cwd.escape_ascii());
+        let text = format!(
+            "cannot run in {}: no such directory",
+            String::from_utf8_lossy(cwd)
+        );
         return TaskError::new(ErrorKind::Exit(NOT_RUN), text);
     }
     let kind = match error.kind() {
@@ -139,7 +142,10 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
     };
     TaskError::new(
         kind,
-        format!("cannot run {}: {reason}", spec.argv[0].escape_ascii()),
+        format!(
+            "cannot run {}: {reason}",
+            String::from_utf8_lossy(&spec.argv[0])
+        ),
     )
 }
 

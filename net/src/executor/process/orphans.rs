@@ -2,7 +2,8 @@
 //!
 //! Normally nothing: a guard ends last. But if it is killed with SIGKILL, its descendants come to
 //! this process, a subreaper. They are told from other children of this process by their process
-//! group, or, if they have left that, by the mark in their environment.
+//! group, or, if they have left that, by the mark in their environment. Who has left the group and
+//! cleared its environment before its guard is killed gets away.
 
 use std::fs;
 
@@ -23,11 +24,12 @@ pub(super) struct Sweep {
 
 impl Sweep {
     /// Kills and reaps what is left; whether there was anything, so that another look is due.
-    pub(super) fn again(&mut self, guard: Pid, mark: &str) -> bool {
+    ///
+    /// `table` must have been read after the guard was reaped.
+    pub(super) fn again(&mut self, guard: Pid, mark: &str, table: &Table) -> bool {
         let reap = |pid| waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         self.killed
             .retain(|pid| reap(*pid) == Ok(WaitStatus::StillAlive));
-        let table = Table::read();
         let mut found = !self.killed.is_empty();
         for orphan in table.children(std::process::id().cast_signed()) {
             if orphan.pid == guard.as_raw() || !belongs(orphan, guard, mark) {

@@ -26,6 +26,7 @@ use super::inbox::{Answer, Inbox};
 use super::orphans::{MARK, Sweep};
 use crate::frames::OutBuffer;
 use crate::guard;
+use crate::proc::Table;
 use crate::text::{Tail, cut_start};
 
 /// The largest payload, told to runtimes so that they can refuse what is too large themselves.
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) options: ProcessOptions,
     executor: u64,
     scratch: Box<[u8]>,
+    /// All processes, if any slot has asked in this round of polls.
+    table: Option<Table>,
 }
 
 impl Shared {
@@ -53,7 +56,13 @@ impl Shared {
             options,
             executor,
             scratch: vec![0; 64 * 1024].into(),
+            table: None,
         }
+    }
+
+    /// To be called after each round of polls.
+    pub(super) fn end_round(&mut self) {
+        self.table = None;
     }
 }
 
@@ -242,15 +251,16 @@ impl Slot {
         events: &mut Vec<PoolInput>,
     ) -> Poll<()> {
         self.seen = self.tail.mark();
-        if self.status.is_none() {
-            // Asked before the pipes are read: what was written before the end is there then.
-            if let Poll::Ready(status) = pin!(self.child.wait()).poll(cx) {
-                self.alarm = None;
-                self.status = Some(status.unwrap_or_default());
-            }
-        }
         if let Some(status) = self.status {
             return self.finish(cx, status, shared, events);
+        }
+        if let Poll::Ready(status) = pin!(self.child.wait()).poll(cx) {
+            self.alarm = None;
+            self.status = Some(status.unwrap_or_default());
+            // In the next round, with all others that have ended: one look at the processes of
+            // the host, after all these ends, is enough for all.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         self.read_stderr(cx, shared);
         self.read_stdout(cx, events);
@@ -392,7 +402,8 @@ impl Slot {
                 return Poll::Pending;
             }
             self.sweeps += 1;
-            if self.sweep.again(self.guard, &self.mark) {
+            let table = shared.table.get_or_insert_with(Table::read);
+            if self.sweep.again(self.guard, &self.mark, table) {
                 self.set_alarm(cx, Alarm::Sweep, SWEEP_PAUSE);
                 return Poll::Pending;
             }
