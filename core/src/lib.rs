@@ -20,6 +20,7 @@ pub mod machine;
 pub mod manager;
 pub mod message;
 pub mod name;
+pub mod retry;
 pub mod rng;
 pub mod status;
 pub mod task;
