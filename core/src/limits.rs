@@ -84,10 +84,6 @@ pub const HELD_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 /// Default bound on tasks that a client machine holds.
 pub const CLIENT_HELD_DEFAULT: usize = 65_536;
 
-/// Payload bytes that a client has at its manager without an outcome; one task is always let
-/// through. Keeps the buffers on the way small when payloads are large.
-pub const SUBMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
-
 /// How long a closed connection's attempts wait before they go elsewhere.
 pub const RECONNECT_GRACE: Duration = Duration::from_millis(250);
 /// How long silence is trusted.

@@ -184,6 +184,25 @@ impl Link {
         self.round_trip
     }
 
+    /// How many counted messages were sent on this connection, heartbeats and handshake left out.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        match &self.state {
+            State::Up { watch, .. } => watch.sent(),
+            _ => 0,
+        }
+    }
+
+    /// How many of them the manager is known to have taken in. What it had to say to those was
+    /// said before it confirmed them.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        match &self.state {
+            State::Up { watch, .. } => watch.confirmed(),
+            _ => 0,
+        }
+    }
+
     /// Sends `message` if the link is up; tells whether it was.
     pub fn send<O: From<LinkOutput>>(
         &mut self,

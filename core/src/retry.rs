@@ -1,105 +1,74 @@
-//! When a rejected task is submitted again.
+//! What becomes of a rejected task: another try after a growing, jittered delay, or the end.
 //!
-//! The delay is what the manager advised plus a random part of a ceiling that doubles with every
-//! retry ("full jitter": M. Brooker, "Exponential Backoff And Jitter", 2015), so that clients
-//! which were rejected together do not come back together. Integers only.
+//! Owns: the arithmetic. Never: knows a task, a manager or a clock. Integers only, so that a seed
+//! gives the same delays everywhere.
 
 use core::time::Duration;
 
 use crate::rng::Rng;
 
-/// First ceiling of the random part of the delay.
-pub const CEILING_FIRST: Duration = Duration::from_millis(10);
-/// Largest ceiling of the random part of the delay.
-pub const CEILING_MAX: Duration = Duration::from_secs(5);
-/// Longest advice that is followed: a manager cannot put its clients to sleep for ever.
-pub const HINT_MAX: Duration = Duration::from_secs(30);
+/// Ceiling of the first delay: a few times what a manager takes to turn over a short queue.
+pub const BASE: Duration = Duration::from_millis(25);
+/// Highest ceiling: a client that was refused for minutes notices within seconds that the
+/// manager has room again.
+pub const CAP: Duration = Duration::from_secs(5);
+/// Longest advice that is followed: a manager that says "in a year" is broken, not busy.
+pub const HINT_MAX: Duration = Duration::from_secs(60);
+
+/// How often, and how long after each other, a rejected task is submitted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How often at most; `None`: for ever.
+    pub allowed: Option<u32>,
+    /// Ceiling of the first delay; it doubles with every try.
+    pub base: Duration,
+    /// What the ceiling stops at.
+    pub cap: Duration,
+}
 
 /// What to do with a rejected task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was tried often enough.
+    /// Its retries are used up.
     GiveUp,
-    /// Submit it again after this long.
+    /// Submit it again this much later.
     After(Duration),
 }
 
-/// How often, and how patiently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retry {
-    /// Most retries of one task; `None`: without end.
-    pub limit: Option<u32>,
-}
-
 impl Retry {
-    /// Judges a task that was rejected after `retries` retries, by a manager that advised to wait
-    /// for `hint`.
-    pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> Verdict {
-        if self.limit.is_some_and(|limit| retries >= limit) {
-            return Verdict::GiveUp;
-        }
-        Verdict::After(hint.min(HINT_MAX) + rng.jitter(Self::ceiling(retries)))
-    }
-
-    /// The largest random part of the delay after `retries` retries.
+    /// The usual delays, `allowed` times.
     #[must_use]
-    pub fn ceiling(retries: u32) -> Duration {
-        // 2^9 times the first ceiling is above the largest.
-        (CEILING_FIRST * (1 << retries.min(9))).min(CEILING_MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::rng::Rng;
-
-    proptest! {
-        #[test]
-        fn the_hint_is_honoured_and_the_jitter_bounded(
-            retries in 0..40_u32,
-            hint_ms in 0..60_000_u64,
-            seed: u64,
-        ) {
-            let retry = Retry { limit: None };
-            let hint = Duration::from_millis(hint_ms);
-            let Verdict::After(delay) = retry.judge(retries, hint, &mut Rng::from_seed(seed))
-            else {
-                panic!("no limit, no end");
-            };
-            let hint = hint.min(HINT_MAX);
-            prop_assert!(delay >= hint);
-            prop_assert!(delay <= hint + Retry::ceiling(retries));
-        }
-
-        #[test]
-        fn ceilings_only_rise(retries in 0..100_u32) {
-            prop_assert!(Retry::ceiling(retries) <= Retry::ceiling(retries + 1));
-            prop_assert!(Retry::ceiling(retries) <= CEILING_MAX);
-        }
-
-        #[test]
-        fn a_limit_allows_exactly_as_many(limit in 0..20_u32, retries in 0..40_u32) {
-            let retry = Retry { limit: Some(limit) };
-            let verdict = retry.judge(retries, Duration::ZERO, &mut Rng::from_seed(1));
-            prop_assert_eq!(verdict == Verdict::GiveUp, retries >= limit);
+    pub const fn new(allowed: Option<u32>) -> Self {
+        Self {
+            allowed,
+            base: BASE,
+            cap: CAP,
         }
     }
 
-    #[test]
-    fn the_jitter_uses_its_whole_range() {
-        let mut rng = Rng::from_seed(5);
-        let retry = Retry { limit: None };
-        let delays: std::vec::Vec<_> = (0..1_000)
-            .map(|_| match retry.judge(3, Duration::ZERO, &mut rng) {
-                Verdict::After(delay) => delay,
-                Verdict::GiveUp => panic!("no limit, no end"),
-            })
-            .collect();
-        let ceiling = Retry::ceiling(3);
-        assert!(delays.iter().any(|delay| *delay < ceiling / 10));
-        assert!(delays.iter().any(|delay| *delay > ceiling * 9 / 10));
+    /// Decides on a task that has been submitted again `retries` times before and was rejected
+    /// once more, with the manager's advice to stay away for `hint`.
+    #[must_use]
+    pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> Verdict {
+        if self.allowed.is_some_and(|allowed| retries >= allowed) {
+            Verdict::GiveUp
+        } else {
+            Verdict::After(self.delay(retries, hint, rng))
+        }
+    }
+
+    /// The delay after `tries` earlier ones: what the manager advised, and on top of it a span
+    /// drawn evenly from zero to the ceiling, so that clients that were refused together do not
+    /// come back together.
+    #[must_use]
+    pub fn delay(&self, tries: u32, hint: Duration, rng: &mut Rng) -> Duration {
+        hint.min(HINT_MAX) + rng.jitter(self.ceiling(tries))
+    }
+
+    /// The longest jitter after `tries` earlier delays.
+    #[must_use]
+    pub fn ceiling(&self, tries: u32) -> Duration {
+        let factor = 1_u32 << tries.min(31);
+        self.base.saturating_mul(factor).min(self.cap)
     }
 }

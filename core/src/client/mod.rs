@@ -1,33 +1,38 @@
 //! The client: submissions, retries, resumption, and exactly one outcome for each task.
 //!
-//! Owns: the tasks that were accepted and not yet delivered, the submission window, the link.
-//! Never: decides that a task has run or not run beyond what its manager said. Invariants: a task
-//! that was accepted is delivered exactly once; nothing that was delivered is remembered but as
-//! part of the floor.
+//! Owns: the tasks from `submit` to `Deliver`, and what it takes to get them through: when they
+//! are sent ([`window`]), when again ([`crate::retry`]), and what a new connection means for them
+//! (`session`). Never: ends a task that its manager can still answer for, or looks into a payload.
+//!
+//! Invariants: each accepted task is delivered once; a task that may have run by what is known
+//! here is never delivered as `Rejected`, and not as `Expired` or `Cancelled` without the flag.
+//! Units: instants of the driver.
 
+mod answers;
+mod sending;
+mod session;
 mod tasks;
 mod window;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
-use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::event::{CloseReason, Event};
-use crate::ids::{PeerId, TaskId};
-use crate::limits::{self, IDS_MAX, SUBMITTED_BYTES_MAX};
-use crate::link::{Link, LinkConfig, LinkEvent, LinkInput, LinkOutput};
+use crate::event::Event;
+use crate::ids::{Epoch, PeerId, TaskId};
+use crate::limits;
+use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
-use crate::message::{Body, Message, RefuseReason, Role, Submit, Welcome};
+use crate::message::{Body, RefuseReason, Role};
 use crate::name::Name;
-use crate::retry::{Retry, Verdict};
+use crate::retry::Retry;
 use crate::rng::Rng;
-use crate::task::{Outcome, RejectReason, TaskSpec};
-use crate::time::{Deadline, Instant, Nanos, Timers, WakeReason};
+use crate::task::{Outcome, TaskSpec};
+use crate::time::{Deadline, Instant, WakeReason};
 
-use tasks::{Held, Place, Tasks};
+use tasks::{Alarm, State, Task, Tasks};
 use window::Window;
 
 /// Settings of a client.
@@ -149,35 +154,32 @@ impl From<LinkOutput> for ClientOutput {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Alarm {
-    /// A rejected task waits no longer.
-    Retry(u64),
-    /// A task's own deadline, or that and a lease if only the manager can tell.
-    Expiry(u64),
-}
-
-/// A manager without workers is left for the next one at most this often.
-const MOVE_ON_EVERY: Duration = Duration::from_secs(1);
-
 /// The client's state machine.
 #[derive(Debug)]
 pub struct Client {
     config: ClientConfig,
-    link: Link,
+    retry: Retry,
     rng: Rng,
+    link: Link,
     tasks: Tasks,
     window: Window,
-    alarms: Timers<Alarm>,
     outputs: VecDeque<ClientOutput>,
-    /// Delivered outcomes that the manager is to be told of.
+    /// Outcomes taken in since the last acknowledgement.
     acks: Vec<u64>,
-    /// Tasks that were delivered without the manager's knowledge while it was out of reach.
+    /// An acknowledgement is due although there is nothing new: the last may have been lost.
+    ack_due: bool,
+    /// Tasks ended here while cut off, that the manager may still have; at most `IDS_MAX`.
     abandoned: BTreeSet<u64>,
-    /// Submissions so far.
-    submissions: u64,
-    payload_max: usize,
-    moved_on: Option<Instant>,
+    /// The life of the manager that the tasks at it were sent to.
+    epoch: Option<Epoch>,
+    /// The largest payload that the manager of the last `Welcome` takes.
+    manager_payload_max: Option<usize>,
+    moves: session::Moves,
+    /// When to go on sending, if a settling stopped at its bound.
+    more_at: Option<Instant>,
+    /// The last task sent to try the ground.
+    probed: u64,
+    refused: Option<RefuseReason>,
     stopped: bool,
 }
 
@@ -192,329 +194,110 @@ impl Client {
             addresses: config.addresses,
         };
         Self {
+            retry: Retry::new(config.retries),
             link: Link::new(link, rng.fork(), now),
             rng,
             tasks: Tasks::default(),
-            window: Window::new(),
-            alarms: Timers::default(),
+            window: Window::new(config.tasks),
             outputs: VecDeque::new(),
             acks: Vec::new(),
+            ack_due: false,
             abandoned: BTreeSet::new(),
-            submissions: 0,
-            payload_max: config.payload_max,
-            moved_on: None,
+            epoch: None,
+            manager_payload_max: None,
+            moves: session::Moves::default(),
+            more_at: None,
+            probed: 0,
+            refused: None,
             stopped: false,
             config,
         }
     }
 
-    /// Takes a task in; its outcome comes as a `Deliver` output.
+    /// Takes a task in; its outcome comes as a `Deliver` output. Its deadline starts now.
     ///
     /// # Errors
     /// If it can never be sent, or not now; then nothing was taken.
     pub fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, SubmitError> {
-        let bytes = spec.payload.len();
         if self.stopped {
             return Err(SubmitError::Stopped);
-        }
-        if bytes > self.payload_max {
-            return Err(SubmitError::TooLarge {
-                bytes,
-                limit: self.payload_max,
-            });
         }
         if !(1..=limits::ATTEMPTS_MAX).contains(&spec.max_attempts) {
             return Err(SubmitError::Attempts(spec.max_attempts));
         }
-        let crowded = self.tasks.bytes() + bytes as u64 > self.config.bytes;
-        if self.tasks.len() >= self.config.tasks || (crowded && self.tasks.len() > 0) {
-            return Err(SubmitError::Full);
+        let (bytes, limit) = (spec.payload.len(), self.payload_max());
+        if bytes > limit {
+            return Err(SubmitError::TooLarge { bytes, limit });
         }
-        let deadline = spec.deadline.map(|deadline| now + deadline);
-        let retries = spec.retries.or(self.config.retries);
-        let seq = self.tasks.insert(now, spec, retries);
-        if let Some(deadline) = deadline {
-            self.alarms.set(Alarm::Expiry(seq), deadline);
+        let task = Task::new(now, spec);
+        let held = self.tasks.len();
+        let full = held >= self.config.tasks
+            || self.tasks.bytes().saturating_add(task.bytes()) > self.config.bytes;
+        if full && held > 0 {
+            return Err(SubmitError::Full);
         }
         Ok(TaskId {
             client: self.config.peer,
-            seq,
+            seq: self.tasks.insert(task),
         })
     }
 
-    /// Tasks accepted and not delivered.
+    /// The largest payload that can be submitted, as far as is known.
+    #[must_use]
+    pub fn payload_max(&self) -> usize {
+        let manager = self.manager_payload_max.unwrap_or(usize::MAX);
+        self.config.payload_max.min(manager)
+    }
+
+    /// Whether a manager has let the client in.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// Tasks without an outcome.
     #[must_use]
     pub fn held(&self) -> usize {
         self.tasks.len()
     }
 
-    /// Of these, the ones at the manager.
+    /// Bytes of their names and payloads.
     #[must_use]
-    pub fn at_manager(&self) -> usize {
-        self.tasks.sent()
+    pub fn held_bytes(&self) -> u64 {
+        self.tasks.bytes()
     }
 
-    /// The most tasks that may be at the manager now.
+    /// Tasks that the manager has, or had when it was last heard.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.tasks.sent() as usize
+    }
+
+    /// How many tasks the manager is thought to accept at once.
     #[must_use]
     pub fn window(&self) -> usize {
-        self.window.limit()
+        self.window.size() as usize
     }
 
-    /// Whether a manager has let this client in.
+    /// Why the last manager that was asked did not let the client in, until one does.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.link.is_up()
+    pub fn last_refusal(&self) -> Option<RefuseReason> {
+        self.refused
     }
 
-    fn on_link(&mut self, now: Instant, event: LinkEvent) {
-        match event {
-            LinkEvent::Up(welcome) => self.on_up(now, &welcome),
-            LinkEvent::Down(reason) => {
-                self.outputs
-                    .push_back(ClientOutput::Notify(Event::LinkDown { reason }));
-                self.on_down(now);
-            }
-            LinkEvent::Refused(reason) => {
-                self.outputs
-                    .push_back(ClientOutput::Notify(Event::LinkRefused { reason }));
-                if reason == RefuseReason::OldConnection {
-                    // Somebody else speaks for this process; only a higher number helps.
-                    self.on_down(now);
-                }
-            }
-            LinkEvent::Message(message) => self.on_message(now, message),
-        }
-    }
-
-    fn on_up(&mut self, now: Instant, welcome: &Welcome) {
-        let event = Event::LinkUp {
-            epoch: welcome.epoch,
-            resumed: welcome.resumed,
-            address: self.link.address(),
-        };
+    fn notify(&mut self, event: Event) {
         self.outputs.push_back(ClientOutput::Notify(event));
-        self.payload_max = self.config.payload_max.min(welcome.payload_max as usize);
-        self.acks.clear();
-        let sent: Vec<(u64, bool)> = self
-            .tasks
-            .iter()
-            .filter(|(_, held)| matches!(held.place, Place::Sent(_)))
-            .map(|(seq, held)| (seq, held.cancelled))
-            .collect();
-        let abandoned: Vec<u64> = core::mem::take(&mut self.abandoned).into_iter().collect();
-        self.send_acks(now, &abandoned);
-        if welcome.resumed {
-            let seqs: Vec<u64> = sent.iter().map(|(seq, _)| *seq).collect();
-            for part in seqs.chunks(IDS_MAX) {
-                self.send(
-                    now,
-                    Body::Resume {
-                        seqs: part.to_vec(),
-                    },
-                );
-            }
-            for (seq, _) in sent.into_iter().filter(|(_, cancelled)| *cancelled) {
-                self.send(now, Body::Cancel { seq });
-            }
-        } else {
-            self.window.restart(self.submissions);
-            for (seq, _) in sent {
-                self.tasks
-                    .place(seq, Place::Waiting, |held| held.may_have_run = true);
-            }
-        }
     }
 
-    /// Out of reach, the manager cannot tell that a deadline has passed; after a lease more we do.
-    fn on_down(&mut self, now: Instant) {
-        self.acks.clear();
-        let lease = self.link.lease();
-        let due: Vec<(u64, Instant)> = self
-            .tasks
-            .iter()
-            .filter(|(_, held)| matches!(held.place, Place::Sent(_)))
-            .filter_map(|(seq, held)| Some((seq, held.deadline? + lease)))
-            .collect();
-        for (seq, at) in due {
-            self.alarms.set(Alarm::Expiry(seq), at.max(now));
-        }
+    fn send(&mut self, now: Instant, body: Body) {
+        self.link.send(now, body, &mut self.outputs);
     }
 
-    fn on_message(&mut self, now: Instant, message: Message) {
-        match message.body {
-            Body::Outcome { seq, outcome } => self.on_outcome(seq, outcome, message.payload),
-            Body::Reject {
-                seq,
-                reason,
-                retry_after,
-                may_have_run,
-            } => {
-                let hint = retry_after.to_duration().unwrap_or_default();
-                self.on_reject(now, seq, reason, hint, may_have_run);
-            }
-            Body::Unknown { seqs } => {
-                for seq in seqs {
-                    self.on_unknown(seq);
-                }
-            }
-            _ => {
-                let reason = CloseReason::Protocol("not a manager's message to a client");
-                if let Some(event) = self.link.close(now, reason, &mut self.outputs) {
-                    self.on_link(now, event);
-                }
-            }
-        }
-    }
-
-    fn on_outcome(&mut self, seq: u64, outcome: Outcome, payload: Bytes) {
-        self.acks.push(seq);
-        let full = self.tasks.sent() >= self.window.limit() || self.tasks.is_waiting();
-        if self.tasks.get(seq).is_some() {
-            self.window.on_outcome(full);
-            self.deliver(seq, outcome, payload);
-        }
-    }
-
-    fn on_reject(
-        &mut self,
-        now: Instant,
-        seq: u64,
-        reason: RejectReason,
-        hint: Duration,
-        may_have_run: bool,
-    ) {
-        let Some(held) = self.tasks.get(seq) else {
+    /// The one place where a task leaves.
+    fn end(&mut self, seq: u64, outcome: Outcome, payload: Bytes) {
+        if self.tasks.remove(seq).is_none() {
+            debug_assert!(false, "a task ends once");
             return;
-        };
-        let Place::Sent(sent) = held.place else {
-            return;
-        };
-        let may_have_run = may_have_run || held.may_have_run;
-        let (mut retries, limit) = (held.retries, held.retries_max);
-        if held.cancelled {
-            return self.deliver(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
-        }
-        if reason == RejectReason::TooLarge {
-            return self.deliver(seq, Outcome::Rejected { reason, retries }, Bytes::new());
-        }
-        if is_load(reason) {
-            self.window
-                .on_refusal(sent, self.submissions, self.tasks.sent() - 1);
-        }
-        // What may have run cannot end as rejected, so it uses up no retries.
-        let limit = if may_have_run { None } else { limit };
-        match (Retry { limit }).judge(retries, hint, &mut self.rng) {
-            Verdict::GiveUp => {
-                self.deliver(seq, Outcome::Rejected { reason, retries }, Bytes::new());
-            }
-            Verdict::After(delay) => {
-                if !may_have_run {
-                    retries += 1;
-                }
-                self.tasks.place(seq, Place::Backoff, |held| {
-                    held.retries = retries;
-                    held.may_have_run = may_have_run;
-                });
-                self.alarms.set(Alarm::Retry(seq), now + delay);
-                let task = TaskId {
-                    client: self.config.peer,
-                    seq,
-                };
-                let event = Event::Retrying {
-                    task,
-                    reason,
-                    retries,
-                };
-                self.outputs.push_back(ClientOutput::Notify(event));
-            }
-        }
-        if matches!(reason, RejectReason::NoWorkers | RejectReason::Draining) {
-            self.move_on(now);
-        }
-    }
-
-    /// Tries the next manager of the list, which may have workers.
-    fn move_on(&mut self, now: Instant) {
-        if self
-            .moved_on
-            .is_some_and(|last| now.since(last) < MOVE_ON_EVERY)
-        {
-            return;
-        }
-        self.moved_on = Some(now);
-        if let Some(event) = self.link.move_on(now, &mut self.outputs) {
-            self.on_link(now, event);
-        }
-    }
-
-    /// The manager never had it: within a session that means that it never started.
-    fn on_unknown(&mut self, seq: u64) {
-        let Some(held) = self.tasks.get(seq) else {
-            return;
-        };
-        if !matches!(held.place, Place::Sent(_)) {
-            return;
-        }
-        if held.cancelled {
-            let may_have_run = held.may_have_run;
-            return self.deliver(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
-        }
-        self.tasks.place(seq, Place::Waiting, |_| {});
-    }
-
-    fn on_cancel(&mut self, now: Instant, seq: u64) {
-        let Some(held) = self.tasks.get(seq) else {
-            return;
-        };
-        let may_have_run = held.may_have_run;
-        match held.place {
-            // A manager may still have started it: it has to be asked.
-            Place::Waiting | Place::Backoff if may_have_run => self.tasks.cancel(seq),
-            Place::Waiting | Place::Backoff => {
-                self.deliver(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
-            }
-            Place::Sent(_) if !held.cancelled => {
-                self.tasks.cancel(seq);
-                self.send(now, Body::Cancel { seq });
-            }
-            Place::Sent(_) => {}
-        }
-    }
-
-    fn on_expiry(&mut self, now: Instant, seq: u64) {
-        let Some(held) = self.tasks.get(seq) else {
-            return;
-        };
-        let Some(deadline) = held.deadline else {
-            return;
-        };
-        let may_have_run = held.may_have_run;
-        match held.place {
-            Place::Waiting | Place::Backoff => {
-                self.deliver(seq, Outcome::Expired { may_have_run }, Bytes::new());
-            }
-            // The manager tells; if it is out of reach, we wait for a lease more.
-            Place::Sent(_) if self.link.is_up() => {}
-            Place::Sent(_) if now < deadline + self.link.lease() => {
-                self.alarms
-                    .set(Alarm::Expiry(seq), deadline + self.link.lease());
-            }
-            Place::Sent(_) => {
-                self.abandoned.insert(seq);
-                self.deliver(seq, Outcome::Expired { may_have_run: true }, Bytes::new());
-            }
-        }
-    }
-
-    fn deliver(&mut self, seq: u64, outcome: Outcome, payload: Bytes) {
-        let Some(held) = self.tasks.remove(seq) else {
-            return;
-        };
-        if held.deadline.is_some() {
-            self.alarms.cancel(Alarm::Expiry(seq));
-        }
-        if held.place == Place::Backoff || held.retries > 0 {
-            self.alarms.cancel(Alarm::Retry(seq));
         }
         self.outputs.push_back(ClientOutput::Deliver {
             seq,
@@ -523,127 +306,61 @@ impl Client {
         });
     }
 
-    fn send(&mut self, now: Instant, message: impl Into<Message>) -> bool {
-        self.link.send(now, message, &mut self.outputs)
-    }
-
-    fn send_acks(&mut self, now: Instant, seqs: &[u64]) {
-        let floor = self.tasks.floor();
-        let above: Vec<u64> = seqs.iter().copied().filter(|seq| *seq >= floor).collect();
-        let mut parts = above.chunks(IDS_MAX);
-        let first = parts.next().unwrap_or_default().to_vec();
-        self.send(now, Body::AckOutcomes { floor, seqs: first });
-        for part in parts {
-            self.send(
-                now,
-                Body::AckOutcomes {
-                    floor,
-                    seqs: part.to_vec(),
-                },
-            );
-        }
-    }
-
-    /// Sends what waits, as far as the window allows.
-    fn submit_waiting(&mut self, now: Instant) {
-        while self.link.is_up() {
-            let Some((seq, held)) = self.tasks.next_waiting() else {
-                return;
-            };
-            let bytes = held.payload.len();
-            if bytes > self.payload_max {
-                let retries = held.retries;
-                let outcome = if held.may_have_run {
-                    Outcome::Lost {
-                        history: Vec::new(),
-                    }
-                } else {
-                    Outcome::Rejected {
-                        reason: RejectReason::TooLarge,
-                        retries,
-                    }
-                };
-                self.deliver(seq, outcome, Bytes::new());
-                continue;
-            }
-            let crowded = self.tasks.sent_bytes() + bytes as u64 > SUBMITTED_BYTES_MAX;
-            if (crowded && self.tasks.sent() > 0) || !self.may_go(held) {
-                return;
-            }
-            let (message, cancelled) = (submit_message(now, seq, held), held.cancelled);
-            self.tasks.place(seq, Place::Sent(self.submissions), |_| {});
-            self.submissions += 1;
-            self.send(now, message);
-            if cancelled {
-                self.send(now, Body::Cancel { seq });
-            }
-        }
-    }
-
-    /// Whether the window lets a task go. One that may be running already does not wait; an
-    /// important one may go beyond the window, so that it is not held up by our own less
-    /// important ones.
-    fn may_go(&self, held: &Held) -> bool {
-        let limit = self.window.limit();
-        let important = self.tasks.sent_at_or_above(held.priority);
-        held.may_have_run
-            || self.tasks.sent() < limit
-            || (important < self.tasks.sent() && important < (limit / 4).max(1))
-    }
-
-    fn stop(&mut self, now: Instant) {
-        if self.stopped {
+    fn on_cancel(&mut self, now: Instant, seq: u64) {
+        let Some(task) = self.tasks.get_mut(seq) else {
             return;
+        };
+        if task.sent().is_none() {
+            let may_have_run = task.may_have_run;
+            return self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
         }
+        if !task.cancelled {
+            task.cancelled = true;
+            self.send(now, Body::Cancel { seq });
+        }
+    }
+
+    fn on_stop(&mut self, now: Instant) {
         self.stopped = true;
+        self.flush_acks(now);
         self.link.stop(now, &mut self.outputs);
-        let left: Vec<(u64, bool)> = self
-            .tasks
-            .iter()
-            .map(|(seq, held)| {
-                (
-                    seq,
-                    held.may_have_run || matches!(held.place, Place::Sent(_)),
-                )
-            })
-            .collect();
-        for (seq, may_have_run) in left {
-            self.deliver(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+        for seq in self.tasks.select(|_| true) {
+            let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
+            self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
         }
+        self.abandoned.clear();
+        self.more_at = None;
+        self.moves = session::Moves::default();
         self.outputs.push_back(ClientOutput::Stopped);
     }
-}
 
-/// Whether a refusal says that the manager has too much to do.
-fn is_load(reason: RejectReason) -> bool {
-    match reason {
-        RejectReason::QueueFull
-        | RejectReason::QueueBytesFull
-        | RejectReason::Displaced
-        | RejectReason::ClientFull
-        | RejectReason::InFlightFull => true,
-        RejectReason::TooSlow
-        | RejectReason::Draining
-        | RejectReason::NoWorkers
-        | RejectReason::TooLarge => false,
+    fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
+        let seq = match alarm {
+            Alarm::Retry(seq) => return self.tasks.change(seq, false, State::Waiting),
+            Alarm::Expiry(seq) => seq,
+        };
+        let Some(task) = self.tasks.get(seq) else {
+            return;
+        };
+        if task.sent().is_some() {
+            if self.link.is_up() {
+                // The manager keeps the deadline, and will tell.
+                return;
+            }
+            let until = task.deadline.unwrap_or(now) + self.link.lease();
+            if until > now {
+                return self.tasks.alarms.set(alarm, until);
+            }
+            if self.abandoned.len() < limits::IDS_MAX {
+                self.abandoned.insert(seq);
+            }
+        }
+        self.expire(seq);
     }
-}
 
-fn submit_message(now: Instant, seq: u64, held: &Held) -> Message {
-    let submit = Submit {
-        seq,
-        priority: held.priority,
-        max_attempts: held.max_attempts,
-        at_most_once: held.at_most_once,
-        may_have_run: held.may_have_run,
-        deadline: Nanos::from(held.deadline.map(|deadline| deadline.since(now))),
-        max_wait: held.max_wait,
-        time_limit: held.time_limit,
-        name: held.name.clone(),
-    };
-    Message {
-        body: Body::Submit(submit),
-        payload: held.payload.clone(),
+    fn expire(&mut self, seq: u64) {
+        let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
+        self.end(seq, Outcome::Expired { may_have_run }, Bytes::new());
     }
 }
 
@@ -652,94 +369,100 @@ impl Machine for Client {
     type Output = ClientOutput;
 
     fn handle_input(&mut self, now: Instant, input: ClientInput) {
+        if self.stopped {
+            return;
+        }
         match input {
             ClientInput::Link(input) => {
-                if let Some(event) = self.link.handle_input(now, input, &mut self.outputs) {
-                    self.on_link(now, event);
-                }
+                let event = self.link.handle_input(now, input, &mut self.outputs);
+                self.on_link(now, event);
+                let (confirmed, held) = (self.link.confirmed(), self.tasks.sent());
+                self.window.on_confirmed(now, confirmed, held);
             }
             ClientInput::Cancel { seq } => self.on_cancel(now, seq),
-            ClientInput::Stop => self.stop(now),
+            ClientInput::Stop => self.on_stop(now),
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if let Some(event) = self.link.handle_timeout(now, &mut self.outputs) {
-            self.on_link(now, event);
+        if self.stopped {
+            return;
         }
-        while let Some(alarm) = self.alarms.pop_due(now) {
-            match alarm {
-                Alarm::Retry(seq) => {
-                    let waits = self.tasks.get(seq).map(|held| held.place);
-                    if waits == Some(Place::Backoff) {
-                        self.tasks.place(seq, Place::Waiting, |_| {});
-                    }
-                }
-                Alarm::Expiry(seq) => self.on_expiry(now, seq),
-            }
+        self.pump_link(now);
+        while let Some(alarm) = self.tasks.alarms.pop_due(now) {
+            self.on_alarm(now, alarm);
         }
     }
 
     fn settle(&mut self, now: Instant) {
-        if !self.acks.is_empty() && self.link.is_up() {
-            let mut acks = core::mem::take(&mut self.acks);
-            self.send_acks(now, &acks);
-            acks.clear();
-            self.acks = acks;
+        if self.stopped {
+            return;
         }
-        self.submit_waiting(now);
-        let next = self.poll_timeout().map(|deadline| deadline.at);
-        self.link.expect(next);
+        self.more_at = None;
+        self.window.wake(now);
+        self.move_on_if_due(now);
+        if self.link.is_up() {
+            self.flush_acks(now);
+            self.send_tasks(now);
+        }
     }
 
     fn poll_output(&mut self) -> Option<ClientOutput> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            let next = self.poll_timeout().map(|deadline| deadline.at);
+            self.link.expect(next);
+        }
+        output
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        let alarm = self.alarms.next().map(|(at, alarm)| Deadline {
+        if self.stopped {
+            return None;
+        }
+        let retry = |at| Deadline {
+            at,
+            reason: WakeReason::Retry,
+        };
+        let alarm = self.tasks.alarms.next().map(|(at, alarm)| Deadline {
             at,
             reason: match alarm {
                 Alarm::Retry(_) => WakeReason::Retry,
                 Alarm::Expiry(_) => WakeReason::Expiry,
             },
         });
-        match (alarm, self.link.poll_timeout()) {
-            (Some(alarm), Some(link)) => Some(if link.at < alarm.at { link } else { alarm }),
-            (one, other) => one.or(other),
-        }
+        let up = self.link.is_up();
+        let pause = self.window.paused_until().filter(|_| up);
+        let moving = self.moves.due().filter(|_| up);
+        let candidates = [
+            self.link.poll_timeout(),
+            alarm,
+            pause.map(retry),
+            self.more_at.filter(|_| up).map(retry),
+            moving.map(|at| Deadline {
+                at,
+                reason: WakeReason::Reconnect,
+            }),
+        ];
+        candidates
+            .into_iter()
+            .flatten()
+            .min_by_key(|deadline| deadline.at)
     }
 
     fn check_invariants(&self) {
-        self.tasks.check_invariants();
-        assert!(self.tasks.len() <= self.config.tasks, "tasks are bounded");
-        assert!(
-            !self.stopped || self.tasks.len() == 0,
-            "a stopped client has delivered all"
-        );
-        for (seq, held) in self.tasks.iter() {
-            assert_eq!(
-                held.place == Place::Backoff,
-                self.alarms.get(Alarm::Retry(seq)).is_some(),
-                "exactly what was rejected waits for its next try"
-            );
-            if held.deadline.is_some() && !matches!(held.place, Place::Sent(_)) {
-                assert!(
-                    self.alarms.get(Alarm::Expiry(seq)).is_some(),
-                    "deadlines are watched"
-                );
-            }
+        let cut_off = self.epoch.is_some() && !self.link.is_up() && !self.stopped;
+        self.tasks.check_invariants(cut_off);
+        self.window.check_invariants();
+        assert!(self.acks.len() < limits::IDS_MAX);
+        assert!(self.abandoned.len() <= limits::IDS_MAX);
+        assert!(self.tasks.len() <= self.config.tasks.max(1));
+        assert!(self.tasks.len() <= 1 || self.tasks.bytes() <= self.config.bytes);
+        if self.stopped {
+            assert_eq!(self.tasks.len(), 0, "nothing is left behind");
         }
-        assert!(
-            self.alarms.len() <= 2 * self.tasks.len(),
-            "no alarm outlives its task"
-        );
-        for seq in &self.abandoned {
-            assert!(self.tasks.get(*seq).is_none());
+        if self.epoch.is_none() {
+            assert_eq!(self.tasks.sent(), 0, "there was nobody to send to");
         }
-        assert!(
-            self.acks.is_empty() || self.link.is_up(),
-            "nobody to acknowledge to"
-        );
     }
 }
