@@ -22,6 +22,7 @@ pub mod manager;
 pub mod message;
 pub mod name;
 pub mod queue;
+pub mod retry;
 pub mod rng;
 pub mod router;
 pub mod status;

@@ -24,6 +24,8 @@ pub struct Priority(u8);
 impl Priority {
     /// How many levels there are.
     pub const LEVELS: usize = 8;
+    /// Before everything else.
+    pub const MOST: Self = Self(0);
     /// Before everything that is not itself urgent.
     pub const HIGH: Self = Self(2);
     /// The default.

@@ -1,5 +1,6 @@
 //! The manager under peers that do anything at all: no input breaks an invariant, and every task
 //! that a well-behaved worker was given is accounted for.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod support;
 

@@ -78,7 +78,7 @@ impl Manager {
     ) {
         let attempt = holder.attempt;
         let record = self.task(task);
-        record.drop_superseded(attempt);
+        record.drop_superseded(holder);
         let is_current = record.holder() == Some(holder);
         match finished.end {
             AttemptEnd::Completed => {

@@ -189,10 +189,7 @@ impl Manager {
         if hello.version.major != VERSION.major {
             return Err(RefuseReason::Version(VERSION));
         }
-        let version = Version {
-            major: VERSION.major,
-            minor: VERSION.minor.min(hello.version.minor),
-        };
+        let version = VERSION.agreed(hello.version);
         match hello.role {
             Role::Observer => self.welcome(now, conn, Peer::Observer, version, false),
             Role::Client => self.admit_client(now, conn, hello, version)?,

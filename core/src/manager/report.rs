@@ -32,7 +32,7 @@ impl Manager {
         for &reported in &report.finished {
             self.on_reported(now, key, reported, true);
         }
-        if report.last {
+        if report.last && self.worker(key).conn.is_some() {
             self.finish_report(now, key);
         }
     }
@@ -90,6 +90,13 @@ impl Manager {
             worker: key,
             attempt,
         };
+        if attempt.epoch == self.config.epoch && attempt.number >= self.next_attempt {
+            if let Some(conn) = self.worker(key).conn {
+                let reason = CloseReason::Protocol("reported an attempt that was never made");
+                self.close(now, conn, reason);
+            }
+            return;
+        }
         if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
             occupied.seen = true;
             if let Purpose::Live(task) = occupied.purpose {
@@ -114,7 +121,7 @@ impl Manager {
     /// assigned since.
     fn reclaim(&mut self, task: TaskKey, holder: Holder) {
         let record = self.task(task);
-        if matches!(record.state, State::Queued) && record.drop_superseded(holder.attempt) {
+        if matches!(record.state, State::Queued) && record.drop_superseded(holder) {
             record.refund(holder.attempt);
             self.adopt(task, holder);
         }
@@ -251,20 +258,27 @@ impl Manager {
         }
     }
 
-    /// Matches a task that came back with the attempts that workers reported of it. True if one
-    /// has it now.
-    pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
-        let id = self.task(task).id;
+    /// Whether a worker has reported an attempt of a task that is not here.
+    pub(super) fn has_orphan(&self, id: TaskId) -> bool {
+        self.orphans_of(id).next().is_some()
+    }
+
+    fn orphans_of(&self, id: TaskId) -> impl Iterator<Item = (TaskId, WorkerKey, Attempt)> + '_ {
         let first = Attempt {
             epoch: crate::ids::Epoch(0),
             number: 0,
         };
-        let found: Vec<(TaskId, WorkerKey, Attempt)> = self
-            .orphans
+        self.orphans
             .range((id, WorkerKey(0), first)..)
-            .take_while(|(orphan, ..)| *orphan == id)
+            .take_while(move |(orphan, ..)| *orphan == id)
             .copied()
-            .collect();
+    }
+
+    /// Matches a task that came back with the attempts that workers reported of it. True if one
+    /// has it now.
+    pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
+        let id = self.task(task).id;
+        let found: Vec<_> = self.orphans_of(id).collect();
         for &(_, worker, attempt) in &found {
             self.orphans.remove(&(id, worker, attempt));
             self.absences.cancel(Absence::Orphan(worker, attempt));

@@ -42,7 +42,11 @@ impl Manager {
         if let Some(&task) = session.tasks.get(&submit.seq) {
             return self.on_submitted_again(task, &submit);
         }
-        if submit.may_have_run {
+        let id = TaskId {
+            client: session.id,
+            seq: submit.seq,
+        };
+        if submit.may_have_run || self.has_orphan(id) {
             return self.take_back_in(now, client, submit, payload);
         }
         if let Some(reason) = self.refusal(&submit, client, payload.len()) {
@@ -99,7 +103,7 @@ impl Manager {
             Some(RejectReason::Draining)
         } else if crowded {
             Some(RejectReason::ClientFull)
-        } else if !self.queue.hold(bytes as u64) {
+        } else if !self.queue.reserve(bytes as u64) {
             Some(RejectReason::QueueFull)
         } else {
             None
@@ -146,7 +150,7 @@ impl Manager {
         debug_assert!(matches!(record.state, State::Held));
         let bytes = u64::from(record.bytes());
         record.state = State::Loose;
-        self.queue.unhold(bytes);
+        self.queue.unreserve(bytes);
         self.held -= 1;
         self.absences.cancel(Absence::Claim(key));
     }

@@ -160,12 +160,12 @@ impl Task {
     }
 
     /// Forgets a superseded attempt; tells whether it was one.
-    pub(super) fn drop_superseded(&mut self, attempt: Attempt) -> bool {
+    pub(super) fn drop_superseded(&mut self, holder: Holder) -> bool {
         let Some(rare) = &mut self.rare else {
             return false;
         };
         let before = rare.superseded.len();
-        rare.superseded.retain(|holder| holder.attempt != attempt);
+        rare.superseded.retain(|other| *other != holder);
         rare.superseded.len() < before
     }
 

@@ -175,7 +175,7 @@ impl Manager {
             Purpose::Live(task) => task,
         };
         let record = self.task(task);
-        if record.drop_superseded(attempt) {
+        if record.drop_superseded(holder) {
             return;
         }
         debug_assert_eq!(
@@ -245,9 +245,13 @@ impl Manager {
             }
             Purpose::Live(task) => task,
         };
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
         let record = self.task(task);
         record.refund(attempt);
-        if record.drop_superseded(attempt) {
+        if record.drop_superseded(holder) {
             if matches!(record.state, State::Queued) {
                 record.clear_may_have_run();
             }
