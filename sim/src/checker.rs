@@ -179,7 +179,11 @@ impl<'h> Ledger<'h> {
                 End::Expired { .. } if self.plan.tasks[*task].deadline.is_none() => {
                     return Err(broken(promise, "expired without a deadline", *task));
                 }
-                End::Cancelled { .. } if self.plan.tasks[*task].cancel_after.is_none() => {
+                // A client that stops gives up what it has left.
+                End::Cancelled { .. }
+                    if self.plan.tasks[*task].cancel_after.is_none()
+                        && self.history.lives[delivery.life].end.is_none() =>
+                {
                     return Err(broken(promise, "cancelled, though nobody asked", *task));
                 }
                 _ => {}

@@ -3,6 +3,7 @@
 use argon_core::ids::ConnId;
 
 use crate::faults::FaultKind;
+use crate::history::Disturbance;
 use crate::network::{ConnIndex, EndState};
 use crate::options::Host;
 use crate::pool::Pool;
@@ -135,6 +136,12 @@ impl World<'_> {
                 self.hosts[usize::from(host)].dark = false;
                 self.start(host);
             } else {
+                self.history.disturbances.push(Disturbance {
+                    from: self.now,
+                    to: u64::MAX,
+                    hosts: vec![host],
+                    what: "stays-dead",
+                });
                 let polite = stream(self.plan.seed, &[17, u64::from(host)]).percent(50);
                 self.end_process(host, polite, "it stays dead");
                 self.hosts[usize::from(host)].gone = true;
