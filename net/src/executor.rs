@@ -1,0 +1,19 @@
+//! How attempts really run.
+//!
+//! Decisions are core's: who runs what, when a pool process is replaced, what is killed and when.
+//! An executor only carries them out and says what happened.
+
+use std::task::{Context, Poll};
+
+use argon_core::worker::{PoolInput, PoolOutput};
+
+/// Carries out what a worker's state machine decides about its pool.
+pub trait Executor: Send + 'static {
+    /// Takes an action. Never blocks: what is to be written is written in a batch at `poll`.
+    fn execute(&mut self, action: PoolOutput);
+
+    /// Carries on (starts, writes, reads, reaps) and appends what happened to `events`. Ready
+    /// when at least one event was appended; otherwise the waker is registered. To be called
+    /// after every batch of `execute`.
+    fn poll(&mut self, cx: &mut Context<'_>, events: &mut Vec<PoolInput>) -> Poll<()>;
+}
