@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod client;
 pub mod codec;
+pub mod durations;
 pub mod event;
 pub mod ids;
 pub mod limits;
@@ -20,7 +21,10 @@ pub mod machine;
 pub mod manager;
 pub mod message;
 pub mod name;
+pub mod queue;
+pub mod retry;
 pub mod rng;
+pub mod router;
 pub mod status;
 pub mod task;
 pub mod time;

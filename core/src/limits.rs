@@ -42,6 +42,17 @@ pub const ORPHANS_MAX: usize = 262_144;
 /// acknowledged before its time.
 pub const UNCONFIRMED_MAX: usize = 65_536;
 
+/// Only attempts whose name's recent maximum is below this queue inside a pool process, and at
+/// most so much work is queued in one: what is written to a child cannot be taken back.
+pub const CHILD_WORK_MAX: Duration = Duration::from_millis(1);
+/// Most attempts written to one pool process and not answered.
+pub const CHILD_QUEUE_MAX: usize = 1_024;
+/// A service time counts as at least this much where it divides or is summed up: measured run
+/// times go down to nothing.
+pub const SERVICE_FLOOR: Duration = Duration::from_nanos(200);
+/// Time between two heartbeats sent to learn the round trip while attempts flow.
+pub const PROBE_EVERY: Duration = Duration::from_millis(50);
+
 /// Dispatches between two that take the oldest queued task whatever its priority: a task starts
 /// within `OLDEST_EVERY * (older tasks + 1)` dispatches.
 pub const OLDEST_EVERY: u32 = 16;
@@ -93,6 +104,12 @@ pub const HEARTBEATS_PER_LEASE: u32 = 4;
 pub const RESULT_ACK: Duration = Duration::from_secs(1);
 /// How long a pool process may take from the polite signal to the end.
 pub const KILL_GRACE: Duration = Duration::from_secs(2);
+/// First delay before a pool process that died young is started again; doubles each time.
+pub const RESPAWN_DELAY_FIRST: Duration = Duration::from_millis(10);
+/// Longest delay before a pool process is started again.
+pub const RESPAWN_DELAY_MAX: Duration = Duration::from_secs(5);
+/// A pool process that dies sooner than this and has answered nothing died young.
+pub const YOUNG: Duration = Duration::from_secs(1);
 /// Default number of attempts that may be ended by a lost worker or a crashed child.
 pub const ATTEMPTS_DEFAULT: u8 = 3;
 /// Default number of times that a client submits a rejected task again.

@@ -184,6 +184,25 @@ impl Link {
         self.round_trip
     }
 
+    /// How many counted messages were sent on this connection, heartbeats and handshake left out.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        match &self.state {
+            State::Up { watch, .. } => watch.sent(),
+            _ => 0,
+        }
+    }
+
+    /// How many of them the manager is known to have taken in. What it had to say to those was
+    /// said before it confirmed them.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        match &self.state {
+            State::Up { watch, .. } => watch.confirmed(),
+            _ => 0,
+        }
+    }
+
     /// Sends `message` if the link is up; tells whether it was.
     pub fn send<O: From<LinkOutput>>(
         &mut self,
@@ -361,6 +380,12 @@ impl Link {
     /// are empty, so that lateness of the whole process is known as such.
     pub fn expect(&mut self, next: Option<Instant>) {
         self.clock.expect(next);
+    }
+
+    /// `now` on the awake clock. To be called by the machine with every call that it gets, also
+    /// with those that are not the link's, so that lateness is noticed whatever came first.
+    pub fn awake(&mut self, now: Instant) -> Instant {
+        self.clock.read(now)
     }
 
     /// Sends a heartbeat at the next time-out, to learn the round trip sooner.

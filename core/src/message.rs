@@ -51,6 +51,14 @@ pub struct Version {
     pub minor: u16,
 }
 
+impl Version {
+    /// What two peers of the same major speak: the lower minor.
+    #[must_use]
+    pub fn agreed(self, other: Self) -> Self {
+        self.min(other)
+    }
+}
+
 /// Everything that can be said.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Body {

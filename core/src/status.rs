@@ -34,7 +34,7 @@ pub struct ManagerStatus {
     pub draining: bool,
     /// Tasks waiting in the bounded queue.
     pub queued: u64,
-    /// Of these, by priority from 0.
+    /// All that wait, returning tasks included, by priority from 0.
     pub queued_by_priority: [u64; Priority::LEVELS],
     /// Bytes waiting in the bounded queue.
     pub queued_bytes: u64,

@@ -24,6 +24,8 @@ pub struct Priority(u8);
 impl Priority {
     /// How many levels there are.
     pub const LEVELS: usize = 8;
+    /// Before everything else.
+    pub const MOST: Self = Self(0);
     /// Before everything that is not itself urgent.
     pub const HIGH: Self = Self(2);
     /// The default.
@@ -267,7 +269,7 @@ pub enum RejectReason {
     ClientFull,
     /// As many tasks are in flight as may be.
     InFlightFull,
-    /// By the manager's estimate it would wait longer than its `max_wait` or its deadline.
+    /// By the manager's estimate it would wait longer than its `max_wait`.
     TooSlow,
     /// The manager is draining.
     Draining,

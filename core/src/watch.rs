@@ -76,6 +76,18 @@ impl Watch {
         self.received
     }
 
+    /// How many counted messages were sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them the peer has confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
     /// When the peer was last heard.
     #[must_use]
     pub fn heard(&self) -> Instant {

@@ -3,9 +3,16 @@
 //! Decisions are core's: who runs what, when a pool process is replaced, what is killed and when.
 //! An executor only carries them out and says what happened.
 
+mod process;
+mod ready;
+mod thread;
+
 use std::task::{Context, Poll};
 
 use argon_core::worker::{PoolInput, PoolOutput};
+
+pub use self::process::{Launcher, ProcessExecutor, ProcessOptions};
+pub use self::thread::{Handler, ThreadExecutor};
 
 /// Carries out what a worker's state machine decides about its pool.
 pub trait Executor: Send + 'static {

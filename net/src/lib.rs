@@ -11,14 +11,20 @@
 //! [`Executor`] of attempts.
 
 mod client;
+pub mod command;
 mod connection;
 mod driver;
 mod error;
 pub mod executor;
+mod frames;
+pub mod guard;
 mod link;
 mod manager;
 mod observe;
+mod proc;
+pub mod runtime;
 mod standalone;
+mod text;
 pub mod transport;
 mod worker;
 

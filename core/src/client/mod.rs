@@ -1,18 +1,39 @@
 //! The client: submissions, retries, resumption, and exactly one outcome for each task.
+//!
+//! Owns: the tasks from `submit` to `Deliver`, and what it takes to get them through: when they
+//! are sent ([`window`]), when again ([`crate::retry`]), and what a new connection means for them
+//! (`session`). Never: ends a task that its manager can still answer for, or looks into a payload.
+//!
+//! Invariants: each accepted task is delivered once; a task that may have run by what is known
+//! here is never delivered as `Rejected`, and not as `Expired` or `Cancelled` without the flag.
+//! Units: instants of the driver.
 
+mod answers;
+mod sending;
+mod session;
+mod tasks;
+mod window;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
 
 use crate::event::Event;
-use crate::ids::{PeerId, TaskId};
+use crate::ids::{Epoch, PeerId, TaskId};
 use crate::limits;
-use crate::link::{LinkInput, LinkOutput};
+use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
+use crate::message::{Body, RefuseReason, Role};
 use crate::name::Name;
+use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::task::{Outcome, TaskSpec};
-use crate::time::{Deadline, Instant};
+use crate::time::{Deadline, Instant, WakeReason};
+
+use tasks::{Alarm, State, Task, Tasks};
+use window::Window;
 
 /// Settings of a client.
 #[derive(Clone, Debug)]
@@ -135,35 +156,313 @@ impl From<LinkOutput> for ClientOutput {
 
 /// The client's state machine.
 #[derive(Debug)]
-pub struct Client {}
+pub struct Client {
+    config: ClientConfig,
+    retry: Retry,
+    rng: Rng,
+    link: Link,
+    tasks: Tasks,
+    window: Window,
+    outputs: VecDeque<ClientOutput>,
+    /// Outcomes taken in since the last acknowledgement.
+    acks: Vec<u64>,
+    /// An acknowledgement is due although there is nothing new: the last may have been lost.
+    ack_due: bool,
+    /// Tasks ended here while cut off, that the manager may still have; at most `IDS_MAX`.
+    abandoned: BTreeSet<u64>,
+    /// The life of the manager that the tasks at it were sent to.
+    epoch: Option<Epoch>,
+    /// The largest payload that the manager of the last `Welcome` takes.
+    manager_payload_max: Option<usize>,
+    moves: session::Moves,
+    /// When to go on sending, if a settling stopped at its bound.
+    more_at: Option<Instant>,
+    /// The last task sent to try the ground.
+    probed: u64,
+    refused: Option<RefuseReason>,
+    stopped: bool,
+}
 
 impl Client {
     /// A client that dials its manager.
     #[must_use]
-    pub fn new(_config: ClientConfig, _rng: Rng, _now: Instant) -> Self {
-        Self {}
+    pub fn new(config: ClientConfig, mut rng: Rng, now: Instant) -> Self {
+        let link = LinkConfig {
+            peer: config.peer,
+            name: config.name.clone(),
+            role: Role::Client,
+            addresses: config.addresses,
+        };
+        Self {
+            retry: Retry::new(config.retries),
+            link: Link::new(link, rng.fork(), now),
+            rng,
+            tasks: Tasks::default(),
+            window: Window::new(config.tasks),
+            outputs: VecDeque::new(),
+            acks: Vec::new(),
+            ack_due: false,
+            abandoned: BTreeSet::new(),
+            epoch: None,
+            manager_payload_max: None,
+            moves: session::Moves::default(),
+            more_at: None,
+            probed: 0,
+            refused: None,
+            stopped: false,
+            config,
+        }
     }
 
-    /// Takes a task in; its outcome comes as a `Deliver` output.
+    /// Takes a task in; its outcome comes as a `Deliver` output. Its deadline starts now.
     ///
     /// # Errors
     /// If it can never be sent, or not now; then nothing was taken.
-    pub fn submit(&mut self, _now: Instant, _spec: TaskSpec) -> Result<TaskId, SubmitError> {
-        Err(SubmitError::Stopped)
+    pub fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, SubmitError> {
+        if self.stopped {
+            return Err(SubmitError::Stopped);
+        }
+        if !(1..=limits::ATTEMPTS_MAX).contains(&spec.max_attempts) {
+            return Err(SubmitError::Attempts(spec.max_attempts));
+        }
+        let (bytes, limit) = (spec.payload.len(), self.payload_max());
+        if bytes > limit {
+            return Err(SubmitError::TooLarge { bytes, limit });
+        }
+        let task = Task::new(now, spec);
+        let held = self.tasks.len();
+        let full = held >= self.config.tasks
+            || self.tasks.bytes().saturating_add(task.bytes()) > self.config.bytes;
+        if full && held > 0 {
+            return Err(SubmitError::Full);
+        }
+        Ok(TaskId {
+            client: self.config.peer,
+            seq: self.tasks.insert(task),
+        })
+    }
+
+    /// The largest payload that can be submitted, as far as is known.
+    #[must_use]
+    pub fn payload_max(&self) -> usize {
+        let manager = self.manager_payload_max.unwrap_or(usize::MAX);
+        self.config.payload_max.min(manager)
+    }
+
+    /// Whether a manager has let the client in.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.link.is_up()
+    }
+
+    /// Tasks without an outcome.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Bytes of their names and payloads.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.tasks.bytes()
+    }
+
+    /// Tasks that the manager has, or had when it was last heard.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.tasks.sent() as usize
+    }
+
+    /// How many tasks the manager is thought to accept at once.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.window.size() as usize
+    }
+
+    /// Why the last manager that was asked did not let the client in, until one does.
+    #[must_use]
+    pub fn last_refusal(&self) -> Option<RefuseReason> {
+        self.refused
+    }
+
+    fn notify(&mut self, event: Event) {
+        self.outputs.push_back(ClientOutput::Notify(event));
+    }
+
+    fn send(&mut self, now: Instant, body: Body) {
+        self.link.send(now, body, &mut self.outputs);
+    }
+
+    /// The one place where a task leaves.
+    fn end(&mut self, seq: u64, outcome: Outcome, payload: Bytes) {
+        if self.tasks.remove(seq).is_none() {
+            debug_assert!(false, "a task ends once");
+            return;
+        }
+        self.outputs.push_back(ClientOutput::Deliver {
+            seq,
+            outcome,
+            payload,
+        });
+    }
+
+    fn on_cancel(&mut self, now: Instant, seq: u64) {
+        let Some(task) = self.tasks.get_mut(seq) else {
+            return;
+        };
+        if task.sent().is_none() {
+            let may_have_run = task.may_have_run;
+            return self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+        }
+        if !task.cancelled {
+            task.cancelled = true;
+            self.send(now, Body::Cancel { seq });
+        }
+    }
+
+    fn on_stop(&mut self, now: Instant) {
+        self.stopped = true;
+        self.flush_acks(now);
+        self.link.stop(now, &mut self.outputs);
+        for seq in self.tasks.select(|_| true) {
+            let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
+            self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+        }
+        self.abandoned.clear();
+        self.more_at = None;
+        self.moves = session::Moves::default();
+        self.outputs.push_back(ClientOutput::Stopped);
+    }
+
+    fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
+        let seq = match alarm {
+            Alarm::Retry(seq) => return self.tasks.change(seq, false, State::Waiting),
+            Alarm::Expiry(seq) => seq,
+        };
+        let Some(task) = self.tasks.get(seq) else {
+            return;
+        };
+        if task.sent().is_some() {
+            if self.link.is_up() {
+                // The manager keeps the deadline, and will tell.
+                return;
+            }
+            let until = task.deadline.unwrap_or(now) + self.link.lease();
+            if until > now {
+                return self.tasks.alarms.set(alarm, until);
+            }
+            if self.abandoned.len() < limits::IDS_MAX {
+                self.abandoned.insert(seq);
+            }
+        }
+        self.expire(seq);
+    }
+
+    fn expire(&mut self, seq: u64) {
+        let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
+        self.end(seq, Outcome::Expired { may_have_run }, Bytes::new());
     }
 }
 
 impl Machine for Client {
     type Input = ClientInput;
     type Output = ClientOutput;
-    fn handle_input(&mut self, _now: Instant, _input: ClientInput) {}
-    fn handle_timeout(&mut self, _now: Instant) {}
-    fn settle(&mut self, _now: Instant) {}
+
+    fn handle_input(&mut self, now: Instant, input: ClientInput) {
+        if self.stopped {
+            return;
+        }
+        match input {
+            ClientInput::Link(input) => {
+                let event = self.link.handle_input(now, input, &mut self.outputs);
+                self.on_link(now, event);
+                let (confirmed, held) = (self.link.confirmed(), self.tasks.sent());
+                self.window.on_confirmed(now, confirmed, held);
+            }
+            ClientInput::Cancel { seq } => self.on_cancel(now, seq),
+            ClientInput::Stop => self.on_stop(now),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.stopped {
+            return;
+        }
+        self.pump_link(now);
+        while let Some(alarm) = self.tasks.alarms.pop_due(now) {
+            self.on_alarm(now, alarm);
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        if self.stopped {
+            return;
+        }
+        self.more_at = None;
+        self.window.wake(now);
+        self.move_on_if_due(now);
+        if self.link.is_up() {
+            self.flush_acks(now);
+            self.send_tasks(now);
+        }
+    }
+
     fn poll_output(&mut self) -> Option<ClientOutput> {
-        None
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            let next = self.poll_timeout().map(|deadline| deadline.at);
+            self.link.expect(next);
+        }
+        output
     }
+
     fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        if self.stopped {
+            return None;
+        }
+        let retry = |at| Deadline {
+            at,
+            reason: WakeReason::Retry,
+        };
+        let alarm = self.tasks.alarms.next().map(|(at, alarm)| Deadline {
+            at,
+            reason: match alarm {
+                Alarm::Retry(_) => WakeReason::Retry,
+                Alarm::Expiry(_) => WakeReason::Expiry,
+            },
+        });
+        let up = self.link.is_up();
+        let pause = self.window.paused_until().filter(|_| up);
+        let moving = self.moves.due().filter(|_| up);
+        let candidates = [
+            self.link.poll_timeout(),
+            alarm,
+            pause.map(retry),
+            self.more_at.filter(|_| up).map(retry),
+            moving.map(|at| Deadline {
+                at,
+                reason: WakeReason::Reconnect,
+            }),
+        ];
+        candidates
+            .into_iter()
+            .flatten()
+            .min_by_key(|deadline| deadline.at)
     }
-    fn check_invariants(&self) {}
+
+    fn check_invariants(&self) {
+        let cut_off = self.epoch.is_some() && !self.link.is_up() && !self.stopped;
+        self.tasks.check_invariants(cut_off);
+        self.window.check_invariants();
+        assert!(self.acks.len() < limits::IDS_MAX);
+        assert!(self.abandoned.len() <= limits::IDS_MAX);
+        assert!(self.tasks.len() <= self.config.tasks.max(1));
+        assert!(self.tasks.len() <= 1 || self.tasks.bytes() <= self.config.bytes);
+        if self.stopped {
+            assert_eq!(self.tasks.len(), 0, "nothing is left behind");
+        }
+        if self.epoch.is_none() {
+            assert_eq!(self.tasks.sent(), 0, "there was nobody to send to");
+        }
+    }
 }

@@ -1,15 +1,51 @@
-//! The manager: queue, routing, sessions, recovery.
+//! The manager: takes tasks in within bounds, routes them, and sees each to its one outcome.
+//!
+//! Owns: sessions of clients and workers, the tasks, and who has which attempt. The order of the
+//! queue is [`crate::queue`]'s business, the choice of a worker [`crate::router`]'s. Never: looks
+//! into a payload, or remembers anything that clients and workers could not tell it again.
+//!
+//! Invariants (all asserted by `check_invariants`): a task is in the queue if and only if its
+//! state says so; an attempt occupies exactly one worker; what a task says about its attempts and
+//! what workers say about theirs agrees; every counter equals what it counts.
+//!
+//! Units: instants of the driver for what users asked for, of the awake clock for silence.
 
+mod attempts;
+mod clients;
 mod config;
+mod connections;
+mod dispatch;
+mod endings;
+mod invariants;
+mod pace;
+mod report;
+mod session;
+mod status;
+mod submissions;
+mod task;
+mod workers;
 
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use slab::Slab;
+
+use crate::durations::Durations;
 use crate::event::{CloseReason, Event};
-use crate::ids::ConnId;
+use crate::ids::{Attempt, ConnId, PeerId, TaskId};
+use crate::limits::HEARTBEATS_PER_LEASE;
 use crate::machine::Machine;
-use crate::message::Message;
-use crate::rng::Rng;
-use crate::time::{Deadline, Instant};
+use crate::message::{Body, Message};
+use crate::name::Name;
+use crate::queue::{ClientKey, Queue, TaskKey};
+use crate::router::{Router, WorkerKey};
+use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
+
+use pace::Pace;
+use session::{ClientSession, Conn, Peer, WorkerSession};
+use task::Task;
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -64,29 +100,317 @@ pub enum ManagerOutput {
     Drained,
 }
 
+/// Deadlines on the driver's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// A task's own deadline.
+    Expiry(TaskKey),
+    /// Look for tasks that wait behind a busy worker.
+    TakeBack,
+    /// A result is acknowledged to its worker before its client has answered.
+    ResultAck,
+}
+
+/// Deadlines on the awake clock: they measure the absence of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Absence {
+    /// While anybody is connected: being late for this shows that we were asleep, long before
+    /// anybody's silence could be held against them.
+    Tick,
+    /// A peer on this connection should have been heard, or have finished its handshake.
+    Silence(ConnId),
+    /// A worker's attempts go elsewhere.
+    Grace(WorkerKey),
+    /// A worker's session ends.
+    Worker(WorkerKey),
+    /// A client's session ends.
+    Client(ClientKey),
+    /// A held task waits no longer for a worker to claim it.
+    Claim(TaskKey),
+    /// An orphan waits no longer for its client.
+    Orphan(WorkerKey, Attempt),
+    /// A restarted manager no longer expects workers to come back.
+    Startup,
+}
+
+/// Counters for the status report, since the start.
+#[derive(Debug, Default)]
+struct Totals {
+    accepted: u64,
+    rejected: u64,
+    displaced: u64,
+    completed: u64,
+    not_completed: u64,
+    attempts_lost: u64,
+}
+
 /// The manager's state machine.
 #[derive(Debug)]
-pub struct Manager {}
+pub struct Manager {
+    config: ManagerConfig,
+    started: Instant,
+    clock: AwakeClock,
+    alarms: Timers<Alarm>,
+    absences: Timers<Absence>,
+    outputs: VecDeque<ManagerOutput>,
+
+    conns: BTreeMap<ConnId, Conn>,
+    strangers: usize,
+    clients: Slab<ClientSession>,
+    clients_by_id: BTreeMap<PeerId, ClientKey>,
+    workers: Slab<WorkerSession>,
+    workers_by_id: BTreeMap<PeerId, WorkerKey>,
+    workers_by_name: BTreeMap<Name, WorkerKey>,
+
+    tasks: Slab<Task>,
+    queue: Queue,
+    router: Router,
+    durations: Durations,
+    pace: Pace,
+    /// Attempts reported for tasks that are not here, by task.
+    orphans: BTreeSet<(TaskId, WorkerKey, Attempt)>,
+    /// Ended tasks whose worker still holds the result, oldest first; entries go stale when the
+    /// client acknowledges.
+    unconfirmed: VecDeque<(Instant, TaskKey, Attempt)>,
+    /// Workers that have acknowledgements to be sent at the end of the batch.
+    acks_due: Vec<WorkerKey>,
+    /// Workers with more attempts than slots; where tasks can be taken back from.
+    ahead: BTreeSet<WorkerKey>,
+    /// Where the next look through them begins.
+    ahead_from: WorkerKey,
+
+    next_order: u64,
+    next_attempt: u64,
+    held: usize,
+    in_flight_tasks: usize,
+    in_flight_bytes: u64,
+    assigned: usize,
+    ended: usize,
+    /// Connected workers' slots.
+    capacity: u64,
+    connected_workers: usize,
+    /// Workers may still come back from before a restart.
+    starting: bool,
+    draining: bool,
+    drained: bool,
+    totals: Totals,
+}
 
 impl Manager {
     /// A manager that knows nobody yet.
     #[must_use]
-    pub fn new(_config: ManagerConfig, _rng: Rng, _now: Instant) -> Self {
-        Self {}
+    pub fn new(config: ManagerConfig, now: Instant) -> Self {
+        let mut absences = Timers::default();
+        absences.set(Absence::Startup, now + config.restart_grace);
+        Self {
+            queue: Queue::new(config.queue_tasks, config.queue_bytes),
+            config,
+            started: now,
+            clock: AwakeClock::default(),
+            alarms: Timers::default(),
+            absences,
+            outputs: VecDeque::new(),
+            conns: BTreeMap::new(),
+            strangers: 0,
+            clients: Slab::new(),
+            clients_by_id: BTreeMap::new(),
+            workers: Slab::new(),
+            workers_by_id: BTreeMap::new(),
+            workers_by_name: BTreeMap::new(),
+            tasks: Slab::new(),
+            router: Router::new(),
+            durations: Durations::new(),
+            pace: Pace::new(now),
+            orphans: BTreeSet::new(),
+            unconfirmed: VecDeque::new(),
+            acks_due: Vec::new(),
+            ahead: BTreeSet::new(),
+            ahead_from: WorkerKey(0),
+            next_order: 0,
+            next_attempt: 0,
+            held: 0,
+            in_flight_tasks: 0,
+            in_flight_bytes: 0,
+            assigned: 0,
+            ended: 0,
+            capacity: 0,
+            connected_workers: 0,
+            starting: true,
+            draining: false,
+            drained: false,
+            totals: Totals::default(),
+        }
+    }
+
+    fn task(&mut self, key: TaskKey) -> &mut Task {
+        &mut self.tasks[key.0 as usize]
+    }
+
+    fn client(&mut self, key: ClientKey) -> &mut ClientSession {
+        &mut self.clients[key.0 as usize]
+    }
+
+    fn worker(&mut self, key: WorkerKey) -> &mut WorkerSession {
+        &mut self.workers[key.0 as usize]
+    }
+
+    fn notify(&mut self, event: Event) {
+        self.outputs.push_back(ManagerOutput::Notify(event));
+    }
+
+    /// Sends a message that the peer counts.
+    fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message>) {
+        let awake = self.clock.at(now);
+        if let Some(known) = self.conns.get_mut(&conn) {
+            known.watch.on_sent(awake);
+            self.outputs.push_back(ManagerOutput::Send {
+                conn,
+                message: message.into(),
+            });
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
+        let awake = self.clock.at(now);
+        let Some(known) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let peer = known.peer;
+        match message.body {
+            Body::Ping(beat) => return self.on_ping(now, conn, beat),
+            Body::Hello(hello) => return self.on_hello(now, conn, hello),
+            _ => known.watch.on_received(awake),
+        }
+        match peer {
+            Peer::Stranger => {
+                self.close(now, conn, CloseReason::Protocol("spoke before its hello"));
+            }
+            Peer::Observer => self.on_observer_message(now, conn, &message.body),
+            Peer::Client(client) => {
+                self.client(client).heard = awake;
+                self.on_client_message(now, conn, client, message);
+            }
+            Peer::Worker(worker) => {
+                self.worker(worker).heard = awake;
+                self.on_worker_message(now, conn, worker, message);
+            }
+        }
+    }
+
+    fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
+        match alarm {
+            Alarm::Expiry(task) => self.on_deadline(now, task),
+            // The look itself is at the end of every batch; being woken is enough.
+            Alarm::TakeBack => {}
+            Alarm::ResultAck => self.confirm_early(now),
+        }
+    }
+
+    fn on_absence(&mut self, now: Instant, absence: Absence) {
+        match absence {
+            Absence::Tick => {
+                if !self.conns.is_empty() {
+                    let next = self.clock.at(now) + self.config.lease / HEARTBEATS_PER_LEASE;
+                    self.absences.set(Absence::Tick, next);
+                }
+            }
+            Absence::Silence(conn) => self.check_silence(now, conn),
+            Absence::Grace(worker) => {
+                self.release(now, worker, crate::task::AttemptLoss::WorkerGone);
+            }
+            Absence::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
+            Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
+            Absence::Claim(task) => self.on_unclaimed(now, task),
+            Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
+            Absence::Startup => self.starting = false,
+        }
+    }
+
+    fn start_drain(&mut self, now: Instant) {
+        if !self.draining {
+            self.draining = true;
+            self.notify(Event::DrainStarted);
+            self.reject_unstarted(now);
+        }
     }
 }
 
 impl Machine for Manager {
     type Input = ManagerInput;
     type Output = ManagerOutput;
-    fn handle_input(&mut self, _now: Instant, _input: ManagerInput) {}
-    fn handle_timeout(&mut self, _now: Instant) {}
-    fn settle(&mut self, _now: Instant) {}
+
+    fn handle_input(&mut self, now: Instant, input: ManagerInput) {
+        let awake = self.clock.read(now);
+        match input {
+            ManagerInput::Accepted { conn } => self.on_accepted(now, conn),
+            ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
+            ManagerInput::Progress { conn } => {
+                if let Some(known) = self.conns.get_mut(&conn) {
+                    known.watch.on_progress(awake);
+                }
+            }
+            ManagerInput::Closed { conn } => self.on_closed(now, conn),
+            ManagerInput::Drain => self.start_drain(now),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let awake = self.clock.read(now);
+        while let Some(alarm) = self.alarms.pop_due(now) {
+            self.on_alarm(now, alarm);
+        }
+        while let Some(absence) = self.absences.pop_due(awake) {
+            self.on_absence(now, absence);
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.clock.read(now);
+        self.dispatch(now);
+        self.take_back(now);
+        self.send_acks(now);
+        self.watch_results(now);
+        if self.draining && !self.drained && self.tasks.is_empty() && self.held == 0 {
+            self.drained = true;
+            self.outputs.push_back(ManagerOutput::Drained);
+        }
+        self.clock
+            .expect(self.poll_timeout().map(|deadline| deadline.at));
+    }
+
     fn poll_output(&mut self) -> Option<ManagerOutput> {
-        None
+        self.outputs.pop_front()
     }
+
     fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        let alarm = self.alarms.next().map(|(at, alarm)| Deadline {
+            at,
+            reason: match alarm {
+                Alarm::Expiry(_) => WakeReason::Expiry,
+                Alarm::TakeBack => WakeReason::TakeBack,
+                Alarm::ResultAck => WakeReason::ResultAck,
+            },
+        });
+        let absence = self.absences.next().map(|(at, absence)| Deadline {
+            at: self.clock.due(at),
+            reason: match absence {
+                Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
+                Absence::Grace(_) => WakeReason::Grace,
+                Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
+                Absence::Claim(_) | Absence::Startup => WakeReason::Claim,
+            },
+        });
+        match (alarm, absence) {
+            (Some(alarm), Some(absence)) => Some(if absence.at < alarm.at {
+                absence
+            } else {
+                alarm
+            }),
+            (one, other) => one.or(other),
+        }
     }
-    fn check_invariants(&self) {}
+
+    fn check_invariants(&self) {
+        self.check();
+    }
 }

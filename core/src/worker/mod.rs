@@ -1,4 +1,18 @@
 //! The worker: a pool of processes, and the reports on what they do.
+//!
+//! This file holds what goes in and what comes out. Of the machine, [`machine`] owns control flow,
+//! [`manager`] obeys the manager, [`runs`] brings attempts and slots together, [`pool`] keeps the
+//! slots, [`attempts`] knows where each attempt is, [`results`] holds and sends ends, and
+//! [`window`] decides how much to ask for.
+
+mod attempts;
+mod invariants;
+mod machine;
+mod manager;
+mod pool;
+mod results;
+mod runs;
+mod window;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -10,11 +24,10 @@ use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
 use crate::link::{LinkInput, LinkOutput};
-use crate::machine::Machine;
 use crate::name::Name;
-use crate::rng::Rng;
 use crate::task::{ExitCause, TaskError};
-use crate::time::{Deadline, Instant};
+
+pub use machine::Worker;
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]
@@ -196,31 +209,4 @@ impl From<LinkOutput> for WorkerOutput {
     fn from(output: LinkOutput) -> Self {
         Self::Link(output)
     }
-}
-
-/// The worker's state machine.
-#[derive(Debug)]
-pub struct Worker {}
-
-impl Worker {
-    /// A worker that starts its pool and dials its manager.
-    #[must_use]
-    pub fn new(_config: WorkerConfig, _rng: Rng, _now: Instant) -> Self {
-        Self {}
-    }
-}
-
-impl Machine for Worker {
-    type Input = WorkerInput;
-    type Output = WorkerOutput;
-    fn handle_input(&mut self, _now: Instant, _input: WorkerInput) {}
-    fn handle_timeout(&mut self, _now: Instant) {}
-    fn settle(&mut self, _now: Instant) {}
-    fn poll_output(&mut self) -> Option<WorkerOutput> {
-        None
-    }
-    fn poll_timeout(&self) -> Option<Deadline> {
-        None
-    }
-    fn check_invariants(&self) {}
 }

@@ -1,0 +1,154 @@
+//! What the manager says about tasks.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::ids::TaskId;
+use crate::message::{Body, Message};
+use crate::retry::{HINT_MAX, Retry, Verdict};
+use crate::task::{Outcome, RejectReason};
+use crate::time::Instant;
+
+use super::Client;
+use super::tasks::State;
+
+impl Client {
+    pub(super) fn on_message(&mut self, now: Instant, message: Message) {
+        match message.body {
+            Body::Outcome { seq, outcome } => self.on_outcome(now, seq, outcome, message.payload),
+            Body::Reject {
+                seq,
+                reason,
+                retry_after,
+                may_have_run,
+            } => {
+                let hint = retry_after.to_duration().unwrap_or(HINT_MAX);
+                self.on_reject(now, seq, reason, hint, may_have_run);
+            }
+            Body::Unknown { seqs } => {
+                for seq in seqs {
+                    self.on_unknown(seq);
+                }
+            }
+            Body::Hello(_)
+            | Body::Welcome(_)
+            | Body::Refuse(_)
+            | Body::Ping(_)
+            | Body::Pong(_)
+            | Body::Goodbye
+            | Body::Submit(_)
+            | Body::Cancel { .. }
+            | Body::Resume { .. }
+            | Body::AckOutcomes { .. }
+            | Body::StatusQuery { .. }
+            | Body::Status(_)
+            | Body::Assign(_)
+            | Body::TakeBack { .. }
+            | Body::Kill { .. }
+            | Body::AckResults { .. }
+            | Body::Resend { .. }
+            | Body::Report(_)
+            | Body::Grant { .. }
+            | Body::Finished(_)
+            | Body::Returned { .. }
+            | Body::Draining => self.close(now, "said what is not for clients"),
+        }
+    }
+
+    /// The end of a task. Outcomes of tasks that are finished here, or never were, are
+    /// acknowledged too: otherwise the manager would keep them for ever.
+    fn on_outcome(&mut self, now: Instant, seq: u64, mut outcome: Outcome, payload: Bytes) {
+        let Some(task) = self.tasks.get(seq) else {
+            return self.acknowledge(now, seq);
+        };
+        if let Outcome::Expired { may_have_run } | Outcome::Cancelled { may_have_run } =
+            &mut outcome
+        {
+            *may_have_run |= task.may_have_run;
+        }
+        if let Outcome::Rejected { .. } = outcome {
+            return self.close(now, "rejected a task as its outcome");
+        }
+        if task.sent().is_some() {
+            self.window.on_outcome();
+            self.stay();
+        }
+        self.end(seq, outcome, payload);
+        self.acknowledge(now, seq);
+    }
+
+    fn on_reject(
+        &mut self,
+        now: Instant,
+        seq: u64,
+        reason: RejectReason,
+        hint: Duration,
+        may_have_run: bool,
+    ) {
+        let held = self.tasks.sent().saturating_sub(1);
+        let Some(task) = self.tasks.get_mut(seq) else {
+            return;
+        };
+        let Some(number) = task.sent() else {
+            return;
+        };
+        task.may_have_run |= may_have_run;
+        let (uncertain, cancelled) = (task.may_have_run, task.cancelled);
+        let (tries, retries) = (task.rejections, task.retries);
+        let (allowed, priority) = (task.allowed.or(self.config.retries), task.priority);
+        task.rejections = task.rejections.saturating_add(1);
+        self.window.on_refused(
+            now,
+            reason,
+            number,
+            priority,
+            held,
+            hint,
+            &self.retry,
+            &mut self.rng,
+        );
+        if cancelled {
+            let outcome = Outcome::Cancelled {
+                may_have_run: uncertain,
+            };
+            return self.end(seq, outcome, Bytes::new());
+        }
+        if reason == RejectReason::TooLarge {
+            return self.end_refused(seq, reason);
+        }
+        if reason == RejectReason::NoWorkers {
+            self.want_move(now);
+        }
+        let delay = if uncertain {
+            // It cannot end as `Rejected`, so it is tried until the manager has room.
+            self.retry.delay(tries, hint, &mut self.rng)
+        } else {
+            let retry = Retry {
+                allowed,
+                ..self.retry
+            };
+            match retry.judge(retries, hint, &mut self.rng) {
+                Verdict::GiveUp => return self.end_refused(seq, reason),
+                Verdict::After(delay) => {
+                    if let Some(task) = self.tasks.get_mut(seq) {
+                        task.retries = task.retries.saturating_add(1);
+                    }
+                    delay
+                }
+            }
+        };
+        let until = now + delay;
+        self.tasks
+            .change(seq, may_have_run, State::Backoff { until });
+        self.notify(Event::Retrying {
+            task: TaskId {
+                client: self.config.peer,
+                seq,
+            },
+            reason,
+            retries: self.tasks.get(seq).map_or(0, |task| task.retries),
+        });
+    }
+}

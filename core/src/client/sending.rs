@@ -1,0 +1,135 @@
+//! What goes out in a settling: acknowledgements, then tasks, as many as the window admits.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::limits::IDS_MAX;
+use crate::message::Body;
+use crate::task::{Outcome, RejectReason};
+use crate::time::Instant;
+
+use super::Client;
+use super::tasks::State;
+
+/// Most tasks sent in one settling, so that answers are read in between.
+const SENDS_MAX: usize = 4_096;
+/// Payload bytes after which a settling stops sending; one task is always let through.
+const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How soon sending goes on after it stopped at those.
+const MORE_AFTER: Duration = Duration::from_millis(1);
+
+impl Client {
+    /// Notes that the outcome of `seq` is delivered, now or earlier.
+    pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) {
+        self.acks.push(seq);
+        if self.acks.len() >= IDS_MAX {
+            self.flush_acks(now);
+        }
+    }
+
+    pub(super) fn flush_acks(&mut self, now: Instant) {
+        if self.acks.is_empty() && !self.ack_due {
+            return;
+        }
+        self.ack_due = false;
+        let floor = self.tasks.floor();
+        // Mostly tasks end in about the order they came in, and the floor says it all.
+        let seqs: Vec<u64> = self.acks.drain(..).filter(|&seq| seq >= floor).collect();
+        self.send(now, Body::AckOutcomes { floor, seqs });
+    }
+
+    pub(super) fn send_tasks(&mut self, now: Instant) {
+        if self.is_leaving() {
+            return;
+        }
+        let (mut sends, mut bytes) = (0, 0);
+        // First what may be running somewhere, so that it is claimed before it is tried again.
+        // The manager has had these before, so the window has no say.
+        while let Some(seq) = self.tasks.first_recovering() {
+            if sends >= SENDS_MAX || bytes >= SEND_BYTES_MAX {
+                return self.send_more_later(now);
+            }
+            sends += 1;
+            bytes += self.send_task(now, seq);
+        }
+        let mut limiting = false;
+        while let Some((priority, first)) = self.tasks.first_waiting() {
+            let lesser = self.tasks.sent_below(priority);
+            if !self.window.admits(priority, self.tasks.sent(), lesser) {
+                limiting = true;
+                break;
+            }
+            if sends >= SENDS_MAX || bytes >= SEND_BYTES_MAX {
+                limiting = true;
+                self.send_more_later(now);
+                break;
+            }
+            let mut seq = first;
+            if self.window.is_probing() {
+                // Another one each time, so that no task pays for all with its retries.
+                seq = self
+                    .tasks
+                    .waiting_after(priority, self.probed)
+                    .unwrap_or(first);
+                self.probed = seq;
+            }
+            sends += 1;
+            bytes += self.send_task(now, seq);
+        }
+        self.window.set_limiting(limiting);
+        if self.window.wants_word(self.link.sent()) {
+            self.link.ping_now(now);
+            self.pump_link(now);
+        }
+    }
+
+    fn send_more_later(&mut self, now: Instant) {
+        self.more_at = Some(now + MORE_AFTER);
+    }
+
+    /// Sends a waiting task, or ends it if that makes no sense any more; returns its bytes.
+    fn send_task(&mut self, now: Instant, seq: u64) -> u64 {
+        let limit = self.payload_max();
+        let Some(task) = self.tasks.get(seq) else {
+            debug_assert!(false, "what waits is live");
+            return 0;
+        };
+        if task.deadline.is_some_and(|at| at <= now) {
+            self.expire(seq);
+            return 0;
+        }
+        if task.payload.len() > limit {
+            self.end_refused(seq, RejectReason::TooLarge);
+            return 0;
+        }
+        let (message, bytes, cancelled) = (task.message(seq, now), task.bytes(), task.cancelled);
+        let number = self.window.on_sent();
+        self.tasks.change(seq, false, State::Sent { number });
+        self.link.send(now, message, &mut self.outputs);
+        if cancelled {
+            self.send(now, Body::Cancel { seq });
+        }
+        bytes
+    }
+
+    /// Ends a task that its manager does not take.
+    pub(super) fn end_refused(&mut self, seq: u64, reason: RejectReason) {
+        let Some(task) = self.tasks.get(seq) else {
+            return;
+        };
+        let outcome = if task.may_have_run {
+            // `Rejected` would promise that it never ran.
+            Outcome::Lost {
+                history: Vec::new(),
+            }
+        } else {
+            Outcome::Rejected {
+                reason,
+                retries: task.retries,
+            }
+        };
+        self.end(seq, outcome, Bytes::new());
+    }
+}

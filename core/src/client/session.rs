@@ -1,0 +1,180 @@
+//! What connections mean for tasks: resuming, a manager that forgot, cut off, moving on.
+
+use bytes::Bytes;
+use core::time::Duration;
+
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::limits::{IDS_MAX, RECONNECT_DELAY_MAX};
+use crate::link::LinkEvent;
+use crate::message::{Body, Welcome};
+use crate::task::Outcome;
+use crate::time::Instant;
+
+use super::Client;
+use super::tasks::{State, Task};
+
+/// How long a client that is about to leave its manager waits for answers that are on their way:
+/// a task without one counts as possibly run at the next.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+/// Shortest time between two moves once every manager of the list was tried.
+const MOVE_EVERY: Duration = RECONNECT_DELAY_MAX;
+
+/// Leaving managers that have no workers.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// Moves since a task last ended at a manager.
+    count: usize,
+    last: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Moves {
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl Client {
+    pub(super) fn on_link(&mut self, now: Instant, event: Option<LinkEvent>) {
+        match event {
+            None => {}
+            Some(LinkEvent::Up(welcome)) => self.on_up(now, welcome),
+            Some(LinkEvent::Down(reason)) => self.on_down(reason),
+            Some(LinkEvent::Message(message)) => self.on_message(now, message),
+            Some(LinkEvent::Refused(reason)) => {
+                self.refused = Some(reason);
+                self.notify(Event::LinkRefused { reason });
+            }
+        }
+    }
+
+    /// Lets the link do all that is due: noticing silence, dialling.
+    pub(super) fn pump_link(&mut self, now: Instant) {
+        // Silence, then the dial; a deadline that stayed would be a busy loop of the driver.
+        for _ in 0..4 {
+            let due = self.link.poll_timeout();
+            if due.is_none_or(|deadline| deadline.at > now) {
+                return;
+            }
+            let event = self.link.handle_timeout(now, &mut self.outputs);
+            self.on_link(now, event);
+        }
+    }
+
+    pub(super) fn close(&mut self, now: Instant, broken: &'static str) {
+        let reason = CloseReason::Protocol(broken);
+        let event = self.link.close(now, reason, &mut self.outputs);
+        self.on_link(now, event);
+    }
+
+    fn on_down(&mut self, reason: LinkDown) {
+        self.notify(Event::LinkDown { reason });
+        // Outcomes come again after resuming, and so do their acknowledgements.
+        self.acks.clear();
+        self.moves.due = None;
+        self.window.on_down();
+        self.tasks.watch_deadlines(self.link.lease());
+    }
+
+    fn on_up(&mut self, now: Instant, welcome: Welcome) {
+        let resumed = welcome.resumed && self.epoch == Some(welcome.epoch);
+        self.epoch = Some(welcome.epoch);
+        self.manager_payload_max = Some(welcome.payload_max as usize);
+        self.refused = None;
+        self.notify(Event::LinkUp {
+            epoch: welcome.epoch,
+            resumed,
+            address: self.link.address(),
+        });
+        for seq in core::mem::take(&mut self.abandoned) {
+            self.send(now, Body::Cancel { seq });
+        }
+        self.ack_due = true;
+        self.flush_acks(now);
+        if resumed {
+            self.resume(now);
+        } else {
+            self.start_over();
+        }
+    }
+
+    /// The manager knows us: it is asked what it still has of what it was sent.
+    fn resume(&mut self, now: Instant) {
+        let sent = self.tasks.select(|task| task.sent().is_some());
+        for part in sent.chunks(IDS_MAX) {
+            let seqs = part.to_vec();
+            self.send(now, Body::Resume { seqs });
+        }
+        for seq in sent {
+            if self.tasks.get(seq).is_some_and(|task| task.cancelled) {
+                self.send(now, Body::Cancel { seq });
+            }
+        }
+    }
+
+    /// Another manager, another life of it, or a session that it gave up: nobody can say any more
+    /// whether what was left there has started.
+    fn start_over(&mut self) {
+        for seq in self.tasks.select(|task| task.sent().is_some()) {
+            self.tasks.change(seq, true, State::Waiting);
+        }
+        self.window.restart();
+        if self.moves.count < self.config.addresses {
+            // What the last manager advised is not this one's advice.
+            for seq in self.tasks.select(Task::is_backing_off) {
+                self.tasks.change(seq, false, State::Waiting);
+            }
+        }
+    }
+
+    /// What the manager never had, it never started.
+    pub(super) fn on_unknown(&mut self, seq: u64) {
+        let Some(task) = self.tasks.get(seq).filter(|task| task.sent().is_some()) else {
+            return;
+        };
+        if task.cancelled {
+            let may_have_run = task.may_have_run;
+            return self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+        }
+        self.tasks.change(seq, false, State::Waiting);
+    }
+
+    /// The manager has no workers: another may have.
+    pub(super) fn want_move(&mut self, now: Instant) {
+        if self.config.addresses < 2 || self.moves.due.is_some() {
+            return;
+        }
+        let soon = now + LAST_WORDS;
+        let tried_all = self.moves.count + 1 >= self.config.addresses;
+        self.moves.due = Some(match self.moves.last {
+            Some(last) if tried_all => soon.max(last + MOVE_EVERY),
+            _ => soon,
+        });
+    }
+
+    /// The manager ends tasks, so it has workers.
+    pub(super) fn stay(&mut self) {
+        self.moves.count = 0;
+        self.moves.due = None;
+    }
+
+    /// Whether the client waits to leave its manager; nothing is sent there any more.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.moves.due.is_some()
+    }
+
+    pub(super) fn move_on_if_due(&mut self, now: Instant) {
+        if self.moves.due.is_none_or(|due| due > now) || !self.link.is_up() {
+            return;
+        }
+        self.moves.due = None;
+        self.moves.count += 1;
+        self.moves.last = Some(now);
+        self.flush_acks(now);
+        // So that what it still queues does not run there as well, should workers come.
+        self.send(now, Body::Goodbye);
+        let event = self.link.move_on(now, &mut self.outputs);
+        self.on_link(now, event);
+        self.pump_link(now);
+    }
+}

@@ -1,0 +1,319 @@
+//! The tasks that a client answers for, and where each of them is.
+//!
+//! | state | means | found in |
+//! |---|---|---|
+//! | `Waiting` | never sent, or to be sent again | `waiting`; `recovering` if it may have run |
+//! | `Backoff` | rejected; waits for its next try | `alarms`, as `Retry` |
+//! | `Sent` | the manager has it, or had when last heard | counted in `sent` |
+//!
+//! Invariants: each live task is in exactly the places that its state says; a task with a
+//! deadline that is not `Sent` has an `Expiry` alarm.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::message::{Body, Message, Submit};
+use crate::name::Name;
+use crate::task::{Priority, TaskSpec};
+use crate::time::{Instant, Nanos, Timers};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    Backoff {
+        until: Instant,
+    },
+    Sent {
+        /// As the window numbers what is sent.
+        number: u64,
+    },
+}
+
+/// What is due for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Alarm {
+    Retry(u64),
+    Expiry(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    name: Name,
+    pub(super) payload: Bytes,
+    pub(super) priority: Priority,
+    max_attempts: u8,
+    at_most_once: bool,
+    pub(super) deadline: Option<Instant>,
+    max_wait: Nanos,
+    time_limit: Nanos,
+    /// Retries allowed by the task itself.
+    pub(super) allowed: Option<u32>,
+    /// An attempt may have started, by a manager or session that is gone or by the manager's word.
+    pub(super) may_have_run: bool,
+    /// Its end was asked for while the manager had it.
+    pub(super) cancelled: bool,
+    /// How often it was submitted again after rejections that count.
+    pub(super) retries: u32,
+    /// How often it was rejected, for the delay.
+    pub(super) rejections: u32,
+    state: State,
+}
+
+impl Task {
+    pub(super) fn new(now: Instant, spec: TaskSpec) -> Self {
+        Self {
+            name: spec.name,
+            payload: spec.payload,
+            priority: spec.priority,
+            max_attempts: spec.max_attempts,
+            at_most_once: spec.at_most_once,
+            deadline: spec.deadline.map(|span| now + span),
+            max_wait: spec.max_wait.into(),
+            time_limit: spec.time_limit.into(),
+            allowed: spec.retries,
+            may_have_run: false,
+            cancelled: false,
+            retries: 0,
+            rejections: 0,
+            state: State::Waiting,
+        }
+    }
+
+    /// The number under which it was last sent, if it is at the manager.
+    pub(super) fn sent(&self) -> Option<u64> {
+        match self.state {
+            State::Sent { number } => Some(number),
+            State::Waiting | State::Backoff { .. } => None,
+        }
+    }
+
+    pub(super) fn is_backing_off(&self) -> bool {
+        matches!(self.state, State::Backoff { .. })
+    }
+
+    /// Whether an attempt may have started as far as this side can tell without the manager.
+    pub(super) fn is_uncertain(&self) -> bool {
+        self.may_have_run || self.sent().is_some()
+    }
+
+    /// Bytes that it is charged for.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.payload.len() + self.name.as_str().len()) as u64
+    }
+
+    /// The submission, as of `now`.
+    pub(super) fn message(&self, seq: u64, now: Instant) -> Message {
+        let submit = Submit {
+            seq,
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            at_most_once: self.at_most_once,
+            may_have_run: self.may_have_run,
+            deadline: self.deadline.map(|at| at.since(now)).into(),
+            max_wait: self.max_wait,
+            time_limit: self.time_limit,
+            name: self.name.clone(),
+        };
+        Message {
+            body: Body::Submit(submit),
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    live: BTreeMap<u64, Task>,
+    next_seq: u64,
+    bytes: u64,
+    waiting: BTreeSet<(Priority, u64)>,
+    recovering: BTreeSet<u64>,
+    sent: [u32; Priority::LEVELS],
+    sent_total: u32,
+    pub(super) alarms: Timers<Alarm>,
+}
+
+impl Tasks {
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Tasks at the manager.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent_total
+    }
+
+    /// Tasks at the manager that are less important than `priority`.
+    pub(super) fn sent_below(&self, priority: Priority) -> u32 {
+        self.sent[priority.level() + 1..].iter().sum()
+    }
+
+    /// Everything below is finished.
+    pub(super) fn floor(&self) -> u64 {
+        self.live
+            .first_key_value()
+            .map_or(self.next_seq, |(&seq, _)| seq)
+    }
+
+    pub(super) fn get(&self, seq: u64) -> Option<&Task> {
+        self.live.get(&seq)
+    }
+
+    pub(super) fn get_mut(&mut self, seq: u64) -> Option<&mut Task> {
+        self.live.get_mut(&seq)
+    }
+
+    /// Takes a new task in, as `Waiting`.
+    pub(super) fn insert(&mut self, task: Task) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.bytes += task.bytes();
+        self.waiting.insert((task.priority, seq));
+        if let Some(deadline) = task.deadline {
+            self.alarms.set(Alarm::Expiry(seq), deadline);
+        }
+        self.live.insert(seq, task);
+        seq
+    }
+
+    /// The task is over.
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Task> {
+        let task = self.live.remove(&seq)?;
+        self.bytes -= task.bytes();
+        self.leave(seq, task.priority, task.may_have_run, task.state);
+        if task.deadline.is_some() {
+            self.alarms.cancel(Alarm::Expiry(seq));
+        }
+        Some(task)
+    }
+
+    /// Moves a task to another state. `may_have_run` can be set on the way, never cleared.
+    pub(super) fn change(&mut self, seq: u64, may_have_run: bool, to: State) {
+        let Some(task) = self.live.get_mut(&seq) else {
+            debug_assert!(false, "only live tasks have states");
+            return;
+        };
+        let (priority, flag, from) = (task.priority, task.may_have_run, task.state);
+        let deadline = task.deadline;
+        task.state = to;
+        task.may_have_run |= may_have_run;
+        let marked = task.may_have_run;
+        self.leave(seq, priority, flag, from);
+        match to {
+            State::Waiting if marked => {
+                self.recovering.insert(seq);
+            }
+            State::Waiting => {
+                self.waiting.insert((priority, seq));
+            }
+            State::Backoff { until } => self.alarms.set(Alarm::Retry(seq), until),
+            State::Sent { .. } => {
+                self.sent[priority.level()] += 1;
+                self.sent_total += 1;
+            }
+        }
+        // While it was at the manager, only the manager watched its deadline.
+        if let (State::Sent { .. }, State::Waiting | State::Backoff { .. }, Some(at)) =
+            (from, to, deadline)
+        {
+            self.alarms.set(Alarm::Expiry(seq), at);
+        }
+    }
+
+    fn leave(&mut self, seq: u64, priority: Priority, may_have_run: bool, from: State) {
+        match from {
+            State::Waiting if may_have_run => {
+                self.recovering.remove(&seq);
+            }
+            State::Waiting => {
+                self.waiting.remove(&(priority, seq));
+            }
+            State::Backoff { .. } => self.alarms.cancel(Alarm::Retry(seq)),
+            State::Sent { .. } => {
+                self.sent[priority.level()] -= 1;
+                self.sent_total -= 1;
+            }
+        }
+    }
+
+    /// The first task that is to be sent again because it may have run.
+    pub(super) fn first_recovering(&self) -> Option<u64> {
+        self.recovering.first().copied()
+    }
+
+    /// The first task that waits: the most important, then the oldest.
+    pub(super) fn first_waiting(&self) -> Option<(Priority, u64)> {
+        self.waiting.first().copied()
+    }
+
+    /// The first that waits at `priority` with a number above `seq`.
+    pub(super) fn waiting_after(&self, priority: Priority, seq: u64) -> Option<u64> {
+        let range = (priority, seq.saturating_add(1))..=(priority, u64::MAX);
+        self.waiting.range(range).next().map(|&(_, seq)| seq)
+    }
+
+    /// The numbers of all tasks for which `pick` holds, in order. Costs as much as there are
+    /// tasks: for rare events only.
+    pub(super) fn select(&self, pick: impl Fn(&Task) -> bool) -> alloc::vec::Vec<u64> {
+        let picked = self.live.iter().filter(|(_, task)| pick(task));
+        picked.map(|(&seq, _)| seq).collect()
+    }
+
+    /// Cut off: tasks at the manager end here if it is not heard again by `lease` after their
+    /// deadline.
+    pub(super) fn watch_deadlines(&mut self, lease: Duration) {
+        for (&seq, task) in &self.live {
+            if let (State::Sent { .. }, Some(deadline)) = (task.state, task.deadline) {
+                self.alarms.set(Alarm::Expiry(seq), deadline + lease);
+            }
+        }
+    }
+
+    /// `cut_off`: whether the manager cannot be asked.
+    pub(super) fn check_invariants(&self, cut_off: bool) {
+        let (mut bytes, mut waiting, mut recovering, mut backoff, mut expiry) = (0, 0, 0, 0, 0);
+        let mut sent = [0; Priority::LEVELS];
+        for (&seq, task) in &self.live {
+            assert!(seq < self.next_seq);
+            bytes += task.bytes();
+            match task.state {
+                State::Waiting if task.may_have_run => {
+                    assert!(self.recovering.contains(&seq));
+                    recovering += 1;
+                }
+                State::Waiting => {
+                    assert!(self.waiting.contains(&(task.priority, seq)));
+                    waiting += 1;
+                }
+                State::Backoff { until } => {
+                    assert_eq!(self.alarms.get(Alarm::Retry(seq)), Some(until));
+                    backoff += 1;
+                }
+                State::Sent { .. } => sent[task.priority.level()] += 1,
+            }
+            let armed = self.alarms.get(Alarm::Expiry(seq)).is_some();
+            match (task.deadline, task.state) {
+                (None, _) => assert!(!armed),
+                (Some(_), State::Sent { .. }) => assert!(armed || !cut_off),
+                (Some(_), State::Waiting | State::Backoff { .. }) => assert!(armed),
+            }
+            expiry += usize::from(armed);
+        }
+        assert_eq!(bytes, self.bytes);
+        assert_eq!(waiting, self.waiting.len());
+        assert_eq!(recovering, self.recovering.len());
+        assert_eq!(
+            backoff + expiry,
+            self.alarms.len(),
+            "no alarm without a task"
+        );
+        assert_eq!(sent, self.sent);
+        assert_eq!(sent.iter().sum::<u32>(), self.sent_total);
+    }
+}

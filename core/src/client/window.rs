@@ -1,0 +1,281 @@
+//! How many tasks a client has at its manager at once: as many as the manager accepts.
+//!
+//! Owns: the size of the window and the pause after a refusal with nothing left there. Never:
+//! touches a task. The manager's answers are the only signal. Load rejections narrow the window.
+//! Until the first of them it widens with what the manager takes in without refusing, so that it
+//! is soon wide enough even for tasks of hours; after one, with outcomes, which are what makes
+//! room. So a sustained overload costs each client a rejection now and then instead of one a task,
+//! while the manager's bounded queue is kept full.
+//!
+//! Units: the window is in tasks that were sent and have neither outcome nor rejection (*held*
+//! by the manager).
+
+use core::time::Duration;
+
+use crate::retry::Retry;
+use crate::rng::Rng;
+use crate::task::{Priority, RejectReason};
+use crate::time::Instant;
+
+/// Tasks sent to a manager of which nothing is known: enough to hide a round trip, few enough
+/// not to fill a small queue.
+const FIRST: u32 = 64;
+/// Fewest outcomes between two widenings after a refusal: trying for more costs a rejection, and
+/// a client with room for one task should not pay it every other task.
+const OUTCOMES_MIN: u32 = 16;
+/// Widenings by one after a refusal; then they double, so that room that others left is found
+/// soon.
+const CAREFUL: u32 = 8;
+/// Without outcomes a refused client tries for more this long after the last refusal: long tasks
+/// must not keep it from room that new workers bring.
+const QUIET: Duration = Duration::from_secs(2);
+/// What that time doubles to while each try is refused and nothing ends.
+const QUIET_MAX: Duration = Duration::from_secs(8);
+
+/// After a refusal with nothing held: nothing as unimportant as what was refused is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pause {
+    until: Instant,
+    from: Priority,
+}
+
+#[derive(Debug)]
+pub(super) struct Window {
+    size: u32,
+    max: u32,
+    /// Until the first refusal the window doubles with each window of outcomes.
+    slow_start: bool,
+    /// Widenings since the last refusal.
+    widened: u32,
+    /// Outcomes since the last widening.
+    outcomes: u32,
+    /// Tasks sent so far; numbers them.
+    sent: u64,
+    /// Refusals of tasks with lower numbers belong to the last narrowing.
+    round: u64,
+    /// Refusals in a row that left nothing held.
+    strikes: u32,
+    pause: Option<Pause>,
+    refused_at: Instant,
+    quiet: Duration,
+    /// Whether a task has ended since the last narrowing.
+    moving: bool,
+    /// What the next widening without outcomes adds.
+    quiet_step: u32,
+    /// Count of messages on the connection that includes all tasks sent up to now: once the
+    /// manager confirms as many, what it has not refused of them it has taken.
+    mark: Option<u64>,
+    /// Whether the window was what held tasks back at the last settling. A window that nobody
+    /// needs is not widened.
+    limiting: bool,
+}
+
+impl Window {
+    /// A window of at most `max` tasks.
+    pub(super) fn new(max: usize) -> Self {
+        let max = u32::try_from(max).unwrap_or(u32::MAX).max(1);
+        Self {
+            size: FIRST.min(max),
+            max,
+            slow_start: true,
+            widened: 0,
+            outcomes: 0,
+            sent: 0,
+            round: 0,
+            strikes: 0,
+            pause: None,
+            refused_at: Instant::ZERO,
+            quiet: QUIET,
+            moving: true,
+            quiet_step: 1,
+            mark: None,
+            limiting: false,
+        }
+    }
+
+    /// Another manager, or another life of it: nothing is known of it.
+    pub(super) fn restart(&mut self) {
+        *self = Self {
+            sent: self.sent,
+            round: self.sent,
+            ..Self::new(self.max as usize)
+        };
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Whether the last tasks sent were all refused. What is sent now only tries the ground.
+    pub(super) fn is_probing(&self) -> bool {
+        self.strikes > 0
+    }
+
+    /// When a pause ends.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.pause.map(|pause| pause.until)
+    }
+
+    /// Ends a pause that is over.
+    pub(super) fn wake(&mut self, now: Instant) {
+        if self.pause.is_some_and(|pause| pause.until <= now) {
+            self.pause = None;
+        }
+    }
+
+    /// Whether a task of `priority` may be sent, with `held` tasks at the manager, of which
+    /// `lesser` are less important.
+    ///
+    /// A task that is more important than one that is there may go a little beyond the window:
+    /// it must not wait behind its own client's backlog, and if the manager is full it takes
+    /// the place of a lesser one.
+    pub(super) fn admits(&self, priority: Priority, held: u32, lesser: u32) -> bool {
+        if self.pause.is_some_and(|pause| priority >= pause.from) {
+            return false;
+        }
+        let size = if self.is_probing() { 1 } else { self.size };
+        held < size || (lesser > 0 && held < size.saturating_add(self.allowance()))
+    }
+
+    fn allowance(&self) -> u32 {
+        (self.size / 8).max(4)
+    }
+
+    /// A task goes out; returns its number.
+    pub(super) fn on_sent(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Whether the window held tasks back when the last batch was decided on.
+    pub(super) fn set_limiting(&mut self, limiting: bool) {
+        self.limiting = limiting;
+    }
+
+    /// The end of a settling, with `sent` messages out on the connection: whether the manager
+    /// should be asked at once what it has taken in.
+    pub(super) fn wants_word(&mut self, sent: u64) -> bool {
+        if self.mark.is_some() || !self.limiting || self.pause.is_some() {
+            return false;
+        }
+        self.mark = Some(sent);
+        self.slow_start || self.is_probing()
+    }
+
+    /// The connection is gone, and its counters with it.
+    pub(super) fn on_down(&mut self) {
+        self.mark = None;
+    }
+
+    /// The manager has taken in `confirmed` messages, and keeps `held` tasks.
+    pub(super) fn on_confirmed(&mut self, now: Instant, confirmed: u64, held: u32) {
+        if self.mark.is_none_or(|mark| mark > confirmed) {
+            return;
+        }
+        self.mark = None;
+        if self.is_probing() {
+            if held > 0 {
+                self.strikes = 0;
+            }
+        } else if self.limiting && self.slow_start {
+            self.size = self.size.saturating_mul(2).min(self.max);
+        } else if self.limiting && now.since(self.refused_at) >= self.quiet {
+            self.size = self.size.saturating_add(self.quiet_step).min(self.max);
+            self.quiet_step = self.quiet_step.saturating_mul(2).min(self.size);
+        }
+    }
+
+    /// A task that the manager had taken has ended.
+    pub(super) fn on_outcome(&mut self) {
+        self.strikes = 0;
+        self.pause = None;
+        self.moving = true;
+        self.quiet = QUIET;
+        if !self.limiting {
+            return;
+        }
+        if self.slow_start {
+            self.size = self.size.saturating_add(1).min(self.max);
+            return;
+        }
+        self.outcomes += 1;
+        if self.outcomes >= self.size.max(OUTCOMES_MIN) {
+            self.outcomes = 0;
+            let doublings = self.widened.saturating_sub(CAREFUL).min(31);
+            let step = (1_u32 << doublings).min(self.size);
+            self.size = self.size.saturating_add(step).min(self.max);
+            self.widened = self.widened.saturating_add(1);
+        }
+    }
+
+    /// The manager refused task `number` of `priority` and keeps `held` others; `hint` is when to
+    /// come back.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "these are the facts of one refusal"
+    )]
+    pub(super) fn on_refused(
+        &mut self,
+        now: Instant,
+        reason: RejectReason,
+        number: u64,
+        priority: Priority,
+        held: u32,
+        hint: Duration,
+        retry: &Retry,
+        rng: &mut Rng,
+    ) {
+        if reason != RejectReason::TooLarge {
+            self.refused_at = now;
+            self.quiet_step = 1;
+        }
+        let from = match reason {
+            RejectReason::TooLarge => return,
+            RejectReason::QueueFull
+            | RejectReason::QueueBytesFull
+            | RejectReason::Displaced
+            | RejectReason::ClientFull
+            | RejectReason::InFlightFull
+            | RejectReason::TooSlow => {
+                self.narrow(number, held);
+                priority
+            }
+            // Importance is no help there.
+            RejectReason::Draining | RejectReason::NoWorkers => Priority::MOST,
+        };
+        if held == 0 {
+            let until = now + retry.delay(self.strikes, hint, rng);
+            self.strikes = self.strikes.saturating_add(1);
+            self.pause = Some(Pause { until, from });
+            // What is sent before is no proof that what is sent after is taken.
+            self.mark = None;
+        }
+    }
+
+    /// What the manager holds when it refuses is what it accepts: the window becomes a little
+    /// less than that, once for all tasks that were on their way by then.
+    fn narrow(&mut self, number: u64, held: u32) {
+        if number > self.round {
+            self.round = self.sent;
+            self.slow_start = false;
+            self.widened = 0;
+            self.outcomes = 0;
+            // A try for more while nothing ends leaves what was known before.
+            let spare = if self.moving { held.div_ceil(8) } else { 0 };
+            self.size = self.size.min(held - spare);
+            if !self.moving {
+                self.quiet = (self.quiet * 2).min(QUIET_MAX);
+            }
+            self.moving = false;
+        } else {
+            self.size = self.size.min(held);
+        }
+        self.size = self.size.max(1);
+    }
+
+    pub(super) fn check_invariants(&self) {
+        assert!((1..=self.max).contains(&self.size), "window {self:?}");
+        assert!(self.round <= self.sent);
+        assert!(self.pause.is_none() || self.strikes > 0);
+    }
+}

@@ -1,0 +1,243 @@
+//! The ends of attempts, as workers report them.
+
+use alloc::format;
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::ids::Attempt;
+use crate::message::{AttemptEnd, Finished};
+use crate::queue::TaskKey;
+use crate::router::WorkerKey;
+use crate::task::{AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError};
+use crate::time::Instant;
+
+use super::Manager;
+use super::session::Purpose;
+use super::task::{Ending, Holder, State};
+
+impl Manager {
+    /// An attempt ended. Whatever it was for, its slot is free; what it means for its task
+    /// depends on whether that still waits for an outcome.
+    pub(super) fn on_finished(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        finished: Finished,
+        payload: Bytes,
+    ) {
+        let attempt = finished.attempt;
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let occupied = self.worker(key).vacate(attempt);
+        if let Some(occupied) = &occupied {
+            self.worker(key).progress = now;
+            if let Purpose::Live(task) = occupied.purpose {
+                self.observe(key, task, &finished);
+            }
+            self.rebid(key);
+        }
+        let task = match occupied.map(|occupied| occupied.purpose) {
+            Some(Purpose::Live(task)) => Some(task),
+            Some(Purpose::Orphan(id)) => {
+                return self.keep_orphan_result(now, key, attempt, id);
+            }
+            Some(Purpose::Moot) => None,
+            // Sent again: its task may still wait for it under another attempt.
+            None => self.find_task(finished.task),
+        };
+        let Some(task) = task else {
+            self.notify(Event::StaleIgnored {
+                task: finished.task,
+                attempt,
+            });
+            return self.ack(holder);
+        };
+        if let State::Ended(end) = &self.task(task).state {
+            if end.confirm != Some(holder) {
+                self.notify(Event::StaleIgnored {
+                    task: finished.task,
+                    attempt,
+                });
+                self.ack(holder);
+            }
+            return;
+        }
+        self.conclude(now, task, holder, finished, payload);
+    }
+
+    fn conclude(
+        &mut self,
+        now: Instant,
+        task: TaskKey,
+        holder: Holder,
+        finished: Finished,
+        payload: Bytes,
+    ) {
+        let attempt = holder.attempt;
+        let record = self.task(task);
+        record.drop_superseded(holder);
+        let is_current = record.holder() == Some(holder);
+        match finished.end {
+            AttemptEnd::Completed => {
+                record.refund(attempt);
+                let started = match record.state {
+                    State::Assigned { at, .. } if is_current => at,
+                    _ => now,
+                };
+                let completion = Completion {
+                    ran: finished.ran,
+                    waited: started.since(record.accepted_at).into(),
+                    charged: record.charged(),
+                };
+                if is_current {
+                    self.unassign(task, finished.ran.0);
+                }
+                self.end(
+                    now,
+                    task,
+                    Outcome::Completed(completion),
+                    payload,
+                    Some(holder),
+                );
+            }
+            AttemptEnd::Failed(error) => {
+                record.refund(attempt);
+                let failure = Failure {
+                    error: *error,
+                    history: record.history(),
+                };
+                let outcome = Outcome::Failed(alloc::boxed::Box::new(failure));
+                if is_current {
+                    self.unassign(task, finished.ran.0);
+                }
+                self.end(now, task, outcome, payload, Some(holder));
+            }
+            AttemptEnd::Crashed(..) | AttemptEnd::Killed | AttemptEnd::Expired if !is_current => {
+                // Not the attempt that the task waits for, so its end decides nothing.
+                self.notify(Event::StaleIgnored {
+                    task: finished.task,
+                    attempt,
+                });
+                self.ack(holder);
+            }
+            AttemptEnd::Crashed(cause, stderr) => {
+                self.ack(holder);
+                self.unassign(task, finished.ran.0);
+                self.on_crash(now, task, holder, cause, stderr);
+            }
+            AttemptEnd::Killed => {
+                self.ack(holder);
+                match self.task(task).ending {
+                    Some(ending) => self.end_asked(now, task, ending),
+                    None => self.on_killed_unasked(now, task, holder),
+                }
+            }
+            AttemptEnd::Expired => {
+                self.ack(holder);
+                let ending = self.task(task).ending.unwrap_or(Ending::Expire);
+                self.end_asked(now, task, ending);
+            }
+        }
+    }
+
+    /// The pool process died under the attempt.
+    fn on_crash(
+        &mut self,
+        now: Instant,
+        task: TaskKey,
+        holder: Holder,
+        cause: ExitCause,
+        stderr: alloc::string::String,
+    ) {
+        if let Some(ending) = self.task(task).ending {
+            return self.end_asked(now, task, ending);
+        }
+        self.charge_loss(task, holder, AttemptLoss::ChildCrashed(cause));
+        let record = self.task(task);
+        let charged = record.charged();
+        if !record.at_most_once && charged < record.max_attempts {
+            return self.requeue(now, task);
+        }
+        let history = record.history();
+        let id = record.id;
+        let workers = worker_list(&history);
+        let message = if charged > 1 {
+            format!("its pool process {cause}; {charged} attempts ended so, on {workers}")
+        } else {
+            format!("its pool process on {workers} {cause}")
+        };
+        let mut error = TaskError::new(ErrorKind::Crashed(cause), message);
+        error.stderr = stderr;
+        if charged > 1 {
+            self.notify(Event::PoisonStopped { task: id });
+        }
+        let failure = alloc::boxed::Box::new(Failure { error, history });
+        self.end(now, task, Outcome::Failed(failure), Bytes::new(), None);
+    }
+
+    /// The worker killed the attempt on a request that no longer stands: nobody is to blame, but
+    /// the attempt may have done something.
+    fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, holder: Holder) {
+        let record = self.task(task);
+        if record.at_most_once {
+            self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
+            let history = self.task(task).history();
+            self.end(now, task, Outcome::Lost { history }, Bytes::new(), None);
+        } else {
+            self.requeue(now, task);
+        }
+    }
+
+    /// A result for a client that has yet to return stays at the worker until it does.
+    fn keep_orphan_result(
+        &mut self,
+        _now: Instant,
+        key: WorkerKey,
+        attempt: Attempt,
+        id: crate::ids::TaskId,
+    ) {
+        debug_assert!(self.orphans.contains(&(id, key, attempt)));
+        self.worker(key).results.insert(attempt);
+    }
+
+    /// Learns from an attempt's end how fast the worker and the task's name are.
+    fn observe(&mut self, key: WorkerKey, task: TaskKey, finished: &Finished) {
+        let session = &mut self.workers[key.0 as usize];
+        session.finished += 1;
+        let ran = finished.ran.0;
+        let name = self.tasks[task.0 as usize].name_key;
+        let expected = self.durations.expected(name);
+        match &finished.end {
+            AttemptEnd::Completed => {
+                session.speed.completed(expected, ran);
+                self.durations.completed(name, ran);
+                self.pace.completed(ran);
+            }
+            AttemptEnd::Failed(_) | AttemptEnd::Crashed(..) => {
+                session.failed += 1;
+                session.speed.failed(expected, ran);
+            }
+            AttemptEnd::Killed | AttemptEnd::Expired => session.failed += 1,
+        }
+    }
+
+    /// The task that a worker speaks of, if it is here.
+    pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
+        let client = self.clients_by_id.get(&id.client)?;
+        self.clients[client.0 as usize].tasks.get(&id.seq).copied()
+    }
+}
+
+/// The workers of `history` by name, each once, in order of first mention.
+fn worker_list(history: &[crate::task::AttemptRecord]) -> alloc::string::String {
+    let mut names: alloc::vec::Vec<&str> = alloc::vec::Vec::new();
+    for record in history {
+        if !names.contains(&record.worker.as_str()) {
+            names.push(record.worker.as_str());
+        }
+    }
+    names.join(", ")
+}

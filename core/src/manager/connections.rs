@@ -1,0 +1,345 @@
+//! Connections: who is let in, heartbeats, silence, and what the end of a connection means.
+
+use crate::event::{CloseReason, Event};
+use crate::ids::ConnId;
+use crate::limits::{
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, STRANGERS_MAX, WORKERS_MAX,
+};
+use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
+use crate::queue::ClientKey;
+use crate::router::WorkerKey;
+use crate::task::AttemptLoss;
+use crate::time::Instant;
+use crate::watch::Watch;
+
+use super::session::{ClientSession, Conn, Peer, WorkerSession};
+use super::workers::Leaving;
+use super::{Absence, Manager, ManagerOutput};
+
+/// What the end of a connection says about the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    /// It may be back in a moment.
+    Gone,
+    /// It had a whole lease to say something.
+    Silent,
+    /// It is here on another connection, or has left for good.
+    Replaced,
+}
+
+impl Manager {
+    pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId) {
+        let awake = self.clock.at(now);
+        if self.strangers >= STRANGERS_MAX {
+            let reason = CloseReason::Refused(RefuseReason::Full);
+            self.outputs
+                .push_back(ManagerOutput::Close { conn, reason });
+            return;
+        }
+        self.strangers += 1;
+        self.conns.insert(
+            conn,
+            Conn {
+                peer: Peer::Stranger,
+                watch: Watch::new(awake),
+            },
+        );
+        self.absences.set(Absence::Silence(conn), awake + HANDSHAKE);
+        if self.absences.get(Absence::Tick).is_none() {
+            let tick = awake + self.config.lease / HEARTBEATS_PER_LEASE;
+            self.absences.set(Absence::Tick, tick);
+        }
+    }
+
+    /// The connection is gone, by the other side's doing or the network's.
+    pub(super) fn on_closed(&mut self, now: Instant, conn: ConnId) {
+        self.disconnect(now, conn, Absent::Gone);
+    }
+
+    /// Closes a connection by our own doing.
+    pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
+        self.notify(Event::ConnClosed { conn, reason });
+        self.outputs
+            .push_back(ManagerOutput::Close { conn, reason });
+        let absent = match reason {
+            CloseReason::Silent => Absent::Silent,
+            CloseReason::Protocol(_) => Absent::Gone,
+            _ => Absent::Replaced,
+        };
+        self.disconnect(now, conn, absent);
+    }
+
+    /// Forgets the connection; the session of its peer goes on without it for a while.
+    fn disconnect(&mut self, now: Instant, conn: ConnId, absent: Absent) {
+        let Some(known) = self.conns.remove(&conn) else {
+            return;
+        };
+        self.absences.cancel(Absence::Silence(conn));
+        match known.peer {
+            Peer::Stranger => self.strangers -= 1,
+            Peer::Observer => {}
+            Peer::Client(client) => self.on_client_cut_off(now, client),
+            Peer::Worker(worker) => self.on_worker_cut_off(now, worker, absent),
+        }
+    }
+
+    fn on_client_cut_off(&mut self, now: Instant, key: ClientKey) {
+        let until = self.clock.at(now) + self.config.resume_window;
+        let session = self.client(key);
+        session.conn = None;
+        let peer = session.id;
+        self.absences.set(Absence::Client(key), until);
+        self.notify(Event::PeerDisconnected { peer });
+    }
+
+    fn on_worker_cut_off(&mut self, now: Instant, key: WorkerKey, absent: Absent) {
+        let awake = self.clock.at(now);
+        let session = self.worker(key);
+        session.conn = None;
+        session.reported = false;
+        session.acks.clear();
+        let (peer, capacity) = (session.id, session.capacity);
+        self.connected_workers -= 1;
+        self.capacity -= u64::from(capacity);
+        self.rebid(key);
+        self.absences
+            .set(Absence::Worker(key), awake + self.config.resume_window);
+        self.notify(Event::PeerDisconnected { peer });
+        match absent {
+            Absent::Silent => self.release(now, key, AttemptLoss::WorkerSilent),
+            Absent::Gone if self.config.reconnect_grace.is_zero() => {
+                self.release(now, key, AttemptLoss::WorkerGone);
+            }
+            Absent::Gone => {
+                self.absences
+                    .set(Absence::Grace(key), awake + self.config.reconnect_grace);
+            }
+            Absent::Replaced => {}
+        }
+    }
+
+    pub(super) fn on_ping(&mut self, now: Instant, conn: ConnId, beat: Beat) {
+        let awake = self.clock.at(now);
+        let Some(known) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        if known.peer == Peer::Stranger {
+            return self.close(now, conn, CloseReason::Protocol("spoke before its hello"));
+        }
+        if !known.watch.on_beat(awake, beat.received) {
+            let reason = CloseReason::Protocol("counted more messages than it was sent");
+            return self.close(now, conn, reason);
+        }
+        let answer = Beat {
+            nonce: beat.nonce,
+            received: known.watch.received(),
+        };
+        match known.peer {
+            Peer::Client(client) => self.client(client).heard = awake,
+            Peer::Worker(worker) => self.worker(worker).heard = awake,
+            Peer::Stranger | Peer::Observer => {}
+        }
+        self.outputs.push_back(ManagerOutput::Send {
+            conn,
+            message: Body::Pong(answer).into(),
+        });
+    }
+
+    pub(super) fn check_silence(&mut self, now: Instant, conn: ConnId) {
+        let awake = self.clock.at(now);
+        let Some(known) = self.conns.get(&conn) else {
+            return;
+        };
+        if known.peer == Peer::Stranger {
+            return self.close(now, conn, CloseReason::HandshakeTimeout);
+        }
+        let silent_at = known.watch.silent_at(self.config.lease);
+        if silent_at <= awake {
+            self.close(now, conn, CloseReason::Silent);
+        } else {
+            self.absences.set(Absence::Silence(conn), silent_at);
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
+        if self
+            .conns
+            .get(&conn)
+            .is_none_or(|known| known.peer != Peer::Stranger)
+        {
+            return self.close(now, conn, CloseReason::Protocol("said hello twice"));
+        }
+        if let Err(reason) = self.admit(now, conn, hello) {
+            self.notify(Event::PeerRefused { conn, reason });
+            self.outputs.push_back(ManagerOutput::Send {
+                conn,
+                message: Body::Refuse(reason).into(),
+            });
+            self.close(now, conn, CloseReason::Refused(reason));
+        }
+    }
+
+    fn admit(&mut self, now: Instant, conn: ConnId, hello: Hello) -> Result<(), RefuseReason> {
+        if hello.magic != MAGIC {
+            return Err(RefuseReason::BadHello);
+        }
+        if hello.version.major != VERSION.major {
+            return Err(RefuseReason::Version(VERSION));
+        }
+        let version = VERSION.agreed(hello.version);
+        match hello.role {
+            Role::Observer => self.welcome(now, conn, Peer::Observer, version, false),
+            Role::Client => self.admit_client(now, conn, hello, version)?,
+            Role::Worker { capacity } => {
+                if capacity == 0 || capacity > CAPACITY_MAX {
+                    return Err(RefuseReason::BadCapacity);
+                }
+                self.admit_worker(now, conn, hello, capacity, version)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, now: Instant, conn: ConnId, peer: Peer, version: Version, resumed: bool) {
+        let awake = self.clock.at(now);
+        self.strangers -= 1;
+        self.conns.insert(
+            conn,
+            Conn {
+                peer,
+                watch: Watch::new(awake),
+            },
+        );
+        self.absences
+            .set(Absence::Silence(conn), awake + self.config.lease);
+        let welcome = Welcome {
+            version,
+            epoch: self.config.epoch,
+            resumed,
+            lease: self.config.lease.into(),
+            payload_max: self.config.payload_max as u32,
+        };
+        self.outputs.push_back(ManagerOutput::Send {
+            conn,
+            message: Body::Welcome(welcome).into(),
+        });
+    }
+
+    fn admit_client(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        hello: Hello,
+        version: Version,
+    ) -> Result<(), RefuseReason> {
+        let awake = self.clock.at(now);
+        let (key, resumed) = match self.clients_by_id.get(&hello.peer).copied() {
+            Some(key) => {
+                let session = &self.clients[key.0 as usize];
+                if hello.connection <= session.connection {
+                    return Err(RefuseReason::OldConnection);
+                }
+                if let Some(old) = session.conn {
+                    self.close(now, old, CloseReason::Superseded);
+                }
+                (key, hello.session == Some(self.config.epoch))
+            }
+            None => {
+                if self.clients.len() >= CLIENTS_MAX {
+                    return Err(RefuseReason::Full);
+                }
+                let session = ClientSession::new(hello.peer, hello.name.clone(), awake);
+                let key = ClientKey(self.clients.insert(session) as u32);
+                self.clients_by_id.insert(hello.peer, key);
+                (key, false)
+            }
+        };
+        self.absences.cancel(Absence::Client(key));
+        let session = self.client(key);
+        session.conn = Some(conn);
+        session.connection = hello.connection;
+        session.heard = awake;
+        self.welcome(now, conn, Peer::Client(key), version, resumed);
+        self.notify(Event::PeerJoined {
+            peer: hello.peer,
+            name: hello.name,
+            resumed,
+        });
+        if resumed {
+            self.notify(Event::SessionResumed { peer: hello.peer });
+        }
+        self.send_outcomes_again(now, key);
+        Ok(())
+    }
+
+    fn admit_worker(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        hello: Hello,
+        capacity: u32,
+        version: Version,
+    ) -> Result<(), RefuseReason> {
+        let awake = self.clock.at(now);
+        let known = self.workers_by_id.get(&hello.peer).copied();
+        if let Some(key) = known {
+            let session = &self.workers[key.0 as usize];
+            if hello.connection <= session.connection {
+                return Err(RefuseReason::OldConnection);
+            }
+            if let Some(old) = session.conn {
+                self.close(now, old, CloseReason::Superseded);
+            }
+        }
+        if let Some(&namesake) = self.workers_by_name.get(&hello.name)
+            && Some(namesake) != known
+        {
+            self.end_worker(now, namesake, Leaving::Replaced);
+        }
+        let key = match known {
+            Some(key) => key,
+            None => {
+                if self.workers.len() >= WORKERS_MAX {
+                    return Err(RefuseReason::Full);
+                }
+                let session = WorkerSession::new(hello.peer, hello.name.clone(), capacity, awake);
+                let key = WorkerKey(self.workers.insert(session) as u32);
+                self.workers_by_id.insert(hello.peer, key);
+                key
+            }
+        };
+        self.workers_by_name.insert(hello.name.clone(), key);
+        self.absences.cancel(Absence::Grace(key));
+        self.absences.cancel(Absence::Worker(key));
+        let resumed = known.is_some() && hello.session == Some(self.config.epoch);
+        let session = self.worker(key);
+        let old_name = core::mem::replace(&mut session.name, hello.name.clone());
+        session.conn = Some(conn);
+        session.connection = hello.connection;
+        session.capacity = capacity;
+        session.window = 0;
+        session.draining = false;
+        session.reported = false;
+        session.heard = awake;
+        session.progress = now;
+        for occupied in session.attempts.values_mut() {
+            occupied.seen = false;
+            occupied.asked_back = false;
+        }
+        if old_name != hello.name && self.workers_by_name.get(&old_name) == Some(&key) {
+            self.workers_by_name.remove(&old_name);
+        }
+        self.connected_workers += 1;
+        self.capacity += u64::from(capacity);
+        self.welcome(now, conn, Peer::Worker(key), version, resumed);
+        self.notify(Event::PeerJoined {
+            peer: hello.peer,
+            name: hello.name,
+            resumed,
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! Late binding: tasks leave the queue only for a worker that can use them now, and come back
+//! from one that cannot.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::ids::Attempt;
+use crate::message::{Assign, Body, Message};
+use crate::queue::{ClassId, TaskKey};
+use crate::router::WorkerKey;
+use crate::task::RejectReason;
+use crate::time::{Instant, Nanos};
+
+use super::session::{Occupied, Purpose};
+use super::task::{Ending, Holder, State};
+use super::{Alarm, Manager};
+
+/// Workers that one look for tasks to take back goes through, so that its cost has a bound.
+const TAKE_BACK_WORKERS: usize = 16;
+/// A worker that finished nothing for less than this is not stuck behind long tasks.
+const STALL_MIN: Duration = Duration::from_millis(2);
+
+impl Manager {
+    /// Gives queued tasks to workers for as long as there are both.
+    pub(super) fn dispatch(&mut self, now: Instant) {
+        while let Some(worker) = self.router.pick() {
+            let Some(task) = self.next_task() else {
+                return;
+            };
+            let record = self.task(task);
+            if record.deadline.is_some_and(|deadline| deadline <= now) {
+                // Loose, not queued: it was just popped.
+                record.state = State::Loose;
+                self.end_asked(now, task, Ending::Expire);
+                continue;
+            }
+            self.assign(now, task, worker);
+        }
+    }
+
+    /// The next task that may go out. At the bound of what may be in flight that is one which
+    /// has its room already.
+    fn next_task(&mut self) -> Option<TaskKey> {
+        let full = self.in_flight_tasks >= self.config.in_flight_tasks
+            || self.in_flight_bytes >= self.config.in_flight_bytes;
+        let entry = if full {
+            self.queue.pop_returning(ClassId::ANY)
+        } else {
+            self.queue.pop(ClassId::ANY)
+        };
+        Some(entry?.task)
+    }
+
+    fn assign(&mut self, now: Instant, task: TaskKey, key: WorkerKey) {
+        self.enter_reserve(task);
+        let attempt = Attempt {
+            epoch: self.config.epoch,
+            number: self.next_attempt,
+        };
+        self.next_attempt += 1;
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let record = &mut self.tasks[task.0 as usize];
+        let charged = self.durations.expected(record.name_key).max(1);
+        record.may_have_run = true;
+        record.state = State::Assigned {
+            holder,
+            at: now,
+            charged,
+        };
+        let deadline = record.deadline.map(|deadline| deadline.since(now));
+        let body = Body::Assign(Assign {
+            attempt,
+            task: record.id,
+            at_most_once: record.at_most_once,
+            deadline: Nanos::from(deadline),
+            time_limit: record.time_limit,
+            name: record.name.clone(),
+        });
+        let message = Message {
+            body,
+            payload: record.payload.clone(),
+        };
+        let (client, priority, bytes) = (record.client, record.priority, record.bytes());
+        self.queue.charge(client, ClassId::ANY, priority, charged);
+        self.client(client).assigned += 1;
+        self.assigned += 1;
+        let session = &mut self.workers[key.0 as usize];
+        let occupied = Occupied {
+            purpose: Purpose::Live(task),
+            at: now,
+            bytes,
+            asked_back: false,
+            seen: true,
+        };
+        if session.outstanding() == 0 {
+            session.progress = now;
+        }
+        session.occupy(attempt, occupied);
+        let conn = session.conn;
+        self.rebid(key);
+        debug_assert!(conn.is_some(), "only connected workers are picked");
+        if let Some(conn) = conn {
+            self.send(now, conn, message);
+        }
+    }
+
+    /// Asks tasks back that wait behind long ones at a busy worker while another worker is free
+    /// and the queue has nothing for it.
+    pub(super) fn take_back(&mut self, now: Instant) {
+        self.alarms.cancel(Alarm::TakeBack);
+        if self.ahead.is_empty() || self.queue.has_dispatchable(ClassId::ANY) {
+            return;
+        }
+        let Some(free) = self
+            .router
+            .pick()
+            .map(|free| &self.workers[free.0 as usize])
+        else {
+            return;
+        };
+        if !free.has_idle_slot() {
+            return;
+        }
+        let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
+        let mut next_look: Option<Instant> = None;
+        // Begins where the last look ended, so that every worker has its turn.
+        let later = self.ahead.range(self.ahead_from..);
+        let earlier = self.ahead.range(..self.ahead_from);
+        let busy: Vec<WorkerKey> = later
+            .chain(earlier)
+            .take(TAKE_BACK_WORKERS)
+            .copied()
+            .collect();
+        for key in busy {
+            self.ahead_from = WorkerKey(key.0 + 1);
+            if wanted == 0 {
+                break;
+            }
+            let session = &self.workers[key.0 as usize];
+            let stall = STALL_MIN.max(Duration::from_nanos(session.speed.average()) * 4);
+            let stalled_at = session.progress + stall;
+            if stalled_at > now {
+                next_look = Some(next_look.map_or(stalled_at, |look| look.min(stalled_at)));
+                continue;
+            }
+            wanted -= self.ask_back(now, key, wanted);
+        }
+        if let Some(at) = next_look {
+            self.alarms.set(Alarm::TakeBack, at);
+        }
+    }
+
+    /// Asks a worker for at most `wanted` of the attempts beyond its slots, newest first; says
+    /// how many were asked for or are on their way already.
+    fn ask_back(&mut self, now: Instant, key: WorkerKey, wanted: usize) -> usize {
+        let session = &mut self.workers[key.0 as usize];
+        let excess = (session.outstanding() - session.capacity) as usize;
+        let mut attempts = Vec::new();
+        let mut pending = 0;
+        for (attempt, occupied) in session.attempts.iter_mut().rev().take(excess) {
+            if pending == wanted {
+                break;
+            }
+            if !matches!(occupied.purpose, Purpose::Live(_)) {
+                continue;
+            }
+            pending += 1;
+            if !occupied.asked_back {
+                occupied.asked_back = true;
+                attempts.push(*attempt);
+            }
+        }
+        if let Some(conn) = session.conn
+            && !attempts.is_empty()
+        {
+            self.send(now, conn, Body::TakeBack { attempts });
+        }
+        pending
+    }
+
+    /// A draining manager refuses what it has not started.
+    pub(super) fn reject_unstarted(&mut self, now: Instant) {
+        let unstarted: Vec<TaskKey> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Queued) && !task.may_have_run)
+            .map(|(key, _)| TaskKey(key as u32))
+            .collect();
+        for task in unstarted {
+            self.reject_task(now, task, RejectReason::Draining);
+        }
+    }
+}

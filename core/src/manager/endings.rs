@@ -1,0 +1,384 @@
+//! How tasks leave: outcomes, their delivery, their acknowledgement.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::event::Event;
+use crate::limits::{OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
+use crate::message::{Body, Message};
+use crate::queue::{ClientKey, TaskKey};
+use crate::task::{Outcome, RejectReason};
+use crate::time::Instant;
+
+use super::session::Purpose;
+use super::task::{End, Ending, Holder, State};
+use super::{Absence, Alarm, Manager};
+
+impl Manager {
+    /// The task is over. Whatever attempts are out no longer matter and are killed.
+    pub(super) fn end(
+        &mut self,
+        now: Instant,
+        key: TaskKey,
+        outcome: Outcome,
+        payload: Bytes,
+        confirm: Option<Holder>,
+    ) {
+        self.withdraw(now, key);
+        if matches!(outcome, Outcome::Completed(_)) {
+            self.totals.completed += 1;
+        } else {
+            self.totals.not_completed += 1;
+        }
+        self.pace.ended(now);
+        let bytes = payload.len() as u64;
+        let record = self.task(key);
+        let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
+        record.payload = Bytes::new();
+        record.state = State::Ended(Box::new(End {
+            outcome,
+            payload,
+            confirm,
+            sent: false,
+        }));
+        self.ended += 1;
+        let session = self.client(client);
+        session.finished += 1;
+        session.unacknowledged += 1;
+        session.result_bytes += bytes;
+        session.unsent.push_back(key);
+        if let Some(attempt) = attempt {
+            self.unconfirmed.push_back((now + RESULT_ACK, key, attempt));
+            if self.unconfirmed.len() > UNCONFIRMED_MAX {
+                self.confirm_oldest();
+            }
+        }
+        self.update_blocked(client);
+        self.send_outcomes(now, client);
+    }
+
+    /// Ends a task as its client or its deadline asked for.
+    pub(super) fn end_asked(&mut self, now: Instant, key: TaskKey, ending: Ending) {
+        let may_have_run = self.task(key).may_have_run;
+        let outcome = match ending {
+            Ending::Cancel => Outcome::Cancelled { may_have_run },
+            Ending::Expire => Outcome::Expired { may_have_run },
+        };
+        self.end(now, key, outcome, Bytes::new(), None);
+    }
+
+    /// Takes a task out of wherever it is: queue, hold, or the hands of workers. Its state is
+    /// stale afterwards and must be replaced.
+    fn withdraw(&mut self, now: Instant, key: TaskKey) {
+        match self.task(key).state {
+            State::Queued => {
+                let removed = self.queue.remove(key);
+                debug_assert!(removed.is_some(), "a queued task is in the queue");
+            }
+            State::Held => self.unhold(key),
+            State::Assigned { holder, .. } => {
+                self.unassign(key, 0);
+                self.abandon(now, holder);
+            }
+            State::Loose => {}
+            State::Ended(_) => debug_assert!(false, "a task ends once"),
+        }
+        let record = self.task(key);
+        let superseded = record
+            .rare
+            .as_mut()
+            .map(|rare| core::mem::take(&mut rare.superseded));
+        for holder in superseded.into_iter().flatten() {
+            self.abandon(now, holder);
+        }
+        let record = self.task(key);
+        if record.deadline.is_some() {
+            self.alarms.cancel(Alarm::Expiry(key));
+        }
+        self.leave_reserve(key);
+    }
+
+    /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
+    fn abandon(&mut self, now: Instant, holder: Holder) {
+        let session = self.worker(holder.worker);
+        let Some(occupied) = session.attempts.get_mut(&holder.attempt) else {
+            return;
+        };
+        occupied.purpose = Purpose::Moot;
+        if let Some(conn) = session.conn
+            && session.reported
+        {
+            self.send(
+                now,
+                conn,
+                Body::Kill {
+                    attempt: holder.attempt,
+                },
+            );
+        }
+    }
+
+    /// The task is no longer with its worker, after having run for `ran` nanoseconds there. It is
+    /// loose until the caller places or ends it.
+    pub(super) fn unassign(&mut self, key: TaskKey, ran: u64) {
+        let record = self.task(key);
+        let State::Assigned { charged, .. } = record.state else {
+            return;
+        };
+        let (client, priority) = (record.client, record.priority);
+        // An assignment without a charge was adopted.
+        if charged > 0 {
+            self.queue
+                .correct(client, crate::queue::ClassId::ANY, priority, charged, ran);
+        }
+        self.client(client).assigned -= 1;
+        self.assigned -= 1;
+        self.task(key).state = State::Loose;
+    }
+
+    /// Reserves room in flight for a task that is about to be assigned or adopted.
+    pub(super) fn enter_reserve(&mut self, key: TaskKey) {
+        let record = self.task(key);
+        if !record.in_flight {
+            record.in_flight = true;
+            let bytes = u64::from(record.bytes());
+            self.in_flight_tasks += 1;
+            self.in_flight_bytes += bytes;
+        }
+    }
+
+    fn leave_reserve(&mut self, key: TaskKey) {
+        let record = self.task(key);
+        if record.in_flight {
+            record.in_flight = false;
+            let bytes = u64::from(record.bytes());
+            self.in_flight_tasks -= 1;
+            self.in_flight_bytes -= bytes;
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, now: Instant, key: TaskKey) {
+        self.ask_to_end(now, key, Ending::Expire);
+    }
+
+    /// Ends a task at once if no attempt is out; otherwise asks the worker, whose first answer
+    /// decides.
+    pub(super) fn ask_to_end(&mut self, now: Instant, key: TaskKey, ending: Ending) {
+        let record = self.task(key);
+        match record.state {
+            State::Ended(_) | State::Loose => {}
+            State::Queued | State::Held => self.end_asked(now, key, ending),
+            State::Assigned { holder, .. } => {
+                record.ending.get_or_insert(ending);
+                let session = self.worker(holder.worker);
+                match session.conn {
+                    Some(conn) if session.reported => {
+                        self.send(
+                            now,
+                            conn,
+                            Body::Kill {
+                                attempt: holder.attempt,
+                            },
+                        );
+                    }
+                    Some(_) => {}
+                    // It was given up on already: nobody will answer.
+                    None if session.released => self.end_asked(now, key, ending),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Refuses a task that was taken in before: displaced, or never started in a drain.
+    pub(super) fn reject_task(&mut self, now: Instant, key: TaskKey, reason: RejectReason) {
+        self.withdraw(now, key);
+        let record = self.task(key);
+        debug_assert!(!record.may_have_run, "what may have run is never refused");
+        let (client, seq) = (record.client, record.id.seq);
+        self.remove_record(key);
+        self.refuse(now, client, seq, reason, false);
+    }
+
+    /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed.
+    pub(super) fn send_outcomes(&mut self, now: Instant, key: ClientKey) {
+        let session = &mut self.clients[key.0 as usize];
+        let Some(conn) = session.conn else {
+            return;
+        };
+        while session.sent_bytes < OUTCOME_WINDOW_BYTES {
+            let Some(task) = session.unsent.pop_front() else {
+                return;
+            };
+            let record = &mut self.tasks[task.0 as usize];
+            let State::Ended(end) = &mut record.state else {
+                debug_assert!(false, "only ended tasks have outcomes");
+                continue;
+            };
+            end.sent = true;
+            session.sent_bytes += end.payload.len() as u64;
+            let body = Body::Outcome {
+                seq: record.id.seq,
+                outcome: end.outcome.clone(),
+            };
+            let message = Message {
+                body,
+                payload: end.payload.clone(),
+            };
+            let awake = self.clock.at(now);
+            if let Some(known) = self.conns.get_mut(&conn) {
+                known.watch.on_sent(awake);
+                self.outputs
+                    .push_back(super::ManagerOutput::Send { conn, message });
+            }
+        }
+    }
+
+    /// After a reconnect every outcome that is not acknowledged is sent again.
+    pub(super) fn send_outcomes_again(&mut self, now: Instant, key: ClientKey) {
+        let session = &mut self.clients[key.0 as usize];
+        session.sent_bytes = 0;
+        session.unsent.clear();
+        for &task in session.tasks.values() {
+            if let State::Ended(end) = &mut self.tasks[task.0 as usize].state {
+                end.sent = false;
+                session.unsent.push_back(task);
+            }
+        }
+        self.send_outcomes(now, key);
+    }
+
+    /// The client is done with these tasks, whatever they are to us.
+    pub(super) fn on_ack_outcomes(
+        &mut self,
+        now: Instant,
+        key: ClientKey,
+        floor: u64,
+        seqs: &[u64],
+    ) {
+        let session = self.client(key);
+        session.floor = session.floor.max(floor);
+        while let Some((&seq, &task)) = self.client(key).tasks.first_key_value()
+            && seq < floor
+        {
+            self.forget(now, task);
+        }
+        for seq in seqs {
+            if let Some(&task) = self.client(key).tasks.get(seq) {
+                self.forget(now, task);
+            }
+        }
+        self.update_blocked(key);
+        self.send_outcomes(now, key);
+    }
+
+    /// Removes every trace of a task; one without an outcome is abandoned.
+    pub(super) fn forget(&mut self, now: Instant, key: TaskKey) {
+        let record = self.task(key);
+        let client = record.client;
+        let State::Ended(end) = &record.state else {
+            self.withdraw(now, key);
+            return self.remove_record(key);
+        };
+        let (bytes, sent, confirm) = (end.payload.len() as u64, end.sent, end.confirm);
+        if let Some(holder) = confirm {
+            self.ack(holder);
+        }
+        self.ended -= 1;
+        let session = self.client(client);
+        session.unacknowledged -= 1;
+        session.result_bytes -= bytes;
+        if sent {
+            session.sent_bytes -= bytes;
+        } else {
+            session.unsent.retain(|task| *task != key);
+        }
+        self.remove_record(key);
+    }
+
+    fn remove_record(&mut self, key: TaskKey) {
+        let record = self.tasks.remove(key.0 as usize);
+        self.client(record.client).tasks.remove(&record.id.seq);
+    }
+
+    /// A client past its bound of unread results gets no more until it has read some.
+    pub(super) fn update_blocked(&mut self, key: ClientKey) {
+        let limit = self.config.client_result_bytes;
+        let session = self.client(key);
+        let blocked = session.result_bytes > limit;
+        if blocked != session.blocked {
+            session.blocked = blocked;
+            self.queue.set_blocked(key, blocked);
+        }
+    }
+
+    /// Acknowledges results to their workers that have waited for their clients long enough.
+    pub(super) fn confirm_early(&mut self, now: Instant) {
+        while self
+            .unconfirmed
+            .front()
+            .is_some_and(|(due, ..)| *due <= now)
+        {
+            self.confirm_oldest();
+        }
+    }
+
+    fn confirm_oldest(&mut self) {
+        let Some((_, task, attempt)) = self.unconfirmed.pop_front() else {
+            return;
+        };
+        let Some(record) = self.tasks.get_mut(task.0 as usize) else {
+            return;
+        };
+        if let State::Ended(end) = &mut record.state
+            && let Some(holder) = end.confirm
+            && holder.attempt == attempt
+        {
+            end.confirm = None;
+            let id = record.id;
+            self.ack(holder);
+            self.notify(Event::ResultConfirmedEarly { task: id });
+        }
+    }
+
+    /// Keeps the alarm for the oldest unconfirmed result, passing over those that were
+    /// acknowledged meanwhile.
+    pub(super) fn watch_results(&mut self, _now: Instant) {
+        while let Some(&(due, task, attempt)) = self.unconfirmed.front() {
+            let waits = self.tasks.get(task.0 as usize).is_some_and(|record| {
+                matches!(&record.state, State::Ended(end)
+                    if end.confirm.is_some_and(|holder| holder.attempt == attempt))
+            });
+            if waits {
+                if self.alarms.get(Alarm::ResultAck).is_none_or(|at| at > due) {
+                    self.alarms.set(Alarm::ResultAck, due);
+                }
+                return;
+            }
+            self.unconfirmed.pop_front();
+        }
+        self.alarms.cancel(Alarm::ResultAck);
+    }
+
+    /// Ends a client's session: its tasks are dropped, running ones killed, outcomes forgotten.
+    pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
+        if let Some(conn) = self.client(key).conn {
+            self.close(now, conn, crate::event::CloseReason::Done);
+        }
+        self.absences.cancel(Absence::Client(key));
+        let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
+        for task in tasks {
+            self.forget(now, task);
+        }
+        self.queue.forget_client(key);
+        let session = self.clients.remove(key.0 as usize);
+        self.clients_by_id.remove(&session.id);
+        self.notify(Event::PeerGone {
+            peer: session.id,
+            name: session.name,
+            why,
+        });
+    }
+}

@@ -1,0 +1,221 @@
+//! What must hold between any two calls.
+
+use super::session::{Peer, Purpose};
+use super::task::State;
+use super::{Absence, Alarm, Manager};
+use crate::queue::{ClientKey, TaskKey};
+use crate::router::WorkerKey;
+
+impl Manager {
+    /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
+    pub(super) fn check(&self) {
+        self.queue.check_invariants();
+        self.check_tasks();
+        self.check_clients();
+        self.check_workers();
+        self.check_connections();
+    }
+
+    fn check_tasks(&self) {
+        let (mut held, mut assigned, mut ended, mut queued) = (0, 0, 0, 0);
+        let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
+        for (key, task) in &self.tasks {
+            let key = TaskKey(key as u32);
+            let client = &self.clients[task.client.0 as usize];
+            assert_eq!(
+                client.tasks.get(&task.id.seq),
+                Some(&key),
+                "a client knows its tasks"
+            );
+            assert!(
+                task.id.seq >= client.floor,
+                "nothing below the floor is kept"
+            );
+            assert!(
+                task.charged() <= task.max_attempts,
+                "attempts within their budget"
+            );
+            let watched = self.alarms.get(Alarm::Expiry(key)).is_some();
+            let due = task.deadline.is_some() && !task.is_ended();
+            assert!(
+                due || !watched,
+                "only deadlines of living tasks are watched"
+            );
+            assert!(
+                !due || watched || task.ending.is_some(),
+                "every such deadline is watched"
+            );
+            assert_eq!(
+                self.absences.get(Absence::Claim(key)).is_some(),
+                matches!(task.state, State::Held),
+                "claims are awaited for exactly the tasks that are held"
+            );
+            let in_queue = self.queue.contains(key);
+            assert_eq!(
+                in_queue,
+                matches!(task.state, State::Queued),
+                "queued means in the queue"
+            );
+            match &task.state {
+                State::Queued => queued += 1,
+                State::Held => {
+                    held += 1;
+                    assert!(task.may_have_run, "only what may have run is held");
+                }
+                State::Assigned { .. } => {
+                    assigned += 1;
+                    assert!(task.in_flight && task.may_have_run);
+                }
+                State::Loose => panic!("a task is loose only within a call"),
+                State::Ended(_) => {
+                    ended += 1;
+                    assert!(!task.in_flight, "what ended takes no room in flight");
+                    assert!(
+                        task.holders().next().is_none(),
+                        "what ended has no attempts"
+                    );
+                }
+            }
+            if task.in_flight {
+                in_flight_tasks += 1;
+                in_flight_bytes += u64::from(task.bytes());
+            }
+            for holder in task.holders() {
+                let worker = &self.workers[holder.worker.0 as usize];
+                let occupied = worker.attempts.get(&holder.attempt);
+                assert!(
+                    occupied.is_some_and(|occupied| occupied.purpose == Purpose::Live(key)),
+                    "an attempt that a task has out occupies its worker"
+                );
+            }
+        }
+        assert_eq!(queued, self.queue.len() + self.queue.returning());
+        assert_eq!(held, self.held);
+        assert_eq!(assigned, self.assigned);
+        assert_eq!(ended, self.ended);
+        assert_eq!(in_flight_tasks, self.in_flight_tasks);
+        assert_eq!(in_flight_bytes, self.in_flight_bytes);
+        assert!(
+            self.queue.len() + self.held <= self.config.queue_tasks,
+            "the queue is bounded"
+        );
+    }
+
+    fn check_clients(&self) {
+        assert_eq!(self.clients.len(), self.clients_by_id.len());
+        for (key, session) in &self.clients {
+            let key = ClientKey(key as u32);
+            assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
+            assert_eq!(
+                session.conn.is_none(),
+                self.absences.get(Absence::Client(key)).is_some(),
+                "a session is either connected or running out"
+            );
+            let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
+            for task in session.tasks.values() {
+                match &self.tasks[task.0 as usize].state {
+                    State::Assigned { .. } => assigned += 1,
+                    State::Ended(end) => {
+                        unacknowledged += 1;
+                        bytes += end.payload.len() as u64;
+                        if end.sent {
+                            sent += end.payload.len() as u64;
+                        } else {
+                            assert!(session.unsent.contains(task), "unsent outcomes are in line");
+                        }
+                    }
+                    State::Queued | State::Held | State::Loose => {}
+                }
+            }
+            assert_eq!(assigned, session.assigned);
+            assert_eq!(unacknowledged, session.unacknowledged);
+            assert_eq!(bytes, session.result_bytes);
+            assert_eq!(sent, session.sent_bytes);
+            assert_eq!(session.blocked, bytes > self.config.client_result_bytes);
+            if let Some(conn) = session.conn {
+                assert_eq!(self.conns[&conn].peer, Peer::Client(key));
+            }
+        }
+    }
+
+    fn check_workers(&self) {
+        assert_eq!(self.workers.len(), self.workers_by_id.len());
+        assert!(self.workers_by_name.len() <= self.workers.len());
+        let (mut connected, mut capacity) = (0, 0);
+        for (key, session) in &self.workers {
+            let key = WorkerKey(key as u32);
+            assert_eq!(self.workers_by_id.get(&session.id), Some(&key));
+            assert_eq!(
+                session.conn.is_none(),
+                self.absences.get(Absence::Worker(key)).is_some(),
+                "a session is either connected or running out"
+            );
+            if let Some(conn) = session.conn {
+                connected += 1;
+                capacity += u64::from(session.capacity);
+                assert_eq!(self.conns[&conn].peer, Peer::Worker(key));
+            }
+            assert_eq!(
+                self.router.bid(key),
+                session.bid(),
+                "the router knows every bid"
+            );
+            let mut bytes = 0;
+            for (attempt, occupied) in &session.attempts {
+                bytes += u64::from(occupied.bytes);
+                match occupied.purpose {
+                    Purpose::Live(task) => assert!(
+                        self.tasks[task.0 as usize]
+                            .holders()
+                            .any(|holder| holder.worker == key && holder.attempt == *attempt),
+                        "a live attempt is known to its task"
+                    ),
+                    Purpose::Orphan(id) => {
+                        assert!(self.orphans.contains(&(id, key, *attempt)));
+                    }
+                    Purpose::Moot => {}
+                }
+            }
+            assert_eq!(bytes, session.bytes);
+        }
+        assert_eq!(connected, self.connected_workers);
+        assert_eq!(capacity, self.capacity);
+        for &(id, worker, attempt) in &self.orphans {
+            let session = &self.workers[worker.0 as usize];
+            let running = session
+                .attempts
+                .get(&attempt)
+                .is_some_and(|occupied| occupied.purpose == Purpose::Orphan(id));
+            assert!(
+                running != session.results.contains(&attempt),
+                "an orphan is in one place"
+            );
+            assert!(
+                self.absences
+                    .get(Absence::Orphan(worker, attempt))
+                    .is_some()
+            );
+            assert!(self.find_task(id).is_none(), "an orphan's task is not here");
+        }
+    }
+
+    fn check_connections(&self) {
+        let strangers = self
+            .conns
+            .values()
+            .filter(|conn| conn.peer == Peer::Stranger)
+            .count();
+        assert_eq!(strangers, self.strangers);
+        for (id, conn) in &self.conns {
+            assert!(
+                self.absences.get(Absence::Silence(*id)).is_some(),
+                "every peer is watched"
+            );
+            match conn.peer {
+                Peer::Client(key) => assert_eq!(self.clients[key.0 as usize].conn, Some(*id)),
+                Peer::Worker(key) => assert_eq!(self.workers[key.0 as usize].conn, Some(*id)),
+                Peer::Stranger | Peer::Observer => {}
+            }
+        }
+    }
+}

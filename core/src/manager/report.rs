@@ -1,0 +1,304 @@
+//! What a worker has in hand after a reconnect: adopting it, matching it with tasks that come
+//! back, or putting an end to it.
+
+use alloc::vec::Vec;
+
+use crate::event::{CloseReason, Event};
+use crate::ids::{Attempt, TaskId};
+use crate::limits::{HELD_RESULTS_DEFAULT, ORPHANS_MAX, WINDOW_MAX};
+use crate::message::{Body, Report, ReportedAttempt};
+use crate::queue::TaskKey;
+use crate::router::WorkerKey;
+use crate::time::Instant;
+
+use super::session::{Occupied, Purpose};
+use super::task::{Holder, State};
+use super::{Absence, Manager};
+
+impl Manager {
+    pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {
+        let session = self.worker(key);
+        let known = session.attempts.len() + session.results.len();
+        if known + report.running.len() + report.finished.len()
+            > 2 * WINDOW_MAX as usize + HELD_RESULTS_DEFAULT
+            && let Some(conn) = session.conn
+        {
+            let reason = CloseReason::Protocol("reported more than a worker can have");
+            return self.close(now, conn, reason);
+        }
+        for &reported in &report.running {
+            self.on_reported(now, key, reported, false);
+        }
+        for &reported in &report.finished {
+            self.on_reported(now, key, reported, true);
+        }
+        if report.last && self.worker(key).conn.is_some() {
+            self.finish_report(now, key);
+        }
+    }
+
+    /// What was assigned and is not reported has not started.
+    fn finish_report(&mut self, now: Instant, key: WorkerKey) {
+        let session = self.worker(key);
+        session.reported = true;
+        session.released = false;
+        let missing: Vec<Attempt> = session
+            .attempts
+            .iter()
+            .filter(|(_, occupied)| !occupied.seen)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in missing {
+            self.on_not_started(now, key, attempt);
+        }
+        // Ends that were asked for while it was away.
+        let due: Vec<Attempt> = self
+            .worker(key)
+            .attempts
+            .iter()
+            .filter_map(|(attempt, occupied)| match occupied.purpose {
+                Purpose::Moot => Some((*attempt, None)),
+                Purpose::Live(task) => Some((*attempt, Some(task))),
+                Purpose::Orphan(_) => None,
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter(|(_, task)| task.is_none_or(|task| self.task(task).ending.is_some()))
+            .map(|(attempt, _)| attempt)
+            .collect();
+        for attempt in due {
+            self.say_to_worker(now, key, Body::Kill { attempt });
+        }
+        self.rebid(key);
+    }
+
+    fn say_to_worker(&mut self, now: Instant, key: WorkerKey, body: Body) {
+        if let Some(conn) = self.worker(key).conn {
+            self.send(now, conn, body);
+        }
+    }
+
+    fn on_reported(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        reported: ReportedAttempt,
+        finished: bool,
+    ) {
+        let ReportedAttempt { attempt, task: id } = reported;
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        if attempt.epoch == self.config.epoch && attempt.number >= self.next_attempt {
+            if let Some(conn) = self.worker(key).conn {
+                let reason = CloseReason::Protocol("reported an attempt that was never made");
+                self.close(now, conn, reason);
+            }
+            return;
+        }
+        if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
+            occupied.seen = true;
+            if let Purpose::Live(task) = occupied.purpose {
+                self.reclaim(task, holder);
+            }
+            if finished {
+                self.say_to_worker(now, key, Body::Resend { attempt });
+            }
+            return;
+        }
+        if self.worker(key).results.contains(&attempt) {
+            return;
+        }
+        match self.find_task(id) {
+            Some(task) => self.on_reported_task(now, task, holder, finished),
+            None if self.is_over(id, attempt) => self.discard(now, holder, finished),
+            None => self.keep_orphan(now, holder, id, finished),
+        }
+    }
+
+    /// A returning attempt that was given up on: it is the task's own again if no other was
+    /// assigned since.
+    fn reclaim(&mut self, task: TaskKey, holder: Holder) {
+        let record = self.task(task);
+        if matches!(record.state, State::Queued) && record.drop_superseded(holder) {
+            record.refund(holder.attempt);
+            self.adopt(task, holder);
+        }
+    }
+
+    /// A worker has an attempt of a task that is here, under a name that is not known here: from
+    /// an earlier manager, or an earlier session.
+    fn on_reported_task(&mut self, now: Instant, task: TaskKey, holder: Holder, finished: bool) {
+        let record = self.task(task);
+        match &record.state {
+            State::Ended(end) => {
+                if end.confirm != Some(holder) {
+                    self.discard(now, holder, finished);
+                }
+                return;
+            }
+            State::Queued | State::Held => self.adopt(task, holder),
+            State::Assigned { .. } | State::Loose => record.supersede(holder),
+        }
+        self.occupy(now, holder, Purpose::Live(task), 0);
+        if finished {
+            self.say_to_worker(
+                now,
+                holder.worker,
+                Body::Resend {
+                    attempt: holder.attempt,
+                },
+            );
+        }
+    }
+
+    /// Makes a waiting task the one that this attempt is for.
+    fn adopt(&mut self, task: TaskKey, holder: Holder) {
+        match self.task(task).state {
+            State::Queued => {
+                let removed = self.queue.remove(task);
+                debug_assert!(removed.is_some(), "a queued task is in the queue");
+            }
+            State::Held => self.unhold(task),
+            _ => debug_assert!(false, "only waiting tasks are adopted"),
+        }
+        self.place(task, holder);
+    }
+
+    /// Counts a task as assigned to a worker that already has it.
+    pub(super) fn place(&mut self, task: TaskKey, holder: Holder) {
+        self.enter_reserve(task);
+        let record = self.task(task);
+        record.may_have_run = true;
+        record.state = State::Assigned {
+            holder,
+            at: record.accepted_at,
+            charged: 0,
+        };
+        let (id, client) = (record.id, record.client);
+        self.client(client).assigned += 1;
+        self.assigned += 1;
+        self.notify(Event::AttemptAdopted {
+            task: id,
+            attempt: holder.attempt,
+        });
+    }
+
+    fn occupy(&mut self, now: Instant, holder: Holder, purpose: Purpose, bytes: u32) {
+        let occupied = Occupied {
+            purpose,
+            at: now,
+            bytes,
+            asked_back: false,
+            seen: true,
+        };
+        self.worker(holder.worker).occupy(holder.attempt, occupied);
+    }
+
+    /// Whether a task that is not here is known to be over: it was of this life and is gone, or
+    /// its client says so.
+    fn is_over(&self, id: TaskId, attempt: Attempt) -> bool {
+        let below_floor = self
+            .clients_by_id
+            .get(&id.client)
+            .is_some_and(|client| id.seq < self.clients[client.0 as usize].floor);
+        below_floor || attempt.epoch == self.config.epoch
+    }
+
+    /// Nobody wants the attempt: it is killed, or its result forgotten.
+    fn discard(&mut self, now: Instant, holder: Holder, finished: bool) {
+        if finished {
+            self.ack(holder);
+        } else {
+            // It is killed when the report is complete, and occupies a slot until then.
+            self.occupy(now, holder, Purpose::Moot, 0);
+        }
+    }
+
+    /// The attempt's client has yet to return, or to submit the task again.
+    fn keep_orphan(&mut self, now: Instant, holder: Holder, id: TaskId, finished: bool) {
+        let Holder { worker, attempt } = holder;
+        if self.orphans.len() >= ORPHANS_MAX {
+            return self.discard(now, holder, finished);
+        }
+        self.orphans.insert((id, worker, attempt));
+        if finished {
+            self.worker(worker).results.insert(attempt);
+        } else {
+            self.occupy(now, holder, Purpose::Orphan(id), 0);
+        }
+        let until = self.clock.at(now) + self.config.resume_window;
+        self.absences.set(Absence::Orphan(worker, attempt), until);
+        self.notify(Event::OrphanKept { task: id, attempt });
+    }
+
+    /// The client of an orphan did not come back in time.
+    pub(super) fn drop_orphan(&mut self, now: Instant, key: WorkerKey, attempt: Attempt) {
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let id = self
+            .orphans
+            .iter()
+            .find(|(_, worker, orphan)| *worker == key && *orphan == attempt)
+            .copied();
+        if let Some(orphan) = id {
+            self.orphans.remove(&orphan);
+        }
+        let session = self.worker(key);
+        if session.results.remove(&attempt) {
+            self.ack(holder);
+        } else if let Some(occupied) = session.attempts.get_mut(&attempt) {
+            occupied.purpose = Purpose::Moot;
+            if session.reported {
+                self.say_to_worker(now, key, Body::Kill { attempt });
+            }
+        }
+    }
+
+    /// Whether a worker has reported an attempt of a task that is not here.
+    pub(super) fn has_orphan(&self, id: TaskId) -> bool {
+        self.orphans_of(id).next().is_some()
+    }
+
+    fn orphans_of(&self, id: TaskId) -> impl Iterator<Item = (TaskId, WorkerKey, Attempt)> + '_ {
+        let first = Attempt {
+            epoch: crate::ids::Epoch(0),
+            number: 0,
+        };
+        self.orphans
+            .range((id, WorkerKey(0), first)..)
+            .take_while(move |(orphan, ..)| *orphan == id)
+            .copied()
+    }
+
+    /// Matches a task that came back with the attempts that workers reported of it. True if one
+    /// has it now.
+    pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
+        let id = self.task(task).id;
+        let found: Vec<_> = self.orphans_of(id).collect();
+        for &(_, worker, attempt) in &found {
+            self.orphans.remove(&(id, worker, attempt));
+            self.absences.cancel(Absence::Orphan(worker, attempt));
+            let holder = Holder { worker, attempt };
+            let finished = self.worker(worker).results.remove(&attempt);
+            if finished {
+                self.occupy(now, holder, Purpose::Live(task), 0);
+                self.say_to_worker(now, worker, Body::Resend { attempt });
+            } else if let Some(occupied) = self.worker(worker).attempts.get_mut(&attempt) {
+                occupied.purpose = Purpose::Live(task);
+            }
+            let record = self.task(task);
+            if record.holder().is_none() {
+                self.place(task, holder);
+            } else {
+                record.supersede(holder);
+            }
+            self.rebid(worker);
+            self.notify(Event::OrphanMatched { task: id, attempt });
+        }
+        !found.is_empty()
+    }
+}

@@ -1,0 +1,181 @@
+//! What the manager knows of its peers: connections, and the sessions that outlive them.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::ids::{Attempt, ConnId, PeerId, TaskId};
+use crate::limits::WORKER_WINDOW_BYTES;
+use crate::name::Name;
+use crate::queue::{ClientKey, TaskKey};
+use crate::router::{Bid, Speed, WorkerKey};
+use crate::time::Instant;
+use crate::watch::Watch;
+
+/// A connection and who is at its other end.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) peer: Peer,
+    pub(super) watch: Watch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Has not said hello.
+    Stranger,
+    Observer,
+    Client(ClientKey),
+    Worker(WorkerKey),
+}
+
+/// A client, connected or expected back.
+#[derive(Debug)]
+pub(super) struct ClientSession {
+    pub(super) id: PeerId,
+    pub(super) name: Name,
+    pub(super) conn: Option<ConnId>,
+    /// The client's number of its present or last connection.
+    pub(super) connection: u64,
+    /// Every task below it is finished at the client.
+    pub(super) floor: u64,
+    pub(super) tasks: BTreeMap<u64, TaskKey>,
+    /// Ended tasks whose outcome was not sent on this connection, oldest first.
+    pub(super) unsent: VecDeque<TaskKey>,
+    /// Result bytes that the client has not acknowledged, sent or not.
+    pub(super) result_bytes: u64,
+    /// Of these, the ones on their way.
+    pub(super) sent_bytes: u64,
+    pub(super) blocked: bool,
+    pub(super) assigned: u32,
+    pub(super) unacknowledged: u32,
+    pub(super) finished: u64,
+    pub(super) rejected: u64,
+    pub(super) heard: Instant,
+}
+
+impl ClientSession {
+    pub(super) fn new(id: PeerId, name: Name, now: Instant) -> Self {
+        Self {
+            id,
+            name,
+            conn: None,
+            connection: 0,
+            floor: 0,
+            tasks: BTreeMap::new(),
+            unsent: VecDeque::new(),
+            result_bytes: 0,
+            sent_bytes: 0,
+            blocked: false,
+            assigned: 0,
+            unacknowledged: 0,
+            finished: 0,
+            rejected: 0,
+            heard: now,
+        }
+    }
+}
+
+/// What an attempt at a worker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A task that is here and has no outcome.
+    Live(TaskKey),
+    /// A task of a client that has yet to return after a restart of the manager.
+    Orphan(TaskId),
+    /// A task that ended: the attempt only occupies the worker until it has let go.
+    Moot,
+}
+
+/// An attempt that occupies a worker.
+#[derive(Debug)]
+pub(super) struct Occupied {
+    pub(super) purpose: Purpose,
+    pub(super) at: Instant,
+    pub(super) bytes: u32,
+    /// Asked back, not yet answered.
+    pub(super) asked_back: bool,
+    /// Reported, or assigned since the last report.
+    pub(super) seen: bool,
+}
+
+/// A worker, connected or expected back.
+#[derive(Debug)]
+pub(super) struct WorkerSession {
+    pub(super) id: PeerId,
+    pub(super) name: Name,
+    pub(super) conn: Option<ConnId>,
+    pub(super) connection: u64,
+    pub(super) capacity: u32,
+    pub(super) window: u32,
+    pub(super) draining: bool,
+    /// Its report after the last connection is complete.
+    pub(super) reported: bool,
+    /// Its attempts were given up on when it was last lost.
+    pub(super) released: bool,
+    /// Attempts that it has, oldest first.
+    pub(super) attempts: BTreeMap<Attempt, Occupied>,
+    pub(super) bytes: u64,
+    /// Results that it holds for clients that have yet to return.
+    pub(super) results: BTreeSet<Attempt>,
+    /// Results that it may forget; sent in a batch.
+    pub(super) acks: Vec<Attempt>,
+    pub(super) speed: Speed,
+    /// When it last finished something.
+    pub(super) progress: Instant,
+    pub(super) finished: u64,
+    pub(super) failed: u64,
+    pub(super) heard: Instant,
+}
+
+impl WorkerSession {
+    pub(super) fn new(id: PeerId, name: Name, capacity: u32, now: Instant) -> Self {
+        Self {
+            id,
+            name,
+            conn: None,
+            connection: 0,
+            capacity,
+            window: 0,
+            draining: false,
+            reported: false,
+            released: false,
+            attempts: BTreeMap::new(),
+            bytes: 0,
+            results: BTreeSet::new(),
+            acks: Vec::new(),
+            speed: Speed::new(),
+            progress: now,
+            finished: 0,
+            failed: 0,
+            heard: now,
+        }
+    }
+
+    /// Attempts that occupy it.
+    pub(super) fn outstanding(&self) -> u32 {
+        self.attempts.len() as u32
+    }
+
+    /// Whether it can run another attempt at once.
+    pub(super) fn has_idle_slot(&self) -> bool {
+        self.outstanding() < self.capacity.min(self.window)
+    }
+
+    /// How good it would be to give it a task now; `None` if it takes none.
+    pub(super) fn bid(&self) -> Option<Bid> {
+        let ready = self.conn.is_some() && self.reported && !self.draining;
+        let room = self.outstanding() < self.window && self.bytes < WORKER_WINDOW_BYTES;
+        (ready && room).then(|| Bid::new(&self.speed, self.outstanding(), self.capacity))
+    }
+
+    pub(super) fn occupy(&mut self, attempt: Attempt, occupied: Occupied) {
+        self.bytes += u64::from(occupied.bytes);
+        let before = self.attempts.insert(attempt, occupied);
+        debug_assert!(before.is_none(), "an attempt is assigned once");
+    }
+
+    pub(super) fn vacate(&mut self, attempt: Attempt) -> Option<Occupied> {
+        let occupied = self.attempts.remove(&attempt)?;
+        self.bytes -= u64::from(occupied.bytes);
+        Some(occupied)
+    }
+}

@@ -1,0 +1,113 @@
+//! What an operator sees.
+
+use alloc::boxed::Box;
+
+use crate::ids::ConnId;
+use crate::limits::STATUS_PAGE;
+use crate::message::Body;
+use crate::queue::{ClassId, ClientKey};
+use crate::status::{ClientStatus, ManagerStatus, StatusReport, WorkerStatus};
+use crate::task::Priority;
+use crate::time::{Instant, Nanos};
+
+use super::Manager;
+use super::session::{ClientSession, WorkerSession};
+
+impl Manager {
+    pub(super) fn on_status_query(&mut self, now: Instant, conn: ConnId, page: u32) {
+        let report = self.status(now, page);
+        self.send(now, conn, Body::Status(Box::new(report)));
+    }
+
+    /// A page of the manager's state: the whole, and up to 256 workers and clients each.
+    #[must_use]
+    pub fn status(&self, now: Instant, page: u32) -> StatusReport {
+        let skip = (page as usize).saturating_mul(STATUS_PAGE);
+        let workers = self.workers.iter().skip(skip).take(STATUS_PAGE);
+        let clients = self.clients.iter().skip(skip).take(STATUS_PAGE);
+        StatusReport {
+            manager: self.summary(now),
+            workers: workers
+                .map(|(_, session)| self.worker_status(now, session))
+                .collect(),
+            clients: clients
+                .map(|(key, session)| self.client_status(now, ClientKey(key as u32), session))
+                .collect(),
+            more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
+        }
+    }
+
+    fn summary(&self, now: Instant) -> ManagerStatus {
+        let mut queued_by_priority = [0; Priority::LEVELS];
+        for (level, queued) in queued_by_priority.iter_mut().enumerate() {
+            if let Some(priority) = Priority::new(level as u8) {
+                *queued = self.queue.len_at(priority) as u64;
+            }
+        }
+        let oldest = self.queue.oldest(ClassId::ANY);
+        let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
+            now.since(self.tasks[entry.task.0 as usize].accepted_at)
+                .into()
+        });
+        ManagerStatus {
+            epoch: self.config.epoch,
+            uptime: now.since(self.started).into(),
+            draining: self.draining,
+            queued: self.queue.len() as u64,
+            queued_by_priority,
+            queued_bytes: self.queue.bytes(),
+            queue_size: self.config.queue_tasks as u64,
+            queue_bytes: self.config.queue_bytes,
+            returning: self.queue.returning() as u64,
+            held: self.held as u64,
+            assigned: self.assigned as u64,
+            unacknowledged: self.ended as u64,
+            orphans: self.orphans.len() as u64,
+            oldest_wait,
+            estimated_wait: self.estimated_wait(self.queue.len()).into(),
+            capacity: self.capacity,
+            workers: self.connected_workers as u64,
+            clients: self.clients.len() as u64,
+            accepted: self.totals.accepted,
+            rejected: self.totals.rejected,
+            displaced: self.totals.displaced,
+            completed: self.totals.completed,
+            not_completed: self.totals.not_completed,
+            attempts_lost: self.totals.attempts_lost,
+            rate: self.pace.rate(now),
+        }
+    }
+
+    fn worker_status(&self, now: Instant, session: &WorkerSession) -> WorkerStatus {
+        let oldest = session.attempts.values().map(|occupied| occupied.at).min();
+        WorkerStatus {
+            id: session.id,
+            name: session.name.clone(),
+            connected: session.conn.is_some(),
+            draining: session.draining,
+            capacity: session.capacity,
+            window: session.window,
+            assigned: session.outstanding(),
+            oldest: oldest.map_or(Nanos::ZERO, |at| now.since(at).into()),
+            finished: session.finished,
+            failed: session.failed,
+            average: Nanos(session.speed.average()),
+            slowness: session.speed.slowness_millis(),
+            last_heard: self.clock.at(now).since(session.heard).into(),
+        }
+    }
+
+    fn client_status(&self, now: Instant, key: ClientKey, session: &ClientSession) -> ClientStatus {
+        ClientStatus {
+            id: session.id,
+            name: session.name.clone(),
+            connected: session.conn.is_some(),
+            queued: self.queue.client_len(key) as u64,
+            assigned: u64::from(session.assigned),
+            unacknowledged: u64::from(session.unacknowledged),
+            finished: session.finished,
+            rejected: session.rejected,
+            last_heard: self.clock.at(now).since(session.heard).into(),
+        }
+    }
+}

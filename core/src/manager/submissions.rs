@@ -1,0 +1,306 @@
+//! Admission: what a submission must pass before the manager answers for it.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::{CloseReason, Event};
+use crate::ids::{ConnId, TaskId};
+use crate::limits::ATTEMPTS_MAX;
+use crate::message::{Body, Submit};
+use crate::queue::{ClientKey, Push, Standing, TaskKey};
+use crate::task::{Outcome, RejectReason};
+use crate::time::Instant;
+
+use super::task::{State, Task};
+use super::{Absence, Alarm, Manager};
+
+/// Shortest and longest advice on when to come back.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+
+impl Manager {
+    pub(super) fn on_submit(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        client: ClientKey,
+        submit: Submit,
+        payload: Bytes,
+    ) {
+        if !(1..=ATTEMPTS_MAX).contains(&submit.max_attempts) {
+            return self.close(
+                now,
+                conn,
+                CloseReason::Protocol("max_attempts out of range"),
+            );
+        }
+        let session = self.client(client);
+        if submit.seq < session.floor {
+            return;
+        }
+        if let Some(&task) = session.tasks.get(&submit.seq) {
+            return self.on_submitted_again(task, &submit);
+        }
+        let id = TaskId {
+            client: session.id,
+            seq: submit.seq,
+        };
+        if submit.may_have_run || self.has_orphan(id) {
+            return self.take_back_in(now, client, submit, payload);
+        }
+        if let Some(reason) = self.refusal(&submit, client, payload.len()) {
+            return self.refuse(now, client, submit.seq, reason, false);
+        }
+        let seq = submit.seq;
+        let task = self.create(now, client, submit, payload);
+        let entry = self.task(task).entry(task, Standing::Fresh);
+        match self.queue.push(entry) {
+            Push::Queued { displaced } => {
+                self.task(task).state = State::Queued;
+                self.accept(task);
+                for victim in displaced {
+                    self.displace(now, victim);
+                }
+            }
+            Push::Full(reason) => {
+                self.discard_record(task);
+                self.refuse(now, client, seq, reason, false);
+            }
+        }
+    }
+
+    /// The client asks after a task that is here; its outcome, if there is one, is on its way.
+    fn on_submitted_again(&mut self, task: TaskKey, submit: &Submit) {
+        let record = self.task(task);
+        record.prior |= submit.may_have_run;
+        record.may_have_run |= submit.may_have_run;
+        if submit.may_have_run && matches!(record.state, State::Queued) && !record.in_flight {
+            // It may no longer be displaced.
+            if self.queue.remove(task).is_some() {
+                let entry = self.task(task).entry(task, Standing::Resubmitted);
+                if let Push::Full(_) = self.queue.push(entry) {
+                    debug_assert!(false, "there is room where it just was");
+                }
+            }
+        }
+    }
+
+    /// A task that an earlier manager or session may have started. It is matched with what
+    /// workers reported before room is checked, and otherwise waits for a worker to claim it.
+    fn take_back_in(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Bytes) {
+        let seq = submit.seq;
+        let bytes = payload.len() + submit.name.as_str().len();
+        let too_large = payload.len() > self.config.payload_max;
+        let task = self.create(now, client, submit, payload);
+        if self.match_orphans(now, task) {
+            return self.accept(task);
+        }
+        let crowded = self.clients[client.0 as usize].tasks.len() > self.config.client_tasks;
+        let reason = if too_large {
+            Some(RejectReason::TooLarge)
+        } else if self.draining {
+            Some(RejectReason::Draining)
+        } else if crowded {
+            Some(RejectReason::ClientFull)
+        } else if !self.queue.reserve(bytes as u64) {
+            Some(RejectReason::QueueFull)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.discard_record(task);
+            return self.refuse(now, client, seq, reason, true);
+        }
+        let wait = if self.task(task).at_most_once {
+            self.config.resume_window
+        } else {
+            self.config.restart_grace
+        };
+        let until = self.clock.at(now) + wait;
+        let record = self.task(task);
+        record.state = State::Held;
+        let id = record.id;
+        self.held += 1;
+        self.absences.set(Absence::Claim(task), until);
+        self.accept(task);
+        self.notify(Event::TaskHeld { task: id });
+    }
+
+    /// No worker claimed a held task: it is tried again, or lost if it must not be.
+    pub(super) fn on_unclaimed(&mut self, now: Instant, key: TaskKey) {
+        let record = self.task(key);
+        if record.at_most_once {
+            let (id, history) = (record.id, record.history());
+            self.notify(Event::TaskLost { task: id });
+            return self.end(now, key, Outcome::Lost { history }, Bytes::new(), None);
+        }
+        self.unhold(key);
+        let record = self.task(key);
+        record.state = State::Queued;
+        let entry = record.entry(key, Standing::Resubmitted);
+        if let Push::Full(_) = self.queue.push(entry) {
+            debug_assert!(false, "its room was held");
+        }
+    }
+
+    /// Lets go of the room that was held for a task.
+    pub(super) fn unhold(&mut self, key: TaskKey) {
+        let record = self.task(key);
+        debug_assert!(matches!(record.state, State::Held));
+        let bytes = u64::from(record.bytes());
+        record.state = State::Loose;
+        self.queue.unreserve(bytes);
+        self.held -= 1;
+        self.absences.cancel(Absence::Claim(key));
+    }
+
+    /// Why a fresh submission cannot be taken, if the queue itself has room.
+    fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
+        let session = &self.clients[client.0 as usize];
+        if bytes > self.config.payload_max {
+            Some(RejectReason::TooLarge)
+        } else if self.draining {
+            Some(RejectReason::Draining)
+        } else if self.workers.is_empty() && !self.starting {
+            Some(RejectReason::NoWorkers)
+        } else if session.tasks.len() >= self.config.client_tasks {
+            Some(RejectReason::ClientFull)
+        } else if self.in_flight_tasks >= self.config.in_flight_tasks
+            || self.in_flight_bytes >= self.config.in_flight_bytes
+        {
+            Some(RejectReason::InFlightFull)
+        } else if self.is_too_slow(submit) {
+            Some(RejectReason::TooSlow)
+        } else {
+            None
+        }
+    }
+
+    fn is_too_slow(&self, submit: &Submit) -> bool {
+        submit.max_wait.to_duration().is_some_and(|patience| {
+            let ahead = (0..=submit.priority.level())
+                .filter_map(|level| crate::task::Priority::new(level as u8))
+                .map(|priority| self.queue.len_at(priority))
+                .sum();
+            self.estimated_wait(ahead) > patience
+        })
+    }
+
+    /// How long a task with `ahead` tasks before it is likely to wait.
+    pub(super) fn estimated_wait(&self, ahead: usize) -> Duration {
+        self.pace.estimate(ahead as u64, self.capacity)
+    }
+
+    fn create(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        submit: Submit,
+        payload: Bytes,
+    ) -> TaskKey {
+        let order = self.next_order;
+        self.next_order += 1;
+        let name_key = self.durations.intern(&submit.name);
+        let session = &mut self.clients[client.0 as usize];
+        let id = TaskId {
+            client: session.id,
+            seq: submit.seq,
+        };
+        let task = Task {
+            id,
+            client,
+            order,
+            accepted_at: now,
+            name: submit.name,
+            name_key,
+            payload,
+            priority: submit.priority,
+            max_attempts: submit.max_attempts,
+            at_most_once: submit.at_most_once,
+            prior: submit.may_have_run,
+            may_have_run: submit.may_have_run,
+            in_flight: false,
+            ending: None,
+            deadline: submit.deadline.to_duration().map(|left| now + left),
+            time_limit: submit.time_limit,
+            state: State::Loose,
+            rare: None,
+        };
+        let key = TaskKey(self.tasks.insert(task) as u32);
+        session.tasks.insert(submit.seq, key);
+        key
+    }
+
+    /// Undoes [`create`](Self::create) for a task that found no room.
+    fn discard_record(&mut self, key: TaskKey) {
+        let record = self.tasks.remove(key.0 as usize);
+        self.client(record.client).tasks.remove(&record.id.seq);
+    }
+
+    /// The task was placed: from here on its end is an outcome.
+    fn accept(&mut self, task: TaskKey) {
+        self.totals.accepted += 1;
+        if let Some(deadline) = self.task(task).deadline {
+            self.alarms.set(Alarm::Expiry(task), deadline);
+        }
+    }
+
+    fn displace(&mut self, now: Instant, victim: TaskKey) {
+        self.totals.displaced += 1;
+        // The queue has let go of it already.
+        self.task(victim).state = State::Loose;
+        self.reject_task(now, victim, RejectReason::Displaced);
+    }
+
+    /// Tells the client to come back later.
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        seq: u64,
+        reason: RejectReason,
+        may_have_run: bool,
+    ) {
+        self.totals.rejected += 1;
+        let retry_after = self.retry_after(reason).into();
+        let session = self.client(client);
+        session.rejected += 1;
+        let task = TaskId {
+            client: session.id,
+            seq,
+        };
+        let conn = session.conn;
+        self.notify(Event::TaskRejected { task, reason });
+        if let Some(conn) = conn {
+            self.send(
+                now,
+                conn,
+                Body::Reject {
+                    seq,
+                    reason,
+                    retry_after,
+                    may_have_run,
+                },
+            );
+        }
+    }
+
+    /// When another try makes sense: once a fair part of the queue has drained, or once the
+    /// operator may have done something.
+    fn retry_after(&self, reason: RejectReason) -> Duration {
+        match reason {
+            RejectReason::QueueFull
+            | RejectReason::QueueBytesFull
+            | RejectReason::Displaced
+            | RejectReason::ClientFull
+            | RejectReason::InFlightFull
+            | RejectReason::TooSlow => {
+                let drained = self.estimated_wait(self.queue.len() / 4);
+                drained.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
+            }
+            RejectReason::Draining | RejectReason::NoWorkers => RETRY_AFTER_MAX,
+            RejectReason::TooLarge => Duration::ZERO,
+        }
+    }
+}

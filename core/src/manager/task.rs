@@ -1,0 +1,199 @@
+//! A task as the manager holds it, and the states it goes through.
+//!
+//! ```text
+//!   Submit ──► Queued ◄──────── not started, lost, crashed ───────┐
+//!     │          │ dispatch                                       │
+//!     │          └──────────────► Assigned ───────────────────────┤
+//!     │ may have run                 ▲ claimed by its worker      │ result, cancel,
+//!     └────────► Held ───────────────┘                            │ deadline, lost
+//!                  └── nobody claims it: Queued, or Lost          ▼
+//!                                                               Ended ──► forgotten
+//!                                                   (acknowledged by the client)
+//! ```
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::durations::NameKey;
+use crate::ids::{Attempt, TaskId};
+use crate::name::Name;
+use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
+use crate::router::WorkerKey;
+use crate::task::{AttemptLoss, AttemptRecord, Outcome, Priority};
+use crate::time::{Instant, Nanos};
+
+/// An attempt and who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) worker: WorkerKey,
+    pub(super) attempt: Attempt,
+}
+
+/// Why a task is being ended although an attempt of it is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Cancel,
+    Expire,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// In the queue.
+    Queued,
+    /// Resubmitted and may have run: waits for a worker to claim it.
+    Held,
+    /// With a worker.
+    Assigned {
+        holder: Holder,
+        at: Instant,
+        /// What its client's virtual time was charged, in nanoseconds.
+        charged: u64,
+    },
+    /// Between two states, within one call.
+    Loose,
+    /// Over; kept until the client has acknowledged the outcome.
+    Ended(Box<End>),
+}
+
+/// An outcome on its way to the client.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: Outcome,
+    pub(super) payload: Bytes,
+    /// The worker's copy of the result, to be acknowledged when the client has it.
+    pub(super) confirm: Option<Holder>,
+    /// Whether it was sent on the client's present connection.
+    pub(super) sent: bool,
+}
+
+/// What few tasks have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Charged attempts, oldest first, and which attempt each was while it may come back.
+    pub(super) history: Vec<(AttemptRecord, Attempt)>,
+    /// Attempts given up on whose worker may still return with them.
+    pub(super) superseded: Vec<Holder>,
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: TaskId,
+    pub(super) client: ClientKey,
+    /// Rank of acceptance.
+    pub(super) order: u64,
+    pub(super) accepted_at: Instant,
+    pub(super) name: Name,
+    pub(super) name_key: NameKey,
+    pub(super) payload: Bytes,
+    pub(super) priority: Priority,
+    pub(super) max_attempts: u8,
+    pub(super) at_most_once: bool,
+    /// The client says that an earlier manager or session may have started it.
+    pub(super) prior: bool,
+    /// An attempt may have started.
+    pub(super) may_have_run: bool,
+    /// Counted in the in-flight reserve.
+    pub(super) in_flight: bool,
+    pub(super) ending: Option<Ending>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) time_limit: Nanos,
+    pub(super) state: State,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+impl Task {
+    /// Bytes that count against the bounds.
+    pub(super) fn bytes(&self) -> u32 {
+        u32::try_from(self.payload.len() + self.name.as_str().len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn entry(&self, task: TaskKey, standing: Standing) -> Entry {
+        Entry {
+            task,
+            client: self.client,
+            class: ClassId::ANY,
+            priority: self.priority,
+            bytes: self.bytes(),
+            order: self.order,
+            standing,
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    pub(super) fn holder(&self) -> Option<Holder> {
+        match self.state {
+            State::Assigned { holder, .. } => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Attempts charged so far.
+    pub(super) fn charged(&self) -> u8 {
+        self.rare
+            .as_ref()
+            .map_or(0, |rare| rare.history.len() as u8)
+    }
+
+    /// Notes that an attempt was lost or crashed.
+    pub(super) fn charge(&mut self, attempt: Attempt, worker: Name, end: AttemptLoss) {
+        self.rare
+            .get_or_insert_default()
+            .history
+            .push((AttemptRecord { worker, end }, attempt));
+    }
+
+    /// Takes back the charge for an attempt that turned out to be alive or never started.
+    pub(super) fn refund(&mut self, attempt: Attempt) {
+        if let Some(rare) = &mut self.rare {
+            rare.history.retain(|(_, charged)| *charged != attempt);
+        }
+    }
+
+    /// Gives up on the attempt although its worker may return with it.
+    pub(super) fn supersede(&mut self, holder: Holder) {
+        self.rare.get_or_insert_default().superseded.push(holder);
+    }
+
+    /// Forgets a superseded attempt; tells whether it was one.
+    pub(super) fn drop_superseded(&mut self, holder: Holder) -> bool {
+        let Some(rare) = &mut self.rare else {
+            return false;
+        };
+        let before = rare.superseded.len();
+        rare.superseded.retain(|other| *other != holder);
+        rare.superseded.len() < before
+    }
+
+    /// The attempt is known never to have started: whether the task may have run depends on the
+    /// others.
+    pub(super) fn clear_may_have_run(&mut self) {
+        let others = self
+            .rare
+            .as_ref()
+            .is_some_and(|rare| !rare.history.is_empty() || !rare.superseded.is_empty());
+        self.may_have_run = self.prior || others;
+    }
+
+    pub(super) fn history(&self) -> Vec<AttemptRecord> {
+        self.rare.as_ref().map_or_else(Vec::new, |rare| {
+            rare.history
+                .iter()
+                .map(|(record, _)| record.clone())
+                .collect()
+        })
+    }
+
+    /// Every attempt that is out: the current one and those given up on.
+    pub(super) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
+        let superseded = self
+            .rare
+            .as_ref()
+            .map_or(&[][..], |rare| &rare.superseded[..]);
+        self.holder().into_iter().chain(superseded.iter().copied())
+    }
+}

@@ -1,0 +1,323 @@
+//! A worker's messages, and what becomes of its attempts when it is gone.
+
+use alloc::vec::Vec;
+
+use crate::event::{CloseReason, Event};
+use crate::ids::{Attempt, ConnId};
+use crate::limits::{IDS_MAX, WINDOW_MAX};
+use crate::message::{Body, Message};
+use crate::queue::Standing;
+use crate::router::WorkerKey;
+use crate::task::{AttemptLoss, Outcome};
+use crate::time::Instant;
+
+use super::session::Purpose;
+use super::task::{Ending, Holder, State};
+use super::{Absence, Manager};
+
+/// Why a worker's session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It did not come back within the resume window.
+    Expired,
+    /// Its process was started again under the same name.
+    Replaced,
+    /// It said goodbye.
+    Goodbye,
+}
+
+impl Manager {
+    pub(super) fn on_worker_message(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        key: WorkerKey,
+        message: Message,
+    ) {
+        let reported = self.worker(key).reported;
+        match message.body {
+            Body::Report(report) if !reported => self.on_report(now, key, &report),
+            Body::Goodbye => {
+                self.close(now, conn, CloseReason::Done);
+                self.end_worker(now, key, Leaving::Goodbye);
+            }
+            _ if !reported => {
+                self.close(now, conn, CloseReason::Protocol("a worker reports first"));
+            }
+            Body::Grant { window } => {
+                self.worker(key).window = window.min(WINDOW_MAX);
+                self.rebid(key);
+            }
+            Body::Finished(finished) => self.on_finished(now, key, finished, message.payload),
+            Body::Returned {
+                not_started,
+                started,
+            } => {
+                for attempt in not_started {
+                    self.on_not_started(now, key, attempt);
+                }
+                for attempt in started {
+                    if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
+                        occupied.asked_back = false;
+                    }
+                }
+            }
+            Body::Draining => {
+                self.worker(key).draining = true;
+                self.rebid(key);
+            }
+            _ => self.close(now, conn, CloseReason::Protocol("not a worker's message")),
+        }
+    }
+
+    /// Tells the router how good a choice this worker is now.
+    pub(super) fn rebid(&mut self, key: WorkerKey) {
+        let session = &self.workers[key.0 as usize];
+        self.router.set(key, session.bid());
+        let is_ahead =
+            session.conn.is_some() && session.outstanding() > session.capacity && session.reported;
+        if is_ahead {
+            self.ahead.insert(key);
+        } else {
+            self.ahead.remove(&key);
+        }
+    }
+
+    /// Gives up on the attempts of a worker that is away, as far as they can be tried elsewhere.
+    /// The others wait for its return until its session ends.
+    pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {
+        self.absences.cancel(Absence::Grace(key));
+        self.worker(key).released = true;
+        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().copied().collect();
+        for attempt in attempts {
+            let holder = Holder {
+                worker: key,
+                attempt,
+            };
+            let Some(Purpose::Live(task)) = self
+                .worker(key)
+                .attempts
+                .get(&attempt)
+                .map(|occupied| occupied.purpose)
+            else {
+                continue;
+            };
+            let record = self.task(task);
+            if record.holder() != Some(holder) {
+                continue;
+            }
+            if let Some(ending) = record.ending {
+                self.end_asked(now, task, ending);
+            } else if !record.at_most_once && record.charged() + 1 < record.max_attempts {
+                self.charge_loss(task, holder, loss);
+                let record = self.task(task);
+                record.supersede(holder);
+                let id = record.id;
+                self.requeue(now, task);
+                self.notify(Event::TaskReturned { task: id });
+            }
+        }
+    }
+
+    /// Ends a worker's session: nothing is expected from it any more.
+    pub(super) fn end_worker(&mut self, now: Instant, key: WorkerKey, leaving: Leaving) {
+        if let Some(conn) = self.worker(key).conn {
+            self.close(now, conn, CloseReason::Superseded);
+        }
+        let loss = match leaving {
+            Leaving::Expired => AttemptLoss::WorkerGone,
+            Leaving::Replaced => AttemptLoss::WorkerReplaced,
+            Leaving::Goodbye => AttemptLoss::WorkerDrained,
+        };
+        self.absences.cancel(Absence::Grace(key));
+        self.absences.cancel(Absence::Worker(key));
+        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().copied().collect();
+        for attempt in attempts {
+            self.lose_attempt(now, key, attempt, loss);
+        }
+        let results: Vec<Attempt> = self.worker(key).results.iter().copied().collect();
+        for attempt in results {
+            self.absences.cancel(Absence::Orphan(key, attempt));
+        }
+        self.orphans.retain(|(_, worker, _)| *worker != key);
+        self.router.set(key, None);
+        self.ahead.remove(&key);
+        self.acks_due.retain(|worker| *worker != key);
+        let session = self.workers.remove(key.0 as usize);
+        self.workers_by_id.remove(&session.id);
+        if self.workers_by_name.get(&session.name) == Some(&key) {
+            self.workers_by_name.remove(&session.name);
+        }
+        let why = match leaving {
+            Leaving::Expired => "did not come back in time",
+            Leaving::Replaced => "was replaced by a new process of its name",
+            Leaving::Goodbye => "said goodbye",
+        };
+        self.notify(Event::PeerGone {
+            peer: session.id,
+            name: session.name,
+            why,
+        });
+    }
+
+    /// One attempt of a worker that will never answer for it.
+    fn lose_attempt(&mut self, now: Instant, key: WorkerKey, attempt: Attempt, loss: AttemptLoss) {
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let Some(occupied) = self.worker(key).vacate(attempt) else {
+            return;
+        };
+        let task = match occupied.purpose {
+            Purpose::Moot => return,
+            Purpose::Orphan(_) => return self.absences.cancel(Absence::Orphan(key, attempt)),
+            Purpose::Live(task) => task,
+        };
+        let record = self.task(task);
+        if record.drop_superseded(holder) {
+            return;
+        }
+        debug_assert_eq!(
+            record.holder(),
+            Some(holder),
+            "a live attempt is its task's own"
+        );
+        if let Some(ending) = record.ending {
+            return self.end_asked(now, task, ending);
+        }
+        let free = loss == AttemptLoss::WorkerDrained;
+        let exhausted = record.charged() + 1 >= record.max_attempts;
+        if record.at_most_once || (exhausted && !free) {
+            let poison = exhausted && !record.at_most_once;
+            self.charge_loss(task, holder, loss);
+            let record = self.task(task);
+            let (id, history) = (record.id, record.history());
+            self.notify(if poison {
+                Event::PoisonStopped { task: id }
+            } else {
+                Event::TaskLost { task: id }
+            });
+            self.end(
+                now,
+                task,
+                Outcome::Lost { history },
+                bytes::Bytes::new(),
+                None,
+            );
+        } else {
+            if !free {
+                self.charge_loss(task, holder, loss);
+            }
+            self.requeue(now, task);
+        }
+    }
+
+    pub(super) fn charge_loss(
+        &mut self,
+        task: crate::queue::TaskKey,
+        holder: Holder,
+        loss: AttemptLoss,
+    ) {
+        let worker = self.worker(holder.worker).name.clone();
+        let record = self.task(task);
+        record.charge(holder.attempt, worker, loss);
+        let id = record.id;
+        self.totals.attempts_lost += 1;
+        self.notify(Event::AttemptCharged {
+            task: id,
+            attempt: holder.attempt,
+            loss,
+        });
+    }
+
+    /// The worker says that it never started this attempt, and has forgotten it.
+    pub(super) fn on_not_started(&mut self, now: Instant, key: WorkerKey, attempt: Attempt) {
+        let Some(occupied) = self.worker(key).vacate(attempt) else {
+            return;
+        };
+        self.rebid(key);
+        let task = match occupied.purpose {
+            Purpose::Moot => return,
+            Purpose::Orphan(id) => {
+                self.orphans.remove(&(id, key, attempt));
+                return self.absences.cancel(Absence::Orphan(key, attempt));
+            }
+            Purpose::Live(task) => task,
+        };
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let record = self.task(task);
+        record.refund(attempt);
+        if record.drop_superseded(holder) {
+            if matches!(record.state, State::Queued) {
+                record.clear_may_have_run();
+            }
+            return;
+        }
+        record.clear_may_have_run();
+        if let Some(ending) = record.ending {
+            return self.end_asked(now, task, ending);
+        }
+        if occupied.asked_back {
+            let id = record.id;
+            self.notify(Event::TakenBack { task: id, attempt });
+        }
+        if self.draining && !self.task(task).may_have_run {
+            return self.reject_task(now, task, crate::task::RejectReason::Draining);
+        }
+        self.requeue(now, task);
+    }
+
+    /// Puts an assigned task back into the queue, in the room reserved for it.
+    pub(super) fn requeue(&mut self, now: Instant, key: crate::queue::TaskKey) {
+        self.unassign(key, 0);
+        let record = self.task(key);
+        if record.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.end_asked(now, key, Ending::Expire);
+        }
+        let record = self.task(key);
+        record.state = State::Queued;
+        let entry = record.entry(key, Standing::Returning);
+        self.queue.push(entry);
+    }
+
+    /// Sends each worker its acknowledgements, batched.
+    pub(super) fn send_acks(&mut self, now: Instant) {
+        let mut due = core::mem::take(&mut self.acks_due);
+        for key in due.drain(..) {
+            let Some(session) = self.workers.get_mut(key.0 as usize) else {
+                continue;
+            };
+            let Some(conn) = session.conn else {
+                session.acks.clear();
+                continue;
+            };
+            let mut acks = core::mem::take(&mut session.acks);
+            while acks.len() > IDS_MAX {
+                let attempts = acks.split_off(acks.len() - IDS_MAX);
+                self.send(now, conn, Body::AckResults { attempts });
+            }
+            if !acks.is_empty() {
+                self.send(now, conn, Body::AckResults { attempts: acks });
+            }
+        }
+        self.acks_due = due;
+    }
+
+    /// Lets a worker forget a result, at the end of the batch.
+    pub(super) fn ack(&mut self, holder: Holder) {
+        let Some(session) = self.workers.get_mut(holder.worker.0 as usize) else {
+            return;
+        };
+        if session.conn.is_none() {
+            return;
+        }
+        if session.acks.is_empty() {
+            self.acks_due.push(holder.worker);
+        }
+        session.acks.push(holder.attempt);
+    }
+}

@@ -1,0 +1,306 @@
+//! Flows: the tasks of one client at one priority and class, and what they have been charged.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use super::displace::Holding;
+use super::heap::Heap;
+use super::{ClassId, ClientKey, Entry, NONE, Node, Queue, Standing};
+use crate::task::Priority;
+
+/// Least that one dispatch is charged, in nanoseconds: even a task of no length costs a dispatch.
+const CHARGE_MIN: u64 = 1_000;
+/// Most that one dispatch is charged (52 days), so that a wrong measurement does not end a flow.
+const CHARGE_MAX: u64 = 1 << 52;
+
+/// The tasks of one client at one priority and class. Kept until the client is forgotten, since
+/// its virtual time is the memory that makes sharing fair.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) client: ClientKey,
+    pub(super) class: ClassId,
+    pub(super) priority: Priority,
+    /// Run time that it has been charged, moved up to the others' whenever it had been idle.
+    pub(super) virtual_time: u64,
+    /// What it has been charged and was not yet corrected.
+    pub(super) pending: u64,
+    /// How much of `pending` was charged before the last restart that moved `virtual_time` up.
+    /// The restart has made that forgotten, so refunds of it would be credit saved up while idle.
+    pub(super) forgiven: u64,
+    /// First and last of the list of tasks that came in order.
+    pub(super) head: u32,
+    pub(super) tail: u32,
+    /// Tasks that came with an older rank than the list's last: those that return.
+    pub(super) late: BTreeSet<(u64, u32)>,
+}
+
+/// One client.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    pub(super) blocked: bool,
+    /// All of its tasks that wait.
+    pub(super) waiting: u32,
+    /// What counts against the bounds, by priority.
+    pub(super) holdings: [Holding; Priority::LEVELS],
+    /// Its flows by class and priority, sorted.
+    pub(super) flows: Vec<((ClassId, Priority), u32)>,
+}
+
+/// The flows of one class that may be dispatched.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    /// Dispatches since the last that took the oldest.
+    pub(super) since_oldest: u32,
+    /// A bit for each band that has a turn to give.
+    pub(super) busy: u8,
+    pub(super) bands: [Band; Priority::LEVELS],
+    /// By the rank of their first task.
+    pub(super) ages: Heap<u64>,
+}
+
+const _: () = assert!(Priority::LEVELS <= u8::BITS as usize);
+
+/// The flows of one class and priority that may be dispatched.
+#[derive(Debug, Default)]
+pub(super) struct Band {
+    /// By virtual time, then by the rank of their first task.
+    pub(super) turns: Heap<(u64, u64)>,
+    /// The highest virtual time at which a flow was dispatched: where flows start again when
+    /// nobody waits whose virtual time could be compared.
+    pub(super) clock: u64,
+}
+
+impl Class {
+    /// The flow whose turn it is.
+    pub(super) fn next(&self) -> Option<u32> {
+        let band = self.bands.get(self.busy.trailing_zeros() as usize)?;
+        band.turns.first().map(|(_, flow)| flow)
+    }
+}
+
+impl Queue {
+    /// Charges a client for a dispatch, by the estimate of its run time. Below a microsecond is
+    /// charged as a microsecond.
+    pub fn charge(&mut self, client: ClientKey, class: ClassId, priority: Priority, nanos: u64) {
+        let Some(index) = self.find_flow(client, class, priority) else {
+            return;
+        };
+        let nanos = nanos.clamp(CHARGE_MIN, CHARGE_MAX);
+        let flow = &mut self.flows[index as usize];
+        flow.pending = flow.pending.saturating_add(nanos);
+        flow.virtual_time = flow.virtual_time.saturating_add(nanos);
+        self.refresh_turn(index);
+    }
+
+    /// Replaces a charge by what the attempt really took: to be called once for each charge, when
+    /// the attempt has ended, with the same estimate. `actual` 0 means that it did not run, and
+    /// the charge is taken back whole; an attempt that did run is charged a microsecond at least.
+    pub fn correct(
+        &mut self,
+        client: ClientKey,
+        class: ClassId,
+        priority: Priority,
+        charged: u64,
+        actual: u64,
+    ) {
+        let Some(index) = self.find_flow(client, class, priority) else {
+            return;
+        };
+        let charged = charged.clamp(CHARGE_MIN, CHARGE_MAX);
+        let actual = if actual == 0 {
+            0
+        } else {
+            actual.clamp(CHARGE_MIN, CHARGE_MAX)
+        };
+        let flow = &mut self.flows[index as usize];
+        flow.pending = flow.pending.saturating_sub(charged);
+        // Attempts end roughly in the order of their dispatch, so what was charged before a
+        // restart is corrected first.
+        let forgiven = flow.forgiven > 0;
+        flow.forgiven = flow.forgiven.saturating_sub(charged);
+        if actual >= charged {
+            flow.virtual_time = flow.virtual_time.saturating_add(actual - charged);
+        } else if !forgiven {
+            flow.virtual_time = flow.virtual_time.saturating_sub(charged - actual);
+        }
+        self.refresh_turn(index);
+    }
+
+    /// Lets a flow that was idle start again level with the least of those that wait.
+    pub(super) fn restart(&mut self, index: u32) {
+        let flow = &mut self.flows[index as usize];
+        let band = &self.classes[usize::from(flow.class.0)].bands[flow.priority.level()];
+        let level_with = band
+            .turns
+            .first()
+            .map_or(band.clock, |((least, _), _)| least);
+        if flow.virtual_time < level_with {
+            flow.virtual_time = level_with;
+            flow.forgiven = flow.pending;
+        }
+    }
+
+    pub(super) fn client_mut(&mut self, client: ClientKey) -> &mut Client {
+        let index = client.0 as usize;
+        if self.clients.len() <= index {
+            self.clients.resize_with(index + 1, Client::default);
+        }
+        &mut self.clients[index]
+    }
+
+    pub(super) fn find_flow(
+        &self,
+        client: ClientKey,
+        class: ClassId,
+        priority: Priority,
+    ) -> Option<u32> {
+        let flows = &self.clients.get(client.0 as usize)?.flows;
+        let found = flows.binary_search_by_key(&(class, priority), |(key, _)| *key);
+        found.ok().map(|index| flows[index].1)
+    }
+
+    /// The flow that `entry` belongs to, made if it is the first of its kind.
+    pub(super) fn flow_of(&mut self, entry: &Entry) -> u32 {
+        let Entry {
+            client,
+            class,
+            priority,
+            ..
+        } = *entry;
+        if let Some(flow) = self.find_flow(client, class, priority) {
+            return flow;
+        }
+        if self.classes.len() <= usize::from(class.0) {
+            self.classes
+                .resize_with(usize::from(class.0) + 1, Class::default);
+        }
+        let flow = self.flows.insert(Flow {
+            client,
+            class,
+            priority,
+            virtual_time: 0,
+            pending: 0,
+            forgiven: 0,
+            head: NONE,
+            tail: NONE,
+            late: BTreeSet::new(),
+        }) as u32;
+        let flows = &mut self.client_mut(client).flows;
+        let place = flows.partition_point(|(key, _)| *key < (class, priority));
+        flows.insert(place, ((class, priority), flow));
+        flow
+    }
+
+    /// The node of a flow's first task.
+    pub(super) fn head(&self, flow: u32) -> Option<u32> {
+        let flow = &self.flows[flow as usize];
+        let listed = (flow.head != NONE).then_some(flow.head);
+        let Some(&(order, late)) = flow.late.first() else {
+            return listed;
+        };
+        listed
+            .filter(|&head| self.node(head).entry.order < order)
+            .or(Some(late))
+    }
+
+    /// Puts a node where its links say: at the end when it is new, where it was when it had been
+    /// taken out and nothing has changed since.
+    pub(super) fn link(&mut self, index: u32) {
+        let Node {
+            entry,
+            flow: flow_index,
+            before,
+            after,
+            late,
+            ..
+        } = *self.node(index);
+        let flow = &mut self.flows[flow_index as usize];
+        if late {
+            flow.late.insert((entry.order, index));
+        } else {
+            match self.nodes.get_mut(before as usize) {
+                Some(node) => node.after = index,
+                None => flow.head = index,
+            }
+            match self.nodes.get_mut(after as usize) {
+                Some(node) => node.before = index,
+                None => flow.tail = index,
+            }
+        }
+        if entry.standing == Standing::Returning {
+            self.returned.insert((entry.class, entry.order, index));
+        }
+        self.waiting[entry.priority.level()] += 1;
+        self.clients[entry.client.0 as usize].waiting += 1;
+        self.hold(index);
+        self.refresh(flow_index);
+    }
+
+    /// Takes a node out of all order, and leaves its links as they were.
+    pub(super) fn unlink(&mut self, index: u32) {
+        let Node {
+            entry,
+            flow: flow_index,
+            before,
+            after,
+            late,
+            ..
+        } = *self.node(index);
+        let flow = &mut self.flows[flow_index as usize];
+        if late {
+            flow.late.remove(&(entry.order, index));
+        } else {
+            match self.nodes.get_mut(before as usize) {
+                Some(node) => node.after = after,
+                None => flow.head = after,
+            }
+            match self.nodes.get_mut(after as usize) {
+                Some(node) => node.before = before,
+                None => flow.tail = before,
+            }
+        }
+        if entry.standing == Standing::Returning {
+            self.returned.remove(&(entry.class, entry.order, index));
+        }
+        self.waiting[entry.priority.level()] -= 1;
+        self.clients[entry.client.0 as usize].waiting -= 1;
+        self.release(index);
+        self.refresh(flow_index);
+    }
+
+    /// Brings the heaps up to date after a flow's first task, or whether it may have turns, has
+    /// changed.
+    pub(super) fn refresh(&mut self, index: u32) {
+        let flow = &self.flows[index as usize];
+        let head = if self.clients[flow.client.0 as usize].blocked {
+            None
+        } else {
+            self.head(index)
+        };
+        let class = &mut self.classes[usize::from(flow.class.0)];
+        let level = flow.priority.level();
+        let turns = &mut class.bands[level].turns;
+        if let Some(head) = head {
+            let order = self.nodes[head as usize].entry.order;
+            turns.put(&mut self.turns_at, index, (flow.virtual_time, order));
+            class.ages.put(&mut self.ages_at, index, order);
+            class.busy |= 1 << level;
+        } else {
+            turns.remove(&mut self.turns_at, index);
+            class.ages.remove(&mut self.ages_at, index);
+            if turns.is_empty() {
+                class.busy &= !(1 << level);
+            }
+        }
+    }
+
+    /// Brings the turns up to date after a flow's virtual time has changed.
+    fn refresh_turn(&mut self, index: u32) {
+        let flow = &self.flows[index as usize];
+        let band = &mut self.classes[usize::from(flow.class.0)].bands[flow.priority.level()];
+        if let Some((_, order)) = band.turns.key(&self.turns_at, index) {
+            band.turns
+                .put(&mut self.turns_at, index, (flow.virtual_time, order));
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The bounded priority queue: who waits, who goes next, and who makes room.
+//!
+//! Owns: the order of the tasks that wait. Never: knows a peer, a payload, a name or the time;
+//! tasks and clients are the manager's keys. Times are nanoseconds of run time.
+//!
+//! **Order.** More important tasks first. Within a priority clients share by run time: each *flow*
+//! (client, priority, class) has a virtual time that every dispatch moves on by the estimated run
+//! time, corrected when the real one is known, and the flow with the least goes next. This is
+//! start-time fair queueing (Goyal, Vin, Cheng, 1996) with every client of the same weight, and
+//! with costs that are estimates at first, as in Linux's CFS and in "virtual token counters". A
+//! flow that was idle starts again at the least virtual time of those that wait, so that neither
+//! a newcomer nor one that waited with its submissions has anything saved up. Equal virtual
+//! times: order of acceptance. Within one flow: order of acceptance.
+//!
+//! **Worst case.** Every [`OLDEST_EVERY`]th dispatch of a class takes the task that was accepted
+//! first, whatever its priority and client. So a task of a client that takes its results is
+//! dispatched within `OLDEST_EVERY * (older tasks of its class + 1)` dispatches of its class,
+//! where an older task that returns while this one waits counts once more.
+//!
+//! **Room.** Two bounds, in tasks and in bytes, over all classes. A newcomer to a full queue
+//! displaces the newest task of whoever holds most at the lowest priority below its own, or, if
+//! there is none to displace, at its own priority, and then only from a client that holds at
+//! least two more there than its own. So a client that fills the queue loses what it has too
+//! much, one task at a time, and two that hold the same do not push each other out. Tasks that may
+//! have run are never displaced. Tasks that come back from a worker are outside of these bounds:
+//! the manager keeps room for them.
+//!
+//! **Cost.** Waiting tasks are nodes of a slab, linked within their flow and, if they may be
+//! displaced, within what their client holds at their priority; heaps order flows and holders,
+//! not tasks. With `f` flows, every operation on a task is O(log f) plus O(1), and displacing is
+//! that for each victim; nothing but growth (and the rare task that comes back out of order)
+//! allocates. A waiting task costs 48 bytes here and 4 more in the table from task to node.
+
+mod check;
+mod displace;
+mod flow;
+mod heap;
+mod types;
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use slab::Slab;
+
+use crate::limits::OLDEST_EVERY;
+use crate::task::Priority;
+
+use displace::Holders;
+use flow::{Class, Client, Flow};
+use heap::Places;
+
+pub use types::{ClassId, ClientKey, Entry, Push, Standing, TaskKey};
+
+/// No node: the end of a list, or a task that does not wait here.
+const NONE: u32 = u32::MAX;
+
+/// A waiting task and its neighbours.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    entry: Entry,
+    flow: u32,
+    /// Neighbours in its flow: accepted before and after it.
+    before: u32,
+    after: u32,
+    /// Neighbours among what its client may lose at its priority: came before and after it.
+    older: u32,
+    newer: u32,
+    /// It is in its flow's `late` tree and not in its list.
+    late: bool,
+}
+
+// A slab keeps a node in a node's room only if the compiler finds a place for "vacant" in it.
+const _: () = assert!(size_of::<Option<Node>>() <= 48);
+
+/// Tasks that wait for a worker. See the [module](self).
+#[derive(Debug)]
+pub struct Queue {
+    tasks_max: usize,
+    bytes_max: u64,
+    nodes: Slab<Node>,
+    /// Node of each task, by its key.
+    by_task: Vec<u32>,
+    flows: Slab<Flow>,
+    clients: Vec<Client>,
+    classes: Vec<Class>,
+    /// Places of flows in the heaps of their class.
+    turns_at: Places,
+    ages_at: Places,
+    holders: [Holders; Priority::LEVELS],
+    /// Bounded: fresh and resubmitted.
+    tasks: usize,
+    bytes: u64,
+    /// Room kept for tasks that are not here yet.
+    reserved_tasks: usize,
+    reserved_bytes: u64,
+    /// Those that came back from a worker: class, order and node.
+    returned: BTreeSet<(ClassId, u64, u32)>,
+    /// All that wait, by priority.
+    waiting: [usize; Priority::LEVELS],
+}
+
+impl Queue {
+    /// An empty queue for at most `tasks_max` tasks of together at most `bytes_max` bytes.
+    #[must_use]
+    pub fn new(tasks_max: usize, bytes_max: u64) -> Self {
+        Self {
+            tasks_max,
+            bytes_max,
+            nodes: Slab::new(),
+            by_task: Vec::new(),
+            flows: Slab::new(),
+            clients: Vec::new(),
+            classes: Vec::new(),
+            turns_at: Places::default(),
+            ages_at: Places::default(),
+            holders: Default::default(),
+            tasks: 0,
+            bytes: 0,
+            reserved_tasks: 0,
+            reserved_bytes: 0,
+            returned: BTreeSet::new(),
+            waiting: [0; Priority::LEVELS],
+        }
+    }
+
+    /// Takes a task in, if there is room or room can be made. A returning task always has room.
+    ///
+    /// # Panics
+    /// If the task waits here already.
+    pub fn push(&mut self, entry: Entry) -> Push {
+        assert!(!self.contains(entry.task), "{:?} waits already", entry.task);
+        let displaced = if entry.standing.is_bounded() {
+            match self.make_room(&entry) {
+                Ok(displaced) => displaced,
+                Err(reason) => return Push::Full(reason),
+            }
+        } else {
+            Vec::new()
+        };
+        let flow = self.flow_of(&entry);
+        if self.head(flow).is_none() && !self.clients[entry.client.0 as usize].blocked {
+            self.restart(flow);
+        }
+        let tail = self.flows[flow as usize].tail;
+        let node = Node {
+            entry,
+            flow,
+            before: tail,
+            after: NONE,
+            older: self.newest_held(&entry),
+            newer: NONE,
+            late: tail != NONE && entry.order < self.node(tail).entry.order,
+        };
+        let node = self.nodes.insert(node) as u32;
+        if self.by_task.len() <= entry.task.0 as usize {
+            self.by_task.resize(entry.task.0 as usize + 1, NONE);
+        }
+        self.by_task[entry.task.0 as usize] = node;
+        self.link(node);
+        Push::Queued { displaced }
+    }
+
+    /// Takes out the task of `class` that is to be dispatched now, of clients that are not
+    /// blocked: usually the next in order, every [`OLDEST_EVERY`]th time the oldest.
+    pub fn pop(&mut self, class: ClassId) -> Option<Entry> {
+        let state = self.classes.get_mut(usize::from(class.0))?;
+        let (_, oldest) = state.ages.first()?;
+        state.since_oldest += 1;
+        let flow = if state.since_oldest >= OLDEST_EVERY {
+            state.since_oldest = 0;
+            oldest
+        } else {
+            state.next().expect("a flow with an age has a turn")
+        };
+        let Flow {
+            priority,
+            virtual_time,
+            ..
+        } = self.flows[flow as usize];
+        let clock = &mut state.bands[priority.level()].clock;
+        *clock = virtual_time.max(*clock);
+        let node = self.head(flow).expect("a flow with a turn has a task");
+        Some(self.take(node))
+    }
+
+    /// Takes out the oldest task of `class` that came back from a worker, of clients that are not
+    /// blocked: for when no other may go, since only these have their room reserved.
+    pub fn pop_returning(&mut self, class: ClassId) -> Option<Entry> {
+        let of_class = self.returned.range((class, 0, 0)..);
+        let &(_, _, node) =
+            of_class
+                .take_while(|(other, ..)| *other == class)
+                .find(|(_, _, node)| {
+                    let client = self.node(*node).entry.client;
+                    !self.clients[client.0 as usize].blocked
+                })?;
+        Some(self.take(node))
+    }
+
+    /// Keeps room within the bounds for a task that may be pushed later; false if there is none.
+    /// Nothing is displaced for it.
+    pub fn reserve(&mut self, bytes: u64) -> bool {
+        let fits = self.has_room(bytes);
+        if fits {
+            self.reserved_tasks += 1;
+            self.reserved_bytes += bytes;
+        }
+        fits
+    }
+
+    /// Gives up room that was kept by `reserve` for a task of that size.
+    pub fn unreserve(&mut self, bytes: u64) {
+        self.reserved_tasks -= 1;
+        self.reserved_bytes -= bytes;
+    }
+
+    /// Whether another task of this size is within the bounds.
+    fn has_room(&self, bytes: u64) -> bool {
+        self.has_task_room() && self.has_byte_room(bytes)
+    }
+
+    fn has_task_room(&self) -> bool {
+        self.tasks + self.reserved_tasks < self.tasks_max
+    }
+
+    fn has_byte_room(&self, bytes: u64) -> bool {
+        self.bytes + self.reserved_bytes + bytes <= self.bytes_max
+    }
+
+    /// Takes a task out: it was cancelled, it expired, or its attempt was found again.
+    pub fn remove(&mut self, task: TaskKey) -> Option<Entry> {
+        let node = self.find(task)?;
+        Some(self.take(node))
+    }
+
+    /// Stops (or allows again) the dispatch of a client's tasks, the oldest's turn included. They
+    /// go on counting against the bounds, and may be displaced. When allowed again they start as
+    /// if the client had been idle.
+    pub fn set_blocked(&mut self, client: ClientKey, blocked: bool) {
+        let state = self.client_mut(client);
+        if state.blocked == blocked {
+            return;
+        }
+        state.blocked = blocked;
+        for index in 0..state.flows.len() {
+            let (_, flow) = self.clients[client.0 as usize].flows[index];
+            if !blocked && self.head(flow).is_some() {
+                self.restart(flow);
+            }
+            self.refresh(flow);
+        }
+    }
+
+    /// Forgets a client whose session has ended. Its key may then be used for another; charges
+    /// for what it still runs must not be corrected any more.
+    ///
+    /// # Panics
+    /// If a task of it still waits.
+    pub fn forget_client(&mut self, client: ClientKey) {
+        let Some(state) = self.clients.get_mut(client.0 as usize) else {
+            return;
+        };
+        let Client { flows, waiting, .. } = core::mem::take(state);
+        assert_eq!(waiting, 0, "{client:?} is forgotten before its tasks");
+        for (_, flow) in flows {
+            self.flows.remove(flow as usize);
+        }
+    }
+
+    /// How many tasks count against the bound: fresh and resubmitted ones.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many tasks wait outside of the bound, having come back from a worker.
+    #[must_use]
+    pub fn returning(&self) -> usize {
+        self.nodes.len() - self.tasks
+    }
+
+    /// Whether nothing waits, within the bound or outside.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many tasks wait at one priority, returning ones included.
+    #[must_use]
+    pub fn len_at(&self, priority: Priority) -> usize {
+        self.waiting[priority.level()]
+    }
+
+    /// How many tasks of one client wait, returning ones included.
+    #[must_use]
+    pub fn client_len(&self, client: ClientKey) -> usize {
+        let client = self.clients.get(client.0 as usize);
+        client.map_or(0, |client| client.waiting as usize)
+    }
+
+    /// Whether `pop` would give a task of this class.
+    #[must_use]
+    pub fn has_dispatchable(&self, class: ClassId) -> bool {
+        self.oldest_flow(class).is_some()
+    }
+
+    /// The task of this class that was accepted first, of clients that are not blocked.
+    #[must_use]
+    pub fn oldest(&self, class: ClassId) -> Option<Entry> {
+        let node = self.head(self.oldest_flow(class)?)?;
+        Some(self.node(node).entry)
+    }
+
+    /// Whether this task waits here.
+    #[must_use]
+    pub fn contains(&self, task: TaskKey) -> bool {
+        self.find(task).is_some()
+    }
+
+    /// All that wait, in no useful order (the same each time).
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.nodes.iter().map(|(_, node)| &node.entry)
+    }
+
+    fn oldest_flow(&self, class: ClassId) -> Option<u32> {
+        let (_, flow) = self.classes.get(usize::from(class.0))?.ages.first()?;
+        Some(flow)
+    }
+
+    fn find(&self, task: TaskKey) -> Option<u32> {
+        let node = *self.by_task.get(task.0 as usize)?;
+        (node != NONE).then_some(node)
+    }
+
+    fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    /// Takes a node out for good.
+    fn take(&mut self, node: u32) -> Entry {
+        self.unlink(node);
+        let entry = self.nodes.remove(node as usize).entry;
+        self.by_task[entry.task.0 as usize] = NONE;
+        entry
+    }
+}

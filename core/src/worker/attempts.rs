@@ -1,0 +1,346 @@
+//! Where every attempt is.
+//!
+//! Owns: the table of attempts and the list of those that wait. Never: decides where an attempt
+//! goes. Invariants: each attempt is in exactly one place; those that were given to a pool
+//! process before (and came back when it died) wait before all others; counters and sums agree
+//! with the table. Units: bytes of payloads.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::durations::NameKey;
+use crate::ids::{Attempt, SlotId, TaskId};
+use crate::message::{Assign, AttemptEnd, Finished};
+use crate::name::Name;
+use crate::time::{Instant, Nanos};
+
+/// An attempt's row in the table; used again after the attempt is forgotten.
+pub(super) type Key = u32;
+
+/// Ends the list of waiting attempts.
+const NIL: Key = Key::MAX;
+
+/// Everything known of an attempt.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) attempt: Attempt,
+    pub(super) task: TaskId,
+    pub(super) name_key: NameKey,
+    pub(super) at_most_once: bool,
+    pub(super) limit: Option<Duration>,
+    pub(super) deadline: Option<Instant>,
+    /// Written to a pool process at least once, so it may have started: it is answered for here,
+    /// never handed back.
+    pub(super) given: bool,
+    /// The manager wants its end.
+    pub(super) kill: bool,
+    /// What it was estimated to take when it was given, in nanoseconds.
+    pub(super) work: u64,
+    pub(super) place: Place,
+    next: Key,
+    prev: Key,
+}
+
+/// Where an attempt is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In the list of those that wait for a slot.
+    Waiting(What),
+    /// In a slot's queue. What it takes to run it again is kept unless it was first in line:
+    /// then it is charged if the process dies.
+    Given { slot: SlotId, again: Option<What> },
+    /// Ended; held until acknowledged.
+    Held(End),
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(super) struct What {
+    pub(super) name: Name,
+    pub(super) payload: Bytes,
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) ran: Duration,
+    pub(super) end: AttemptEnd,
+    pub(super) payload: Bytes,
+}
+
+impl End {
+    /// What holding it costs.
+    fn bytes(&self) -> u64 {
+        let texts = match &self.end {
+            AttemptEnd::Completed | AttemptEnd::Killed | AttemptEnd::Expired => 0,
+            AttemptEnd::Failed(error) => {
+                error.message.len() + error.backtrace.len() + error.stderr.len()
+            }
+            AttemptEnd::Crashed(_, stderr) => stderr.len(),
+        };
+        (self.payload.len() + texts) as u64
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    entries: Slab<Entry>,
+    keys: BTreeMap<Attempt, Key>,
+    first: Key,
+    last: Key,
+    waiting: usize,
+    waiting_bytes: u64,
+    held: usize,
+    held_bytes: u64,
+}
+
+impl Attempts {
+    pub(super) fn new() -> Self {
+        Self {
+            entries: Slab::new(),
+            keys: BTreeMap::new(),
+            first: NIL,
+            last: NIL,
+            waiting: 0,
+            waiting_bytes: 0,
+            held: 0,
+            held_bytes: 0,
+        }
+    }
+
+    /// All attempts, whatever their place.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Payload bytes of those that wait.
+    pub(super) fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
+    /// Ended and not acknowledged.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
+    }
+
+    pub(super) fn find(&self, attempt: Attempt) -> Option<Key> {
+        self.keys.get(&attempt).copied()
+    }
+
+    pub(super) fn get(&self, key: Key) -> &Entry {
+        &self.entries[key as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> &mut Entry {
+        &mut self.entries[key as usize]
+    }
+
+    /// All of them, in order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
+        self.keys.values().map(|&key| (key, self.get(key)))
+    }
+
+    /// Adds a new attempt behind all that wait; `None` if it is known already.
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        assign: Assign,
+        name_key: NameKey,
+        payload: Bytes,
+    ) -> Option<Key> {
+        let alloc::collections::btree_map::Entry::Vacant(vacant) = self.keys.entry(assign.attempt)
+        else {
+            return None;
+        };
+        let key = self.entries.insert(Entry {
+            attempt: assign.attempt,
+            task: assign.task,
+            name_key,
+            at_most_once: assign.at_most_once,
+            limit: assign.time_limit.to_duration(),
+            deadline: assign.deadline.to_duration().map(|left| now + left),
+            given: false,
+            kill: false,
+            work: 0,
+            // Its real place, set by `link`.
+            place: Place::Held(End {
+                ran: Duration::ZERO,
+                end: AttemptEnd::Killed,
+                payload: Bytes::new(),
+            }),
+            next: NIL,
+            prev: NIL,
+        }) as Key;
+        vacant.insert(key);
+        let name = assign.name;
+        self.link(key, What { name, payload }, self.last, NIL);
+        Some(key)
+    }
+
+    /// The next to be given to a slot.
+    pub(super) fn first(&self) -> Option<Key> {
+        (self.first != NIL).then_some(self.first)
+    }
+
+    /// The newest that waits.
+    pub(super) fn last(&self) -> Option<Key> {
+        (self.last != NIL).then_some(self.last)
+    }
+
+    /// Takes a waiting attempt out of the list and puts it into `slot`. What it takes to run it
+    /// is returned, and kept as well if `again`.
+    pub(super) fn give(&mut self, key: Key, slot: SlotId, again: bool) -> What {
+        let what = self.unlink(key);
+        let entry = self.get_mut(key);
+        entry.given = true;
+        entry.place = Place::Given {
+            slot,
+            again: again.then(|| what.clone()),
+        };
+        what
+    }
+
+    /// Puts an attempt that is in a slot before all that wait.
+    pub(super) fn put_back(&mut self, key: Key) {
+        let Place::Given { again, .. } = &mut self.get_mut(key).place else {
+            unreachable!("only what was given comes back");
+        };
+        let what = again.take().expect("kept for all but the first in line");
+        self.link(key, what, NIL, self.first);
+    }
+
+    /// The attempt ended: holds the end until [`forget`](Self::forget).
+    pub(super) fn hold(&mut self, key: Key, end: End) {
+        if matches!(self.get(key).place, Place::Waiting(_)) {
+            self.unlink(key);
+        }
+        self.held += 1;
+        self.held_bytes += end.bytes();
+        self.get_mut(key).place = Place::Held(end);
+    }
+
+    /// Forgets an attempt that waits or is held.
+    pub(super) fn forget(&mut self, key: Key) -> Attempt {
+        match &self.get(key).place {
+            Place::Waiting(_) => {
+                self.unlink(key);
+            }
+            Place::Given { .. } => unreachable!("a slot still has it"),
+            Place::Held(end) => {
+                self.held_bytes -= end.bytes();
+                self.held -= 1;
+            }
+        }
+        let entry = self.entries.remove(key as usize);
+        self.keys.remove(&entry.attempt);
+        entry.attempt
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    fn link(&mut self, key: Key, what: What, prev: Key, next: Key) {
+        self.waiting += 1;
+        self.waiting_bytes += what.payload.len() as u64;
+        let entry = self.get_mut(key);
+        (entry.prev, entry.next) = (prev, next);
+        entry.place = Place::Waiting(what);
+        self.join(prev, key);
+        self.join(key, next);
+    }
+
+    /// Takes `key` out of the list; its place is for the caller to set.
+    fn unlink(&mut self, key: Key) -> What {
+        let entry = self.get_mut(key);
+        let (prev, next) = (entry.prev, entry.next);
+        let nothing = Place::Given {
+            slot: SlotId(0),
+            again: None,
+        };
+        let Place::Waiting(what) = core::mem::replace(&mut entry.place, nothing) else {
+            unreachable!("only what waits is in the list");
+        };
+        self.join(prev, next);
+        self.waiting -= 1;
+        self.waiting_bytes -= what.payload.len() as u64;
+        what
+    }
+
+    /// Makes `left` and `right` neighbours.
+    fn join(&mut self, left: Key, right: Key) {
+        match left {
+            NIL => self.first = right,
+            _ => self.get_mut(left).next = right,
+        }
+        match right {
+            NIL => self.last = left,
+            _ => self.get_mut(right).prev = left,
+        }
+    }
+
+    /// Asserts that the list, the counters and the table agree.
+    pub(super) fn check(&self) {
+        assert_eq!(self.keys.len(), self.entries.len());
+        let mut key = self.first;
+        let (mut prev, mut waiting, mut fresh) = (NIL, 0, false);
+        while key != NIL {
+            let entry = self.get(key);
+            assert_eq!(entry.prev, prev);
+            assert!(matches!(entry.place, Place::Waiting(_)));
+            assert!(!(fresh && entry.given), "what was given before goes first");
+            fresh |= !entry.given;
+            waiting += 1;
+            (prev, key) = (key, entry.next);
+        }
+        assert_eq!(self.last, prev);
+        assert_eq!(self.waiting, waiting);
+        let (mut waiting, mut waiting_bytes, mut held, mut held_bytes) = (0, 0, 0, 0);
+        for (key, entry) in self.iter() {
+            assert_eq!(self.keys[&entry.attempt], key);
+            match &entry.place {
+                Place::Waiting(what) => {
+                    waiting += 1;
+                    waiting_bytes += what.payload.len() as u64;
+                    assert!(!entry.kill, "the kill of what waits is answered at once");
+                }
+                Place::Given { .. } => assert!(entry.given),
+                Place::Held(end) => {
+                    held += 1;
+                    held_bytes += end.bytes();
+                }
+            }
+        }
+        assert_eq!((self.waiting, self.waiting_bytes), (waiting, waiting_bytes));
+        assert_eq!((self.held, self.held_bytes), (held, held_bytes));
+    }
+}
+
+impl Entry {
+    /// The message that says how it ended, and its payload; `None` if it has not.
+    pub(super) fn finished(&self) -> Option<(Finished, Bytes)> {
+        let Place::Held(end) = &self.place else {
+            return None;
+        };
+        let finished = Finished {
+            attempt: self.attempt,
+            task: self.task,
+            ran: Nanos::from(end.ran),
+            end: end.end.clone(),
+        };
+        Some((finished, end.payload.clone()))
+    }
+}

@@ -1,0 +1,285 @@
+//! The worker's control flow: dispatches what comes in, and decides when it leaves.
+//!
+//! Owns: the phase of its life, and what is batched until `settle`. Never: decides the rules of
+//! attempts, slots or results. Invariants: nothing starts and nothing is asked for while
+//! leaving; outputs come in the order in which they were decided. Units: driver instants, but
+//! awake instants for the manager's absence.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::attempts::{Attempts, Key};
+use super::pool::{Pool, Stage, State};
+use super::window::{Pace, Window};
+use super::{WorkerConfig, WorkerInput, WorkerOutput};
+use crate::durations::Durations;
+use crate::event::Event;
+use crate::ids::Attempt;
+use crate::limits::{CAPACITY_MAX, PROBE_EVERY};
+use crate::link::{Link, LinkConfig};
+use crate::machine::Machine;
+use crate::message::{Body, Role};
+use crate::rng::Rng;
+use crate::time::{Deadline, Instant, Timers, WakeReason};
+
+/// Where in its life a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Takes attempts.
+    Running,
+    /// Finishes what may have started, and leaves at this instant at the latest.
+    Draining { until: Instant },
+    /// Has said goodbye; waits for its processes to end.
+    Leaving,
+    /// All are gone.
+    Stopped,
+}
+
+/// The worker's state machine.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) config: WorkerConfig,
+    pub(super) phase: Phase,
+    pub(super) link: Link,
+    /// The awake clock at the last call.
+    pub(super) awake: Instant,
+    /// Since when the manager is out of reach, on the awake clock.
+    pub(super) down_since: Option<Instant>,
+    /// Whether it had been silent for a lease by then.
+    pub(super) silent: bool,
+    pub(super) attempts: Attempts,
+    pub(super) pool: Pool,
+    /// Deadlines of the attempts that wait.
+    pub(super) expiries: Timers<Key>,
+    pub(super) durations: Durations,
+    pub(super) pace: Pace,
+    /// What was last granted on this connection.
+    pub(super) granted: Option<Window>,
+    /// As many results are held as may be, until half of them are acknowledged.
+    pub(super) full: bool,
+    /// Answers for the manager, batched.
+    pub(super) not_started: Vec<Attempt>,
+    pub(super) started: Vec<Attempt>,
+    /// Attempts came since the last settle.
+    pub(super) assigned: bool,
+    /// When the next heartbeat may be sent only to learn the round trip.
+    pub(super) probe_at: Instant,
+    pub(super) out: VecDeque<WorkerOutput>,
+}
+
+impl Worker {
+    /// A worker that starts its pool and dials its manager.
+    #[must_use]
+    pub fn new(mut config: WorkerConfig, rng: Rng, now: Instant) -> Self {
+        config.capacity = config.capacity.clamp(1, CAPACITY_MAX);
+        config.held_results = config.held_results.max(1);
+        config.held_bytes = config.held_bytes.max(1);
+        let link = LinkConfig {
+            peer: config.peer,
+            name: config.name.clone(),
+            role: Role::Worker {
+                capacity: config.capacity,
+            },
+            addresses: config.addresses.max(1),
+        };
+        let mut out = VecDeque::new();
+        let pool = Pool::new(
+            now,
+            config.capacity,
+            config.max_requests,
+            config.kill_grace,
+            &mut out,
+        );
+        Self {
+            config,
+            phase: Phase::Running,
+            link: Link::new(link, rng, now),
+            awake: now,
+            down_since: Some(now),
+            silent: false,
+            attempts: Attempts::new(),
+            pool,
+            expiries: Timers::default(),
+            durations: Durations::new(),
+            pace: Pace::default(),
+            granted: None,
+            full: false,
+            not_started: Vec::new(),
+            started: Vec::new(),
+            assigned: false,
+            probe_at: now,
+            out,
+        }
+    }
+
+    pub(super) fn notify(&mut self, event: Event) {
+        self.out.push_back(WorkerOutput::Notify(event));
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Leaving | Phase::Stopped)
+    }
+
+    /// Whether the worker may look forward to more attempts, and how many.
+    fn wanted(&self) -> Window {
+        if self.phase != Phase::Running || self.full {
+            return Window::CLOSED;
+        }
+        let base = self.pool.alive().max(1);
+        let ahead = self.pace.ahead(base, self.link.round_trip());
+        Window { base, ahead }
+    }
+
+    fn grant(&mut self, now: Instant) {
+        if !self.link.is_up() {
+            return;
+        }
+        let wanted = self.wanted();
+        if self.granted.is_some_and(|granted| !granted.differs(wanted)) {
+            return;
+        }
+        let window = wanted.level();
+        self.granted = Some(wanted);
+        self.link.send(now, Body::Grant { window }, &mut self.out);
+    }
+
+    /// Sends a heartbeat for the sake of the round trip, now and then while attempts flow.
+    fn probe(&mut self, now: Instant) {
+        if !core::mem::take(&mut self.assigned) || now < self.probe_at {
+            return;
+        }
+        self.probe_at = now + PROBE_EVERY;
+        self.link.ping_now(now);
+        let event = self.link.handle_timeout(now, &mut self.out);
+        self.on_link_event(now, event);
+    }
+
+    fn drain(&mut self, now: Instant) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let until = now + self.config.drain_timeout;
+        self.phase = Phase::Draining { until };
+        self.notify(Event::DrainStarted);
+        self.link.send(now, Body::Draining, &mut self.out);
+        self.return_waiting();
+    }
+
+    /// Leaves: what is still here is lost, and every process is asked to end, politely unless
+    /// `at_once`.
+    fn leave(&mut self, now: Instant, at_once: bool) {
+        if self.phase == Phase::Stopped {
+            return;
+        }
+        self.flush_returned(now);
+        for slot in 0..self.pool.capacity() {
+            let place = self.pool.get(slot);
+            let stage = match place.state {
+                _ if at_once => Stage::Killed,
+                State::Starting => Stage::Killed,
+                _ if place.queue.is_empty() => Stage::Retired,
+                _ => Stage::Terminated,
+            };
+            self.pool.abandon(slot);
+            self.pool.stop(now, slot, stage, None, &mut self.out);
+        }
+        self.attempts.clear();
+        self.expiries = Timers::default();
+        self.link.stop(now, &mut self.out);
+        self.granted = None;
+        self.phase = Phase::Leaving;
+    }
+
+    /// The earliest of all deadlines.
+    fn next_deadline(&self) -> Option<Deadline> {
+        let due = |at, reason| Deadline { at, reason };
+        let pool = self.pool.next_timer().map(|(at, respawn)| match respawn {
+            true => due(at, WakeReason::Respawn),
+            false => due(at, WakeReason::Limit),
+        });
+        let expiry = self.expiries.next();
+        let drain = match self.phase {
+            Phase::Draining { until } => Some(due(until, WakeReason::Drain)),
+            Phase::Running | Phase::Leaving | Phase::Stopped => None,
+        };
+        [
+            self.link.poll_timeout(),
+            pool,
+            expiry.map(|(at, _)| due(at, WakeReason::Expiry)),
+            drain,
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|deadline| deadline.at)
+    }
+}
+
+impl Machine for Worker {
+    type Input = WorkerInput;
+    type Output = WorkerOutput;
+
+    fn handle_input(&mut self, now: Instant, input: WorkerInput) {
+        self.awake = self.link.awake(now);
+        match input {
+            WorkerInput::Link(input) => self.on_link(now, input),
+            WorkerInput::Pool(input) => self.on_pool(now, input),
+            WorkerInput::Drain => self.drain(now),
+            WorkerInput::Stop => self.leave(now, true),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.awake = self.link.awake(now);
+        while self.link.poll_timeout().is_some_and(|due| due.at <= now) {
+            let event = self.link.handle_timeout(now, &mut self.out);
+            self.on_link_event(now, event);
+        }
+        while let Some(slot) = self.pool.pop_due(now) {
+            self.on_slot_timer(now, slot);
+        }
+        while let Some(key) = self.expiries.pop_due(now) {
+            self.expire(now, key);
+        }
+        if matches!(self.phase, Phase::Draining { until } if until <= now) {
+            self.leave(now, false);
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.awake = self.link.awake(now);
+        match self.phase {
+            Phase::Running | Phase::Draining { .. } => {
+                self.feed(now);
+                self.flush_returned(now);
+                self.grant(now);
+                self.probe(now);
+                if self.phase != Phase::Running && self.attempts.len() == 0 {
+                    self.leave(now, false);
+                }
+            }
+            Phase::Leaving | Phase::Stopped => {}
+        }
+        if self.phase == Phase::Leaving && self.pool.is_gone() {
+            self.phase = Phase::Stopped;
+            self.out.push_back(WorkerOutput::Stopped);
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<WorkerOutput> {
+        let output = self.out.pop_front();
+        if output.is_none() {
+            // The driver sleeps next.
+            let next = self.next_deadline();
+            self.link.expect(next.map(|deadline| deadline.at));
+        }
+        output
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.next_deadline()
+    }
+
+    fn check_invariants(&self) {
+        self.check();
+    }
+}

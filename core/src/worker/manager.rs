@@ -1,0 +1,194 @@
+//! What the manager says, and what comes of it.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::attempts::{End, Key, Place};
+use super::machine::{Phase, Worker};
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::ids::Attempt;
+use crate::limits::{PROBE_EVERY, WINDOW_MAX, WORKER_WINDOW_BYTES};
+use crate::link::{LinkEvent, LinkInput};
+use crate::message::{Assign, AttemptEnd, Body, Message};
+use crate::time::Instant;
+
+impl Worker {
+    /// Takes in a fact about the connection.
+    pub(super) fn on_link(&mut self, now: Instant, input: LinkInput) {
+        let event = self.link.handle_input(now, input, &mut self.out);
+        self.on_link_event(now, event);
+    }
+
+    /// Acts on what a fact about the connection, or a time-out, meant.
+    pub(super) fn on_link_event(&mut self, now: Instant, event: Option<LinkEvent>) {
+        match event {
+            None => {}
+            Some(LinkEvent::Up(welcome)) => {
+                let (epoch, resumed) = (welcome.epoch, welcome.resumed);
+                let address = self.link.address();
+                self.notify(Event::LinkUp {
+                    epoch,
+                    resumed,
+                    address,
+                });
+                self.on_up(now);
+            }
+            Some(LinkEvent::Down(reason)) => {
+                self.notify(Event::LinkDown { reason });
+                self.on_down(now, reason);
+            }
+            Some(LinkEvent::Refused(reason)) => self.notify(Event::LinkRefused { reason }),
+            Some(LinkEvent::Message(message)) => self.on_message(now, message),
+        }
+    }
+
+    fn on_up(&mut self, now: Instant) {
+        self.down_since = None;
+        self.granted = None;
+        // The link sends a first heartbeat by itself.
+        self.probe_at = now + PROBE_EVERY;
+        // What was assigned and is not reported has not started: the manager gives it to others.
+        self.return_waiting();
+        self.not_started.clear();
+        self.send_report(now);
+        if matches!(self.phase, Phase::Draining { .. }) {
+            self.link.send(now, Body::Draining, &mut self.out);
+        }
+    }
+
+    fn on_down(&mut self, now: Instant, reason: LinkDown) {
+        self.not_started.clear();
+        self.started.clear();
+        self.granted = None;
+        if self.down_since.is_none() {
+            let awake = self.link.awake(now);
+            // A silent manager has been gone for a lease already, and so have we for it.
+            self.silent = reason == LinkDown::Ours(CloseReason::Silent);
+            self.down_since = Some(awake);
+        }
+    }
+
+    /// Whether the manager has been out of reach for so long that it may have given what has not
+    /// started here to others.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.down_since
+            .is_some_and(|since| self.silent || since + self.link.lease() <= self.awake)
+    }
+
+    fn on_message(&mut self, now: Instant, message: Message) {
+        let Message { body, payload } = message;
+        match body {
+            Body::Assign(assign) => self.on_assign(now, assign, payload),
+            Body::TakeBack { attempts } => self.on_take_back(attempts),
+            Body::Kill { attempt } => self.on_kill(now, attempt),
+            Body::AckResults { attempts } => self.on_ack_results(attempts),
+            Body::Resend { attempt } => self.on_resend(now, attempt),
+            Body::Hello(_)
+            | Body::Welcome(_)
+            | Body::Refuse(_)
+            | Body::Ping(_)
+            | Body::Pong(_)
+            | Body::Goodbye
+            | Body::Submit(_)
+            | Body::Cancel { .. }
+            | Body::Resume { .. }
+            | Body::AckOutcomes { .. }
+            | Body::StatusQuery { .. }
+            | Body::Outcome { .. }
+            | Body::Reject { .. }
+            | Body::Unknown { .. }
+            | Body::Status(_)
+            | Body::Report(_)
+            | Body::Grant { .. }
+            | Body::Finished(_)
+            | Body::Returned { .. }
+            | Body::Draining => self.hang_up(now, "not for a worker"),
+        }
+    }
+
+    fn hang_up(&mut self, now: Instant, why: &'static str) {
+        let event = self
+            .link
+            .close(now, CloseReason::Protocol(why), &mut self.out);
+        self.on_link_event(now, event);
+    }
+
+    fn on_assign(&mut self, now: Instant, assign: Assign, payload: Bytes) {
+        if self.attempts.find(assign.attempt).is_some() {
+            return;
+        }
+        if self.phase != Phase::Running {
+            self.not_started.push(assign.attempt);
+            return;
+        }
+        // No window was ever larger, and a manager that was left may have filled one too.
+        let room = self
+            .config
+            .held_results
+            .saturating_add(2 * WINDOW_MAX as usize);
+        if self.attempts.waiting() >= WINDOW_MAX as usize
+            || self.attempts.waiting_bytes() > 2 * WORKER_WINDOW_BYTES
+            || self.attempts.len() >= room
+        {
+            self.hang_up(now, "assigned more than the window");
+            return;
+        }
+        self.assigned = true;
+        let name = self.durations.intern(&assign.name);
+        let Some(key) = self.attempts.add(now, assign, name, payload) else {
+            return;
+        };
+        match self.attempts.get(key).deadline {
+            Some(at) if at <= now => self.expire(now, key),
+            Some(at) => self.expiries.set(key, at),
+            None => {}
+        }
+    }
+
+    fn on_take_back(&mut self, attempts: Vec<Attempt>) {
+        for attempt in attempts {
+            match self.attempts.find(attempt) {
+                None => self.not_started.push(attempt),
+                Some(key) if self.attempts.get(key).given => self.started.push(attempt),
+                Some(key) => self.hand_back(key),
+            }
+        }
+    }
+
+    fn on_kill(&mut self, now: Instant, attempt: Attempt) {
+        let Some(key) = self.attempts.find(attempt) else {
+            self.not_started.push(attempt);
+            return;
+        };
+        let entry = self.attempts.get(key);
+        match entry.place {
+            Place::Waiting(_) if entry.given => {
+                self.expiries.cancel(key);
+                self.finish(now, key, End::without_run(AttemptEnd::Killed));
+            }
+            Place::Waiting(_) => self.hand_back(key),
+            Place::Given { .. } => self.kill_given(now, key),
+            // Its end was sent, or reported and will be asked for.
+            Place::Held(_) => {}
+        }
+    }
+
+    /// Hands a waiting attempt that was never given to a slot back to the manager.
+    pub(super) fn hand_back(&mut self, key: Key) {
+        debug_assert!(!self.attempts.get(key).given);
+        self.expiries.cancel(key);
+        let attempt = self.attempts.forget(key);
+        self.not_started.push(attempt);
+    }
+
+    /// Hands back all that was never given to a slot. These are the last in the list.
+    pub(super) fn return_waiting(&mut self) {
+        while let Some(key) = self.attempts.last() {
+            if self.attempts.get(key).given {
+                break;
+            }
+            self.hand_back(key);
+        }
+    }
+}

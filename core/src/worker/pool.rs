@@ -1,0 +1,452 @@
+//! The slots and the pool processes that live in them.
+//!
+//! Owns: each slot's life, the queue of attempts written to its process, and its one timer.
+//! Never: knows what an attempt is; that is `runs`. Invariants: a slot is idle exactly if its
+//! process is ready, has nothing to do and may take more; a process that was asked to end is
+//! pressed until it does, and is given nothing. Units: nanoseconds of estimated work.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::attempts::Key;
+use super::{PoolOutput, SlotLife, WorkerOutput};
+use crate::ids::SlotId;
+use crate::limits::{
+    CHILD_QUEUE_MAX, CHILD_WORK_MAX, RESPAWN_DELAY_FIRST, RESPAWN_DELAY_MAX, YOUNG,
+};
+use crate::time::{Instant, Timers, saturating_nanos};
+
+/// What a slot is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its process was asked for and is not ready.
+    Starting,
+    /// Its process takes attempts: idle if it has none, else busy.
+    Ready,
+    /// Its process was asked to end and has not.
+    Stopping {
+        /// How it was asked last.
+        stage: Stage,
+        /// What that means for the first attempt in its queue; `None`: nothing.
+        verdict: Option<Verdict>,
+    },
+    /// Its process died young; another is started when the timer says so.
+    Dead,
+    /// Its process has ended and there will be no other.
+    Gone,
+}
+
+/// How a process was asked to end; later is harsher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    Retired,
+    Terminated,
+    Killed,
+}
+
+/// Why a process is stopped under an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The attempt ran for too long; the limit.
+    TimeLimit(Duration),
+    /// The process used too much memory; how much, if that is known.
+    Memory(Option<u64>),
+    /// The manager asked for its end.
+    Killed,
+    /// The deadline of its task passed.
+    Expired,
+    /// The process answered what it was not asked.
+    Protocol,
+}
+
+/// One place in the pool.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: State,
+    pub(super) life: u64,
+    /// Attempts written to the process and not answered, oldest first.
+    pub(super) queue: VecDeque<Key>,
+    /// The sum of what they are estimated to take.
+    pub(super) work: u64,
+    /// Since when the first of them is first.
+    pub(super) head_since: Instant,
+    /// Whether it found the process idle.
+    pub(super) head_alone: bool,
+    /// Whether more may be queued behind it.
+    pub(super) open: bool,
+    /// Attempts given to this process.
+    runs: u64,
+    /// Whether this process has answered any.
+    served: bool,
+    /// When this process was ready, or was asked for.
+    since: Instant,
+    /// Processes that died young here, one after the other.
+    failures: u32,
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Pool {
+    slots: Vec<Slot>,
+    idle: BTreeSet<u32>,
+    timers: Timers<SlotId>,
+    max_requests: u64,
+    kill_grace: Duration,
+    /// Slots that are `Dead` or `Gone`.
+    empty: u32,
+    gone: u32,
+}
+
+fn id(slot: u32, life: u64) -> SlotLife {
+    SlotLife {
+        slot: SlotId(slot),
+        life,
+    }
+}
+
+impl Pool {
+    /// A pool that starts all its processes.
+    pub(super) fn new(
+        now: Instant,
+        capacity: u32,
+        max_requests: Option<u64>,
+        kill_grace: Duration,
+        out: &mut VecDeque<WorkerOutput>,
+    ) -> Self {
+        let slot = |_| Slot {
+            state: State::Gone,
+            life: 0,
+            queue: VecDeque::new(),
+            work: 0,
+            head_since: now,
+            head_alone: false,
+            open: false,
+            runs: 0,
+            served: false,
+            since: now,
+            failures: 0,
+        };
+        let mut pool = Self {
+            slots: (0..capacity).map(slot).collect(),
+            idle: BTreeSet::new(),
+            timers: Timers::default(),
+            max_requests: max_requests.unwrap_or(u64::MAX).max(1),
+            kill_grace,
+            empty: capacity,
+            gone: capacity,
+        };
+        for slot in 0..capacity {
+            pool.spawn(now, slot, out);
+        }
+        pool
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    /// Slots that have a process or are about to have one.
+    pub(super) fn alive(&self) -> u32 {
+        self.capacity() - self.empty
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone == self.capacity()
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &Slot {
+        &self.slots[slot as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Slot {
+        &mut self.slots[slot as usize]
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0..).zip(&self.slots)
+    }
+
+    /// The slot that `life` speaks of, unless it is of an earlier process or never was.
+    pub(super) fn find(&self, life: SlotLife) -> Option<u32> {
+        let slot = self.slots.get(life.slot.0 as usize)?;
+        let current = slot.life == life.life && !matches!(slot.state, State::Dead | State::Gone);
+        current.then_some(life.slot.0)
+    }
+
+    pub(super) fn first_idle(&self) -> Option<u32> {
+        self.idle.first().copied()
+    }
+
+    pub(super) fn is_idle(&self, slot: u32) -> bool {
+        self.idle.contains(&slot)
+    }
+
+    pub(super) fn timer(&self, slot: u32) -> Option<Instant> {
+        self.timers.get(SlotId(slot))
+    }
+
+    /// The earliest of all slots' timers, and whether a process is started then.
+    pub(super) fn next_timer(&self) -> Option<(Instant, bool)> {
+        let (at, slot) = self.timers.next()?;
+        Some((at, self.get(slot.0).state == State::Dead))
+    }
+
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
+        self.timers.pop_due(now).map(|slot| slot.0)
+    }
+
+    /// Wakes `slot` at `at` or earlier. A timer that is early costs one call that does nothing;
+    /// moving it with every attempt would cost more.
+    pub(super) fn wake_by(&mut self, slot: u32, at: Instant) {
+        if self.timer(slot).is_none_or(|armed| at < armed) {
+            self.timers.set(SlotId(slot), at);
+        }
+    }
+
+    fn set_state(&mut self, slot: u32, state: State) {
+        let count = |state: State| {
+            (
+                u32::from(matches!(state, State::Dead | State::Gone)),
+                u32::from(state == State::Gone),
+            )
+        };
+        let old = core::mem::replace(&mut self.get_mut(slot).state, state);
+        self.empty = self.empty - count(old).0 + count(state).0;
+        self.gone = self.gone - count(old).1 + count(state).1;
+    }
+
+    /// Starts a process in an empty slot.
+    pub(super) fn spawn(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+        let place = self.get_mut(slot);
+        debug_assert!(matches!(place.state, State::Dead | State::Gone));
+        debug_assert!(place.queue.is_empty());
+        place.life += 1;
+        place.runs = 0;
+        place.served = false;
+        place.since = now;
+        let slot_life = id(slot, place.life);
+        self.set_state(slot, State::Starting);
+        out.push_back(WorkerOutput::Pool(PoolOutput::Spawn { slot: slot_life }));
+    }
+
+    /// The process is ready. False if that was no news.
+    pub(super) fn on_ready(&mut self, now: Instant, slot: u32) -> bool {
+        if self.get(slot).state != State::Starting {
+            return false;
+        }
+        self.get_mut(slot).since = now;
+        self.set_state(slot, State::Ready);
+        self.idle.insert(slot);
+        true
+    }
+
+    /// Whether another attempt may be written to the process of a ready slot.
+    pub(super) fn may_run(&self, slot: u32) -> bool {
+        self.get(slot).runs < self.max_requests
+    }
+
+    /// Whether an attempt that is expected to take no time worth speaking of may be queued behind
+    /// others in this slot's process.
+    pub(super) fn may_queue(&self, now: Instant, slot: u32) -> bool {
+        let place = self.get(slot);
+        place.state == State::Ready
+            && place.open
+            && !place.queue.is_empty()
+            && place.queue.len() < CHILD_QUEUE_MAX
+            && place.work < saturating_nanos(CHILD_WORK_MAX)
+            && now.since(place.head_since) < CHILD_WORK_MAX
+            && self.may_run(slot)
+    }
+
+    /// Puts an attempt behind those that the slot has; its process is told by the caller.
+    /// Returns whether it is the first.
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        key: Key,
+        work: u64,
+        open: bool,
+    ) -> bool {
+        let place = self.get_mut(slot);
+        debug_assert_eq!(place.state, State::Ready);
+        let first = place.queue.is_empty();
+        place.queue.push_back(key);
+        place.work += work;
+        place.runs += 1;
+        if first {
+            place.open = open;
+            place.head_since = now;
+            place.head_alone = true;
+            self.idle.remove(&slot);
+        }
+        first
+    }
+
+    /// Takes the first attempt, which its process has answered, out of the slot's queue.
+    pub(super) fn pop(&mut self, now: Instant, slot: u32, work: u64) {
+        let place = self.get_mut(slot);
+        place.queue.pop_front();
+        place.work -= work;
+        place.head_since = now;
+        place.head_alone = false;
+        place.served = true;
+        if let State::Stopping { verdict, .. } = &mut place.state {
+            // It was about the one that just ended.
+            *verdict = None;
+        }
+    }
+
+    /// A ready process with nothing to do takes more, or is let go if it has run its share.
+    pub(super) fn rest(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+        let place = self.get(slot);
+        if place.state != State::Ready || !place.queue.is_empty() {
+            return;
+        }
+        if self.may_run(slot) {
+            self.idle.insert(slot);
+        } else {
+            self.stop(now, slot, Stage::Retired, None, out);
+        }
+    }
+
+    /// Asks a slot's process to end, more harshly than before if it was asked already.
+    pub(super) fn stop(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        stage: Stage,
+        verdict: Option<Verdict>,
+        out: &mut VecDeque<WorkerOutput>,
+    ) {
+        let verdict = match self.get(slot).state {
+            State::Dead => {
+                self.timers.cancel(SlotId(slot));
+                self.set_state(slot, State::Gone);
+                return;
+            }
+            State::Gone => return,
+            State::Stopping { stage: old, .. } if stage <= old => return,
+            // What was decided first stays the reason.
+            State::Stopping { verdict: old, .. } => old.or(verdict),
+            State::Starting | State::Ready => verdict,
+        };
+        self.idle.remove(&slot);
+        self.set_state(slot, State::Stopping { stage, verdict });
+        let slot_life = id(slot, self.get(slot).life);
+        let ask = match stage {
+            Stage::Retired => PoolOutput::Retire { slot: slot_life },
+            Stage::Terminated => PoolOutput::Terminate { slot: slot_life },
+            Stage::Killed => PoolOutput::Kill { slot: slot_life },
+        };
+        out.push_back(WorkerOutput::Pool(ask));
+        if stage == Stage::Killed {
+            self.timers.cancel(SlotId(slot));
+        } else {
+            self.timers.set(SlotId(slot), now + self.kill_grace);
+        }
+    }
+
+    /// Forgets what a slot's process runs: nobody waits for it any more.
+    pub(super) fn abandon(&mut self, slot: u32) {
+        let place = self.get_mut(slot);
+        place.queue.clear();
+        place.work = 0;
+        if let State::Stopping { verdict, .. } = &mut place.state {
+            *verdict = None;
+        }
+    }
+
+    /// Presses a process that was asked to end and has not.
+    pub(super) fn press(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+        let State::Stopping { stage, .. } = self.get(slot).state else {
+            return;
+        };
+        let stage = match stage {
+            Stage::Retired => Stage::Terminated,
+            Stage::Terminated | Stage::Killed => Stage::Killed,
+        };
+        self.stop(now, slot, stage, None, out);
+    }
+
+    /// The process has ended; its queue was emptied by the caller. Starts another, at once or
+    /// later, or none if `leaving`.
+    pub(super) fn on_exit(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        leaving: bool,
+        out: &mut VecDeque<WorkerOutput>,
+    ) {
+        self.idle.remove(&slot);
+        self.timers.cancel(SlotId(slot));
+        let place = self.get_mut(slot);
+        place.work = 0;
+        place.open = false;
+        let lived = now.since(place.since);
+        let delay = match place.state {
+            _ if leaving => {
+                self.set_state(slot, State::Gone);
+                return;
+            }
+            // It never got ready: wait from the first time on.
+            State::Starting => {
+                place.failures = place.failures.saturating_add(1);
+                backoff(place.failures)
+            }
+            // It was of no use to anybody: the first time may have been bad luck.
+            State::Ready if !place.served && lived < YOUNG => {
+                place.failures = place.failures.saturating_add(1);
+                backoff(place.failures - 1)
+            }
+            State::Ready => {
+                place.failures = 0;
+                Duration::ZERO
+            }
+            // We ended it ourselves.
+            State::Stopping { .. } | State::Dead | State::Gone => Duration::ZERO,
+        };
+        self.set_state(slot, State::Dead);
+        if delay.is_zero() {
+            self.spawn(now, slot, out);
+        } else {
+            self.timers.set(SlotId(slot), now + delay);
+        }
+    }
+
+    /// Asserts what must hold of the slots alone.
+    pub(super) fn check(&self) {
+        let count = |state: fn(State) -> bool| {
+            self.slots.iter().filter(|slot| state(slot.state)).count() as u32
+        };
+        assert_eq!(self.gone, count(|state| state == State::Gone));
+        assert_eq!(self.empty, self.gone + count(|state| state == State::Dead));
+        assert!(self.timers.len() <= self.slots.len());
+        for (slot, place) in self.slots() {
+            let free = place.state == State::Ready && place.queue.is_empty();
+            assert_eq!(self.is_idle(slot), free, "{slot}: {place:?}");
+            assert!(place.runs <= self.max_requests);
+            assert!(place.queue.len() <= CHILD_QUEUE_MAX);
+            match place.state {
+                State::Starting | State::Gone => {
+                    assert!(place.queue.is_empty() && self.timer(slot).is_none());
+                }
+                State::Dead => assert!(place.queue.is_empty() && self.timer(slot).is_some()),
+                State::Stopping { stage, verdict } => {
+                    assert_eq!(self.timer(slot).is_some(), stage != Stage::Killed);
+                    assert!(verdict.is_none() || !place.queue.is_empty());
+                }
+                State::Ready => assert!(!free || self.may_run(slot)),
+            }
+        }
+    }
+}
+
+/// The delay before the process after `failures` young deaths: none, then doubling.
+fn backoff(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        _ => (RESPAWN_DELAY_FIRST * (1 << (failures - 1).min(16))).min(RESPAWN_DELAY_MAX),
+    }
+}

@@ -1,0 +1,150 @@
+//! Ends of attempts: held until acknowledged, and sent.
+
+use alloc::string::String;
+
+use alloc::vec::Vec;
+
+use super::attempts::{End, Key, Place};
+use super::machine::Worker;
+use crate::event::Event;
+use crate::ids::Attempt;
+use crate::limits::{ERROR_TEXT_MAX, IDS_MAX};
+use crate::message::{AttemptEnd, Body, Message, Report, ReportedAttempt};
+use crate::task::{ErrorKind, TaskError};
+use crate::time::Instant;
+
+impl Worker {
+    /// An attempt ended: sends the end if there is somebody to send it to, and holds it.
+    pub(super) fn finish(&mut self, now: Instant, key: Key, mut end: End) {
+        if let AttemptEnd::Failed(error) = &mut end.end {
+            cut_texts(error);
+        }
+        self.attempts.hold(key, end);
+        self.send_held(now, key);
+        let full = self.attempts.held() >= self.config.held_results
+            || self.attempts.held_bytes() >= self.config.held_bytes;
+        if full && !self.full {
+            self.full = true;
+            self.notify(Event::ResultsFull);
+        }
+    }
+
+    /// Sends what is held of an ended attempt.
+    fn send_held(&mut self, now: Instant, key: Key) {
+        if !self.link.is_up() {
+            return;
+        }
+        // An answer that speaks of an attempt as started must not come after its end.
+        self.flush_returned(now);
+        if let Some((finished, payload)) = self.attempts.get(key).finished() {
+            let body = Body::Finished(finished);
+            self.link
+                .send(now, Message { body, payload }, &mut self.out);
+        }
+    }
+
+    /// The manager wants to hear an end again.
+    pub(super) fn on_resend(&mut self, now: Instant, attempt: Attempt) {
+        let Some(key) = self.attempts.find(attempt) else {
+            self.not_started.push(attempt);
+            return;
+        };
+        let entry = self.attempts.get(key);
+        match entry.place {
+            Place::Held(_) => self.send_held(now, key),
+            _ if entry.given => self.started.push(attempt),
+            // It waits for its turn; the question is from before it was assigned.
+            _ => {}
+        }
+    }
+
+    /// The manager has seen to it that these ends are not needed here any more.
+    pub(super) fn on_ack_results(&mut self, attempts: Vec<Attempt>) {
+        for attempt in attempts {
+            if let Some(key) = self.attempts.find(attempt)
+                && matches!(self.attempts.get(key).place, Place::Held(_))
+            {
+                self.attempts.forget(key);
+            }
+        }
+        self.full &= self.attempts.held() > self.config.held_results / 2
+            || self.attempts.held_bytes() > self.config.held_bytes / 2;
+    }
+
+    /// Tells a manager that let us in all that it must know of: what may have started here, and
+    /// what ended.
+    pub(super) fn send_report(&mut self, now: Instant) {
+        let mut report = Report {
+            running: Vec::new(),
+            finished: Vec::new(),
+            last: false,
+        };
+        for (_, entry) in self.attempts.iter() {
+            let reported = ReportedAttempt {
+                attempt: entry.attempt,
+                task: entry.task,
+            };
+            if report.running.len() + report.finished.len() == IDS_MAX {
+                let part = core::mem::replace(
+                    &mut report,
+                    Report {
+                        running: Vec::new(),
+                        finished: Vec::new(),
+                        last: false,
+                    },
+                );
+                self.link.send(now, Body::Report(part), &mut self.out);
+            }
+            match entry.place {
+                Place::Held(_) => report.finished.push(reported),
+                Place::Waiting(_) | Place::Given { .. } => report.running.push(reported),
+            }
+        }
+        report.last = true;
+        self.link.send(now, Body::Report(report), &mut self.out);
+    }
+
+    /// Sends the answers about what was and was not started, in parts.
+    pub(super) fn flush_returned(&mut self, now: Instant) {
+        while !(self.not_started.is_empty() && self.started.is_empty()) {
+            let take = |from: &mut Vec<Attempt>, room: usize| {
+                let rest = from.split_off(from.len().min(room));
+                core::mem::replace(from, rest)
+            };
+            let not_started = take(&mut self.not_started, IDS_MAX);
+            let started = take(&mut self.started, IDS_MAX - not_started.len());
+            let body = Body::Returned {
+                not_started,
+                started,
+            };
+            // If nobody is there, the next report says it.
+            self.link.send(now, body, &mut self.out);
+        }
+    }
+}
+
+/// Cuts an error's texts to what travels: a runtime may write what it likes.
+fn cut_texts(error: &mut TaskError) {
+    cut(&mut error.message);
+    cut(&mut error.backtrace);
+    if let ErrorKind::Raised(kind) = &mut error.kind {
+        cut(kind);
+    }
+    error.stderr = keep_end(core::mem::take(&mut error.stderr), ERROR_TEXT_MAX);
+}
+
+/// Keeps the start.
+fn cut(text: &mut String) {
+    if text.len() > ERROR_TEXT_MAX {
+        text.truncate(text.floor_char_boundary(ERROR_TEXT_MAX));
+    }
+}
+
+/// Keeps the last `max` bytes, or a little less.
+pub(super) fn keep_end(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let from = text.ceil_char_boundary(text.len() - max);
+        text.drain(..from);
+    }
+    text
+}

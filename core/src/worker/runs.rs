@@ -1,0 +1,395 @@
+//! Brings attempts and slots together: who runs where, how long, and what a slot's end means.
+
+use core::time::Duration;
+
+use alloc::format;
+use alloc::string::String;
+
+use bytes::Bytes;
+
+use super::attempts::{End, Key, Place};
+use super::machine::Worker;
+use super::pool::{Stage, State, Verdict};
+use super::results::keep_end;
+use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
+use crate::event::Event;
+use crate::ids::{Attempt, SlotId};
+use crate::limits::{CHILD_WORK_MAX, ERROR_TEXT_MAX, SERVICE_FLOOR};
+use crate::message::AttemptEnd;
+use crate::task::{ErrorKind, ExitCause, TaskError};
+use crate::time::{Instant, saturating_nanos};
+
+impl Worker {
+    /// Takes in a fact about the pool; facts about earlier lives mean nothing.
+    pub(super) fn on_pool(&mut self, now: Instant, input: PoolInput) {
+        match input {
+            PoolInput::Ready { slot } => self.on_ready(now, slot),
+            PoolInput::Done {
+                slot,
+                attempt,
+                ran,
+                end,
+                payload,
+            } => self.on_done(now, slot, attempt, ran, end, payload),
+            PoolInput::Exited {
+                slot,
+                cause,
+                stderr,
+            } => self.on_exited(now, slot, cause, stderr),
+            PoolInput::Memory { slot, bytes } => self.on_memory(now, slot, bytes),
+        }
+    }
+
+    fn on_ready(&mut self, now: Instant, life: SlotLife) {
+        let Some(slot) = self.pool.find(life) else {
+            return;
+        };
+        if self.pool.on_ready(now, slot) {
+            self.notify(Event::SlotReady { slot: life.slot });
+        }
+    }
+
+    fn on_done(
+        &mut self,
+        now: Instant,
+        life: SlotLife,
+        attempt: Attempt,
+        ran: Duration,
+        end: RunEnd,
+        payload: Bytes,
+    ) {
+        let Some(slot) = self.pool.find(life) else {
+            return;
+        };
+        let place = self.pool.get(slot);
+        let state = place.state;
+        let (alone, since) = (place.head_alone, place.head_since);
+        let head = place.queue.front().copied();
+        let Some(head) = head.filter(|&key| self.attempts.get(key).attempt == attempt) else {
+            let verdict = head.map(|_| Verdict::Protocol);
+            self.pool
+                .stop(now, slot, Stage::Killed, verdict, &mut self.out);
+            return;
+        };
+        let entry = self.attempts.get(head);
+        let (name, work) = (entry.name_key, entry.work);
+        self.pool.pop(now, slot, work);
+        let nanos = saturating_nanos(ran);
+        let end = match (end, state) {
+            // What ends in an error after it was told to end, ends because it was told so.
+            (
+                RunEnd::Failed(error),
+                State::Stopping {
+                    verdict: Some(verdict),
+                    ..
+                },
+            ) => verdict.end(self.config.memory_limit, error.stderr),
+            (end, _) => {
+                self.durations.completed(name, nanos);
+                self.pace.on_run(ran);
+                if alone {
+                    self.pace.on_hop(now.since(since).saturating_sub(ran));
+                }
+                match end {
+                    RunEnd::Completed => AttemptEnd::Completed,
+                    RunEnd::Failed(error) => AttemptEnd::Failed(error),
+                }
+            }
+        };
+        self.finish(now, head, End { ran, end, payload });
+        self.pool.rest(now, slot, &mut self.out);
+        self.watch_head(slot);
+    }
+
+    fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, stderr: String) {
+        let Some(slot) = self.pool.find(life) else {
+            return;
+        };
+        let stderr = keep_end(stderr, ERROR_TEXT_MAX);
+        let place = self.pool.get_mut(slot);
+        let (state, since) = (place.state, place.head_since);
+        let mut queue = core::mem::take(&mut place.queue);
+        let end = match state {
+            State::Stopping { verdict, .. } => {
+                verdict.map(|verdict| verdict.end(self.config.memory_limit, stderr.clone()))
+            }
+            State::Ready if cause == ExitCause::Memory => {
+                Some(Verdict::Memory(None).end(self.config.memory_limit, stderr.clone()))
+            }
+            State::Ready => Some(AttemptEnd::Crashed(cause, stderr.clone())),
+            State::Starting | State::Dead | State::Gone => None,
+        };
+        if let Some(end) = end
+            && let Some(head) = queue.pop_front()
+        {
+            let (ran, payload) = (now.since(since), Bytes::new());
+            self.finish(now, head, End { ran, end, payload });
+        }
+        // The others did not get their turn. They are waited for here, so they go first.
+        while let Some(key) = queue.pop_back() {
+            self.put_back(now, key);
+        }
+        self.pool.get_mut(slot).queue = queue;
+        self.notify(Event::SlotExited {
+            slot: life.slot,
+            cause,
+            stderr,
+        });
+        let leaving = self.is_leaving();
+        self.pool.on_exit(now, slot, leaving, &mut self.out);
+    }
+
+    fn put_back(&mut self, now: Instant, key: Key) {
+        let entry = self.attempts.get(key);
+        debug_assert!(!entry.at_most_once, "it would start twice");
+        if entry.kill {
+            // Not handed back: it was written to a process, and the manager may know.
+            let end = AttemptEnd::Killed;
+            self.finish(now, key, End::without_run(end));
+            return;
+        }
+        if let Some(at) = entry.deadline {
+            self.expiries.set(key, at);
+        }
+        self.attempts.put_back(key);
+    }
+
+    fn on_memory(&mut self, now: Instant, life: SlotLife, bytes: u64) {
+        let Some(slot) = self.pool.find(life) else {
+            return;
+        };
+        if self.config.memory_limit.is_none_or(|limit| bytes <= limit) {
+            return;
+        }
+        let head = self.pool.get(slot).queue.front().copied();
+        if let Some(head) = head {
+            let task = self.attempts.get(head).task;
+            self.notify(Event::MemoryLimitHit { task, bytes });
+        }
+        let verdict = head.map(|_| Verdict::Memory(Some(bytes)));
+        self.pool
+            .stop(now, slot, Stage::Killed, verdict, &mut self.out);
+    }
+
+    /// Gives waiting attempts to slots: to idle ones from the lowest number on, then, as long as
+    /// they are expected to take no time, queued inside children.
+    pub(super) fn feed(&mut self, now: Instant) {
+        while let Some(slot) = self.pool.first_idle() {
+            let Some(key) = self.next_to_start(now) else {
+                return;
+            };
+            self.give(now, key, slot);
+        }
+        if self.next_tiny(now).is_some() {
+            self.feed_children(now);
+        }
+    }
+
+    /// Fills the children that work on tiny attempts evenly, each in one go, so that what is
+    /// written to it is one batch.
+    fn feed_children(&mut self, now: Instant) {
+        let (mut open, mut queued) = (0, self.attempts.waiting());
+        for (slot, place) in self.pool.slots() {
+            if self.pool.may_queue(now, slot) {
+                open += 1;
+                queued += place.queue.len();
+            }
+        }
+        if open == 0 {
+            return;
+        }
+        let share = queued.div_ceil(open);
+        for slot in 0..self.pool.capacity() {
+            while self.pool.get(slot).queue.len() < share && self.pool.may_queue(now, slot) {
+                let Some(key) = self.next_tiny(now) else {
+                    return;
+                };
+                let work = self.work_of(key);
+                if self.pool.get(slot).work + work > saturating_nanos(CHILD_WORK_MAX) {
+                    break;
+                }
+                self.give(now, key, slot);
+            }
+        }
+    }
+
+    /// The first waiting attempt that may start now. Those whose deadline has passed go.
+    fn next_to_start(&mut self, now: Instant) -> Option<Key> {
+        loop {
+            let key = self.attempts.first()?;
+            let entry = self.attempts.get(key);
+            if !entry.given && self.is_cut_off() {
+                return None;
+            }
+            if entry.deadline.is_none_or(|at| now < at) {
+                return Some(key);
+            }
+            self.expire(now, key);
+        }
+    }
+
+    /// The first waiting attempt, if it may be queued inside a child.
+    fn next_tiny(&mut self, now: Instant) -> Option<Key> {
+        let key = self.next_to_start(now)?;
+        let entry = self.attempts.get(key);
+        (!entry.at_most_once && self.is_tiny(key)).then_some(key)
+    }
+
+    fn is_tiny(&self, key: Key) -> bool {
+        let name = self.attempts.get(key).name_key;
+        self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
+    }
+
+    fn work_of(&self, key: Key) -> u64 {
+        let name = self.attempts.get(key).name_key;
+        self.durations
+            .expected(name)
+            .max(saturating_nanos(SERVICE_FLOOR))
+    }
+
+    fn give(&mut self, now: Instant, key: Key, slot: u32) {
+        let (work, open) = (self.work_of(key), self.is_tiny(key));
+        if self.attempts.get(key).deadline.is_some() {
+            self.expiries.cancel(key);
+        }
+        let first = self.pool.push(now, slot, key, work, open);
+        let what = self.attempts.give(key, SlotId(slot), !first);
+        let entry = self.attempts.get_mut(key);
+        entry.work = work;
+        let job = Job {
+            attempt: entry.attempt,
+            task: entry.task,
+            name: what.name,
+            payload: what.payload,
+        };
+        let slot_life = SlotLife {
+            slot: SlotId(slot),
+            life: self.pool.get(slot).life,
+        };
+        self.out.push_back(WorkerOutput::Pool(PoolOutput::Run {
+            slot: slot_life,
+            job,
+        }));
+        if first {
+            self.watch_head(slot);
+        }
+    }
+
+    /// Arms the slot's timer for whatever ends its first attempt soonest.
+    fn watch_head(&mut self, slot: u32) {
+        if self.pool.get(slot).state == State::Ready
+            && let Some((at, _)) = self.head_due(slot)
+        {
+            self.pool.wake_by(slot, at);
+        }
+    }
+
+    /// When and why the first attempt of `slot` must end.
+    pub(super) fn head_due(&self, slot: u32) -> Option<(Instant, Verdict)> {
+        let place = self.pool.get(slot);
+        let entry = self.attempts.get(*place.queue.front()?);
+        // What has just got its turn and takes no time is not worth a process.
+        let soon = place.head_since + CHILD_WORK_MAX;
+        let mut due = entry.kill.then_some((soon, Verdict::Killed));
+        let mut or = |at: Instant, verdict| {
+            if due.is_none_or(|(due, _)| at < due) {
+                due = Some((at, verdict));
+            }
+        };
+        if let Some(at) = entry.deadline {
+            or(at.max(soon), Verdict::Expired);
+        }
+        if let Some(limit) = entry.limit.or(self.config.time_limit) {
+            let at = place.head_since + limit.max(Duration::from_nanos(1));
+            or(at, Verdict::TimeLimit(limit));
+        }
+        due
+    }
+
+    /// Does what a slot's timer stands for.
+    pub(super) fn on_slot_timer(&mut self, now: Instant, slot: u32) {
+        match self.pool.get(slot).state {
+            State::Ready => match self.head_due(slot) {
+                Some((at, verdict)) if at <= now => self.end_head(now, slot, verdict),
+                _ => self.watch_head(slot),
+            },
+            State::Stopping { .. } => self.pool.press(now, slot, &mut self.out),
+            State::Dead => self.pool.spawn(now, slot, &mut self.out),
+            State::Starting | State::Gone => {}
+        }
+    }
+
+    fn end_head(&mut self, now: Instant, slot: u32, verdict: Verdict) {
+        if let (Verdict::TimeLimit(_), Some(&head)) = (verdict, self.pool.get(slot).queue.front()) {
+            let task = self.attempts.get(head).task;
+            self.notify(Event::TimeLimitHit { task });
+        }
+        self.pool
+            .stop(now, slot, Stage::Terminated, Some(verdict), &mut self.out);
+    }
+
+    /// The manager wants the end of an attempt that is in a slot: now if it is its turn, else
+    /// when it is.
+    pub(super) fn kill_given(&mut self, now: Instant, key: Key) {
+        let entry = self.attempts.get_mut(key);
+        entry.kill = true;
+        let Place::Given {
+            slot: SlotId(slot), ..
+        } = entry.place
+        else {
+            return;
+        };
+        let place = self.pool.get(slot);
+        if place.state == State::Ready && place.queue.front() == Some(&key) {
+            self.end_head(now, slot, Verdict::Killed);
+        }
+    }
+
+    /// The deadline of a waiting attempt has passed. The manager keeps the deadline of what never
+    /// started itself; all it needs is the attempt back.
+    pub(super) fn expire(&mut self, now: Instant, key: Key) {
+        if self.attempts.get(key).given {
+            self.expiries.cancel(key);
+            let end = AttemptEnd::Expired;
+            self.finish(now, key, End::without_run(end));
+        } else {
+            self.hand_back(key);
+        }
+    }
+}
+
+impl End {
+    /// An end that needed no slot.
+    pub(super) fn without_run(end: AttemptEnd) -> Self {
+        Self {
+            ran: Duration::ZERO,
+            end,
+            payload: Bytes::new(),
+        }
+    }
+}
+
+impl Verdict {
+    /// What it makes of the attempt once its process has let go.
+    fn end(self, memory_limit: Option<u64>, stderr: String) -> AttemptEnd {
+        let (kind, message) = match self {
+            Self::Killed => return AttemptEnd::Killed,
+            Self::Expired => return AttemptEnd::Expired,
+            Self::Protocol => return AttemptEnd::Crashed(ExitCause::Protocol, stderr),
+            Self::TimeLimit(limit) => (
+                ErrorKind::TimeLimit,
+                format!("it ran longer than its time limit of {limit:?}"),
+            ),
+            Self::Memory(used) => {
+                let limit =
+                    memory_limit.map_or(String::new(), |limit| format!(" of {limit} bytes"));
+                let used = used.map_or(String::new(), |used| format!(": {used} bytes"));
+                let message = format!("its pool process exceeded the memory limit{limit}{used}");
+                (ErrorKind::MemoryLimit, message)
+            }
+        };
+        let mut error = TaskError::new(kind, message);
+        error.stderr = stderr;
+        AttemptEnd::Failed(error.into())
+    }
+}

@@ -1,0 +1,156 @@
+//! How much a worker asks for: what it runs at once, and just enough ahead to hide the round trip.
+//!
+//! Owns: the measured pace of the pool. Never: decides whether to ask at all. Units: nanoseconds.
+
+use core::time::Duration;
+
+use crate::limits::{CHILD_WORK_MAX, SERVICE_FLOOR, WINDOW_MAX};
+use crate::time::saturating_nanos;
+
+/// Means weigh a new sample by this part, so that they follow within some tens of attempts.
+const WEIGHT: u64 = 16;
+/// A round trip below this part of the service time is not worth hiding: an attempt that waits
+/// here could start sooner elsewhere.
+const HIDE_FROM: u64 = 64;
+/// How many round trips' worth is asked for: the first estimate is always of the past.
+const SAFETY: u64 = 2;
+/// A change of the window smaller than this part of it is not worth a message.
+const MATTERS: u32 = 8;
+
+/// What was granted to the manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Attempts run at once, or 0 while nothing is taken.
+    pub(super) base: u32,
+    /// Attempts beyond these that hide the round trip.
+    pub(super) ahead: u32,
+}
+
+impl Window {
+    /// Nothing is taken.
+    pub(super) const CLOSED: Self = Self { base: 0, ahead: 0 };
+
+    /// The level as the manager sees it.
+    pub(super) fn level(self) -> u32 {
+        self.base + self.ahead
+    }
+
+    /// Whether `new` differs by enough to say so.
+    pub(super) fn differs(self, new: Self) -> bool {
+        self.base != new.base
+            || (self.ahead == 0) != (new.ahead == 0)
+            || self.ahead.abs_diff(new.ahead) > self.level() / MATTERS
+    }
+}
+
+/// How fast attempts go through the pool.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Mean run time of recent attempts, in nanoseconds times `WEIGHT`.
+    service: Option<u64>,
+    /// Mean time from writing an attempt to an idle child to its answer, less its run time.
+    hop: Option<u64>,
+}
+
+impl Pace {
+    /// An attempt ran for `ran`.
+    pub(super) fn on_run(&mut self, ran: Duration) {
+        // An hour is as good as for ever here, and leaves room for the sums.
+        let ran = saturating_nanos(ran).min(3_600_000_000_000);
+        self.service = Some(match self.service {
+            None => ran * WEIGHT,
+            Some(mean) => mean - mean / WEIGHT + ran,
+        });
+    }
+
+    /// An attempt that went to an idle child took `extra` beyond its run time to be answered.
+    pub(super) fn on_hop(&mut self, extra: Duration) {
+        let extra = saturating_nanos(extra.min(CHILD_WORK_MAX));
+        self.hop = Some(match self.hop {
+            None => extra,
+            Some(mean) => mean - mean / WEIGHT + extra / WEIGHT,
+        });
+    }
+
+    /// Attempts to ask for beyond `parallel`, if a round trip to the manager takes `round_trip`.
+    pub(super) fn ahead(&self, parallel: u32, round_trip: Option<Duration>) -> u32 {
+        let (Some(service), Some(round_trip)) = (self.service, round_trip) else {
+            return 0;
+        };
+        let service = service / WEIGHT;
+        let mut hide = saturating_nanos(round_trip);
+        if service < saturating_nanos(CHILD_WORK_MAX) {
+            // These may queue in a child, so the way to the child is hidden as well.
+            hide = hide.saturating_add(self.hop.unwrap_or(0));
+        }
+        if hide < service / HIDE_FROM {
+            return 0;
+        }
+        let service = service.max(saturating_nanos(SERVICE_FLOOR));
+        let ahead = u64::from(parallel)
+            .saturating_mul(hide)
+            .saturating_mul(SAFETY)
+            .div_ceil(service);
+        ahead.min(u64::from(WINDOW_MAX.saturating_sub(parallel))) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const US: Duration = Duration::from_micros(1);
+
+    fn pace(ran: Duration) -> Pace {
+        let mut pace = Pace::default();
+        pace.on_run(ran);
+        pace
+    }
+
+    #[test]
+    fn nothing_is_asked_ahead_for_long_tasks_or_before_anything_is_known() {
+        assert_eq!(Pace::default().ahead(4, Some(US * 100)), 0);
+        assert_eq!(pace(US).ahead(4, None), 0);
+        assert_eq!(pace(Duration::from_secs(1)).ahead(4, Some(US * 100)), 0);
+    }
+
+    #[test]
+    fn short_tasks_hide_twice_the_round_trip() {
+        assert_eq!(pace(US * 10).ahead(4, Some(US * 100)), 80);
+        assert_eq!(pace(US * 100).ahead(4, Some(US * 100)), 8);
+        assert_eq!(pace(US * 6_000).ahead(4, Some(US * 100)), 1);
+        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100)), 0);
+    }
+
+    #[test]
+    fn tasks_of_no_time_at_all_ask_for_no_more_than_the_bound() {
+        let ahead = pace(Duration::ZERO).ahead(64, Some(Duration::from_secs(1)));
+        assert_eq!(ahead + 64, WINDOW_MAX);
+        assert_eq!(
+            pace(Duration::MAX).ahead(1, Some(Duration::MAX)),
+            WINDOW_MAX - 1
+        );
+    }
+
+    #[test]
+    fn the_mean_follows_within_some_tens_of_attempts() {
+        let mut pace = pace(Duration::from_secs(1));
+        for _ in 0..200 {
+            pace.on_run(US * 10);
+        }
+        assert!(pace.ahead(1, Some(US * 100)) >= 10);
+        for _ in 0..3 {
+            pace.on_run(Duration::from_secs(1));
+        }
+        assert_eq!(pace.ahead(1, Some(US * 100)), 0);
+    }
+
+    #[test]
+    fn small_changes_are_not_worth_a_message() {
+        let window = |ahead| Window { base: 4, ahead };
+        assert!(!window(60).differs(window(68)));
+        assert!(window(60).differs(window(69)));
+        assert!(window(0).differs(window(1)));
+        assert!(window(60).differs(Window::CLOSED));
+    }
+}

@@ -1,0 +1,215 @@
+//! The rules of the queue, as slowly and obviously as they can be written: one list in order of
+//! arrival, searched from end to end for every decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use argon_core::limits::{OLDEST_EVERY, VICTIMS_MAX};
+use argon_core::queue::{ClassId, ClientKey, Entry, Push, Standing, TaskKey};
+use argon_core::task::{Priority, RejectReason};
+
+pub(crate) type FlowKey = (ClassId, Priority, ClientKey);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Account {
+    virtual_time: u64,
+    pending: u64,
+    forgiven: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    tasks_max: usize,
+    bytes_max: u64,
+    /// In order of arrival.
+    pub(crate) waiting: Vec<Entry>,
+    accounts: BTreeMap<FlowKey, Account>,
+    clocks: BTreeMap<(ClassId, Priority), u64>,
+    dispatches: BTreeMap<ClassId, u32>,
+    blocked: BTreeSet<ClientKey>,
+}
+
+fn flow(entry: &Entry) -> FlowKey {
+    (entry.class, entry.priority, entry.client)
+}
+
+fn charge(nanos: u64) -> u64 {
+    nanos.max(1_000)
+}
+
+impl Model {
+    pub(crate) fn new(tasks_max: usize, bytes_max: u64) -> Self {
+        Self {
+            tasks_max,
+            bytes_max,
+            waiting: Vec::new(),
+            accounts: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            dispatches: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn bounded(&self) -> impl Iterator<Item = &Entry> {
+        self.waiting
+            .iter()
+            .filter(|entry| entry.standing != Standing::Returning)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bounded().count()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bounded().map(|entry| u64::from(entry.bytes)).sum()
+    }
+
+    fn held(&self, client: ClientKey, priority: Priority) -> usize {
+        let held = self
+            .bounded()
+            .filter(|e| e.client == client && e.priority == priority);
+        held.count()
+    }
+
+    /// The newest fresh task of the client that holds most at this priority.
+    fn loser(&self, priority: Priority) -> Option<Entry> {
+        let fresh = self
+            .waiting
+            .iter()
+            .filter(|e| e.standing == Standing::Fresh);
+        let mut fresh = fresh.filter(|e| e.priority == priority);
+        let most = fresh
+            .clone()
+            .map(|e| e.client)
+            .min_by_key(|&client| (usize::MAX - self.held(client, priority), client))?;
+        fresh.rfind(|e| e.client == most).copied()
+    }
+
+    fn victim(&self, newcomer: &Entry) -> Option<Entry> {
+        let level = newcomer.priority.level() as u8;
+        for below in (level + 1..Priority::LEVELS as u8).rev() {
+            if let Some(victim) = self.loser(Priority::new(below).expect("a level")) {
+                return Some(victim);
+            }
+        }
+        self.loser(newcomer.priority).filter(|victim| {
+            self.held(victim.client, victim.priority)
+                >= self.held(newcomer.client, newcomer.priority) + 2
+        })
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) -> Push {
+        let mut displaced = Vec::new();
+        if entry.standing != Standing::Returning {
+            let before = self.waiting.clone();
+            let too_many = |model: &Self| model.len() >= model.tasks_max;
+            let too_large = |model: &Self| model.bytes() + u64::from(entry.bytes) > model.bytes_max;
+            let reason = if too_many(self) && u64::from(entry.bytes) <= self.bytes_max {
+                RejectReason::QueueFull
+            } else {
+                RejectReason::QueueBytesFull
+            };
+            while too_many(self) || too_large(self) {
+                let victim = self.victim(&entry);
+                let Some(victim) = victim.filter(|_| displaced.len() < VICTIMS_MAX) else {
+                    self.waiting = before;
+                    return Push::Full(reason);
+                };
+                self.waiting.retain(|e| e.task != victim.task);
+                displaced.push(victim.task);
+            }
+        }
+        let idle = !self.waiting.iter().any(|e| flow(e) == flow(&entry));
+        if idle && !self.blocked.contains(&entry.client) {
+            self.restart(flow(&entry));
+        }
+        self.waiting.push(entry);
+        Push::Queued { displaced }
+    }
+
+    fn restart(&mut self, flow_key: FlowKey) {
+        let (class, priority, client) = flow_key;
+        let least = self.waiting.iter().filter(|e| {
+            (e.class, e.priority) == (class, priority)
+                && e.client != client
+                && !self.blocked.contains(&e.client)
+        });
+        let least = least.map(|e| self.virtual_time(flow(e))).min();
+        let clock = self.clocks.get(&(class, priority)).copied().unwrap_or(0);
+        let account = self.accounts.entry(flow_key).or_default();
+        let level_with = least.unwrap_or(clock);
+        if account.virtual_time < level_with {
+            account.virtual_time = level_with;
+            account.forgiven = account.pending;
+        }
+    }
+
+    pub(crate) fn virtual_time(&self, flow: FlowKey) -> u64 {
+        self.accounts
+            .get(&flow)
+            .map_or(0, |account| account.virtual_time)
+    }
+
+    pub(crate) fn dispatchable(&self, class: ClassId) -> impl Iterator<Item = &Entry> {
+        self.waiting
+            .iter()
+            .filter(move |e| e.class == class && !self.blocked.contains(&e.client))
+    }
+
+    pub(crate) fn pop(&mut self, class: ClassId) -> Option<Entry> {
+        let oldest = *self.dispatchable(class).min_by_key(|e| e.order)?;
+        let dispatches = self.dispatches.entry(class).or_default();
+        *dispatches += 1;
+        let chosen = if dispatches.is_multiple_of(OLDEST_EVERY) {
+            oldest
+        } else {
+            let by_rank = |e: &&Entry| (e.priority, self.virtual_time(flow(e)), e.order);
+            *self.dispatchable(class).min_by_key(by_rank)?
+        };
+        let now = self.virtual_time(flow(&chosen));
+        let clock = self.clocks.entry((class, chosen.priority)).or_default();
+        *clock = now.max(*clock);
+        self.remove(chosen.task)
+    }
+
+    pub(crate) fn charge(&mut self, flow: FlowKey, nanos: u64) {
+        if let Some(account) = self.accounts.get_mut(&flow) {
+            account.pending += charge(nanos);
+            account.virtual_time += charge(nanos);
+        }
+    }
+
+    pub(crate) fn correct(&mut self, flow: FlowKey, charged: u64, actual: u64) {
+        let charged = charge(charged);
+        let actual = if actual == 0 { 0 } else { charge(actual) };
+        if let Some(account) = self.accounts.get_mut(&flow) {
+            let refund = charged.saturating_sub(actual);
+            if account.forgiven == 0 {
+                account.virtual_time = account.virtual_time.saturating_sub(refund);
+            }
+            account.virtual_time += actual.saturating_sub(charged);
+            account.forgiven = account.forgiven.saturating_sub(charged);
+            account.pending = account.pending.saturating_sub(charged);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, task: TaskKey) -> Option<Entry> {
+        let place = self.waiting.iter().position(|e| e.task == task)?;
+        Some(self.waiting.remove(place))
+    }
+
+    pub(crate) fn set_blocked(&mut self, client: ClientKey, blocked: bool) {
+        if blocked {
+            self.blocked.insert(client);
+        } else if self.blocked.remove(&client) {
+            let flows = self.waiting.iter().filter(|e| e.client == client).map(flow);
+            for flow in flows.collect::<BTreeSet<_>>() {
+                self.restart(flow);
+            }
+        }
+    }
+
+    pub(crate) fn forget_client(&mut self, client: ClientKey) {
+        self.accounts.retain(|flow, _| flow.2 != client);
+        self.blocked.remove(&client);
+    }
+}

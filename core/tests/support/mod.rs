@@ -1,0 +1,322 @@
+//! A manager on the bench: peers by hand, time by hand, every invariant checked after each step.
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
+use argon_core::machine::Machine;
+use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
+use argon_core::message::{
+    Assign, AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role,
+    Submit, VERSION, Welcome,
+};
+use argon_core::name::Name;
+use argon_core::task::{Outcome, Priority, RejectReason};
+use argon_core::time::{Instant, Nanos};
+use bytes::Bytes;
+
+pub const EPOCH: Epoch = Epoch(7);
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A submission of a plain task.
+pub fn submit(seq: u64) -> Submit {
+    Submit {
+        seq,
+        priority: Priority::NORMAL,
+        max_attempts: 3,
+        at_most_once: false,
+        may_have_run: false,
+        deadline: Nanos::NONE,
+        max_wait: Nanos::NONE,
+        time_limit: Nanos::NONE,
+        name: name("work"),
+    }
+}
+
+pub struct Bench {
+    pub manager: Manager,
+    pub now: Instant,
+    next_conn: u64,
+    inboxes: BTreeMap<ConnId, Vec<Message>>,
+    /// Counted messages that each connection was sent.
+    counts: BTreeMap<ConnId, u64>,
+    pub closed: Vec<ConnId>,
+    pub drained: bool,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut ManagerConfig)) -> Self {
+        let mut config = ManagerConfig::new(EPOCH);
+        change(&mut config);
+        config.validate().unwrap();
+        let now = Instant::from_nanos(1_000_000_000);
+        Self {
+            manager: Manager::new(config, now),
+            now,
+            next_conn: 0,
+            inboxes: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            closed: Vec::new(),
+            drained: false,
+        }
+    }
+
+    /// One input, settled, with everything that came of it.
+    pub fn step(&mut self, input: ManagerInput) {
+        self.manager.handle_input(self.now, input);
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.manager.settle(self.now);
+        while let Some(output) = self.manager.poll_output() {
+            match output {
+                ManagerOutput::Send { conn, message } => {
+                    if matches!(message.body, Body::Pong(_)) {
+                        continue;
+                    }
+                    if !matches!(message.body, Body::Welcome(_) | Body::Refuse(_)) {
+                        *self.counts.entry(conn).or_default() += 1;
+                    }
+                    self.inboxes.entry(conn).or_default().push(message);
+                }
+                ManagerOutput::Close { conn, .. } => self.closed.push(conn),
+                ManagerOutput::Drained => self.drained = true,
+                ManagerOutput::Notify(_) => {}
+            }
+        }
+        self.manager.check_invariants();
+    }
+
+    /// Lets time pass, waking the manager exactly when it asks for it.
+    pub fn advance(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(deadline) = self.manager.poll_timeout()
+            && deadline.at <= end
+        {
+            self.now = deadline.at.max(self.now);
+            self.manager.handle_timeout(self.now);
+            self.finish();
+            if let Some(next) = self.manager.poll_timeout() {
+                assert!(
+                    next.at > self.now,
+                    "a deadline that is not worked off: {next:?}"
+                );
+            }
+        }
+        self.now = end;
+    }
+
+    /// Lets time pass as `advance`, with heartbeats on these connections.
+    pub fn advance_alive(&mut self, span: Duration, conns: &[ConnId]) {
+        let mut left = span;
+        while !left.is_zero() {
+            let step = left.min(ms(500));
+            self.advance(step);
+            left -= step;
+            for &conn in conns {
+                let received = self.counts.get(&conn).copied().unwrap_or(0);
+                self.send(conn, Body::Ping(Beat { nonce: 0, received }));
+            }
+        }
+    }
+
+    pub fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
+        let message = message.into();
+        self.step(ManagerInput::Received { conn, message });
+    }
+
+    pub fn close(&mut self, conn: ConnId) {
+        self.step(ManagerInput::Closed { conn });
+    }
+
+    /// What came on a connection since the last look.
+    pub fn inbox(&mut self, conn: ConnId) -> Vec<Message> {
+        self.inboxes.remove(&conn).unwrap_or_default()
+    }
+
+    fn bodies(&mut self, conn: ConnId) -> impl Iterator<Item = Body> + use<> {
+        self.inbox(conn).into_iter().map(|message| message.body)
+    }
+
+    pub fn connect(&mut self) -> ConnId {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.step(ManagerInput::Accepted { conn });
+        conn
+    }
+
+    /// Says hello and returns the connection and the welcome.
+    pub fn hello(
+        &mut self,
+        peer: u64,
+        connection: u64,
+        role: Role,
+        session: Option<Epoch>,
+        called: &str,
+    ) -> (ConnId, Option<Welcome>) {
+        let conn = self.connect();
+        let hello = Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role,
+            peer: PeerId(peer),
+            connection,
+            session,
+            name: name(called),
+        };
+        self.send(conn, Body::Hello(hello));
+        let inbox = self.inboxes.entry(conn).or_default();
+        let welcome = match inbox.first().map(|message| &message.body) {
+            Some(Body::Welcome(welcome)) => Some(*welcome),
+            _ => None,
+        };
+        if welcome.is_some() {
+            inbox.remove(0);
+        }
+        (conn, welcome)
+    }
+
+    /// A client's first connection.
+    pub fn client(&mut self, peer: u64) -> ConnId {
+        self.hello(peer, 1, Role::Client, None, &format!("client-{peer}"))
+            .0
+    }
+
+    /// A worker's first connection, with nothing to report and a window of its capacity.
+    pub fn worker(&mut self, peer: u64, capacity: u32) -> ConnId {
+        let (conn, _) = self.hello(
+            peer,
+            1,
+            Role::Worker { capacity },
+            None,
+            &format!("worker-{peer}"),
+        );
+        self.report(conn, vec![], vec![]);
+        self.grant(conn, capacity);
+        conn
+    }
+
+    pub fn grant(&mut self, conn: ConnId, window: u32) {
+        self.send(conn, Body::Grant { window });
+    }
+
+    pub fn report(
+        &mut self,
+        conn: ConnId,
+        running: Vec<ReportedAttempt>,
+        finished: Vec<ReportedAttempt>,
+    ) {
+        self.send(
+            conn,
+            Body::Report(Report {
+                running,
+                finished,
+                last: true,
+            }),
+        );
+    }
+
+    pub fn submit(&mut self, conn: ConnId, submit: Submit) {
+        self.send(
+            conn,
+            Message {
+                body: Body::Submit(submit),
+                payload: Bytes::from_static(b"x"),
+            },
+        );
+    }
+
+    /// The assignments that came to a worker since the last look; whatever else came is dropped.
+    pub fn assigned(&mut self, conn: ConnId) -> Vec<Assign> {
+        self.bodies(conn)
+            .filter_map(|body| match body {
+                Body::Assign(assign) => Some(assign),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The attempts that a worker was told to kill since the last look.
+    pub fn kills(&mut self, conn: ConnId) -> Vec<Attempt> {
+        self.bodies(conn)
+            .filter_map(|body| match body {
+                Body::Kill { attempt } => Some(attempt),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The outcomes that came to a client since the last look.
+    pub fn outcomes(&mut self, conn: ConnId) -> Vec<(u64, Outcome)> {
+        self.bodies(conn)
+            .filter_map(|body| match body {
+                Body::Outcome { seq, outcome } => Some((seq, outcome)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The refusals that came to a client since the last look.
+    pub fn rejects(&mut self, conn: ConnId) -> Vec<(u64, RejectReason)> {
+        self.bodies(conn)
+            .filter_map(|body| match body {
+                Body::Reject { seq, reason, .. } => Some((seq, reason)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn finish_with(&mut self, conn: ConnId, assign: &Assign, end: AttemptEnd) {
+        let (attempt, task) = (assign.attempt, assign.task);
+        let ran = Nanos::from(ms(10));
+        let body = Body::Finished(Finished {
+            attempt,
+            task,
+            ran,
+            end,
+        });
+        self.send(
+            conn,
+            Message {
+                body,
+                payload: Bytes::from_static(b"result"),
+            },
+        );
+    }
+
+    pub fn complete(&mut self, conn: ConnId, assign: &Assign) {
+        self.finish_with(conn, assign, AttemptEnd::Completed);
+    }
+}
+
+pub fn reported(assign: &Assign) -> ReportedAttempt {
+    ReportedAttempt {
+        attempt: assign.attempt,
+        task: assign.task,
+    }
+}
+
+pub fn task(client: u64, seq: u64) -> TaskId {
+    TaskId {
+        client: PeerId(client),
+        seq,
+    }
+}
+
+pub fn completed(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Completed(_))
+}

@@ -1,0 +1,234 @@
+//! What a pool process says: bytes in, answers out, and what is wrong with the rest.
+
+use std::time::Duration;
+
+use argon_core::codec::{self, DecodeError, LENGTH_BYTES};
+use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX};
+use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
+use argon_core::task::{ErrorKind, TaskError};
+use argon_core::time::Nanos;
+use argon_core::worker::RunEnd;
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::guard::NOT_STARTED;
+use crate::text::{Tail, cut_error, cut_start};
+
+/// Least and most free space for a read.
+const SPACE_MIN: usize = 8 * 1024;
+const SPACE_MAX: usize = 256 * 1024;
+/// Bytes of a `Completed` without its length and its payload.
+const COMPLETED_BYTES: usize = 20;
+/// Bytes of nonsense that are shown.
+const SHOWN: usize = 64;
+
+/// A frame from a pool process that makes sense.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Ready,
+    Done {
+        id: u64,
+        ran: Duration,
+        end: End,
+        payload: Bytes,
+    },
+}
+
+/// An end that may lack the last that was said on standard error.
+#[derive(Debug)]
+pub(super) struct End(RunEnd);
+
+impl End {
+    /// Adds it, if the attempt failed and the runtime gave none.
+    pub(super) fn with_stderr(mut self, tail: &Tail) -> RunEnd {
+        if let RunEnd::Failed(error) = &mut self.0 {
+            if error.stderr.is_empty() {
+                error.stderr = tail.text();
+            }
+            cut_error(error);
+        }
+        self.0
+    }
+}
+
+/// Bytes that came and are not answers yet: at most one frame of the largest size, and a read.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    buffer: BytesMut,
+    payload_max: usize,
+    ready: bool,
+    /// Bytes to come of a result that is too large; they are dropped.
+    skip: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(payload_max: usize) -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            payload_max,
+            ready: false,
+            skip: 0,
+        }
+    }
+
+    /// Where to read to: as much space as is useful now.
+    pub(super) fn space(&mut self) -> &mut BytesMut {
+        let announced = self.buffer.first_chunk::<LENGTH_BYTES>();
+        let announced = announced.map_or(0, |length| u32::from_le_bytes(*length) as usize);
+        let missing = (announced + LENGTH_BYTES).saturating_sub(self.buffer.len());
+        self.buffer.reserve(missing.clamp(SPACE_MIN, SPACE_MAX));
+        &mut self.buffer
+    }
+
+    /// Takes bytes in.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Why the program was not started, if the guard said so.
+    pub(super) fn not_started(&self) -> Option<String> {
+        let reason = self
+            .buffer
+            .strip_prefix(NOT_STARTED)
+            .filter(|_| !self.ready)?;
+        let mut reason = String::from_utf8_lossy(reason).into_owned();
+        cut_start(&mut reason);
+        Some(reason)
+    }
+
+    /// The next answer that has wholly come, or what is wrong with what came.
+    pub(super) fn next(&mut self) -> Result<Option<Answer>, String> {
+        if self.skip > 0 {
+            let skipped = self.skip.min(self.buffer.len());
+            self.buffer.advance(skipped);
+            self.skip -= skipped;
+        }
+        if !self.ready {
+            return self.first();
+        }
+        match codec::decode::<PoolBody>(&mut self.buffer, HEADER_MAX + self.payload_max) {
+            Ok(None) => Ok(None),
+            Ok(Some(message)) => match message.body {
+                PoolBody::Completed { id, ran } => {
+                    Ok(Some(self.completed(id, ran, message.payload)))
+                }
+                PoolBody::Failed { id, ran, error } => {
+                    let payload = message.payload;
+                    let payload = if payload.len() > self.payload_max {
+                        Bytes::new()
+                    } else {
+                        payload
+                    };
+                    let end = End(RunEnd::Failed(Box::new(error)));
+                    Ok(Some(Answer::Done {
+                        id,
+                        ran: span(ran),
+                        end,
+                        payload,
+                    }))
+                }
+                PoolBody::Ready { .. } => Err("it said twice that it is ready".to_owned()),
+                PoolBody::Run { .. } => Err("it said what only a worker says".to_owned()),
+            },
+            Err(DecodeError::TooLong { length, .. }) => self.too_long(length),
+            Err(DecodeError::BadHeader) => Err(self.nonsense()),
+        }
+    }
+
+    fn completed(&self, id: u64, ran: Nanos, payload: Bytes) -> Answer {
+        let ran = span(ran);
+        if payload.len() > self.payload_max {
+            return self.too_large(id, ran, payload.len());
+        }
+        Answer::Done {
+            id,
+            ran,
+            end: End(RunEnd::Completed),
+            payload,
+        }
+    }
+
+    fn too_large(&self, id: u64, ran: Duration, length: usize) -> Answer {
+        let limit = self.payload_max;
+        let text = format!("a result of {length} bytes, where at most {limit} are allowed");
+        let error = TaskError::new(ErrorKind::ResultTooLarge, text);
+        let end = End(RunEnd::Failed(Box::new(error)));
+        Answer::Done {
+            id,
+            ran,
+            end,
+            payload: Bytes::new(),
+        }
+    }
+
+    /// A result that is too large fails its attempt only: the rest of it is dropped as it comes.
+    fn too_long(&mut self, length: usize) -> Result<Option<Answer>, String> {
+        let head = LENGTH_BYTES + COMPLETED_BYTES;
+        if self.buffer.len() < head {
+            return Ok(None);
+        }
+        let mut completed = BytesMut::from(&self.buffer[..head]);
+        completed[..LENGTH_BYTES].copy_from_slice(&(COMPLETED_BYTES as u32).to_le_bytes());
+        match codec::decode::<PoolBody>(&mut completed, COMPLETED_BYTES) {
+            Ok(Some(message)) => match message.body {
+                PoolBody::Completed { id, ran } => {
+                    self.buffer.advance(head);
+                    self.skip = length - COMPLETED_BYTES;
+                    let skipped = self.skip.min(self.buffer.len());
+                    self.buffer.advance(skipped);
+                    self.skip -= skipped;
+                    Ok(Some(self.too_large(
+                        id,
+                        span(ran),
+                        length - COMPLETED_BYTES,
+                    )))
+                }
+                _ => Err(self.nonsense()),
+            },
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// The first frame must be `Ready`.
+    fn first(&mut self) -> Result<Option<Answer>, String> {
+        // The guard's word for a program that cannot be started; all of it is there at its end.
+        if self.buffer.starts_with(&NOT_STARTED[..LENGTH_BYTES])
+            && self.buffer.len() <= HELLO_FRAME_MAX
+        {
+            return Ok(None);
+        }
+        match codec::decode::<PoolBody>(&mut self.buffer, HELLO_FRAME_MAX) {
+            Ok(None) => Ok(None),
+            Ok(Some(message)) => match message.body {
+                PoolBody::Ready {
+                    magic: MAGIC,
+                    version,
+                } => {
+                    if version.major != POOL_VERSION.major {
+                        return Err(format!(
+                            "it speaks version {}.{} of the pool protocol, this worker {}.{}",
+                            version.major, version.minor, POOL_VERSION.major, POOL_VERSION.minor
+                        ));
+                    }
+                    self.ready = true;
+                    Ok(Some(Answer::Ready))
+                }
+                _ => Err("the first that it said is not that it is ready".to_owned()),
+            },
+            Err(_) => Err(self.nonsense()),
+        }
+    }
+
+    /// Names the usual reason for bytes that are no frame.
+    fn nonsense(&self) -> String {
+        let shown = &self.buffer[..self.buffer.len().min(SHOWN)];
+        format!(
+            "it wrote \"{}\" to its standard output, which is for the pool protocol alone: a \
+             pool program must print to standard error",
+            shown.escape_ascii()
+        )
+    }
+}
+
+fn span(ran: Nanos) -> Duration {
+    ran.to_duration().unwrap_or(Duration::MAX)
+}

@@ -1,0 +1,476 @@
+//! One pool process: its guard, its pipes, and the pool protocol with it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::process::{ExitStatus, Stdio};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use argon_core::ids::Attempt;
+use argon_core::limits::KILL_GRACE;
+use argon_core::message::PoolBody;
+use argon_core::task::ExitCause;
+use argon_core::worker::{Job, PoolInput, SlotLife};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, read};
+use std::os::unix::process::ExitStatusExt;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::{Sleep, sleep};
+
+use super::ProcessOptions;
+use super::inbox::{Answer, Inbox};
+use super::orphans::{MARK, Sweep};
+use crate::frames::OutBuffer;
+use crate::guard;
+use crate::proc::Table;
+use crate::text::{Tail, cut_start};
+
+/// The largest payload, told to runtimes so that they can refuse what is too large themselves.
+const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
+/// Reads of one pipe between two looks at everything else.
+const READS_PER_POLL: usize = 4;
+/// Most bytes read from the pipes of a dead process; more than a pipe holds.
+const LAST_WORDS_MAX: usize = 4 * 1024 * 1024;
+/// Between two looks for orphans that are being killed.
+const SWEEP_PAUSE: Duration = Duration::from_millis(2);
+/// Looks for orphans until those that cannot be killed are left alone.
+const SWEEPS_MAX: u32 = 1_000;
+
+/// What all slots of an executor use.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) options: ProcessOptions,
+    executor: u64,
+    scratch: Box<[u8]>,
+    /// All processes, if any slot has asked in this round of polls.
+    table: Option<Table>,
+}
+
+impl Shared {
+    pub(super) fn new(options: ProcessOptions, executor: u64) -> Self {
+        Self {
+            options,
+            executor,
+            scratch: vec![0; 64 * 1024].into(),
+            table: None,
+        }
+    }
+
+    /// To be called after each round of polls.
+    pub(super) fn end_round(&mut self) {
+        self.table = None;
+    }
+}
+
+/// Why a slot set its timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Alarm {
+    /// The program should have been ready.
+    Ready,
+    /// It has closed a pipe and should have ended.
+    Closed,
+    /// The guard was told to kill and should have ended.
+    Killed,
+    /// Orphans are being killed.
+    Sweep,
+}
+
+/// A pool process, from its start until its `Exited` is said.
+#[derive(Debug)]
+pub(super) struct Slot {
+    life: SlotLife,
+    guard: Pid,
+    child: Child,
+    mark: String,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    inbox: Inbox,
+    outbox: OutBuffer,
+    /// Given and unanswered, oldest first, with the number that the program knows.
+    running: VecDeque<(u64, Attempt)>,
+    next: u64,
+    tail: Tail,
+    /// Where `tail` was when this poll began. What came since may belong to the attempt that
+    /// comes after the answers of this poll.
+    seen: u64,
+    /// What it did wrong, if it did.
+    fault: Option<String>,
+    alarm: Option<(Alarm, Pin<Box<Sleep>>)>,
+    /// It was asked to end; how long that may take is core's affair.
+    asked: bool,
+    retiring: bool,
+    killed: bool,
+    /// How the guard ended, once it has.
+    status: Option<ExitStatus>,
+    sweep: Sweep,
+    sweeps: u32,
+    memory: u64,
+}
+
+impl Slot {
+    /// Starts the guard, which starts the program.
+    pub(super) fn start(life: SlotLife, shared: &Shared) -> io::Result<Self> {
+        let options = &shared.options;
+        let worker = std::process::id();
+        let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
+        let mut child = Command::new(&options.launcher.program)
+            .args(&options.launcher.args)
+            .arg(guard::WATCH)
+            .arg(worker.to_string())
+            .arg(&options.program)
+            .args(&options.args)
+            .env(MARK, &mark)
+            .env(PAYLOAD_MAX, options.payload_max.to_string())
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let guard = child
+            .id()
+            .expect("a child that was not waited for has an id")
+            .cast_signed();
+        let alarm = Box::pin(sleep(options.ready_timeout));
+        Ok(Self {
+            life,
+            guard: Pid::from_raw(guard),
+            mark,
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+            inbox: Inbox::new(options.payload_max),
+            outbox: OutBuffer::default(),
+            running: VecDeque::new(),
+            next: 0,
+            tail: Tail::default(),
+            seen: 0,
+            fault: None,
+            alarm: Some((Alarm::Ready, alarm)),
+            asked: false,
+            retiring: false,
+            killed: false,
+            status: None,
+            sweep: Sweep::default(),
+            sweeps: 0,
+            memory: 0,
+        })
+    }
+
+    pub(super) fn life(&self) -> SlotLife {
+        self.life
+    }
+
+    /// The slot and its guard, while that is alive.
+    pub(super) fn guard(&self) -> Option<(SlotLife, Pid)> {
+        self.status.is_none().then_some((self.life, self.guard))
+    }
+
+    pub(super) fn measured(&mut self, bytes: u64) {
+        self.memory = bytes;
+    }
+
+    pub(super) fn run(&mut self, job: Job) {
+        if self.stdin.is_none() {
+            // It is ending; its `Exited` will answer.
+            return;
+        }
+        if self.running.is_empty() {
+            self.tail.forget_before(self.tail.mark());
+        }
+        let id = self.next;
+        self.next += 1;
+        match self
+            .outbox
+            .push(PoolBody::Run { id, name: job.name }, job.payload)
+        {
+            Ok(()) => self.running.push_back((id, job.attempt)),
+            Err(error) => self.fail(format!("it was given {error}")),
+        }
+    }
+
+    pub(super) fn terminate(&mut self) {
+        self.asked = true;
+        if matches!(self.alarm, Some((Alarm::Closed, _))) {
+            self.alarm = None;
+        }
+        self.signal(Signal::SIGTERM);
+    }
+
+    pub(super) fn kill(&mut self) {
+        if self.killed || self.status.is_some() {
+            return;
+        }
+        self.killed = true;
+        self.signal(guard::KILL_SIGNAL);
+        // A guard that somebody has stopped must be able to obey.
+        self.signal(Signal::SIGCONT);
+        self.alarm = None;
+    }
+
+    pub(super) fn retire(&mut self) {
+        self.asked = true;
+        self.retiring = true;
+    }
+
+    fn signal(&self, signal: Signal) {
+        // Not waited for, so the number cannot belong to another process yet.
+        if self.status.is_none() {
+            let _ = kill(self.guard, signal);
+        }
+    }
+
+    /// It broke the protocol: nothing more is read, and it is killed.
+    fn fail(&mut self, fault: String) {
+        if self.fault.is_none() {
+            self.fault = Some(fault);
+            self.stdin = None;
+            self.outbox.clear();
+            self.kill();
+        }
+    }
+
+    fn set_alarm(&mut self, cx: &mut Context<'_>, alarm: Alarm, after: Duration) {
+        let mut timer = Box::pin(sleep(after));
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        self.alarm = Some((alarm, timer));
+    }
+
+    /// Carries on; ready when the process is gone and `Exited` is among the events.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut Shared,
+        events: &mut Vec<PoolInput>,
+    ) -> Poll<()> {
+        self.seen = self.tail.mark();
+        if let Some(status) = self.status {
+            return self.finish(cx, status, shared, events);
+        }
+        if let Poll::Ready(status) = pin!(self.child.wait()).poll(cx) {
+            self.alarm = None;
+            self.status = Some(status.unwrap_or_default());
+            // In the next round, with all others that have ended: one look at the processes of
+            // the host, after all these ends, is enough for all.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.read_stderr(cx, shared);
+        self.read_stdout(cx, events);
+        self.write(cx);
+        self.check_alarm(cx);
+        Poll::Pending
+    }
+
+    fn read_stderr(&mut self, cx: &mut Context<'_>, shared: &mut Shared) {
+        for _ in 0..READS_PER_POLL {
+            let Some(stderr) = &mut self.stderr else {
+                return;
+            };
+            match pin!(stderr.read(&mut shared.scratch)).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0) | Err(_)) => self.stderr = None,
+                Poll::Ready(Ok(length)) => self.tail.push(&shared.scratch[..length]),
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn read_stdout(&mut self, cx: &mut Context<'_>, events: &mut Vec<PoolInput>) {
+        for _ in 0..READS_PER_POLL {
+            let Some(stdout) = self.stdout.as_mut().filter(|_| self.fault.is_none()) else {
+                return;
+            };
+            match pin!(stdout.read_buf(self.inbox.space())).poll(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.stdout = None;
+                    self.closed(cx);
+                }
+                Poll::Ready(Ok(_)) => self.take_answers(events),
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// The program closed a pipe: fine if it is about to end, but it cannot work on without.
+    fn closed(&mut self, cx: &mut Context<'_>) {
+        if !self.asked && !self.killed {
+            self.set_alarm(cx, Alarm::Closed, KILL_GRACE);
+        }
+    }
+
+    fn take_answers(&mut self, events: &mut Vec<PoolInput>) {
+        loop {
+            match self.inbox.next() {
+                Ok(None) => return,
+                Ok(Some(Answer::Ready)) => {
+                    self.alarm = None;
+                    events.push(PoolInput::Ready { slot: self.life });
+                }
+                Ok(Some(Answer::Done {
+                    id,
+                    ran,
+                    end,
+                    payload,
+                })) => match self.running.front() {
+                    Some((expected, _)) if *expected == id => {
+                        let (_, attempt) = self.running.pop_front().expect("just looked at");
+                        let end = end.with_stderr(&self.tail);
+                        self.tail.forget_before(self.seen);
+                        let slot = self.life;
+                        events.push(PoolInput::Done {
+                            slot,
+                            attempt,
+                            ran,
+                            end,
+                            payload,
+                        });
+                    }
+                    Some((expected, _)) => {
+                        return self.fail(format!("it answered run {id} before run {expected}"));
+                    }
+                    None => {
+                        return self.fail(format!("it answered run {id}, which waits for none"));
+                    }
+                },
+                Err(fault) => return self.fail(fault),
+            }
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) {
+        while let Some(stdin) = self.stdin.as_mut().filter(|_| !self.outbox.is_empty()) {
+            match Pin::new(stdin).poll_write(cx, self.outbox.front()) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(length)) if length > 0 => self.outbox.advance(length),
+                Poll::Ready(_) => {
+                    self.stdin = None;
+                    self.outbox.clear();
+                    self.closed(cx);
+                }
+            }
+        }
+        if self.retiring {
+            self.stdin = None;
+        }
+    }
+
+    fn check_alarm(&mut self, cx: &mut Context<'_>) {
+        if self.killed && self.alarm.is_none() {
+            self.set_alarm(cx, Alarm::Killed, KILL_GRACE);
+        }
+        let Some((alarm, timer)) = &mut self.alarm else {
+            return;
+        };
+        let alarm = *alarm;
+        if timer.as_mut().poll(cx).is_pending() {
+            return;
+        }
+        self.alarm = None;
+        match alarm {
+            Alarm::Ready => self.fail("it did not say that it is ready in time".to_owned()),
+            Alarm::Closed => self.fail("it closed its pipes and did not end".to_owned()),
+            // The guard hangs or is held; what it leaves comes to this process.
+            Alarm::Killed => self.signal(Signal::SIGKILL),
+            Alarm::Sweep => {}
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// The guard has ended: nothing may be left, and all is read that was said.
+    fn finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: ExitStatus,
+        shared: &mut Shared,
+        events: &mut Vec<PoolInput>,
+    ) -> Poll<()> {
+        // A guard that ended by itself left nothing. One that was killed looks like one whose
+        // program was killed.
+        if status.signal().is_some() && self.sweeps < SWEEPS_MAX {
+            if let Some((Alarm::Sweep, timer)) = &mut self.alarm
+                && timer.as_mut().poll(cx).is_pending()
+            {
+                return Poll::Pending;
+            }
+            self.sweeps += 1;
+            let table = shared.table.get_or_insert_with(Table::read);
+            if self.sweep.again(self.guard, &self.mark, table) {
+                self.set_alarm(cx, Alarm::Sweep, SWEEP_PAUSE);
+                return Poll::Pending;
+            }
+        }
+        self.read_last_words(shared, events);
+        let (cause, stderr) = self.epitaph(status, &shared.options);
+        events.push(PoolInput::Exited {
+            slot: self.life,
+            cause,
+            stderr,
+        });
+        Poll::Ready(())
+    }
+
+    /// Reads what is in the pipes of the dead, without asking the reactor whether there is any.
+    fn read_last_words(&mut self, shared: &mut Shared, events: &mut Vec<PoolInput>) {
+        if let Some(stderr) = self.stderr.take() {
+            drain(stderr, &mut shared.scratch, |bytes| self.tail.push(bytes));
+        }
+        if let Some(stdout) = self.stdout.take() {
+            drain(stdout, &mut shared.scratch, |bytes| {
+                if self.fault.is_none() {
+                    self.inbox.push(bytes);
+                    self.take_answers(events);
+                }
+            });
+        }
+    }
+
+    /// How it ended, and its last words.
+    fn epitaph(&mut self, status: ExitStatus, options: &ProcessOptions) -> (ExitCause, String) {
+        if let Some(reason) = self.inbox.not_started() {
+            return (ExitCause::NotStarted, reason);
+        }
+        let mut text = self.tail.text();
+        if let Some(fault) = self.fault.take() {
+            text.insert_str(0, &format!("{fault}\n"));
+            cut_start(&mut text);
+            return (ExitCause::Protocol, text);
+        }
+        let cause = match (status.signal(), status.code()) {
+            (Some(signal), _) => {
+                let too_large = options
+                    .memory_limit
+                    .is_some_and(|limit| self.memory > limit);
+                if self.killed && too_large {
+                    ExitCause::Memory
+                } else {
+                    ExitCause::Signal(signal)
+                }
+            }
+            (None, code) => ExitCause::Exit(code.unwrap_or_default()),
+        };
+        (cause, text)
+    }
+}
+
+/// Reads from a pipe that nobody writes to any more.
+fn drain(pipe: impl AsFd, scratch: &mut [u8], mut take: impl FnMut(&[u8])) {
+    let mut left = LAST_WORDS_MAX;
+    while left > 0 {
+        match read(pipe.as_fd(), scratch) {
+            Ok(length) if length > 0 => {
+                take(&scratch[..length]);
+                left = left.saturating_sub(length);
+            }
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What runs inside a pool process: a loop that takes attempts from standard input and answers on
+//! standard output.
+//!
+//! A program of your own hands its function to [`serve`]; without one, a pool runs
+//! [`builtin::main`].
+
+pub mod builtin;
+mod panics;
+mod run;
+mod serve;
+
+use argon_core::task::TaskError;
+use bytes::Bytes;
+
+pub(crate) use self::panics::catch;
+pub use self::serve::serve;
+
+/// A task's error, and what the runtime adds to it for whoever submitted the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFailure {
+    /// The error.
+    pub error: Box<TaskError>,
+    /// The detail; often empty.
+    pub detail: Bytes,
+}
+
+impl From<TaskError> for TaskFailure {
+    fn from(error: TaskError) -> Self {
+        Self {
+            error: Box::new(error),
+            detail: Bytes::new(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The runtime that a pool runs when no program is named: commands, and tasks for trying out.
+//!
+//! | task    | payload                  | result                        |
+//! |---------|--------------------------|-------------------------------|
+//! | `run`   | a [`CommandSpec`]        | its [`CommandOutput`](crate::command::CommandOutput) |
+//! | `echo`  | anything                 | the same                      |
+//! | `sleep` | seconds, as text         | nothing                       |
+//! | `noop`  | ignored                  | nothing                       |
+//!
+//! A command that ends with another code than 0 fails, as does one that a signal ends; its output
+//! is the detail of the failure. One that is not found fails with code 127, one that cannot be
+//! run with 126, as in a shell.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use argon_core::name::Name;
+use argon_core::task::{ErrorKind, TaskError};
+use bytes::Bytes;
+use nix::sys::prctl;
+
+use super::run::Runner;
+use super::serve::{payload_max, serve};
+use crate::command::{CommandSpec, RUN};
+
+/// Runs the built-in runtime on standard input and output. Must be the process's own business:
+/// leftovers of commands, even those that have become daemons, are killed after each.
+#[must_use]
+pub fn main() -> ExitCode {
+    let mut runner = Runner::new(payload_max());
+    let served = prctl::set_child_subreaper(true)
+        .map_err(Into::into)
+        .and_then(|()| {
+            serve(|name, payload| {
+                if name.as_str() == RUN {
+                    let spec = CommandSpec::decode(&payload).map_err(|error| {
+                        TaskError::new(ErrorKind::BadPayload, format!("no command: {error}"))
+                    })?;
+                    runner.run(&spec)
+                } else {
+                    Ok(simple(name, payload)?)
+                }
+            })
+        });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the pool process ends: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tasks that need no process: `echo`, `sleep` and `noop`.
+///
+/// # Errors
+/// If the task has another name, or `sleep` no number.
+pub fn simple(name: &Name, payload: Bytes) -> Result<Bytes, TaskError> {
+    match name.as_str() {
+        "noop" => Ok(Bytes::new()),
+        "echo" => Ok(payload),
+        "sleep" => {
+            thread::sleep(seconds(&payload)?);
+            Ok(Bytes::new())
+        }
+        _ => {
+            let text =
+                format!("no task \"{name}\" here: the built-in ones are run, echo, sleep and noop");
+            Err(TaskError::new(ErrorKind::UnknownTask, text))
+        }
+    }
+}
+
+fn seconds(payload: &[u8]) -> Result<Duration, TaskError> {
+    let text = std::str::from_utf8(payload).ok();
+    let seconds = text.and_then(|text| text.trim().parse().ok());
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| {
+            let text = "sleep takes a number of seconds, such as 0.5".to_owned();
+            TaskError::new(ErrorKind::BadPayload, text)
+        })
+}

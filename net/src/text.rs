@@ -1,0 +1,118 @@
+//! Texts of errors, cut to what is kept of them.
+
+use argon_core::limits::ERROR_TEXT_MAX;
+use argon_core::task::{ErrorKind, TaskError};
+
+/// The last bytes of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// At most twice what is kept, so that each byte is moved once at most.
+    bytes: Vec<u8>,
+    /// How many bytes there have been.
+    total: u64,
+}
+
+impl Tail {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.total += bytes.len() as u64;
+        let bytes = &bytes[bytes.len().saturating_sub(ERROR_TEXT_MAX)..];
+        if self.bytes.len() + bytes.len() > 2 * ERROR_TEXT_MAX {
+            let keep = self.bytes.len().min(ERROR_TEXT_MAX);
+            self.bytes.drain(..self.bytes.len() - keep);
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The place in the stream that the next byte will have.
+    pub(crate) fn mark(&self) -> u64 {
+        self.total
+    }
+
+    /// Forgets what came before `mark`.
+    pub(crate) fn forget_before(&mut self, mark: u64) {
+        let keep = usize::try_from(self.total - mark).unwrap_or(usize::MAX);
+        let forget = self.bytes.len().saturating_sub(keep);
+        self.bytes.drain(..forget);
+    }
+
+    /// What is kept, as text.
+    pub(crate) fn text(&self) -> String {
+        end_of(&self.bytes)
+    }
+}
+
+/// The end of `bytes`, as text.
+pub(crate) fn end_of(bytes: &[u8]) -> String {
+    let bytes = &bytes[bytes.len().saturating_sub(ERROR_TEXT_MAX)..];
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    cut_start(&mut text);
+    text
+}
+
+/// Keeps the end of a text that is too long.
+pub(crate) fn cut_start(text: &mut String) {
+    if text.len() > ERROR_TEXT_MAX {
+        let start = text.ceil_char_boundary(text.len() - ERROR_TEXT_MAX);
+        text.drain(..start);
+    }
+}
+
+/// Keeps the start of a text that is too long.
+pub(crate) fn cut_end(text: &mut String) {
+    text.truncate(text.floor_char_boundary(ERROR_TEXT_MAX));
+}
+
+/// Cuts an error's texts to what travels of them.
+pub(crate) fn cut_error(error: &mut TaskError) {
+    cut_end(&mut error.message);
+    cut_end(&mut error.backtrace);
+    cut_start(&mut error.stderr);
+    if let ErrorKind::Raised(kind) = &mut error.kind {
+        cut_end(kind);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_kept_within_the_bound_and_is_text() {
+        let mut tail = Tail::default();
+        for number in 0..100_000 {
+            tail.push(format!("é{number}\n").as_bytes());
+            assert!(tail.bytes.len() <= 2 * ERROR_TEXT_MAX);
+        }
+        let text = tail.text();
+        assert!(text.len() <= ERROR_TEXT_MAX && text.len() > ERROR_TEXT_MAX - 10);
+        assert!(text.ends_with("é99998\né99999\n"));
+        tail.push(&vec![0xff; 10 * ERROR_TEXT_MAX]);
+        assert!(tail.text().len() <= ERROR_TEXT_MAX);
+    }
+
+    #[test]
+    fn what_came_before_a_mark_can_be_forgotten() {
+        let mut tail = Tail::default();
+        tail.push(b"one");
+        let mark = tail.mark();
+        tail.push(b"two");
+        tail.forget_before(mark);
+        assert_eq!(tail.text(), "two");
+        let mark = tail.mark();
+        tail.push(&[b'x'; 3 * ERROR_TEXT_MAX]);
+        tail.forget_before(mark);
+        assert_eq!(tail.text().len(), ERROR_TEXT_MAX);
+        tail.forget_before(tail.mark());
+        assert_eq!(tail.text(), "");
+    }
+
+    #[test]
+    fn an_error_is_cut_at_characters() {
+        let mut error = TaskError::new(ErrorKind::UnknownTask, "é".repeat(ERROR_TEXT_MAX));
+        error.message.insert(0, 'x');
+        error.stderr = format!("{}x", "é".repeat(ERROR_TEXT_MAX));
+        cut_error(&mut error);
+        assert_eq!(error.message.len(), ERROR_TEXT_MAX - 1);
+        assert!(error.stderr.len() < ERROR_TEXT_MAX && error.stderr.ends_with("éx"));
+    }
+}

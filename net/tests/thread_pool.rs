@@ -1,0 +1,119 @@
+//! Attempts on threads.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use argon::executor::ThreadExecutor;
+use argon::runtime::builtin::simple;
+use argon_core::name::Name;
+use argon_core::task::{ErrorKind, ExitCause, TaskError};
+use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
+use bytes::Bytes;
+use common::{Pool, life};
+
+async fn ready(
+    handler: impl Fn(&Name, Bytes) -> Result<Bytes, TaskError> + Send + Sync + 'static,
+) -> Pool<ThreadExecutor> {
+    let mut pool = Pool::of(ThreadExecutor::new(handler));
+    pool.spawn(0).await;
+    pool
+}
+
+#[tokio::test]
+async fn attempts_are_answered_in_order_with_their_results() {
+    let mut pool = ready(simple).await;
+    let given: Vec<_> = (0..10_000u32)
+        .map(|round| (pool.run(0, "echo", round.to_string()), round.to_string()))
+        .collect();
+    for (number, result) in given {
+        assert_eq!(pool.done(number).await, (RunEnd::Completed, result.into()));
+    }
+    assert_eq!(pool.failure("run", "").await.0.kind, ErrorKind::UnknownTask);
+}
+
+#[tokio::test]
+async fn slots_work_side_by_side() {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = std::sync::Mutex::new(receiver);
+    let mut pool = ready(move |name, _| {
+        match name.as_str() {
+            "wait" => receiver.lock().unwrap().recv().unwrap(),
+            _ => sender.send(()).unwrap(),
+        }
+        Ok(Bytes::new())
+    })
+    .await;
+    pool.spawn(1).await;
+    // Ends only if the other runs meanwhile.
+    let wait = pool.run(0, "wait", "");
+    let tell = pool.run(1, "tell", "");
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        match pool.next().await {
+            PoolInput::Done { attempt, .. } => ended.push(attempt.number),
+            event => panic!("{event:?}"),
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [wait, tell]);
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_attempt_only() {
+    let mut pool = ready(|name, payload| match name.as_str() {
+        "panic" => panic!("for a reason"),
+        _ => Ok(payload),
+    })
+    .await;
+    let (error, _) = pool.failure("panic", "").await;
+    assert_eq!(error.kind, ErrorKind::Raised("panic".to_owned()));
+    assert_eq!(error.message, "for a reason");
+    assert_eq!(pool.call("echo", "still here").await.0, RunEnd::Completed);
+}
+
+#[tokio::test]
+async fn a_kill_drops_what_has_not_begun_and_waits_for_what_has() {
+    let begun = Arc::new(AtomicBool::new(false));
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let mut pool = {
+        let begun = Arc::clone(&begun);
+        ready(move |_, payload| {
+            begun.store(true, Ordering::SeqCst);
+            gate.lock()
+                .unwrap()
+                .recv_timeout(Duration::from_secs(60))
+                .unwrap();
+            Ok(payload)
+        })
+        .await
+    };
+    let first = pool.run(0, "gate", "");
+    pool.until(|| begun.load(Ordering::SeqCst)).await;
+    pool.run(0, "gate", "");
+    pool.execute(PoolOutput::Kill { slot: life(0) });
+    // Handed over before the gate opens.
+    let mut polls = 0;
+    pool.until(|| {
+        polls += 1;
+        polls > 2
+    })
+    .await;
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    assert_eq!(pool.done(first).await.0, RunEnd::Completed);
+    assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
+    pool.spawn(0).await;
+    assert_eq!(pool.call("gate", "").await.0, RunEnd::Completed);
+}
+
+#[tokio::test]
+async fn a_retired_slot_ends_cleanly() {
+    let mut pool = ready(simple).await;
+    pool.execute(PoolOutput::Retire { slot: life(0) });
+    assert_eq!(pool.exited().await.0, ExitCause::Exit(0));
+}
