@@ -93,7 +93,7 @@ impl Manager {
                     charged: record.charged(),
                 };
                 if is_current {
-                    self.unassign(task, finished.ran.0);
+                    self.unassign(task, finished.ran.0.max(1));
                 }
                 self.end(
                     now,
@@ -111,7 +111,7 @@ impl Manager {
                 };
                 let outcome = Outcome::Failed(alloc::boxed::Box::new(failure));
                 if is_current {
-                    self.unassign(task, finished.ran.0);
+                    self.unassign(task, finished.ran.0.max(1));
                 }
                 self.end(now, task, outcome, payload, Some(holder));
             }
@@ -125,7 +125,7 @@ impl Manager {
             }
             AttemptEnd::Crashed(cause, stderr) => {
                 self.ack(holder);
-                self.unassign(task, finished.ran.0);
+                self.unassign(task, finished.ran.0.max(1));
                 self.on_crash(now, task, holder, cause, stderr);
             }
             AttemptEnd::Killed => {

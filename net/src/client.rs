@@ -1,0 +1,255 @@
+//! A client, for those who submit tasks.
+
+mod board;
+mod side;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use argon_core::client::{self, ClientConfig};
+use argon_core::ids::{PeerId, TaskId};
+use argon_core::limits;
+use argon_core::name::Name;
+use argon_core::rng::Rng;
+use argon_core::task::{Outcome, TaskSpec};
+use argon_core::time::Instant;
+use bytes::Bytes;
+
+use self::board::Board;
+use self::side::{ClientMachine, ClientSide, Desk};
+use crate::driver::clock::{Clock, entropy};
+use crate::driver::peer::PeerDriver;
+use crate::driver::uplink::Uplink;
+use crate::error::{StartError, SubmitError};
+use crate::link::LinkState;
+use crate::transport::{TokioTransport, Transport};
+
+/// Output that may wait for the manager beyond the tasks that the client holds.
+const OUTPUT_SLACK: usize = 64 * 1024 * 1024;
+
+/// How a client is to be.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// `host:port` of each manager; the first that answers is used.
+    pub managers: Vec<String>,
+    /// For people to read; `None`: `client-` and a part of its random identity.
+    pub name: Option<Name>,
+    /// How often a rejected task is submitted again before it ends as `Rejected`; `None`: for
+    /// ever.
+    pub retries: Option<u32>,
+    /// Most tasks held, and outcomes that nobody has taken.
+    pub tasks: usize,
+    /// Most bytes of their payloads; one task is always let in.
+    pub bytes: u64,
+    /// Largest payload that is sent, in bytes; the manager's own limit counts too.
+    pub payload_max: usize,
+}
+
+impl ClientOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new(managers: Vec<String>) -> Self {
+        Self {
+            managers,
+            name: None,
+            retries: Some(limits::RETRIES_DEFAULT),
+            tasks: limits::CLIENT_HELD_DEFAULT,
+            bytes: limits::QUEUE_BYTES_DEFAULT,
+            payload_max: limits::PAYLOAD_MAX_DEFAULT,
+        }
+    }
+}
+
+/// Submits tasks to a manager. Clones are handles of the same client.
+///
+/// When the last handle is dropped, the client leaves as soon as its tasks have ended.
+#[derive(Clone, Debug)]
+pub struct Client {
+    handle: Arc<Handle<client::Client>>,
+    seen: Arc<Seen>,
+}
+
+/// The latest change of the link that this handle was told of.
+#[derive(Debug, Default)]
+struct Seen(AtomicU64);
+
+impl Client {
+    /// Starts a client on the current tokio runtime. Does not wait for a manager.
+    ///
+    /// # Errors
+    /// If there is no runtime, or the options make no sense.
+    pub fn start(options: ClientOptions) -> Result<Self, StartError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(StartError::NoRuntime);
+        }
+        Self::start_on(TokioTransport, options, entropy()?)
+    }
+
+    /// Starts a client on any transport; all its choices, and its identity, follow from `seed`.
+    ///
+    /// # Errors
+    /// If the options make no sense.
+    pub fn start_on<T: Transport>(
+        transport: T,
+        options: ClientOptions,
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        if options.managers.is_empty() {
+            return Err(StartError::NoManager);
+        }
+        let mut rng = Rng::from_seed(seed);
+        let peer = PeerId(rng.draw());
+        let name = options.name.clone().unwrap_or_else(|| default_name(peer));
+        let config = ClientConfig {
+            addresses: options.managers.len(),
+            tasks: options.tasks,
+            bytes: options.bytes,
+            retries: options.retries,
+            payload_max: options.payload_max,
+            ..ClientConfig::new(peer, name)
+        };
+        let clock = Clock::start();
+        let machine = client::Client::new(config, rng, Instant::ZERO);
+        Ok(Self {
+            handle: start_machine(transport, options, clock, machine),
+            seen: Arc::default(),
+        })
+    }
+
+    /// Takes a task in, as soon as there is room.
+    ///
+    /// Room is taken by a task until its outcome is taken from its [`Submission`] or that is
+    /// dropped. So do not hold more submissions than `ClientOptions::tasks` without awaiting any.
+    ///
+    /// # Errors
+    /// If the task can never be sent, or the client is closed.
+    pub async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
+        self.handle.desk.submit(spec).await
+    }
+
+    /// How the connection to the manager is doing.
+    #[must_use]
+    pub fn link(&self) -> LinkState {
+        let (link, version) = self.handle.desk.board.link();
+        self.seen.0.store(version, Ordering::Relaxed);
+        link
+    }
+
+    /// Waits until [`link`](Self::link) has something new to say to this handle's clones.
+    pub async fn link_changed(&self) {
+        let seen = self.seen.0.load(Ordering::Relaxed);
+        self.handle.desk.board.link_after(seen).await;
+    }
+
+    /// Leaves: what has no outcome yet ends as cancelled, here and at the manager.
+    pub async fn close(self) {
+        self.handle.desk.board.stop();
+        self.handle.desk.board.ended().await;
+    }
+}
+
+/// Drives `machine` in a task of its own.
+fn start_machine<T: Transport, M: ClientMachine>(
+    transport: T,
+    options: ClientOptions,
+    clock: Clock,
+    machine: M,
+) -> Arc<Handle<M>> {
+    let held = usize::try_from(options.bytes).unwrap_or(usize::MAX);
+    let output_max = held
+        .saturating_add(options.payload_max)
+        .saturating_add(OUTPUT_SLACK);
+    let board = Arc::new(Board::new(options.tasks, options.bytes));
+    let desk = Arc::new(Desk {
+        clock,
+        machine: Mutex::new(machine),
+        board,
+    });
+    let uplink = Uplink::new(transport.clone(), options.managers, output_max);
+    let driver = PeerDriver::new(clock, uplink, ClientSide::new(Arc::clone(&desk)));
+    transport.spawn(driver.run());
+    Arc::new(Handle { desk })
+}
+
+/// What the clones of a client share; the driver has only the desk.
+struct Handle<M> {
+    desk: Arc<Desk<M>>,
+}
+
+impl<M> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl<M> Drop for Handle<M> {
+    fn drop(&mut self) {
+        self.desk.board.stop_when_empty();
+    }
+}
+
+/// A task that was taken in. Resolves to its one end.
+///
+/// Dropping it lets the task run on and discards its outcome.
+#[must_use = "the outcome of a task whose submission is dropped is discarded"]
+#[derive(Debug)]
+pub struct Submission {
+    id: TaskId,
+    board: Arc<Board>,
+    taken: bool,
+}
+
+impl Submission {
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Asks for the task's end. Its outcome still comes: `Cancelled`, or what was sooner.
+    pub fn cancel(&self) {
+        self.board.cancel(self.id.seq);
+    }
+}
+
+impl Future for Submission {
+    type Output = Ended;
+
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        assert!(!self.taken, "a submission was polled after its outcome");
+        let polled = self.board.poll_outcome(self.id.seq, cx);
+        self.taken = polled.is_ready();
+        polled
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if !self.taken {
+            self.board.abandon(self.id.seq);
+        }
+    }
+}
+
+/// The one end of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its result, or the detail of its error.
+    pub payload: Bytes,
+}
+
+fn default_name(peer: PeerId) -> Name {
+    Name::new(&format!("client-{:08x}", peer.0 >> 32))
+        .expect("short, and without control characters")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! The loops around the state machines: the only place that reads a clock or draws a seed.
+//!
+//! All of them work alike. Read what is there; hand all of it to the machine; `handle_timeout` if
+//! that is due; `settle` once; carry out every output, in order; write each connection's buffer
+//! once; sleep until something moves. Input that waits always goes in before a time-out, so that
+//! a process that was stopped for a while does not take its own absence for its peers' silence.
+
+pub(crate) mod clock;
+pub(crate) mod hub;
+pub(crate) mod log;
+pub(crate) mod peer;
+pub(crate) mod uplink;
+
+use std::time::Duration;
+
+use argon_core::Machine;
+use argon_core::time::Instant;
+
+/// How often a connection on which bytes move without a whole frame says so.
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Reads of one connection in one turn: one busy peer does not hold up the others.
+pub(crate) const READS_PER_TURN: usize = 4;
+/// How long a closed connection may take to send its last words.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
+/// Calls of `handle_timeout` in a row after which the next deadline must lie in the future.
+const TIMEOUTS_IN_A_ROW: usize = 16;
+
+/// Does what is due at `now`; tells whether anything was.
+pub(crate) fn handle_timeouts<M: Machine>(machine: &mut M, now: Instant) -> bool {
+    let due = |machine: &M| machine.poll_timeout().is_some_and(|next| next.at <= now);
+    if !due(machine) {
+        return false;
+    }
+    for _ in 0..TIMEOUTS_IN_A_ROW {
+        machine.handle_timeout(now);
+        if !due(machine) {
+            break;
+        }
+    }
+    true
+}
+
+/// Checks, after the outputs of a time-out are carried out, that the machine will rest.
+pub(crate) fn check_rest<M: Machine>(machine: &M, now: Instant) {
+    debug_assert!(
+        machine.poll_timeout().is_none_or(|next| next.at > now),
+        "a deadline that was handled at {now:?} is still due: {:?}",
+        machine.poll_timeout()
+    );
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! Drives a manager: one machine behind a lock, a task for each connection, and one for the time.
+//!
+//! A connection's task reads a batch, hands it to the machine, and puts the answers into the
+//! buffers of the connections they are for; each of those is woken once, and writes once. No
+//! other task lies between a frame that comes and the frames that it causes.
+//!
+//! Invariants: what waits for one peer is at most `output_max` and one turn; past it the peer is
+//! cut off, never waited for. A connection's number names its place in the table and is never
+//! used twice.
+
+mod pump;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::Duration;
+
+use argon_core::Machine;
+use argon_core::ids::ConnId;
+use argon_core::limits::{HEADER_MAX, WORKER_WINDOW_BYTES};
+use argon_core::manager::{ManagerInput, ManagerOutput};
+use argon_core::message::{Body, Message};
+use argon_core::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until};
+use tracing::{debug, warn};
+
+use super::clock::Clock;
+use super::{LINGER, check_rest, handle_timeouts, log};
+use crate::connection::Outgoing;
+use crate::error::RunError;
+use crate::transport::Transport;
+
+/// Output that may wait for one peer beyond one payload of the largest size. Core's own windows
+/// (the larger is the worker's) stay below it, so only a peer that does not read gets there.
+const OUTPUT_SLACK: usize = WORKER_WINDOW_BYTES as usize + 32 * 1024 * 1024;
+/// Low bits of a connection's number that are its place in the table.
+const PLACE_BITS: u32 = 24;
+/// Turns granted to readable connections before a time-out is handled.
+const ROUNDS_BEFORE_TIMEOUT: usize = 16;
+/// Pause after the system refused to hand out a connection, usually for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A manager's machine, as its driver sees it.
+pub(crate) trait ManagerMachine:
+    Machine<Input = ManagerInput, Output = ManagerOutput> + Send + 'static
+{
+}
+
+impl<M> ManagerMachine for M where
+    M: Machine<Input = ManagerInput, Output = ManagerOutput> + Send + 'static
+{
+}
+
+/// A manager's machine and its connections.
+#[derive(Debug)]
+pub(crate) struct Hub<M> {
+    clock: Clock,
+    state: Mutex<State<M>>,
+    /// Wakes whoever keeps the time.
+    changed: Notify,
+    frame_max: usize,
+    output_max: usize,
+}
+
+#[derive(Debug)]
+struct State<M> {
+    machine: M,
+    places: Vec<Option<Peer>>,
+    free: Vec<u32>,
+    serial: u64,
+    /// Connections to be woken at the end of the turn.
+    dirty: Vec<ConnId>,
+    /// Connections that the machine has yet to be told about.
+    cut: Vec<ConnId>,
+    /// When the time keeper wakes up by itself.
+    armed: Option<Instant>,
+    /// Counts turns with input.
+    activity: u64,
+    stopping: bool,
+    drained: bool,
+}
+
+/// A connection, between the machine and its task.
+#[derive(Debug)]
+struct Peer {
+    conn: ConnId,
+    out: Outgoing,
+    /// Bytes that its task took out of `out` and has not written.
+    unwritten: usize,
+    waker: Option<Waker>,
+    dirty: bool,
+    welcome: bool,
+    end: Option<End>,
+}
+
+/// How a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Send what waits, then close.
+    Finish,
+    /// Close.
+    Cut,
+}
+
+impl<M: ManagerMachine> Hub<M> {
+    /// A hub around `machine`, which was made at the clock's zero.
+    pub(crate) fn new(machine: M, clock: Clock, payload_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            state: Mutex::new(State {
+                machine,
+                places: Vec::new(),
+                free: Vec::new(),
+                serial: 0,
+                dirty: Vec::new(),
+                cut: Vec::new(),
+                armed: None,
+                activity: 0,
+                stopping: false,
+                drained: false,
+            }),
+            changed: Notify::new(),
+            frame_max: payload_max + HEADER_MAX,
+            output_max: payload_max + OUTPUT_SLACK,
+        })
+    }
+
+    /// Takes no new tasks, finishes what runs, then ends.
+    pub(crate) fn drain(&self) {
+        if let Ok(mut state) = self.lock() {
+            state
+                .machine
+                .handle_input(self.clock.now(), ManagerInput::Drain);
+            self.turn(&mut state);
+        }
+    }
+
+    /// Ends now; what is already said is still sent.
+    pub(crate) fn stop(&self) {
+        if let Ok(mut state) = self.lock() {
+            state.stopping = true;
+            for peer in state.places.iter_mut().flatten() {
+                peer.end.get_or_insert(End::Finish);
+                if let Some(waker) = &peer.waker {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// Keeps the time until the machine is stopped or drained, then closes all connections.
+    pub(crate) async fn run(&self) -> Result<(), RunError> {
+        loop {
+            let deadline = {
+                let mut state = self.lock()?;
+                if state.stopping || state.drained {
+                    break;
+                }
+                state.armed = state.machine.poll_timeout().map(|next| next.at);
+                state.armed
+            };
+            let due = async {
+                match deadline {
+                    Some(at) => sleep_until(self.clock.when(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {}
+                () = due => {
+                    self.let_input_in().await?;
+                    self.time_out()?;
+                }
+            }
+        }
+        self.stop();
+        let emptied = async {
+            while !self.lock()?.is_empty() {
+                self.changed.notified().await;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            result = emptied => result,
+            () = sleep(LINGER) => Ok(()),
+        }
+    }
+
+    /// Takes in connections for ever.
+    pub(crate) async fn accept_from<T: Transport>(
+        self: &Arc<Self>,
+        transport: &T,
+        listener: &mut T::Listener,
+    ) {
+        loop {
+            match transport.accept(listener).await {
+                Ok(stream) => transport.spawn(Arc::clone(self).serve(stream)),
+                Err(error) if is_of_the_peer(&error) => {
+                    debug!(%error, "a connection ended before it was accepted");
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept connections; see how many files may be open");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Lets the tasks of readable connections go first, within reason.
+    async fn let_input_in(&self) -> Result<(), RunError> {
+        for _ in 0..ROUNDS_BEFORE_TIMEOUT {
+            let before = self.lock()?.activity;
+            tokio::task::yield_now().await;
+            if self.lock()?.activity == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn time_out(&self) -> Result<(), RunError> {
+        let mut state = self.lock()?;
+        let now = self.clock.now();
+        if handle_timeouts(&mut state.machine, now) {
+            self.turn_at(&mut state, now);
+            check_rest(&state.machine, now);
+        }
+        Ok(())
+    }
+
+    /// The state, unless a panic broke it.
+    fn lock(&self) -> Result<MutexGuard<'_, State<M>>, RunError> {
+        self.state.lock().map_err(|_| RunError::Broken)
+    }
+
+    fn turn(&self, state: &mut State<M>) {
+        self.turn_at(state, self.clock.now());
+    }
+
+    /// Ends a batch of input: decides, carries out, wakes.
+    fn turn_at(&self, state: &mut State<M>, now: Instant) {
+        loop {
+            state.machine.settle(now);
+            while let Some(output) = state.machine.poll_output() {
+                self.carry_out(state, output);
+            }
+            if state.cut.is_empty() {
+                break;
+            }
+            for conn in std::mem::take(&mut state.cut) {
+                state
+                    .machine
+                    .handle_input(now, ManagerInput::Closed { conn });
+            }
+        }
+        while let Some(conn) = state.dirty.pop() {
+            if let Some(peer) = state.peer(conn) {
+                peer.dirty = false;
+                if let Some(waker) = &peer.waker {
+                    waker.wake_by_ref();
+                }
+            }
+        }
+        let next = state.machine.poll_timeout().map(|next| next.at);
+        let earlier = match (next, state.armed) {
+            (Some(next), Some(armed)) => next < armed,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if earlier || state.drained {
+            state.armed = next;
+            self.changed.notify_one();
+        }
+    }
+
+    fn carry_out(&self, state: &mut State<M>, output: ManagerOutput) {
+        match output {
+            ManagerOutput::Send { conn, message } => self.send(state, conn, message),
+            ManagerOutput::Close { conn, reason } => {
+                debug!(%conn, ?reason, "closing");
+                state.end(conn, End::Finish);
+            }
+            ManagerOutput::Notify(event) => log::event(&event),
+            ManagerOutput::Drained => state.drained = true,
+        }
+    }
+
+    fn send(&self, state: &mut State<M>, conn: ConnId, message: Message) {
+        let Some(peer) = state.peer(conn).filter(|peer| peer.end.is_none()) else {
+            return;
+        };
+        peer.welcome |= matches!(message.body, Body::Welcome(_));
+        let pushed = peer.out.push(message);
+        let waits = peer.out.len() + peer.unwritten;
+        if let Err(error) = pushed {
+            warn!(%conn, %error, "closing a connection");
+        } else if waits > self.output_max {
+            warn!(%conn, waits, "closing a connection whose peer does not read");
+        } else {
+            if !peer.dirty {
+                peer.dirty = true;
+                state.dirty.push(conn);
+            }
+            return;
+        }
+        state.end(conn, End::Cut);
+        state.cut.push(conn);
+    }
+
+    /// Makes a place for a new connection; `None` if there shall be none.
+    fn open(&self) -> Option<ConnId> {
+        let mut state = self.lock().ok()?;
+        if state.stopping || state.drained {
+            return None;
+        }
+        let place = match state.free.pop() {
+            Some(place) => place,
+            None => {
+                let place = u32::try_from(state.places.len()).ok()?;
+                if place >> PLACE_BITS != 0 {
+                    return None;
+                }
+                state.places.push(None);
+                place
+            }
+        };
+        let conn = ConnId(state.serial << PLACE_BITS | u64::from(place));
+        state.serial += 1;
+        state.places[place as usize] = Some(Peer {
+            conn,
+            out: Outgoing::default(),
+            unwritten: 0,
+            waker: None,
+            dirty: false,
+            welcome: false,
+            end: None,
+        });
+        state
+            .machine
+            .handle_input(self.clock.now(), ManagerInput::Accepted { conn });
+        self.turn(&mut state);
+        Some(conn)
+    }
+
+    /// Takes a connection out of the table, and tells the machine if that does not know.
+    fn forget(&self, conn: ConnId) {
+        if let Ok(mut state) = self.lock()
+            && let Some(peer) = state.remove(conn)
+            && peer.end.is_none()
+        {
+            let now = self.clock.now();
+            state
+                .machine
+                .handle_input(now, ManagerInput::Closed { conn });
+            self.turn_at(&mut state, now);
+        }
+        self.changed.notify_one();
+    }
+}
+
+impl<M> State<M> {
+    fn peer(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        self.places
+            .get_mut(place_of(conn))?
+            .as_mut()
+            .filter(|peer| peer.conn == conn)
+    }
+
+    fn remove(&mut self, conn: ConnId) -> Option<Peer> {
+        self.peer(conn)?;
+        let place = place_of(conn);
+        self.free.push(place as u32);
+        self.places[place].take()
+    }
+
+    /// Marks a connection as ended for the machine; its task does the rest.
+    fn end(&mut self, conn: ConnId, end: End) {
+        let Some(peer) = self.peer(conn).filter(|peer| peer.end.is_none()) else {
+            return;
+        };
+        peer.end = Some(end);
+        if !peer.dirty {
+            peer.dirty = true;
+            self.dirty.push(conn);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+}
+
+fn place_of(conn: ConnId) -> usize {
+    (conn.0 & ((1 << PLACE_BITS) - 1)) as usize
+}
+
+/// Whether an error of `accept` says something about the connection and nothing about us.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

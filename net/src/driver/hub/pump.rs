@@ -1,0 +1,239 @@
+//! The task of one connection at a manager.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use argon_core::ids::ConnId;
+use argon_core::limits::HELLO_FRAME_MAX;
+use argon_core::manager::ManagerInput;
+use argon_core::message::Message;
+use argon_core::time::Instant;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::{End, Hub, ManagerMachine};
+use crate::connection::{Incoming, Outgoing, linger};
+use crate::driver::{LINGER, PROGRESS_EVERY, READS_PER_TURN};
+
+impl<M: ManagerMachine> Hub<M> {
+    /// Serves one connection until either side ends it.
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, stream: S) {
+        let Some(conn) = self.open() else {
+            return;
+        };
+        // Told however this ends, by a panic or by the end of the runtime too.
+        let _forget = Forget { hub: &self, conn };
+        let mut pump = Pump {
+            hub: &self,
+            conn,
+            stream,
+            incoming: Incoming::new(HELLO_FRAME_MAX),
+            outgoing: Outgoing::default(),
+            batch: Vec::new(),
+            welcome: false,
+            moved: false,
+            progress: Instant::ZERO,
+        };
+        if poll_fn(|cx| pump.poll(cx)).await == End::Finish {
+            let Pump {
+                stream, outgoing, ..
+            } = pump;
+            let _ = timeout(LINGER, linger(stream, outgoing)).await;
+        }
+    }
+}
+
+struct Forget<'a, M: ManagerMachine> {
+    hub: &'a Hub<M>,
+    conn: ConnId,
+}
+
+impl<M: ManagerMachine> Drop for Forget<'_, M> {
+    fn drop(&mut self) {
+        self.hub.forget(self.conn);
+    }
+}
+
+struct Pump<'a, M, S> {
+    hub: &'a Hub<M>,
+    conn: ConnId,
+    stream: S,
+    incoming: Incoming,
+    /// Taken from the table to be written without the lock.
+    outgoing: Outgoing,
+    batch: Vec<Message>,
+    welcome: bool,
+    /// Bytes moved without a whole frame since the machine was last told.
+    moved: bool,
+    progress: Instant,
+}
+
+/// What one read came to.
+enum Read {
+    /// Nothing more is there; the waker is registered.
+    Dry,
+    /// There may be more.
+    More,
+    /// The connection is of no use any more.
+    Gone,
+}
+
+impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut reads = 0;
+        loop {
+            let read = self.read(cx, &mut reads);
+            let mut written = 0;
+            loop {
+                // The lock is held for the machine, never for the system.
+                if let Some(end) = self.exchange(cx.waker(), &read, written) {
+                    return Poll::Ready(end);
+                }
+                written = 0;
+                if self.outgoing.is_empty() {
+                    break;
+                }
+                let flushed = self.outgoing.poll_flush(cx, &mut self.stream, &mut written);
+                match flushed {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        debug!(conn = %self.conn, %error, "cannot write");
+                        return Poll::Ready(End::Cut);
+                    }
+                    Poll::Pending => {
+                        self.moved |= written > 0;
+                        if written == 0 {
+                            break;
+                        }
+                    }
+                }
+            }
+            match read {
+                Read::Dry => return Poll::Pending,
+                Read::Gone => return Poll::Ready(End::Cut),
+                Read::More if reads >= READS_PER_TURN => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Read::More => {}
+            }
+        }
+    }
+
+    /// Fills the batch: with all that is there, or before the welcome with one message.
+    fn read(&mut self, cx: &mut Context<'_>, reads: &mut usize) -> Read {
+        loop {
+            match self.decode() {
+                Ok(true) => {}
+                Ok(false) => return Read::More,
+                Err(()) => return Read::Gone,
+            }
+            if *reads >= READS_PER_TURN {
+                return Read::More;
+            }
+            *reads += 1;
+            match self.incoming.poll_read(cx, &mut self.stream) {
+                Poll::Pending => return Read::Dry,
+                Poll::Ready(Ok(0)) => return Read::Gone,
+                Poll::Ready(Ok(_)) => self.moved = true,
+                Poll::Ready(Err(error)) => {
+                    debug_unless_reset(self.conn, &error);
+                    return Read::Gone;
+                }
+            }
+        }
+    }
+
+    /// Takes whole frames out of what was read; false if there may be more of them after the
+    /// machine has seen this one.
+    fn decode(&mut self) -> Result<bool, ()> {
+        loop {
+            match self.incoming.next() {
+                Ok(Some(message)) => {
+                    self.moved = false;
+                    self.batch.push(message);
+                    if !self.welcome {
+                        return Ok(false);
+                    }
+                }
+                Ok(None) => return Ok(true),
+                Err(error) => {
+                    debug!(conn = %self.conn, %error, "closing a connection that sent");
+                    return Err(());
+                }
+            }
+        }
+    }
+
+    /// Gives the machine what was read, and takes what is to be written.
+    fn exchange(&mut self, waker: &Waker, read: &Read, written: usize) -> Option<End> {
+        let Ok(mut state) = self.hub.lock() else {
+            return Some(End::Cut);
+        };
+        let conn = self.conn;
+        let gone = matches!(read, Read::Gone);
+        if let Some(peer) = state.peer(conn) {
+            // We are here already: what the machine answers needs to wake others only.
+            peer.dirty = true;
+        }
+        if !self.batch.is_empty() || gone || self.moved {
+            let now = self.hub.clock.now();
+            let mut fed = !self.batch.is_empty();
+            let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
+            for message in self.batch.drain(..).filter(|_| !ended) {
+                let input = ManagerInput::Received { conn, message };
+                state.machine.handle_input(now, input);
+            }
+            if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {
+                self.moved = false;
+                self.progress = now;
+                fed = true;
+                let input = ManagerInput::Progress { conn };
+                state.machine.handle_input(now, input);
+            }
+            if gone
+                && let Some(peer) = state.peer(conn)
+                && peer.end.is_none()
+            {
+                peer.end = Some(End::Cut);
+                fed = true;
+                let input = ManagerInput::Closed { conn };
+                state.machine.handle_input(now, input);
+            }
+            if fed {
+                state.activity += 1;
+                self.hub.turn_at(&mut state, now);
+            }
+        }
+        let Some(peer) = state.peer(conn) else {
+            return Some(End::Cut);
+        };
+        if !peer.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            peer.waker = Some(waker.clone());
+        }
+        if peer.welcome && !self.welcome {
+            self.welcome = true;
+            self.incoming.set_frame_max(self.hub.frame_max);
+        }
+        peer.unwritten -= written;
+        if self.outgoing.is_empty() {
+            std::mem::swap(&mut self.outgoing, &mut peer.out);
+            peer.unwritten = self.outgoing.len();
+        }
+        peer.dirty = false;
+        if peer.end == Some(End::Finish) {
+            self.outgoing.append(std::mem::take(&mut peer.out));
+        }
+        peer.end
+    }
+}
+
+/// Peers that are killed reset their connections; that is no news.
+fn debug_unless_reset(conn: ConnId, error: &io::Error) {
+    if error.kind() != io::ErrorKind::ConnectionReset {
+        debug!(%conn, %error, "cannot read");
+    }
+}

@@ -1,0 +1,82 @@
+//! Events of the machines as lines in the log.
+
+use argon_core::event::Event;
+use argon_core::task::ExitCause;
+use tracing::{debug, info, warn};
+
+/// Writes `event` down: peers and pool processes as news, tasks only for those who look closely.
+pub(crate) fn event(event: &Event) {
+    match event {
+        Event::PeerJoined {
+            peer,
+            name,
+            resumed,
+        } => {
+            if *resumed {
+                info!(%name, %peer, "peer is back");
+            } else {
+                info!(%name, %peer, "peer joined");
+            }
+        }
+        Event::PeerDisconnected { peer } => info!(%peer, "peer disconnected"),
+        Event::PeerGone { peer, name, why } => info!(%name, %peer, why, "peer is gone"),
+        Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
+        Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
+        Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
+        Event::AttemptCharged {
+            task,
+            attempt,
+            loss,
+        } => info!(%task, %attempt, ?loss, "attempt lost"),
+        Event::TaskReturned { task } => debug!(%task, "task queued again"),
+        Event::AttemptAdopted { task, attempt } => debug!(%task, %attempt, "attempt adopted"),
+        Event::OrphanKept { task, attempt } => {
+            debug!(%task, %attempt, "attempt kept until its client returns");
+        }
+        Event::OrphanMatched { task, attempt } => {
+            debug!(%task, %attempt, "attempt matched with its task");
+        }
+        Event::StaleIgnored { task, attempt } => debug!(%task, %attempt, "stale attempt ignored"),
+        Event::TakenBack { task, attempt } => debug!(%task, %attempt, "attempt taken back"),
+        Event::TaskHeld { task } => debug!(%task, "task held until a worker claims it"),
+        Event::PoisonStopped { task } => warn!(%task, "task stopped after killing its processes"),
+        Event::TaskLost { task } => warn!(%task, "task lost"),
+        Event::SessionResumed { peer } => debug!(%peer, "session resumed"),
+        Event::ResultConfirmedEarly { task } => {
+            debug!(%task, "result acknowledged before its client did");
+        }
+        Event::DrainStarted => info!("draining"),
+        Event::LinkUp {
+            epoch,
+            resumed,
+            address,
+        } => info!(manager = address, %epoch, resumed, "connected"),
+        Event::LinkDown { reason } => debug!(?reason, "not connected"),
+        Event::LinkRefused { reason } => warn!(?reason, "the manager refused us"),
+        Event::SlotReady { slot } => debug!(%slot, "pool process ready"),
+        Event::SlotExited {
+            slot,
+            cause,
+            stderr,
+        } => {
+            if matches!(cause, ExitCause::Exit(0)) {
+                debug!(%slot, %cause, "pool process ended");
+            } else {
+                warn!(%slot, %cause, stderr = stderr.trim_end(), "pool process ended");
+            }
+        }
+        Event::TimeLimitHit { task } => debug!(%task, "task broke its time limit"),
+        Event::MemoryLimitHit { task, bytes } => {
+            debug!(%task, bytes, "task broke its memory limit");
+        }
+        Event::Retrying {
+            task,
+            reason,
+            retries,
+        } => debug!(%task, %reason, retries, "task submitted again"),
+        Event::ResultsFull => warn!("results wait to be acknowledged; nothing new is taken"),
+        // Machines learn to say more; the log need not know all of it.
+        #[allow(unreachable_patterns, reason = "new events are merged from elsewhere")]
+        other => debug!(event = ?other),
+    }
+}

@@ -1,0 +1,183 @@
+//! Drives a client or a worker: one task that owns its connection and whatever is at its side.
+
+use std::future::{Future, poll_fn};
+use std::ops::DerefMut;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use argon_core::Machine;
+use argon_core::link::{LinkInput, LinkOutput};
+use argon_core::time::Instant;
+use tokio::time::{Sleep, sleep_until};
+
+use super::clock::Clock;
+use super::uplink::Uplink;
+use super::{check_rest, handle_timeouts};
+use crate::link::LinkState;
+use crate::transport::Transport;
+
+/// Turns in one poll; then others get theirs.
+const TURNS_PER_POLL: usize = 8;
+/// Turns by which waiting input may put off a time-out.
+const TURNS_BEFORE_TIMEOUT: usize = 16;
+
+/// What a machine that keeps one connection is driven with besides that connection.
+pub(crate) trait Side {
+    /// The machine.
+    type Machine: Machine;
+
+    /// Lets the rest of the program in; appends facts. True if the machine must have a turn
+    /// although there are none.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        facts: &mut Vec<<Self::Machine as Machine>::Input>,
+    ) -> bool;
+
+    /// The machine, for as long as nobody else needs it.
+    fn machine(&mut self) -> impl DerefMut<Target = Self::Machine>;
+
+    /// A fact about the connection.
+    fn fact(input: LinkInput) -> <Self::Machine as Machine>::Input;
+
+    /// Carries an output out, unless it is for the connection or the end.
+    fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> Todo;
+
+    /// The outputs of a turn are carried out.
+    fn turned(&mut self, link: Option<LinkState>);
+}
+
+/// What is left to do of an output.
+pub(crate) enum Todo {
+    /// Nothing.
+    Nothing,
+    /// Something with the connection.
+    Link(LinkOutput),
+    /// The machine has left.
+    Stop,
+}
+
+/// The loop.
+pub(crate) struct PeerDriver<T: Transport, S: Side> {
+    clock: Clock,
+    uplink: Uplink<T>,
+    side: S,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// Turns by which a time-out was put off.
+    put_off: usize,
+    link_facts: Vec<LinkInput>,
+    facts: Vec<<S::Machine as Machine>::Input>,
+    outputs: Vec<<S::Machine as Machine>::Output>,
+}
+
+enum Turn {
+    /// There may be more to do at once.
+    Busy,
+    /// Whoever has news will wake us.
+    Idle,
+    /// The machine has left.
+    Stopped,
+}
+
+impl<T: Transport, S: Side> PeerDriver<T, S> {
+    /// A driver for the machine at `side`, which was made at the clock's zero.
+    pub(crate) fn new(clock: Clock, uplink: Uplink<T>, side: S) -> Self {
+        Self {
+            clock,
+            uplink,
+            side,
+            sleep: Box::pin(sleep_until(clock.when(Instant::ZERO))),
+            armed: None,
+            put_off: 0,
+            link_facts: Vec::new(),
+            facts: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Drives until the machine has left.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        self.uplink.finish().await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(cx) {
+                Turn::Busy => {}
+                Turn::Idle => return Poll::Pending,
+                Turn::Stopped => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
+        self.uplink.poll(cx, &mut self.link_facts);
+        self.facts.extend(self.link_facts.drain(..).map(S::fact));
+        let nudged = self.side.poll(cx, &mut self.facts);
+        let fed = nudged || !self.facts.is_empty();
+
+        let now = self.clock.now();
+        let next;
+        let mut timed = false;
+        {
+            let mut machine = self.side.machine();
+            for fact in self.facts.drain(..) {
+                machine.handle_input(now, fact);
+            }
+            if self.uplink.has_more() && self.put_off < TURNS_BEFORE_TIMEOUT {
+                self.put_off += 1;
+            } else {
+                self.put_off = 0;
+                timed = handle_timeouts(&mut *machine, now);
+            }
+            if fed || timed {
+                machine.settle(now);
+            }
+            while let Some(output) = machine.poll_output() {
+                self.outputs.push(output);
+            }
+            if timed {
+                check_rest(&*machine, now);
+            }
+            next = machine.poll_timeout().map(|next| next.at);
+        }
+
+        let acted = !self.outputs.is_empty();
+        let mut stopped = false;
+        for output in self.outputs.drain(..) {
+            match self.side.carry_out(output) {
+                Todo::Nothing => {}
+                Todo::Link(output) => self.uplink.handle(output),
+                Todo::Stop => stopped = true,
+            }
+        }
+        self.uplink.flush(cx, now, &mut self.link_facts);
+        self.side.turned(self.uplink.take_change());
+        if stopped {
+            return Turn::Stopped;
+        }
+        let rung = self.poll_timer(cx, next);
+        if fed || timed || acted || rung || self.uplink.has_more() || !self.link_facts.is_empty() {
+            Turn::Busy
+        } else {
+            Turn::Idle
+        }
+    }
+
+    /// Arms the timer for `next`, disarms it on `None`; tells whether it rang.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, next: Option<Instant>) -> bool {
+        let Some(at) = next else {
+            self.armed = None;
+            return false;
+        };
+        if self.armed != next {
+            self.armed = next;
+            self.sleep.as_mut().reset(self.clock.when(at));
+        }
+        self.sleep.as_mut().poll(cx).is_ready()
+    }
+}

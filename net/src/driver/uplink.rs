@@ -1,0 +1,317 @@
+//! A client's or worker's one connection, as its machine's link wants it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use argon_core::event::CloseReason;
+use argon_core::ids::ConnId;
+use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::link::{LinkInput, LinkOutput};
+use argon_core::message::{Body, Message};
+use argon_core::time::Instant;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::{LINGER, PROGRESS_EVERY, READS_PER_TURN};
+use crate::connection::{Incoming, Outgoing, linger};
+use crate::error::refusal;
+use crate::link::LinkState;
+use crate::transport::Transport;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The connection to one of the managers, or the attempt to have one.
+pub(crate) struct Uplink<T: Transport> {
+    transport: T,
+    managers: Vec<String>,
+    /// Output that may wait. Above what the machine holds, so that only a peer that does not
+    /// read, and a machine that repeats itself, get there.
+    output_max: usize,
+    state: State<T::Stream>,
+    /// The connection before, sending its last words; at most one.
+    closing: Option<Boxed<()>>,
+    link: LinkState,
+    changed: bool,
+    more: bool,
+}
+
+enum State<S> {
+    Down,
+    Dialing {
+        conn: ConnId,
+        address: usize,
+        dial: Boxed<io::Result<S>>,
+    },
+    Open(Open<S>),
+}
+
+struct Open<S> {
+    conn: ConnId,
+    address: usize,
+    stream: S,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    /// Bytes moved without a whole frame since the machine was last told.
+    moved: bool,
+    progress: Instant,
+    /// Why it is of no use any more.
+    broken: Option<String>,
+}
+
+impl<T: Transport> Uplink<T> {
+    pub(crate) fn new(transport: T, managers: Vec<String>, output_max: usize) -> Self {
+        Self {
+            transport,
+            managers,
+            output_max,
+            state: State::Down,
+            closing: None,
+            link: LinkState::default(),
+            changed: false,
+            more: false,
+        }
+    }
+
+    /// Whether input was left for the next turn.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// How the connection is doing, if that has changed since the last call.
+    pub(crate) fn take_change(&mut self) -> Option<LinkState> {
+        std::mem::take(&mut self.changed).then(|| self.link.clone())
+    }
+
+    /// Goes on dialling and reading; appends what happened to `facts`.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) {
+        if let Some(closing) = &mut self.closing
+            && closing.as_mut().poll(cx).is_ready()
+        {
+            self.closing = None;
+        }
+        if let State::Dialing {
+            conn,
+            address,
+            dial,
+        } = &mut self.state
+            && let Poll::Ready(dialled) = dial.as_mut().poll(cx)
+        {
+            let (conn, address) = (*conn, *address);
+            match dialled {
+                Ok(stream) => {
+                    self.state = State::Open(Open::new(conn, address, stream));
+                    facts.push(LinkInput::Connected { conn });
+                }
+                Err(error) => {
+                    debug!(manager = self.managers[address], %error, "cannot connect");
+                    let text = format!("{}: {error}", self.managers[address]);
+                    self.down(text);
+                    facts.push(LinkInput::Closed { conn });
+                }
+            }
+        }
+        self.more = false;
+        if let State::Open(open) = &mut self.state {
+            let before = facts.len();
+            self.more = open.read(cx, facts);
+            let address = open.address;
+            for fact in &facts[before..] {
+                if let LinkInput::Received { message, .. } = fact {
+                    match &message.body {
+                        Body::Welcome(_) => {
+                            let address = self.managers[address].clone();
+                            self.link = LinkState::Connected { address };
+                            self.changed = true;
+                        }
+                        Body::Refuse(reason) => {
+                            let reason = refusal(*reason);
+                            self.link = LinkState::Refused { reason };
+                            self.changed = true;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            self.drop_broken(facts);
+        }
+    }
+
+    /// Does what the machine wants.
+    pub(crate) fn handle(&mut self, output: LinkOutput) {
+        match output {
+            LinkOutput::Connect { conn, address } => {
+                if let LinkState::Connecting { attempts, .. } = &mut self.link {
+                    *attempts += 1;
+                    self.changed = true;
+                }
+                let transport = self.transport.clone();
+                let manager = self.managers[address].clone();
+                self.state = State::Dialing {
+                    conn,
+                    address,
+                    dial: Box::pin(async move { transport.connect(&manager).await }),
+                };
+            }
+            LinkOutput::Send { conn, message } => {
+                if let State::Open(open) = &mut self.state
+                    && open.conn == conn
+                {
+                    open.send(message, self.output_max);
+                }
+            }
+            LinkOutput::Close { conn, reason } => self.close(conn, reason),
+        }
+    }
+
+    /// Writes what waits; appends what happened to `facts`.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, now: Instant, facts: &mut Vec<LinkInput>) {
+        if let State::Open(open) = &mut self.state {
+            open.write(cx);
+            if open.moved && now.since(open.progress) >= PROGRESS_EVERY {
+                open.moved = false;
+                open.progress = now;
+                facts.push(LinkInput::Progress { conn: open.conn });
+            }
+            self.drop_broken(facts);
+        }
+    }
+
+    /// Lets the last connection send its last words.
+    pub(crate) async fn finish(self) {
+        if let Some(closing) = self.closing {
+            closing.await;
+        }
+    }
+
+    fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        match &self.state {
+            State::Dialing { conn: ours, .. } if *ours == conn => {}
+            State::Open(open) if open.conn == conn => {}
+            _ => return,
+        }
+        let text = match reason {
+            CloseReason::HandshakeTimeout => "the manager did not answer in time".to_owned(),
+            CloseReason::Silent => "the manager fell silent".to_owned(),
+            CloseReason::Protocol(what) => {
+                format!("what answers is not an Argon manager of this version ({what})")
+            }
+            CloseReason::MovedOn => "the manager has no workers".to_owned(),
+            CloseReason::Done
+            | CloseReason::Superseded
+            | CloseReason::Stopping
+            | CloseReason::Refused(_) => format!("closed ({reason:?})"),
+        };
+        let refused = matches!(self.link, LinkState::Refused { .. });
+        let old = std::mem::replace(&mut self.state, State::Down);
+        if let State::Open(open) = old {
+            self.closing = Some(Box::pin(async move {
+                let _ = timeout(LINGER, linger(open.stream, open.outgoing)).await;
+            }));
+        }
+        if !refused {
+            self.down(text);
+        }
+    }
+
+    fn drop_broken(&mut self, facts: &mut Vec<LinkInput>) {
+        if let State::Open(open) = &mut self.state
+            && let Some(why) = open.broken.take()
+        {
+            let manager = &self.managers[open.address];
+            debug!(manager, why, "connection lost");
+            let text = format!("{manager}: {why}");
+            facts.push(LinkInput::Closed { conn: open.conn });
+            self.down(text);
+        }
+    }
+
+    fn down(&mut self, last: String) {
+        self.state = State::Down;
+        let attempts = match self.link {
+            LinkState::Connecting { attempts, .. } => attempts,
+            LinkState::Connected { .. } | LinkState::Refused { .. } => 0,
+        };
+        self.link = LinkState::Connecting {
+            attempts,
+            last: Some(last),
+        };
+        self.changed = true;
+        self.more = false;
+    }
+}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
+    fn new(conn: ConnId, address: usize, stream: S) -> Self {
+        Self {
+            conn,
+            address,
+            stream,
+            incoming: Incoming::new(HELLO_FRAME_MAX),
+            outgoing: Outgoing::default(),
+            moved: false,
+            progress: Instant::ZERO,
+            broken: None,
+        }
+    }
+
+    /// Reads within the turn's budget; tells whether more may be there.
+    fn read(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) -> bool {
+        for _ in 0..READS_PER_TURN {
+            match self.incoming.poll_read(cx, &mut self.stream) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0)) => {
+                    self.broken = Some("the manager closed the connection".to_owned());
+                    return false;
+                }
+                Poll::Ready(Ok(_)) => self.moved = true,
+                Poll::Ready(Err(error)) => {
+                    self.broken = Some(error.to_string());
+                    return false;
+                }
+            }
+            loop {
+                match self.incoming.next() {
+                    Ok(Some(message)) => {
+                        self.moved = false;
+                        if let Body::Welcome(welcome) = &message.body {
+                            let payload_max = welcome.payload_max as usize;
+                            let payload_max = payload_max.min(PAYLOAD_MAX_CEILING);
+                            self.incoming.set_frame_max(payload_max + HEADER_MAX);
+                        }
+                        let conn = self.conn;
+                        facts.push(LinkInput::Received { conn, message });
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.broken = Some(format!("the manager sent {error}"));
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn send(&mut self, message: Message, output_max: usize) {
+        if self.broken.is_some() {
+            return;
+        }
+        if let Err(error) = self.outgoing.push(message) {
+            self.broken = Some(error.to_string());
+        } else if self.outgoing.len() > output_max {
+            warn!(waits = self.outgoing.len(), "the manager does not read");
+            self.broken = Some("the manager does not read".to_owned());
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) {
+        let mut written = 0;
+        match self.outgoing.poll_flush(cx, &mut self.stream, &mut written) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => self.broken = Some(error.to_string()),
+            Poll::Pending => self.moved |= written > 0,
+        }
+    }
+}

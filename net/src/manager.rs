@@ -1,0 +1,203 @@
+//! A manager, for those who run one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use argon_core::Manager;
+use argon_core::ids::Epoch;
+use argon_core::manager::ManagerConfig;
+use argon_core::rng::Rng;
+use argon_core::time::Instant;
+use tokio::net::lookup_host;
+
+use crate::driver::clock::{Clock, entropy};
+use crate::driver::hub::Hub;
+use crate::error::{RunError, StartError};
+use crate::transport::{TokioTransport, Transport};
+
+/// How a manager is to be.
+#[derive(Clone, Debug)]
+pub struct ManagerOptions {
+    /// `host:port` to listen on; port 0 lets the system choose.
+    pub listen: String,
+    /// Listen even where other hosts can reach it, although nothing keeps strangers out.
+    pub insecure: bool,
+    /// The rest.
+    pub config: ManagerConfig,
+}
+
+impl ManagerOptions {
+    /// The defaults, for a new life, which is drawn.
+    ///
+    /// # Errors
+    /// If the system has no random numbers to give.
+    pub fn new(listen: impl Into<String>) -> Result<Self, StartError> {
+        Ok(Self {
+            listen: listen.into(),
+            insecure: false,
+            config: ManagerConfig::new(Epoch(entropy()?)),
+        })
+    }
+}
+
+/// A manager that listens; [`run`](Self::run) it.
+#[derive(Debug)]
+pub struct ManagerServer<T: Transport = TokioTransport> {
+    hub: Arc<Hub<Manager>>,
+    transport: T,
+    listener: T::Listener,
+    local: Option<SocketAddr>,
+}
+
+impl ManagerServer {
+    /// Listens over TCP.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on or must not be, or the settings contradict each
+    /// other.
+    pub async fn bind(options: ManagerOptions) -> Result<Self, StartError> {
+        check_listen(&options.listen, options.insecure).await?;
+        Self::bind_on(TokioTransport, options, entropy()?).await
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local.expect("a TCP listener has an address")
+    }
+}
+
+impl<T: Transport> ManagerServer<T> {
+    /// Listens on any transport, with a machine whose every choice follows from `seed`. Who can
+    /// reach it is the transport's business.
+    ///
+    /// # Errors
+    /// If the address cannot be listened on, or the settings contradict each other.
+    pub async fn bind_on(
+        transport: T,
+        options: ManagerOptions,
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        let hub = new_hub(options.config, seed)?;
+        let listener = bind(&transport, &options.listen).await?;
+        let local = transport.local_addr(&listener);
+        Ok(Self {
+            hub,
+            transport,
+            listener,
+            local,
+        })
+    }
+
+    /// To drain or stop it while it runs.
+    #[must_use]
+    pub fn handle(&self) -> ManagerHandle {
+        ManagerHandle::of(&self.hub)
+    }
+
+    /// Takes no new tasks, finishes what runs, then ends.
+    pub fn drain(&self) {
+        self.hub.drain();
+    }
+
+    /// Ends now. Its peers keep what they know and wait for another manager at this address.
+    pub fn stop(&self) {
+        self.hub.stop();
+    }
+
+    /// Runs until it is stopped or drained.
+    ///
+    /// # Errors
+    /// If the state machine panicked.
+    pub async fn run(self) -> Result<(), RunError> {
+        let Self {
+            hub,
+            transport,
+            mut listener,
+            ..
+        } = self;
+        let _stop = StopOnDrop(Arc::clone(&hub));
+        tokio::select! {
+            biased;
+            result = hub.run() => result,
+            () = hub.accept_from(&transport, &mut listener) => Ok(()),
+        }
+    }
+}
+
+/// Commands to a manager that runs.
+#[derive(Clone, Debug)]
+pub struct ManagerHandle {
+    hub: Arc<Hub<Manager>>,
+}
+
+impl ManagerHandle {
+    pub(crate) fn of(hub: &Arc<Hub<Manager>>) -> Self {
+        Self {
+            hub: Arc::clone(hub),
+        }
+    }
+
+    /// Takes no new tasks, finishes what runs, then ends.
+    pub fn drain(&self) {
+        self.hub.drain();
+    }
+
+    /// Ends now. Its peers keep what they know and wait for another manager at this address.
+    pub fn stop(&self) {
+        self.hub.stop();
+    }
+}
+
+/// Connections have tasks of their own, which must not outlive the manager.
+pub(crate) struct StopOnDrop(pub(crate) Arc<Hub<Manager>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A manager without connections.
+pub(crate) fn new_hub(config: ManagerConfig, seed: u64) -> Result<Arc<Hub<Manager>>, StartError> {
+    config.validate().map_err(StartError::Config)?;
+    let payload_max = config.payload_max;
+    let clock = Clock::start();
+    let machine = Manager::new(config, Rng::from_seed(seed), Instant::ZERO);
+    Ok(Hub::new(machine, clock, payload_max))
+}
+
+/// Listens, and says what was wrong if that does not work.
+pub(crate) async fn bind<T: Transport>(
+    transport: &T,
+    address: &str,
+) -> Result<T::Listener, StartError> {
+    transport
+        .bind(address)
+        .await
+        .map_err(|error| StartError::Bind {
+            address: address.to_owned(),
+            error,
+        })
+}
+
+/// Checks that only this host can reach `listen`, unless others may.
+pub(crate) async fn check_listen(listen: &str, insecure: bool) -> Result<(), StartError> {
+    let given = listen.to_owned();
+    let is_address = listen
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !is_address {
+        return Err(StartError::Address { given });
+    }
+    let addresses = match lookup_host(listen).await {
+        Ok(addresses) => addresses,
+        Err(error) => return Err(StartError::Resolve { given, error }),
+    };
+    for address in addresses {
+        if !insecure && !address.ip().is_loopback() {
+            return Err(StartError::NotLoopback { address });
+        }
+    }
+    Ok(())
+}

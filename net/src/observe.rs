@@ -1,0 +1,164 @@
+//! Asking a manager how things are.
+
+use std::future::poll_fn;
+use std::io;
+use std::time::Duration;
+
+use argon_core::ids::PeerId;
+use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
+use argon_core::name::Name;
+use argon_core::status::StatusReport;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use crate::connection::{Incoming, Outgoing};
+use crate::driver::clock::entropy;
+use crate::error::{StatusError, refusal};
+use crate::transport::{TokioTransport, Transport};
+
+/// The state of the manager at `manager`, all pages of it, over TCP.
+///
+/// # Errors
+/// If it cannot be reached, or does not answer within `limit`.
+pub async fn status(manager: &str, limit: Duration) -> Result<StatusReport, StatusError> {
+    status_on(&TokioTransport, manager, limit).await
+}
+
+/// The state of the manager at `manager`, all pages of it, over any transport.
+///
+/// # Errors
+/// If it cannot be reached, or does not answer within `limit`.
+pub async fn status_on<T: Transport>(
+    transport: &T,
+    manager: &str,
+    limit: Duration,
+) -> Result<StatusReport, StatusError> {
+    let asked = async {
+        let stream = transport
+            .connect(manager)
+            .await
+            .map_err(|error| StatusError::Connect {
+                manager: manager.to_owned(),
+                error,
+            })?;
+        Observer::new(manager, stream).ask().await
+    };
+    match timeout(limit, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(StatusError::TimedOut {
+            manager: manager.to_owned(),
+        }),
+    }
+}
+
+struct Observer<'a, S> {
+    manager: &'a str,
+    stream: S,
+    incoming: Incoming,
+    outgoing: Outgoing,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
+    fn new(manager: &'a str, stream: S) -> Self {
+        Self {
+            manager,
+            stream,
+            incoming: Incoming::new(HELLO_FRAME_MAX),
+            outgoing: Outgoing::default(),
+        }
+    }
+
+    async fn ask(mut self) -> Result<StatusReport, StatusError> {
+        self.greet().await?;
+        let mut report = self.page(0).await?;
+        let mut page = 1;
+        while report.more {
+            let next = self.page(page).await?;
+            report.manager = next.manager;
+            report.workers.extend(next.workers);
+            report.clients.extend(next.clients);
+            report.more = next.more;
+            page += 1;
+        }
+        // The manager need not wait for silence to know that we are gone.
+        let _ = self.send(Body::Goodbye.into()).await;
+        Ok(report)
+    }
+
+    async fn greet(&mut self) -> Result<(), StatusError> {
+        let peer = entropy().map_err(|_| self.broken(io::Error::other("no random numbers")))?;
+        let hello = Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role: Role::Observer,
+            peer: PeerId(peer),
+            connection: 0,
+            session: None,
+            name: Name::new("observer").expect("a valid name"),
+        };
+        self.send(Body::Hello(hello).into()).await?;
+        match self.receive().await?.body {
+            Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
+                let payload_max = (welcome.payload_max as usize).min(PAYLOAD_MAX_CEILING);
+                self.incoming.set_frame_max(payload_max + HEADER_MAX);
+                Ok(())
+            }
+            Body::Refuse(reason) => Err(StatusError::Refused {
+                manager: self.manager.to_owned(),
+                reason: refusal(reason),
+            }),
+            _ => Err(self.not_ours()),
+        }
+    }
+
+    async fn page(&mut self, page: u32) -> Result<StatusReport, StatusError> {
+        self.send(Body::StatusQuery { page }.into()).await?;
+        loop {
+            match self.receive().await?.body {
+                Body::Status(report) => return Ok(*report),
+                Body::Pong(_) => {}
+                _ => return Err(self.not_ours()),
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), StatusError> {
+        if self.outgoing.push(message).is_err() {
+            return Err(self.not_ours());
+        }
+        let (outgoing, stream) = (&mut self.outgoing, &mut self.stream);
+        poll_fn(|cx| outgoing.poll_flush(cx, stream, &mut 0))
+            .await
+            .map_err(|error| self.broken(error))
+    }
+
+    async fn receive(&mut self) -> Result<Message, StatusError> {
+        loop {
+            match self.incoming.next() {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(_) => return Err(self.not_ours()),
+            }
+            let (incoming, stream) = (&mut self.incoming, &mut self.stream);
+            match poll_fn(|cx| incoming.poll_read(cx, stream)).await {
+                Ok(0) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(self.broken(error)),
+            }
+        }
+    }
+
+    fn broken(&self, error: io::Error) -> StatusError {
+        StatusError::Connection {
+            manager: self.manager.to_owned(),
+            error,
+        }
+    }
+
+    fn not_ours(&self) -> StatusError {
+        StatusError::Protocol {
+            manager: self.manager.to_owned(),
+        }
+    }
+}

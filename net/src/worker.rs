@@ -1,0 +1,243 @@
+//! A worker, for those who run one.
+
+use std::fmt;
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use argon_core::Machine;
+use argon_core::Worker;
+use argon_core::ids::PeerId;
+use argon_core::limits::{CAPACITY_MAX, HEADER_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::link::LinkInput;
+use argon_core::name::Name;
+use argon_core::rng::Rng;
+use argon_core::time::Instant;
+use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
+
+use crate::driver::clock::{Clock, entropy};
+use crate::driver::log;
+use crate::driver::peer::{PeerDriver, Side, Todo};
+use crate::driver::uplink::Uplink;
+use crate::error::StartError;
+use crate::executor::Executor;
+use crate::link::LinkState;
+use crate::transport::{TokioTransport, Transport};
+
+/// Output that may wait for the manager beyond the results that the worker holds.
+const OUTPUT_SLACK: usize = 32 * 1024 * 1024;
+
+/// How a worker is to be.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// `host:port` of each manager; the first that answers is used.
+    pub managers: Vec<String>,
+    /// The rest. `addresses` is set from `managers`.
+    pub config: WorkerConfig,
+}
+
+impl WorkerOptions {
+    /// The defaults, for a worker that runs `capacity` attempts at once; its identity is drawn.
+    ///
+    /// # Errors
+    /// If the system has no random numbers to give.
+    pub fn new(managers: Vec<String>, name: Name, capacity: u32) -> Result<Self, StartError> {
+        let peer = PeerId(entropy()?);
+        Ok(Self {
+            managers,
+            config: WorkerConfig::new(peer, name, capacity),
+        })
+    }
+}
+
+/// A worker that is ready to run.
+pub struct WorkerServer<T: Transport = TokioTransport> {
+    transport: T,
+    options: WorkerOptions,
+    seed: u64,
+    executor: Box<dyn Executor>,
+    control: Arc<Control>,
+}
+
+impl<T: Transport> fmt::Debug for WorkerServer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerServer")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WorkerServer {
+    /// A worker that runs its attempts in `executor` and dials over TCP.
+    ///
+    /// # Errors
+    /// If the options make no sense.
+    pub fn new<E: Executor>(options: WorkerOptions, executor: E) -> Result<Self, StartError> {
+        Self::new_on(TokioTransport, options, executor, entropy()?)
+    }
+}
+
+impl<T: Transport> WorkerServer<T> {
+    /// A worker on any transport, whose every choice follows from `seed`.
+    ///
+    /// # Errors
+    /// If the options make no sense.
+    pub fn new_on<E: Executor>(
+        transport: T,
+        mut options: WorkerOptions,
+        executor: E,
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        if options.managers.is_empty() {
+            return Err(StartError::NoManager);
+        }
+        if !(1..=CAPACITY_MAX).contains(&options.config.capacity) {
+            return Err(StartError::Capacity(options.config.capacity));
+        }
+        options.config.addresses = options.managers.len();
+        Ok(Self {
+            transport,
+            options,
+            seed,
+            executor: Box::new(executor),
+            control: Arc::default(),
+        })
+    }
+
+    /// To drain or stop it while it runs, and to see how it is doing.
+    #[must_use]
+    pub fn handle(&self) -> WorkerHandle {
+        WorkerHandle {
+            control: Arc::clone(&self.control),
+        }
+    }
+
+    /// Runs until it is stopped or drained and all its pool processes have ended.
+    pub async fn run(self) {
+        let Self {
+            transport,
+            options,
+            seed,
+            executor,
+            control,
+        } = self;
+        let clock = Clock::start();
+        let held = usize::try_from(options.config.held_bytes).unwrap_or(usize::MAX);
+        let output_max = held.saturating_add(PAYLOAD_MAX_CEILING + HEADER_MAX + OUTPUT_SLACK);
+        let machine = Worker::new(options.config, Rng::from_seed(seed), Instant::ZERO);
+        let uplink = Uplink::new(transport, options.managers, output_max);
+        let side = WorkerSide {
+            machine,
+            executor,
+            events: Vec::new(),
+            control,
+        };
+        PeerDriver::new(clock, uplink, side).run().await;
+    }
+}
+
+/// Commands to a worker that runs.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    control: Arc<Control>,
+}
+
+impl WorkerHandle {
+    /// Hands back what has not started, finishes what runs, then leaves.
+    pub fn drain(&self) {
+        self.control.give(|orders| orders.drain = true);
+    }
+
+    /// Leaves now; what runs is killed.
+    pub fn stop(&self) {
+        self.control.give(|orders| orders.stop = true);
+    }
+
+    /// How the connection to the manager is doing.
+    #[must_use]
+    pub fn link(&self) -> LinkState {
+        self.control.lock().link.clone()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Control(Mutex<Orders>);
+
+#[derive(Debug, Default)]
+struct Orders {
+    drain: bool,
+    stop: bool,
+    waker: Option<Waker>,
+    link: LinkState,
+}
+
+impl Control {
+    fn lock(&self) -> MutexGuard<'_, Orders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give(&self, order: impl FnOnce(&mut Orders)) {
+        let mut orders = self.lock();
+        order(&mut orders);
+        if let Some(waker) = orders.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A worker's machine with its executor and its handles.
+pub(crate) struct WorkerSide<M> {
+    pub(crate) machine: M,
+    pub(crate) executor: Box<dyn Executor>,
+    pub(crate) events: Vec<PoolInput>,
+    pub(crate) control: Arc<Control>,
+}
+
+impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide<M> {
+    type Machine = M;
+
+    fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<WorkerInput>) -> bool {
+        let mut orders = self.control.lock();
+        if !orders
+            .waker
+            .as_ref()
+            .is_some_and(|old| old.will_wake(cx.waker()))
+        {
+            orders.waker = Some(cx.waker().clone());
+        }
+        if std::mem::take(&mut orders.drain) {
+            facts.push(WorkerInput::Drain);
+        }
+        if std::mem::take(&mut orders.stop) {
+            facts.push(WorkerInput::Stop);
+        }
+        drop(orders);
+        let _ = self.executor.poll(cx, &mut self.events);
+        facts.extend(self.events.drain(..).map(WorkerInput::Pool));
+        false
+    }
+
+    fn machine(&mut self) -> impl DerefMut<Target = M> {
+        &mut self.machine
+    }
+
+    fn fact(input: LinkInput) -> WorkerInput {
+        WorkerInput::Link(input)
+    }
+
+    fn carry_out(&mut self, output: WorkerOutput) -> Todo {
+        match output {
+            WorkerOutput::Link(output) => return Todo::Link(output),
+            WorkerOutput::Pool(action) => self.executor.execute(action),
+            WorkerOutput::Notify(event) => log::event(&event),
+            WorkerOutput::Stopped => return Todo::Stop,
+        }
+        Todo::Nothing
+    }
+
+    fn turned(&mut self, link: Option<LinkState>) {
+        if let Some(link) = link {
+            self.control.lock().link = link;
+        }
+    }
+}
