@@ -241,10 +241,10 @@ impl<'h> Ledger<'h> {
             return true;
         }
         let options = &self.plan.options;
-        let worker = self.history.lives[first.life].host;
+        let workers = [first, second].map(|run| self.history.lives[run.life].host);
         let client = entry.submit.map(|submit| self.history.lives[submit.life].host);
         let concerned =
-            |host: &Host| *host == worker || Some(*host) == client || *host < options.managers;
+            |host: &Host| workers.contains(host) || Some(*host) == client || *host < options.managers;
         let notice = 2 * options.lease + options.drain_timeout + S;
         let disturbed = self.history.disturbances.iter().any(|what| {
             what.from <= second.start
