@@ -83,7 +83,11 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    options.resume_window
+    // Tasks that must not start twice and may have run wait in the queue's room, for as long as a
+    // worker may come back that knows.
+    let once = plan.tasks.iter().filter(|task| task.at_most_once).count() as u64;
+    let room = options.queue_tasks.min(options.queue_bytes / 64).max(1);
+    options.resume_window * (2 + once / room)
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
