@@ -64,6 +64,9 @@ impl<'h> Ledger<'h> {
             tasks.entry(*task).or_default().deliveries.push(delivery);
         }
         for execution in &history.executions {
+            if history.hostile.contains(&execution.client) {
+                continue;
+            }
             let known = by_id.get(&(execution.client, execution.seq));
             if known != Some(&execution.task) {
                 let text = "an execution of something that was never submitted, or mixed up";

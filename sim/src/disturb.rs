@@ -71,6 +71,7 @@ impl World<'_> {
             FaultKind::NoSpawn(host) => self.with_pool(*host, |pool| pool.no_spawn = true),
             FaultKind::Drain(host) => self.tell(*host, Fact::Drain),
             FaultKind::Stop(host) => self.tell(*host, Fact::Stop),
+            FaultKind::Hostile(manager) => self.hostile_begins(fault, *manager, planned.span),
         }
     }
 
@@ -119,6 +120,7 @@ impl World<'_> {
             | FaultKind::HalfOpen(..)
             | FaultKind::KillChild(..)
             | FaultKind::Drain(_)
+            | FaultKind::Hostile(_)
             | FaultKind::Stop(_) => {}
         }
     }

@@ -49,6 +49,8 @@ pub enum FaultKind {
     Drain(Host),
     /// A client or worker stops, and is started again.
     Stop(Host),
+    /// A stranger with the key says all sorts of things to this manager.
+    Hostile(Host),
 }
 
 impl FaultKind {
@@ -70,6 +72,7 @@ impl FaultKind {
             Self::NoSpawn(_) => "no-spawn",
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
+            Self::Hostile(_) => "hostile",
         }
     }
 
@@ -85,6 +88,7 @@ impl FaultKind {
             | Self::StuckChildren(host, _)
             | Self::NoSpawn(host)
             | Self::Drain(host)
+            | Self::Hostile(host)
             | Self::Stop(host) => vec![*host],
             Self::Cut(a, b) | Self::Reset(a, b) | Self::HalfOpen(a, b) | Self::Slow(a, b, _) => {
                 vec![*a, *b]
@@ -94,7 +98,7 @@ impl FaultKind {
     }
 }
 
-const KINDS: u64 = 14;
+const KINDS: u64 = 15;
 
 /// Draws a schedule: first which kinds there are in this run at all, then how often.
 pub(crate) fn draw(seed: u64, options: &Options) -> Vec<Fault> {
@@ -152,6 +156,7 @@ fn draw_kind(rng: &mut Rng, kind: u64, options: &Options) -> FaultKind {
         10 => FaultKind::StuckChildren(worker, rng.log_between(10 * MS, 5 * S)),
         11 => FaultKind::NoSpawn(worker),
         12 => FaultKind::Drain(if rng.percent(70) { worker } else { manager }),
-        _ => FaultKind::Stop(peer),
+        13 => FaultKind::Stop(peer),
+        _ => FaultKind::Hostile(manager),
     }
 }

@@ -19,6 +19,8 @@ pub struct History {
     pub disturbances: Vec<Disturbance>,
     /// What passed over the wire, as far as order is judged.
     pub wire: Vec<Wire>,
+    /// Ids under which strangers came.
+    pub hostile: Vec<u64>,
     /// When faults ended for the core.
     pub healed_at: Option<u64>,
 }

@@ -10,6 +10,7 @@ pub mod checker;
 mod disturb;
 pub mod faults;
 pub mod history;
+mod hostile;
 pub mod minimise;
 mod network;
 pub mod options;

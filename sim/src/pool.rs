@@ -108,7 +108,10 @@ impl Pool {
             }
             PoolOutput::Terminate { slot } => {
                 let stubborn = self.live(slot).and_then(|known| known.running).is_some_and(
-                    |running| tasks[history.executions[running].task].deed == Deed::HangStubborn,
+                    |running| {
+                        let plan = tasks.get(history.executions[running].task);
+                        plan.is_some_and(|plan| plan.deed == Deed::HangStubborn)
+                    },
                 );
                 if !stubborn {
                     let delay = self.rng.between(50 * US, 5 * MS);
@@ -224,11 +227,14 @@ impl Pool {
             end: None,
         });
         effects.began = Some(execution);
-        let Some(plan) = tasks.get(task) else { return };
-        if !matches!(plan.deed, Deed::Hang | Deed::HangStubborn) {
+        // A stranger's task is nothing that the plan knows.
+        let (deed, run) = tasks
+            .get(task)
+            .map_or((Deed::Complete, MS), |plan| (plan.deed, plan.run));
+        if !matches!(deed, Deed::Hang | Deed::HangStubborn) {
             let what = PoolWhat::Done { execution };
-            let slow = plan.run.saturating_mul(slowness);
-            let run = slow.min(plan.run + SLOW_MAX);
+            let slow = run.saturating_mul(slowness);
+            let run = slow.min(run + SLOW_MAX);
             effects.later.push((run, PoolEvent { slot, what }));
         }
     }
@@ -283,8 +289,10 @@ impl Pool {
             return;
         }
         let record = &history.executions[execution];
-        let plan = &tasks[record.task];
-        let failed = match plan.deed {
+        let (deed, filling) = tasks
+            .get(record.task)
+            .map_or((Deed::Complete, 0), |plan| (plan.deed, plan.result));
+        let failed = match deed {
             Deed::Poison => {
                 effects.worker_dies = true;
                 return;
@@ -302,7 +310,7 @@ impl Pool {
             return;
         }
         let (attempt, start, task) = (record.attempt, record.start, record.task);
-        let (end, how, payload) = if plan.deed == Deed::Fail {
+        let (end, how, payload) = if deed == Deed::Fail {
             let error = TaskError::new(
                 ErrorKind::Raised("Simulated".to_owned()),
                 format!("execution {execution}"),
@@ -313,7 +321,7 @@ impl Pool {
                 Bytes::new(),
             )
         } else {
-            let payload = result(task, execution, plan.result);
+            let payload = result(task, execution, filling);
             (RunEnd::Completed, ExecutionEnd::Completed, payload)
         };
         history.executions[execution].end = Some((now, how));

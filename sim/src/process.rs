@@ -1,6 +1,6 @@
 //! Hosts, and the processes that live on them: a machine of the product behind a driver's loop.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use argon_core::client::{Client, ClientConfig, ClientInput};
 use argon_core::ids::{ConnId, Epoch, PeerId};
@@ -93,6 +93,8 @@ pub(crate) struct Process {
     pub numbers: BTreeMap<usize, u64>,
     /// For a manager: who is at the other end.
     pub peers: BTreeMap<ConnId, u64>,
+    /// For a manager: connections of strangers, which have no other end.
+    pub hostile: BTreeSet<ConnId>,
 }
 
 /// A place in the cluster.
@@ -183,6 +185,7 @@ pub(crate) fn boot(
         rng: stream(seed, &[13, u64::from(host), count]),
         numbers: BTreeMap::new(),
         peers: BTreeMap::new(),
+        hostile: BTreeSet::new(),
     };
     (process, id)
 }

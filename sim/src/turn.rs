@@ -246,6 +246,7 @@ impl World<'_> {
 
     fn close_conn(&mut self, host: Host, process: &mut Process, conn: ConnId) {
         process.peers.remove(&conn);
+        process.hostile.remove(&conn);
         if let Some(index) = process.conns.remove(&conn) {
             self.close(host, process.life, index);
         }

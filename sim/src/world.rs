@@ -28,6 +28,8 @@ pub(crate) enum Event {
     Pool(Host, usize, PoolEvent),
     Submit(usize),
     Cancel(usize),
+    /// A stranger says this to a life of a manager.
+    Hostile(Host, usize, ConnId, Box<Fact>),
     FaultBegins(usize),
     FaultEnds(usize),
     Start(Host),
@@ -176,6 +178,9 @@ impl<'p> World<'p> {
             Event::Pool(host, life, event) => self.pool_event(host, life, event),
             Event::Submit(task) => self.tell(self.plan.tasks[task].client, Fact::Submit(task)),
             Event::Cancel(task) => self.tell(self.plan.tasks[task].client, Fact::Cancel(task)),
+            Event::Hostile(host, life, conn, fact) => {
+                self.hostile_speaks(host, life, conn, *fact);
+            }
             Event::FaultBegins(fault) => self.fault_begins(fault),
             Event::FaultEnds(fault) => self.fault_ends(fault),
             Event::Start(host) => self.start(host),
