@@ -11,7 +11,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::durations::NameKey;
+use crate::durations::NameKey;
 use crate::ids::{Attempt, SlotId, TaskId};
 use crate::message::{Assign, AttemptEnd, Finished};
 use crate::name::Name;

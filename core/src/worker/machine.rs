@@ -9,10 +9,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::attempts::{Attempts, Key};
-use super::durations::Durations;
 use super::pool::{Pool, Stage, State};
 use super::window::{Pace, Window};
 use super::{WorkerConfig, WorkerInput, WorkerOutput};
+use crate::durations::Durations;
 use crate::event::Event;
 use crate::ids::Attempt;
 use crate::limits::{CAPACITY_MAX, PROBE_EVERY};

@@ -6,7 +6,6 @@
 //! [`window`] decides how much to ask for.
 
 mod attempts;
-mod durations;
 mod invariants;
 mod machine;
 mod manager;
