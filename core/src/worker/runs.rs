@@ -85,6 +85,7 @@ impl Worker {
                 },
             ) => verdict.end(self.config.memory_limit, error.stderr),
             (end, _) => {
+                // Errors count too: what matters here is how long a slot is taken.
                 self.durations.completed(name, nanos);
                 self.pace.on_run(ran);
                 if alone {
@@ -123,6 +124,11 @@ impl Worker {
             && let Some(head) = queue.pop_front()
         {
             let (ran, payload) = (now.since(since), Bytes::new());
+            if ran >= CHILD_WORK_MAX {
+                // It would have run for longer still, so its name is not tiny.
+                let name = self.attempts.get(head).name_key;
+                self.durations.completed(name, saturating_nanos(ran));
+            }
             self.finish(now, head, End { ran, end, payload });
         }
         // The others did not get their turn. They are waited for here, so they go first.
