@@ -82,7 +82,9 @@ struct Known {
 #[derive(Debug)]
 struct Manager {
     epoch: u64,
-    session: bool,
+    /// Whether the client has said anything in this session. If not, it may not have read that
+    /// an earlier one ended, and must be told again.
+    established: bool,
     floor: u64,
     known: BTreeMap<u64, Known>,
     refusing: Option<RejectReason>,
@@ -121,7 +123,7 @@ impl World {
         config.retries = Some(3);
         let manager = |epoch| Manager {
             epoch,
-            session: false,
+            established: false,
             floor: 0,
             known: BTreeMap::new(),
             refusing: None,
@@ -219,6 +221,7 @@ impl World {
         }
         let manager = &mut self.managers[address];
         let answers = &mut self.to_client;
+        manager.established |= !matches!(body, Body::Hello(_));
         match body {
             Body::Hello(hello) => {
                 self.greeted = true;
@@ -459,14 +462,13 @@ impl World {
 
 impl Manager {
     fn forget(&mut self) {
-        self.session = false;
+        self.established = false;
         self.floor = 0;
         self.known.clear();
     }
 
     fn hello(&mut self, hello: &Hello, answers: &mut VecDeque<Body>) {
-        let resumed = self.session && hello.session == Some(Epoch(self.epoch));
-        self.session = true;
+        let resumed = self.established && hello.session == Some(Epoch(self.epoch));
         answers.push_back(Body::Welcome(Welcome {
             version: VERSION,
             epoch: Epoch(self.epoch),
