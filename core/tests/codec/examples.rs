@@ -18,7 +18,7 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a good name")
 }
 
-pub fn hello() -> Hello {
+pub(crate) fn hello() -> Hello {
     Hello {
         magic: MAGIC,
         version: VERSION,
@@ -40,7 +40,7 @@ fn welcome() -> Welcome {
     }
 }
 
-pub fn submit() -> Submit {
+pub(crate) fn submit() -> Submit {
     Submit {
         seq: 7,
         priority: Priority::NORMAL,
@@ -54,7 +54,7 @@ pub fn submit() -> Submit {
     }
 }
 
-pub fn attempt() -> Attempt {
+pub(crate) fn attempt() -> Attempt {
     Attempt {
         epoch: EPOCH,
         number: 42,
@@ -68,14 +68,14 @@ fn task() -> TaskId {
     }
 }
 
-pub fn reported() -> ReportedAttempt {
+pub(crate) fn reported() -> ReportedAttempt {
     ReportedAttempt {
         attempt: attempt(),
         task: task(),
     }
 }
 
-pub fn finished() -> Finished {
+pub(crate) fn finished() -> Finished {
     Finished {
         attempt: attempt(),
         task: task(),
@@ -108,7 +108,7 @@ fn history() -> Vec<AttemptRecord> {
     .to_vec()
 }
 
-pub fn status() -> StatusReport {
+pub(crate) fn status() -> StatusReport {
     StatusReport {
         manager: ManagerStatus {
             epoch: EPOCH,
@@ -168,7 +168,7 @@ pub fn status() -> StatusReport {
 }
 
 /// A short name for the file, and the message.
-pub type Example<B> = (String, Message<B>);
+pub(crate) type Example<B> = (String, Message<B>);
 
 fn with_payload<B>(body: B, payload: &'static [u8]) -> Message<B> {
     Message {
@@ -243,7 +243,7 @@ fn outcomes() -> Vec<Outcome> {
 }
 
 /// Every message of the native protocol.
-pub fn native() -> Vec<Example<Body>> {
+pub(crate) fn native() -> Vec<Example<Body>> {
     let mut all: Vec<Example<Body>> = Vec::new();
     let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
     add("hello_client", Body::Hello(hello()));
@@ -406,7 +406,7 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
 }
 
 /// Every message of the pool protocol.
-pub fn pool() -> Vec<Example<PoolBody>> {
+pub(crate) fn pool() -> Vec<Example<PoolBody>> {
     let id = 3;
     let ran = Nanos(1_500);
     let mut all: Vec<Example<PoolBody>> = vec![

@@ -321,7 +321,7 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
 }
 
 /// Any body of the native protocol; every variant is drawn as often as any other.
-pub fn body() -> impl Strategy<Value = Body> {
+pub(crate) fn body() -> impl Strategy<Value = Body> {
     // Boxed, since proptest's unions stop at ten arms of different types.
     proptest::strategy::Union::new([
         hello().prop_map(Body::Hello).boxed(),
@@ -389,7 +389,7 @@ pub fn body() -> impl Strategy<Value = Body> {
 }
 
 /// Any body of the pool protocol.
-pub fn pool_body() -> impl Strategy<Value = PoolBody> {
+pub(crate) fn pool_body() -> impl Strategy<Value = PoolBody> {
     prop_oneof![
         (any::<[u8; 4]>(), version())
             .prop_map(|(magic, version)| PoolBody::Ready { magic, version }),
@@ -404,7 +404,7 @@ pub fn pool_body() -> impl Strategy<Value = PoolBody> {
 }
 
 /// A message with `body` and a payload on either side of the length that is copied.
-pub fn message<B: core::fmt::Debug>(
+pub(crate) fn message<B: core::fmt::Debug>(
     body: impl Strategy<Value = B>,
 ) -> impl Strategy<Value = Message<B>> {
     let payload = prop_oneof![
