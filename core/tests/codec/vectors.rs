@@ -7,7 +7,6 @@ use std::fmt::{Debug, Write as _};
 use std::path::PathBuf;
 
 use argon_core::codec;
-use argon_core::message::{Body, PoolBody};
 use bytes::BytesMut;
 
 use crate::examples::{self, Example};
