@@ -207,17 +207,15 @@ impl TaskError {
         }
     }
 
-    /// The same with every text cut to [`ERROR_TEXT_MAX`] bytes. To be called where an error
-    /// comes in from outside, so that every later bound holds.
-    #[must_use]
-    pub fn bounded(mut self) -> Self {
+    /// Cuts every text to [`ERROR_TEXT_MAX`] bytes. To be called where an error comes in from
+    /// outside, so that every later bound holds.
+    pub fn bound(&mut self) {
         if let ErrorKind::Raised(kind) = &mut self.kind {
             keep_start(kind, ERROR_TEXT_MAX);
         }
         keep_start(&mut self.message, ERROR_TEXT_MAX);
         keep_start(&mut self.backtrace, ERROR_TEXT_MAX);
         keep_end(&mut self.stderr, ERROR_TEXT_MAX);
-        self
     }
 }
 
@@ -385,7 +383,8 @@ mod tests {
             backtrace: long.clone(),
             stderr: long,
         };
-        let error = error.bounded();
+        let mut error = error;
+        error.bound();
         let ErrorKind::Raised(kind) = &error.kind else {
             panic!("another kind");
         };
@@ -394,6 +393,8 @@ mod tests {
         }
         assert_eq!(error.stderr.len(), ERROR_TEXT_MAX);
         assert!(error.stderr.ends_with('e'));
-        assert_eq!(error.clone().bounded(), error);
+        let once = error.clone();
+        error.bound();
+        assert_eq!(error, once);
     }
 }

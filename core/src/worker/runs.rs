@@ -10,13 +10,12 @@ use bytes::Bytes;
 use super::attempts::{End, Key, Place};
 use super::machine::Worker;
 use super::pool::{Stage, State, Verdict};
-use super::results::keep_end;
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
-use crate::task::{ErrorKind, ExitCause, TaskError};
+use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
 
 impl Worker {
@@ -102,11 +101,11 @@ impl Worker {
         self.watch_head(slot);
     }
 
-    fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, stderr: String) {
+    fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, mut stderr: String) {
         let Some(slot) = self.pool.find(life) else {
             return;
         };
-        let stderr = keep_end(stderr, ERROR_TEXT_MAX);
+        keep_end(&mut stderr, ERROR_TEXT_MAX);
         let place = self.pool.get_mut(slot);
         let (state, since) = (place.state, place.head_since);
         let mut queue = core::mem::take(&mut place.queue);
