@@ -112,6 +112,24 @@ async fn a_kill_drops_what_has_not_begun_and_waits_for_what_has() {
 }
 
 #[tokio::test]
+async fn no_result_waits_for_a_later_attempt() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let mut pool = ready(move |name, payload| {
+        if name.as_str() == "gate" {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        Ok(payload)
+    })
+    .await;
+    let first = pool.run(0, "noop", "");
+    let second = pool.run(0, "gate", "");
+    assert_eq!(pool.done(first).await.0, RunEnd::Completed);
+    release.send(()).unwrap();
+    assert_eq!(pool.done(second).await.0, RunEnd::Completed);
+}
+
+#[tokio::test]
 async fn a_retired_slot_ends_cleanly() {
     let mut pool = ready(simple).await;
     pool.execute(PoolOutput::Retire { slot: life(0) });
