@@ -122,11 +122,16 @@ async fn no_result_waits_for_a_later_attempt() {
         Ok(payload)
     })
     .await;
-    let first = pool.run(0, "noop", "");
-    let second = pool.run(0, "gate", "");
-    assert_eq!(pool.done(first).await.0, RunEnd::Completed);
-    release.send(()).unwrap();
-    assert_eq!(pool.done(second).await.0, RunEnd::Completed);
+    // Often, since it depends on the moment who collects what.
+    for _ in 0..100 {
+        let quick: Vec<_> = (0..5).map(|_| pool.run(0, "noop", "")).collect();
+        let slow = pool.run(0, "gate", "");
+        for number in quick {
+            assert_eq!(pool.done(number).await.0, RunEnd::Completed);
+        }
+        release.send(()).unwrap();
+        assert_eq!(pool.done(slow).await.0, RunEnd::Completed);
+    }
 }
 
 #[tokio::test]
