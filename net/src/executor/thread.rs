@@ -173,14 +173,17 @@ impl ThreadExecutor {
                     }
                     desk.filled.notify_one();
                 }
-                Err(error) => events.extend(orders.drain(..).filter_map(|order| match order {
-                    Order::Begin(slot) => Some(PoolInput::Exited {
-                        slot,
-                        cause: ExitCause::NotStarted,
-                        stderr: format!("cannot start a thread: {error}"),
-                    }),
-                    _ => None,
-                })),
+                Err(error) => {
+                    self.places[index].running = 0;
+                    events.extend(orders.drain(..).filter_map(|order| match order {
+                        Order::Begin(slot) => Some(PoolInput::Exited {
+                            slot,
+                            cause: ExitCause::NotStarted,
+                            stderr: format!("cannot start a thread: {error}"),
+                        }),
+                        _ => None,
+                    }));
+                }
             }
             // Given back for its space.
             self.places[index].orders = orders;
