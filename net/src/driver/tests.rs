@@ -380,7 +380,7 @@ async fn a_busy_peer_does_not_starve_the_others() {
         let frames = frame(b"busy").repeat(1 << 12);
         while writer.write_all(&frames).await.is_ok() {}
     });
-    for _ in 0..100 {
+    for _ in 0..10 {
         guest.say("ping").await;
         assert_eq!(guest.hear().await.payload, "ping");
     }
