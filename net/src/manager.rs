@@ -67,8 +67,8 @@ impl ManagerServer {
 }
 
 impl<T: Transport> ManagerServer<T> {
-    /// Listens on any transport. Who can
-    /// reach it is the transport's business.
+    /// Listens on any transport. Who can reach it is the transport's business. A manager leaves
+    /// nothing to chance but its epoch, which is in the options.
     ///
     /// # Errors
     /// If the address cannot be listened on, or the settings contradict each other.
