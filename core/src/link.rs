@@ -416,9 +416,14 @@ impl Link {
         if self.config.addresses < 2 {
             return None;
         }
-        let event = self.close(now, CloseReason::MovedOn, out);
-        self.back_off(now);
-        event
+        let (State::Up { conn, .. } | State::Opening { conn, .. }) = self.state else {
+            return None;
+        };
+        let reason = CloseReason::MovedOn;
+        out.push_back(LinkOutput::Close { conn, reason }.into());
+        self.address = (self.address + 1) % self.config.addresses;
+        self.state = State::Waiting { until: now };
+        Some(LinkEvent::Down(LinkDown::Ours(reason)))
     }
 
     /// Says goodbye, closes, and stays closed.
@@ -500,17 +505,16 @@ impl Link {
         }
     }
 
-    /// Dials again at once if the connection had been good since `since`. One that closes as soon
-    /// as it is up counts as a failure, so that a peer which is thrown out again and again does
-    /// not hammer its manager; the first time it goes back to the same one, to resume there.
+    /// Dials again at once, to resume with the same manager. But a connection that closes as soon
+    /// as it is up, after one that did the same, counts as a failure: a peer that is thrown out
+    /// again and again does not hammer its manager.
     fn redial(&mut self, now: Instant, since: Instant) {
         if now.since(since) >= RECONNECT_DELAY_MAX {
             self.failures = 0;
-            self.state = State::Waiting { until: now };
-        } else if self.failures == 0 {
+        }
+        if self.failures == 0 {
             self.failures = 1;
-            let delay = self.delay(0);
-            self.state = State::Waiting { until: now + delay };
+            self.state = State::Waiting { until: now };
         } else {
             self.back_off(now);
         }
