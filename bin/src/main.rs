@@ -1,2 +1,4 @@
 //! The `argon` command.
+mod map;
+mod units;
 fn main() {}
