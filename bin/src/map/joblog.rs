@@ -91,6 +91,15 @@ impl JobLog {
         Ok((Self::over(file), done))
     }
 
+    /// What a log says, without touching it; nothing if there is none.
+    pub(crate) fn done(path: &Path) -> io::Result<Done> {
+        match File::open(path) {
+            Ok(file) => Ok(read(BufReader::new(file))?.0),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Done::default()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn over(file: File) -> Self {
         let lines = Vec::new();
         Self { file, lines }

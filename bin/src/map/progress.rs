@@ -58,14 +58,27 @@ impl Progress {
         }
     }
 
+    /// For whoever writes beside the bar.
+    pub(crate) fn screen(&self) -> Screen {
+        Screen(self.bar.clone())
+    }
+}
+
+impl Drop for Progress {
+    /// Takes the bar away.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The terminal that the bar may be on.
+#[derive(Clone, Debug)]
+pub(crate) struct Screen(ProgressBar);
+
+impl Screen {
     /// Writes around the bar, so that both can be on one terminal.
     pub(crate) fn around<R>(&self, write: impl FnOnce() -> R) -> R {
-        self.bar.suspend(write)
-    }
-
-    /// Takes the bar away.
-    pub(crate) fn finish(&self) {
-        self.bar.finish_and_clear();
+        self.0.suspend(write)
     }
 }
 
