@@ -38,10 +38,10 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     task: TaskArgs,
     /// Take the payload from standard input
-    #[arg(long, conflicts_with = "payload")]
+    #[arg(help_heading = "Tasks", long, conflicts_with = "payload")]
     stdin: bool,
     /// How often it is submitted again if a full manager rejects it
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(help_heading = "Tasks", long, value_name = "N", default_value = "10")]
     retries: u32,
     /// The task
     #[arg(value_parser = Name::new)]

@@ -44,7 +44,7 @@ Examples:
 
 /// Run a command for each item, on a cluster or here
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, override_usage = "argon map [OPTIONS] COMMAND [ARGS]... [::: ITEMS...]")]
 pub(crate) struct MapArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -53,40 +53,45 @@ pub(crate) struct MapArgs {
     #[command(flatten)]
     command: CommandArgs,
     /// Items on standard input end with a NUL byte instead of a newline
-    #[arg(short = '0', long = "null")]
+    #[arg(help_heading = "Items and output", short = '0', long = "null")]
     null: bool,
     /// Items in flight: submitted and not ended [default: 4 for each process of the cluster,
     /// at least 64]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
+    #[arg(help_heading = "Items and output", long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32_768))]
     jobs: Option<u32>,
     /// Print outputs as they come, not in the order of the items
-    #[arg(long)]
+    #[arg(help_heading = "Items and output", long)]
     unordered: bool,
     /// Start each line of output with the item and a tab
-    #[arg(long)]
+    #[arg(help_heading = "Items and output", long)]
     tag: bool,
     /// Show no progress bar, even on a terminal
-    #[arg(long)]
+    #[arg(help_heading = "Items and output", long)]
     no_progress: bool,
     /// Write a line for each item that ended to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Items and output", long, value_name = "FILE")]
     joblog: Option<PathBuf>,
     /// Skip the items that the job log shows as completed with exit code 0
-    #[arg(long, requires = "joblog")]
+    #[arg(help_heading = "Items and output", long, requires = "joblog")]
     resume: bool,
     /// Print the commands, quoted for a shell, and run nothing
-    #[arg(long)]
+    #[arg(help_heading = "Items and output", long)]
     dry_run: bool,
     /// When failures stop the rest: never; soon (finish what runs) or now (cancel it), at the
     /// first failure, or with ,fail=N at the Nth, or with ,fail=P% at that share (and three)
-    #[arg(long, value_name = "RULE", default_value = "never")]
+    #[arg(
+        help_heading = "Items and output",
+        long,
+        value_name = "RULE",
+        default_value = "never"
+    )]
     halt: Halt,
     /// How often an item that a full manager rejects is submitted again [default: without end]
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = "Items and output", long, value_name = "N")]
     retries: Option<u32>,
     /// The command, then `:::` and the items; without `:::` they are lines of standard input
     #[arg(
-        value_name = "COMMAND [ARGS]... [::: ITEMS",
+        value_name = "COMMAND",
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true

@@ -27,7 +27,7 @@ Examples:
 
 /// Run one command on the cluster, or here
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, override_usage = "argon run [OPTIONS] [--] COMMAND [ARGS]...")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -36,14 +36,19 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     command: CommandArgs,
     /// Leave standard input alone; the command's is empty
-    #[arg(long, short)]
+    #[arg(help_heading = "Commands", long, short)]
     no_stdin: bool,
     /// How often it is submitted again if a full manager rejects it
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(
+        help_heading = "Commands",
+        long,
+        value_name = "N",
+        default_value = "10"
+    )]
     retries: u32,
     /// The command and its arguments
     #[arg(
-        value_name = "COMMAND [ARGS",
+        value_name = "COMMAND",
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true

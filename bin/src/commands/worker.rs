@@ -31,7 +31,7 @@ Examples:
 
 /// Run a worker: a pool of processes that run tasks
 #[derive(Debug, Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, override_usage = "argon worker [OPTIONS] [-- PROGRAM [ARGS]...]")]
 pub(crate) struct WorkerArgs {
     /// Manager to work for; given more than once, the first that answers
     #[arg(
@@ -64,7 +64,7 @@ pub(crate) struct WorkerArgs {
     #[command(flatten)]
     limits: LimitArgs,
     /// What the pool runs [default: commands]
-    #[arg(last = true, value_name = "PROGRAM [ARGS")]
+    #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
