@@ -87,7 +87,12 @@ impl<X: Executor> Pool<X> {
     pub(crate) async fn spawn(&mut self, slot: u32) {
         self.executor
             .execute(PoolOutput::Spawn { slot: life(slot) });
-        assert_eq!(self.next().await, PoolInput::Ready { slot: life(slot) });
+        // How much memory its start takes may be known before it is ready.
+        let mut event = self.next().await;
+        while matches!(event, PoolInput::Memory { .. }) {
+            event = self.next().await;
+        }
+        assert_eq!(event, PoolInput::Ready { slot: life(slot) });
     }
 
     /// Gives an attempt to a slot; its number.
