@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use crate::event::Event;
 use crate::ids::Attempt;
+use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
-use crate::task::{AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError};
+use crate::task::{
+    AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError, keep_end,
+};
 use crate::time::Instant;
 
 use super::Manager;
@@ -93,7 +96,7 @@ impl Manager {
                     charged: record.charged(),
                 };
                 if is_current {
-                    self.unassign(task, finished.ran.0);
+                    self.unassign(task, finished.ran.0.max(1));
                 }
                 self.end(
                     now,
@@ -103,7 +106,8 @@ impl Manager {
                     Some(holder),
                 );
             }
-            AttemptEnd::Failed(error) => {
+            AttemptEnd::Failed(mut error) => {
+                error.bound();
                 record.refund(attempt);
                 let failure = Failure {
                     error: *error,
@@ -111,7 +115,7 @@ impl Manager {
                 };
                 let outcome = Outcome::Failed(alloc::boxed::Box::new(failure));
                 if is_current {
-                    self.unassign(task, finished.ran.0);
+                    self.unassign(task, finished.ran.0.max(1));
                 }
                 self.end(now, task, outcome, payload, Some(holder));
             }
@@ -123,9 +127,10 @@ impl Manager {
                 });
                 self.ack(holder);
             }
-            AttemptEnd::Crashed(cause, stderr) => {
+            AttemptEnd::Crashed(cause, mut stderr) => {
+                keep_end(&mut stderr, ERROR_TEXT_MAX);
                 self.ack(holder);
-                self.unassign(task, finished.ran.0);
+                self.unassign(task, finished.ran.0.max(1));
                 self.on_crash(now, task, holder, cause, stderr);
             }
             AttemptEnd::Killed => {

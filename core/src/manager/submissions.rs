@@ -91,7 +91,7 @@ impl Manager {
     fn take_back_in(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Bytes) {
         let seq = submit.seq;
         let bytes = payload.len() + submit.name.as_str().len();
-        let too_large = payload.len() > self.config.payload_max;
+        let too_large = !self.can_ever_fit(&submit, payload.len());
         let task = self.create(now, client, submit, payload);
         if self.match_orphans(now, task) {
             return self.accept(task);
@@ -158,7 +158,7 @@ impl Manager {
     /// Why a fresh submission cannot be taken, if the queue itself has room.
     fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
         let session = &self.clients[client.0 as usize];
-        if bytes > self.config.payload_max {
+        if !self.can_ever_fit(submit, bytes) {
             Some(RejectReason::TooLarge)
         } else if self.draining {
             Some(RejectReason::Draining)
@@ -175,6 +175,13 @@ impl Manager {
         } else {
             None
         }
+    }
+
+    /// Whether an empty manager would take it. What it would not is refused for good: a client
+    /// that retries without end would otherwise wait for room that never comes.
+    fn can_ever_fit(&self, submit: &Submit, payload: usize) -> bool {
+        let bytes = (payload + submit.name.as_str().len()) as u64;
+        payload <= self.config.payload_max && bytes <= self.config.queue_bytes
     }
 
     fn is_too_slow(&self, submit: &Submit) -> bool {

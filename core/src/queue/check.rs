@@ -61,10 +61,6 @@ impl Queue {
                     .contains(&(key, index as u32))
             );
             let (mut before, mut at, mut order) = (NONE, flow.head, None);
-            let late = flow.late.iter().map(|&(_, node)| node).inspect(|&node| {
-                assert!(self.node(node).late);
-            });
-            let late = late.collect::<vec::Vec<_>>();
             while let Some(node) = self.nodes.get(at as usize) {
                 assert_eq!(node.before, before);
                 assert!(!node.late);
@@ -78,10 +74,12 @@ impl Queue {
                 assert_eq!(node.flow as usize, index);
             }
             assert_eq!(flow.tail, before);
-            for node in late.iter().map(|&node| self.node(node)) {
+            for &(order, late) in &flow.late {
+                let node = self.node(late);
+                assert!(node.late);
+                assert_eq!((node.flow as usize, node.entry.order), (index, order));
                 listed += 1;
                 waiting[flow.client.0 as usize] += 1;
-                assert_eq!(node.flow as usize, index);
             }
             self.check_turn(index as u32);
         }

@@ -1,0 +1,432 @@
+//! The judge: takes the history of a run and nothing else, and shares no code with core.
+//!
+//! Each function is one promise, by its number in the contract.
+
+use std::collections::BTreeMap;
+
+use crate::history::{Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Submit};
+use crate::options::{Host, Plan, S};
+use crate::report::{Class, Failure};
+
+/// Judges a history.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
+    let ledger = Ledger::new(plan, history)?;
+    ledger.one_outcome()?;
+    ledger.honest_outcomes()?;
+    ledger.executions_are_justified()?;
+    ledger.attempts_within_bounds()?;
+    ledger.ended_tasks_stop()?;
+    ledger.capacity()?;
+    ledger.retries()?;
+    ledger.first_in_first_out()?;
+    Ok(())
+}
+
+/// The two ledgers side by side, by task.
+struct Ledger<'h> {
+    plan: &'h Plan,
+    history: &'h History,
+    /// By place in the plan.
+    tasks: BTreeMap<usize, Entry<'h>>,
+}
+
+#[derive(Default)]
+struct Entry<'h> {
+    submit: Option<&'h Submit>,
+    deliveries: Vec<&'h Delivery>,
+    executions: Vec<&'h Execution>,
+}
+
+fn broken(promise: &'static str, text: impl Into<String>, task: usize) -> Failure {
+    Failure::new(Class::Safety, promise, text).about(task)
+}
+
+impl<'h> Ledger<'h> {
+    fn new(plan: &'h Plan, history: &'h History) -> Result<Self, Failure> {
+        let mut tasks: BTreeMap<usize, Entry<'h>> = BTreeMap::new();
+        let mut numbers: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+        let mut by_id: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+        for submit in &history.submits {
+            tasks.entry(submit.task).or_default().submit = Some(submit);
+            if numbers
+                .insert((submit.life, submit.seq), submit.task)
+                .is_some()
+            {
+                return Err(broken("1", "a client used a number twice", submit.task));
+            }
+            by_id.insert((history.lives[submit.life].id, submit.seq), submit.task);
+        }
+        for delivery in &history.deliveries {
+            let Some(task) = numbers.get(&(delivery.life, delivery.seq)) else {
+                let text = format!("an outcome for number {}, never submitted", delivery.seq);
+                return Err(Failure::new(Class::Safety, "1 (exactly one outcome)", text));
+            };
+            tasks.entry(*task).or_default().deliveries.push(delivery);
+        }
+        for execution in &history.executions {
+            let known = by_id.get(&(execution.client, execution.seq));
+            if known != Some(&execution.task) {
+                let text = "an execution of something that was never submitted, or mixed up";
+                return Err(broken("2 (honest outcomes)", text, execution.task));
+            }
+            tasks
+                .entry(execution.task)
+                .or_default()
+                .executions
+                .push(execution);
+        }
+        Ok(Self {
+            plan,
+            history,
+            tasks,
+        })
+    }
+
+    /// Promise 1: exactly one outcome for each task of a client that lives to the end; never two.
+    fn one_outcome(&self) -> Result<(), Failure> {
+        for (task, entry) in &self.tasks {
+            let Some(submit) = entry.submit else { continue };
+            if entry.deliveries.len() > 1 {
+                return Err(broken("1 (exactly one outcome)", "two outcomes", *task));
+            }
+            let alive = self.history.lives[submit.life].end.is_none();
+            if alive && entry.deliveries.is_empty() {
+                return Err(broken("1 (exactly one outcome)", "no outcome", *task));
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 2: outcomes say what happened.
+    fn honest_outcomes(&self) -> Result<(), Failure> {
+        let promise = "2 (honest outcomes)";
+        for (task, entry) in &self.tasks {
+            let Some(delivery) = entry.deliveries.first() else {
+                continue;
+            };
+            let at = delivery.at;
+            let ended = |how: ExecutionEnd| {
+                let ended = move |run: &&&Execution| {
+                    run.end.is_some_and(|(end, what)| what == how && end <= at)
+                };
+                entry.executions.iter().filter(ended).count()
+            };
+            match &delivery.end {
+                End::Completed { .. } => {
+                    let own = self.completed_by(delivery);
+                    let honest = own.is_some_and(|run| {
+                        run.task == *task
+                            && run.end.is_some_and(|(end, how)| {
+                                how == ExecutionEnd::Completed && end <= at
+                            })
+                    });
+                    if !honest {
+                        return Err(broken(promise, "completed, but no such execution", *task));
+                    }
+                }
+                End::Failed {
+                    why: FailedWhy::Raised(message),
+                    ..
+                } => {
+                    let honest = entry.executions.iter().any(|run| {
+                        *message == format!("execution {}", run.place)
+                            && run.end.is_some_and(|(_, how)| how == ExecutionEnd::Failed)
+                    });
+                    if !honest {
+                        return Err(broken(promise, "failed, but no such execution", *task));
+                    }
+                }
+                End::Failed {
+                    why: FailedWhy::Crashed,
+                    ..
+                } => {
+                    if ended(ExecutionEnd::Crashed) == 0 && self.plan.is_calm() {
+                        return Err(broken(promise, "crashed, but nothing did", *task));
+                    }
+                    if entry.executions.is_empty() {
+                        return Err(broken(promise, "crashed, but never ran", *task));
+                    }
+                }
+                End::Failed {
+                    why: FailedWhy::TimeLimit,
+                    ..
+                } => {
+                    if self.plan.tasks[*task].time_limit.is_none() {
+                        return Err(broken(promise, "it has no time limit", *task));
+                    }
+                    if entry.executions.is_empty() {
+                        return Err(broken(promise, "too long, but never ran", *task));
+                    }
+                }
+                End::Failed {
+                    why: FailedWhy::Other(what),
+                    ..
+                } => {
+                    return Err(broken(promise, format!("failed with {what}"), *task));
+                }
+                End::Rejected { .. }
+                | End::Expired {
+                    may_have_run: false,
+                }
+                | End::Cancelled {
+                    may_have_run: false,
+                } => {
+                    if !entry.executions.is_empty() {
+                        let text = format!("{} means never started", delivery.end.name());
+                        return Err(broken(promise, text, *task));
+                    }
+                }
+                End::Expired { may_have_run: true } | End::Cancelled { may_have_run: true } => {}
+                End::Lost { .. } => {
+                    if self.plan.is_calm() {
+                        return Err(broken(promise, "lost, though nothing went wrong", *task));
+                    }
+                }
+            }
+            match delivery.end {
+                End::Expired { .. } if self.plan.tasks[*task].deadline.is_none() => {
+                    return Err(broken(promise, "expired without a deadline", *task));
+                }
+                // A client that stops gives up what it has left.
+                End::Cancelled { .. }
+                    if self.plan.tasks[*task].cancel_after.is_none()
+                        && self.history.lives[delivery.life].end.is_none() =>
+                {
+                    return Err(broken(promise, "cancelled, though nobody asked", *task));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The execution that a result says it is of.
+    fn completed_by(&self, delivery: &Delivery) -> Option<&Execution> {
+        let task = u64::from_le_bytes(*delivery.payload.first_chunk::<8>()?);
+        let place = u64::from_le_bytes(*delivery.payload.get(8..)?.first_chunk::<8>()?);
+        let run = self.history.executions.get(usize::try_from(place).ok()?)?;
+        let whole = 16 + self.plan.tasks.get(run.task)?.result as usize;
+        (run.task as u64 == task && delivery.payload.len() == whole).then_some(run)
+    }
+
+    /// Promise 3: once, unless something went wrong that the contract names.
+    fn executions_are_justified(&self) -> Result<(), Failure> {
+        for (task, entry) in &self.tasks {
+            let plan = &self.plan.tasks[*task];
+            let delivery = entry.deliveries.first();
+            if plan.at_most_once && entry.executions.len() > 1 {
+                let text = format!("started {} times", entry.executions.len());
+                return Err(broken("3 (at most once)", text, *task));
+            }
+            if let Some(Delivery {
+                end: End::Completed { .. } | End::Failed { .. },
+                ..
+            }) = delivery
+                && entry.executions.is_empty()
+            {
+                return Err(broken("3 (at least once)", "never started", *task));
+            }
+            for pair in entry.executions.windows(2) {
+                if !self.is_justified(entry, pair[0], pair[1]) {
+                    let text = format!(
+                        "started again at {} s without a cause",
+                        pair[1].start as f64 / S as f64
+                    );
+                    return Err(broken("3 (without faults, once)", text, *task));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was a cause for `second` after `first`. Generous: whatever touched a host
+    /// that had to do with it counts, with the time that it takes to be noticed.
+    fn is_justified(&self, entry: &Entry<'_>, first: &Execution, second: &Execution) -> bool {
+        if matches!(
+            first.end,
+            Some((at, ExecutionEnd::Crashed | ExecutionEnd::WorkerDied)) if at <= second.start
+        ) {
+            return true;
+        }
+        let options = &self.plan.options;
+        let workers = [first, second].map(|run| self.history.lives[run.life].host);
+        let client = entry
+            .submit
+            .map(|submit| self.history.lives[submit.life].host);
+        let concerned = |host: &Host| {
+            workers.contains(host) || Some(*host) == client || *host < options.managers
+        };
+        let notice = 2 * options.lease + options.drain_timeout + S;
+        let disturbed = self.history.disturbances.iter().any(|what| {
+            what.from <= second.start
+                && what.to.saturating_add(notice) >= first.start
+                && what.hosts.iter().any(concerned)
+        });
+        let replaced = self.history.lives.iter().any(|life| {
+            concerned(&life.host)
+                && life
+                    .end
+                    .is_some_and(|end| end <= second.start && end + notice >= first.start)
+        });
+        disturbed || replaced
+    }
+
+    /// Promise 3: no more charged attempts than allowed.
+    fn attempts_within_bounds(&self) -> Result<(), Failure> {
+        let epochs = self
+            .history
+            .lives
+            .iter()
+            .filter(|life| life.host < self.plan.options.managers)
+            .count();
+        for (task, entry) in &self.tasks {
+            let plan = &self.plan.tasks[*task];
+            let allowed = usize::from(plan.max_attempts);
+            let told = entry
+                .deliveries
+                .first()
+                .map_or(0, |delivery| match &delivery.end {
+                    End::Completed { charged } => usize::from(*charged) + 1,
+                    End::Failed {
+                        why: FailedWhy::Crashed,
+                        history,
+                    } => *history,
+                    End::Failed { history, .. } => history + 1,
+                    End::Lost { history } => *history,
+                    _ => 0,
+                });
+            if told > allowed {
+                let text = format!("{told} attempts charged of {allowed}");
+                return Err(broken("3 (max_attempts)", text, *task));
+            }
+            let crashes = entry
+                .executions
+                .iter()
+                .filter(|run| matches!(run.end, Some((_, ExecutionEnd::Crashed))))
+                .count();
+            let steady = self.history.disturbances.is_empty() && epochs == 1;
+            if steady && crashes > allowed {
+                let text = format!("{crashes} crashes of {allowed} allowed");
+                return Err(broken("3 (max_attempts)", text, *task));
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 4: what was cancelled or has expired stops using resources.
+    fn ended_tasks_stop(&self) -> Result<(), Failure> {
+        if !self.history.disturbances.is_empty() {
+            return Ok(());
+        }
+        let options = &self.plan.options;
+        let grace = options.kill_grace + options.lease + S;
+        for (task, entry) in &self.tasks {
+            let Some(delivery) = entry.deliveries.first() else {
+                continue;
+            };
+            for run in &entry.executions {
+                let end = run.end.map_or(u64::MAX, |(at, _)| at);
+                if end > delivery.at.saturating_add(grace) {
+                    let text = "it has an outcome but goes on running";
+                    return Err(broken("4 (ended tasks stop)", text, *task));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No worker runs more at once than it has slots, and no pool process two at once.
+    fn capacity(&self) -> Result<(), Failure> {
+        let promise = "capacity is never exceeded";
+        let mut changes: BTreeMap<usize, Vec<(u64, i64, usize)>> = BTreeMap::new();
+        let mut last_of: BTreeMap<usize, &Execution> = BTreeMap::new();
+        for run in &self.history.executions {
+            if let Some(before) = last_of.insert(run.process, run)
+                && before.end.is_none_or(|(end, _)| end > run.start)
+            {
+                return Err(broken(promise, "two at once in one pool process", run.task));
+            }
+            let of_life = changes.entry(run.life).or_default();
+            of_life.push((run.start, 1, run.task));
+            if let Some((end, _)) = run.end {
+                of_life.push((end, -1, run.task));
+            }
+        }
+        for (life, mut of_life) in changes {
+            of_life.sort_unstable();
+            let mut running = 0;
+            for (_, change, task) in of_life {
+                running += change;
+                let capacity = i64::from(self.history.lives[life].capacity);
+                if running > capacity {
+                    let text = format!("{running} at once in {capacity} slots");
+                    return Err(broken(promise, text, task));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 6: no more retries than allowed, and `Rejected` only when they are used up.
+    fn retries(&self) -> Result<(), Failure> {
+        for (task, entry) in &self.tasks {
+            let Some(Delivery {
+                end: End::Rejected { retries, too_large },
+                ..
+            }) = entry.deliveries.first()
+            else {
+                continue;
+            };
+            let allowed = self.plan.tasks[*task].retries.or(self.plan.options.retries);
+            let honest = if *too_large {
+                *retries == 0
+            } else {
+                allowed == Some(*retries)
+            };
+            if !honest {
+                let text = format!("rejected after {retries} retries of {allowed:?}");
+                return Err(broken("6 (retries)", text, *task));
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 7: within one client and one priority, first in, first out, without faults.
+    fn first_in_first_out(&self) -> Result<(), Failure> {
+        use crate::history::WireWhat;
+        if !self.history.disturbances.is_empty() || !self.plan.is_calm() {
+            return Ok(());
+        }
+        let mut waiting: BTreeMap<(u64, u64), (usize, u8)> = BTreeMap::new();
+        let mut last: BTreeMap<(u64, u8), usize> = BTreeMap::new();
+        let mut assigned = std::collections::BTreeSet::new();
+        for (order, wire) in self.history.wire.iter().enumerate() {
+            let id = (wire.client, wire.seq);
+            match wire.what {
+                WireWhat::Submitted { priority } => {
+                    waiting.insert(id, (order, priority));
+                }
+                WireWhat::Rejected | WireWhat::Ended => {
+                    waiting.remove(&id);
+                }
+                WireWhat::Assigned => {
+                    if !assigned.insert(id) {
+                        continue;
+                    }
+                    let Some(&(accepted, priority)) = waiting.get(&id) else {
+                        continue;
+                    };
+                    let before = last.insert((wire.client, priority), accepted);
+                    if before.is_some_and(|before| before > accepted) {
+                        let text = format!("number {} was overtaken by a later one", wire.seq);
+                        return Err(Failure::new(Class::Safety, "7 (first in, first out)", text));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! What goes wrong: an explicit schedule, drawn from the seed before the run, so that any part of
+//! it can be left out.
+
+use argon_core::rng::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::options::{Host, MS, Options, S};
+use crate::rng::{Draw, stream};
+
+/// One thing that goes wrong, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When, in virtual nanoseconds.
+    pub at: u64,
+    /// How long; for a crash, until the process is started again.
+    pub span: u64,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// The process dies, its memory is lost, its connections are closed by its host.
+    Crash(Host),
+    /// The host loses power: nobody is told.
+    PowerLoss(Host),
+    /// The process stands still; its connections stay open and its pool goes on.
+    Pause(Host),
+    /// What the first sends to the second does not arrive until the cut is over.
+    Cut(Host, Host),
+    /// No message passes between these hosts and all others.
+    Isolate(Vec<Host>),
+    /// Every connection between the two is closed, and both are told.
+    Reset(Host, Host),
+    /// Every connection between the two is dead, and only the first is told.
+    HalfOpen(Host, Host),
+    /// Messages between the two are late by up to this.
+    Slow(Host, Host, u64),
+    /// The pool process in this slot dies.
+    KillChild(Host, u32),
+    /// Executions that start now take so many times as long.
+    SlowWorker(Host, u32),
+    /// Pool processes take this long to die.
+    StuckChildren(Host, u64),
+    /// Pool processes cannot be started.
+    NoSpawn(Host),
+    /// A worker or manager drains; when it has, it is started again.
+    Drain(Host),
+    /// A client or worker stops, and is started again.
+    Stop(Host),
+}
+
+impl FaultKind {
+    /// A word for counting.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash(_) => "crash",
+            Self::PowerLoss(_) => "power-loss",
+            Self::Pause(_) => "pause",
+            Self::Cut(..) => "cut",
+            Self::Isolate(_) => "isolate",
+            Self::Reset(..) => "reset",
+            Self::HalfOpen(..) => "half-open",
+            Self::Slow(..) => "slow-link",
+            Self::KillChild(..) => "kill-child",
+            Self::SlowWorker(..) => "slow-worker",
+            Self::StuckChildren(..) => "stuck-children",
+            Self::NoSpawn(_) => "no-spawn",
+            Self::Drain(_) => "drain",
+            Self::Stop(_) => "stop",
+        }
+    }
+
+    /// The hosts whose work it may disturb.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        match self {
+            Self::Crash(host)
+            | Self::PowerLoss(host)
+            | Self::Pause(host)
+            | Self::KillChild(host, _)
+            | Self::SlowWorker(host, _)
+            | Self::StuckChildren(host, _)
+            | Self::NoSpawn(host)
+            | Self::Drain(host)
+            | Self::Stop(host) => vec![*host],
+            Self::Cut(a, b) | Self::Reset(a, b) | Self::HalfOpen(a, b) | Self::Slow(a, b, _) => {
+                vec![*a, *b]
+            }
+            Self::Isolate(hosts) => hosts.clone(),
+        }
+    }
+}
+
+const KINDS: u64 = 14;
+
+/// Draws a schedule: first which kinds there are in this run at all, then how often.
+pub(crate) fn draw(seed: u64, options: &Options) -> Vec<Fault> {
+    let mut rng = stream(seed, &[5]);
+    let mut kinds: Vec<u64> = (0..KINDS).filter(|_| rng.percent(35)).collect();
+    if kinds.is_empty() {
+        kinds.push(rng.between(0, KINDS - 1));
+    }
+    let count = rng.log_between(1, 40);
+    let longest = rng.pick(&[100 * MS, S, 5 * S, 40 * S]);
+    let mut faults: Vec<Fault> = (0..count)
+        .map(|index| {
+            let mut rng = stream(seed, &[6, index]);
+            let kind = rng.pick(&kinds);
+            Fault {
+                at: rng.up_to(options.heal_at),
+                span: rng.log_between(MS, longest),
+                kind: draw_kind(&mut rng, kind, options),
+            }
+        })
+        .collect();
+    faults.sort_by_key(|fault| fault.at);
+    faults
+}
+
+fn draw_kind(rng: &mut Rng, kind: u64, options: &Options) -> FaultKind {
+    let any = |rng: &mut Rng| -> Host { rng.between(0, u64::from(options.hosts()) - 1) as Host };
+    let of = |rng: &mut Rng, hosts: std::ops::Range<Host>| -> Host {
+        rng.between(u64::from(hosts.start), u64::from(hosts.end) - 1) as Host
+    };
+    let worker = of(rng, options.worker_hosts());
+    let manager = of(rng, 0..options.managers);
+    let peer = of(rng, options.managers..options.hosts());
+    let slots = options.workers[usize::from(worker - options.managers)];
+    match kind {
+        0 => FaultKind::Crash(any(rng)),
+        1 => FaultKind::PowerLoss(any(rng)),
+        2 => FaultKind::Pause(any(rng)),
+        3 => match rng.percent(50) {
+            true => FaultKind::Cut(peer, manager),
+            false => FaultKind::Cut(manager, peer),
+        },
+        4 => {
+            let hosts = (0..options.hosts()).filter(|_| rng.percent(40)).collect();
+            FaultKind::Isolate(hosts)
+        }
+        5 => FaultKind::Reset(peer, manager),
+        6 => match rng.percent(50) {
+            true => FaultKind::HalfOpen(peer, manager),
+            false => FaultKind::HalfOpen(manager, peer),
+        },
+        7 => FaultKind::Slow(peer, manager, rng.log_between(MS, 500 * MS)),
+        8 => FaultKind::KillChild(worker, rng.between(0, u64::from(slots) - 1) as u32),
+        9 => FaultKind::SlowWorker(worker, rng.log_between(2, 50) as u32),
+        10 => FaultKind::StuckChildren(worker, rng.log_between(10 * MS, 5 * S)),
+        11 => FaultKind::NoSpawn(worker),
+        12 => FaultKind::Drain(if rng.percent(70) { worker } else { manager }),
+        _ => FaultKind::Stop(peer),
+    }
+}

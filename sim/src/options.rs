@@ -1,0 +1,270 @@
+//! What a seed decides: the whole plan of a run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::{self, Fault};
+use crate::rng::{Draw, stream};
+use crate::workload::{self, Submission};
+
+/// A place in the cluster: managers first, then workers, then clients.
+pub type Host = u16;
+
+/// Nanoseconds in a microsecond.
+pub const US: u64 = 1_000;
+/// Nanoseconds in a millisecond.
+pub const MS: u64 = 1_000_000;
+/// Nanoseconds in a second.
+pub const S: u64 = 1_000_000_000;
+
+/// Everything that a run depends on. Kept whole, it replays for as long as its meaning stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The seed of every stream of chance in the run.
+    pub seed: u64,
+    /// Topology and settings.
+    pub options: Options,
+    /// What clients submit.
+    pub tasks: Vec<Submission>,
+    /// What goes wrong, and when.
+    pub faults: Vec<Fault>,
+}
+
+/// Topology and settings. Times are in nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "named after the settings of core they stand for"
+)]
+pub struct Options {
+    pub managers: u16,
+    /// Capacities, one a worker.
+    pub workers: Vec<u32>,
+    pub clients: u16,
+
+    pub queue_tasks: u64,
+    pub queue_bytes: u64,
+    pub in_flight_tasks: u64,
+    pub client_tasks: u64,
+    pub client_result_bytes: u64,
+    pub reconnect_grace: u64,
+    pub lease: u64,
+    pub restart_grace: u64,
+    pub resume_window: u64,
+
+    pub max_requests: Option<u64>,
+    pub held_results: u64,
+    pub kill_grace: u64,
+    pub drain_timeout: u64,
+    pub retries: Option<u32>,
+    pub client_held: u64,
+
+    /// Least and most delay of a message on an ordinary link.
+    pub delay: (u64, u64),
+    /// One message in so many is late by up to 200 ms; 0 for none.
+    pub late_one_in: u64,
+    /// Longest wait of a driver between noticing a fact and taking its turn: makes batches.
+    pub turn: u64,
+    /// Facts in one batch at most.
+    pub batch: u32,
+    /// How long a pool process takes to start, at most.
+    pub spawn: u64,
+    /// Most that a host's clock is fast or slow, in millionths.
+    pub drift: u64,
+    /// Whether every message goes through the codec.
+    pub codec: bool,
+    /// Check every machine's invariants at every so many turns.
+    pub check_every: u32,
+    /// Whether a worker that is started again has the name that it had.
+    pub same_names: bool,
+
+    /// When faults end for the core of hosts that must make progress.
+    pub heal_at: u64,
+    /// The manager, workers and clients that are healed; the others stay dead.
+    pub core_manager: Host,
+    /// See `core_manager`.
+    pub core_workers: Vec<Host>,
+    /// See `core_manager`.
+    pub core_clients: Vec<Host>,
+}
+
+impl Options {
+    /// How many hosts there are.
+    #[must_use]
+    pub fn hosts(&self) -> u16 {
+        self.managers + self.workers.len() as u16 + self.clients
+    }
+
+    /// The hosts of workers.
+    #[must_use]
+    pub fn worker_hosts(&self) -> std::ops::Range<Host> {
+        self.managers..self.managers + self.workers.len() as u16
+    }
+
+    /// The hosts of clients.
+    #[must_use]
+    pub fn client_hosts(&self) -> std::ops::Range<Host> {
+        self.managers + self.workers.len() as u16..self.hosts()
+    }
+
+    /// Whether this host is healed when faults end.
+    #[must_use]
+    pub fn is_core(&self, host: Host) -> bool {
+        host == self.core_manager
+            || self.core_workers.contains(&host)
+            || self.core_clients.contains(&host)
+    }
+
+    /// Defaults for a cluster of this size: one manager, nothing goes wrong.
+    #[must_use]
+    pub fn calm(workers: Vec<u32>, clients: u16) -> Self {
+        let worker_count = workers.len() as u16;
+        Self {
+            managers: 1,
+            workers,
+            clients,
+            queue_tasks: 10_000,
+            queue_bytes: 1 << 30,
+            in_flight_tasks: 262_144,
+            client_tasks: 131_072,
+            client_result_bytes: 256 << 20,
+            reconnect_grace: 250 * MS,
+            lease: 2 * S,
+            restart_grace: 3 * S,
+            resume_window: 30 * S,
+            max_requests: None,
+            held_results: 65_536,
+            kill_grace: 2 * S,
+            drain_timeout: 30 * S,
+            retries: Some(10),
+            client_held: 65_536,
+            delay: (50 * US, 200 * US),
+            late_one_in: 0,
+            turn: 20 * US,
+            batch: 1_000,
+            spawn: 5 * MS,
+            drift: 0,
+            codec: false,
+            check_every: 1,
+            same_names: true,
+            heal_at: S,
+            core_manager: 0,
+            core_workers: (1..=worker_count).collect(),
+            core_clients: (1 + worker_count..1 + worker_count + clients).collect(),
+        }
+    }
+
+    fn draw(seed: u64) -> Self {
+        let mut rng = stream(seed, &[1]);
+        let managers = rng.pick(&[1, 1, 1, 1, 2, 3]);
+        let worker_count = rng.log_between(1, 8) as u16;
+        let workers = (0..worker_count)
+            .map(|_| rng.log_between(1, 8) as u32)
+            .collect();
+        let clients = rng.log_between(1, 6) as u16;
+        let mut options = Self::calm(workers, clients);
+        options.managers = managers;
+        options.heal_at = rng.between(2, 25) * S;
+        if rng.percent(50) {
+            options.queue_tasks = rng.log_between(1, 500);
+        }
+        if rng.percent(15) {
+            options.queue_bytes = rng.log_between(200, 100_000);
+        }
+        if rng.percent(15) {
+            options.in_flight_tasks = rng.log_between(2, 64);
+        }
+        if rng.percent(15) {
+            options.client_tasks = rng.log_between(2, 200);
+        }
+        if rng.percent(15) {
+            options.client_result_bytes = rng.log_between(16, 10_000);
+        }
+        if rng.percent(15) {
+            options.held_results = rng.log_between(2, 64);
+        }
+        options.reconnect_grace = rng.pick(&[250 * MS, 250 * MS, 0, 50 * MS]);
+        options.lease = rng.pick(&[2 * S, 2 * S, S, 400 * MS]);
+        options.resume_window = rng.pick(&[30 * S, 30 * S, 10 * S, 5 * S]);
+        options.max_requests = rng.pick(&[None, None, Some(1), Some(7)]);
+        options.kill_grace = rng.pick(&[2 * S, 100 * MS, 0]);
+        options.drain_timeout = rng.pick(&[30 * S, S, 50 * MS]);
+        options.retries = rng.pick(&[Some(10), Some(10), None, Some(0), Some(2)]);
+        if rng.percent(10) {
+            options.client_held = rng.log_between(1, 100);
+        }
+        options.delay = rng.pick(&[
+            (50 * US, 200 * US),
+            (50 * US, 200 * US),
+            (0, 10 * US),
+            (MS, 20 * MS),
+            (10 * MS, 120 * MS),
+        ]);
+        options.late_one_in = rng.pick(&[0, 0, 20, 200]);
+        // Delays that come near the lease are silence.
+        if options.lease < 2 * S {
+            options.delay.1 = options.delay.1.min(20 * MS);
+            options.delay.0 = options.delay.0.min(options.delay.1);
+            if options.lease < S {
+                options.late_one_in = 0;
+            }
+        }
+        options.turn = rng.pick(&[0, 20 * US, 20 * US, MS, 15 * MS]);
+        options.batch = rng.pick(&[1, 3, 64, 1_000, 1_000]);
+        options.spawn = rng.pick(&[MS, 5 * MS, 50 * MS, S]);
+        options.drift = rng.pick(&[0, 0, 200, 200, 50_000]);
+        options.codec = rng.percent(25);
+        options.same_names = rng.percent(80);
+        options.pick_core(&mut rng);
+        options
+    }
+
+    fn pick_core(&mut self, rng: &mut argon_core::rng::Rng) {
+        self.core_manager = rng.between(0, u64::from(self.managers) - 1) as Host;
+        let all = rng.percent(50);
+        let mut some = |hosts: std::ops::Range<Host>| -> Vec<Host> {
+            let must = rng.between(u64::from(hosts.start), u64::from(hosts.end) - 1) as Host;
+            hosts
+                .filter(|host| all || *host == must || rng.percent(60))
+                .collect()
+        };
+        self.core_workers = some(self.managers..self.managers + self.workers.len() as u16);
+        self.core_clients = some(self.managers + self.workers.len() as u16..self.hosts());
+    }
+}
+
+impl Plan {
+    /// What this seed stands for.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut options = Options::draw(seed);
+        let calm = stream(seed, &[2]).percent(20);
+        if calm {
+            let (workers, clients) = (options.worker_hosts(), options.client_hosts());
+            if options.managers == 1 {
+                options.core_workers = workers.collect();
+                options.core_clients = clients.collect();
+            }
+        }
+        let tasks = workload::draw(seed, &options, calm);
+        let faults = if calm {
+            Vec::new()
+        } else {
+            faults::draw(seed, &options)
+        };
+        Self {
+            seed,
+            options,
+            tasks,
+            faults,
+        }
+    }
+
+    /// Whether nothing is planned to go wrong: then every task runs exactly once.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        let core = 1 + self.options.core_workers.len() + self.options.core_clients.len();
+        self.faults.is_empty()
+            && core == usize::from(self.options.hosts())
+            && self.tasks.iter().all(|task| task.deed.is_orderly())
+    }
+}

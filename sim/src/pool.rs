@@ -1,0 +1,405 @@
+//! The simulated pool of one worker: processes that start, run what they are given in order, and
+//! die, in virtual time. Every execution goes into the ledger of the history.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use argon_core::ids::TaskId;
+use argon_core::rng::Rng;
+use argon_core::task::{ErrorKind, ExitCause, TaskError};
+use argon_core::time::Nanos;
+use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
+use bytes::Bytes;
+
+use crate::history::{Execution, ExecutionEnd, History, Process};
+use crate::options::{MS, Options, US};
+use crate::rng::{Draw, stream};
+use crate::workload::{Deed, Submission, number_of};
+
+/// Something that a pool process does later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolEvent {
+    pub slot: SlotLife,
+    pub what: PoolWhat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PoolWhat {
+    Ready,
+    /// This execution has run its time.
+    Done {
+        execution: usize,
+    },
+    Exit {
+        cause: ExitCause,
+    },
+}
+
+#[derive(Debug)]
+struct Slot {
+    life: u64,
+    process: usize,
+    ready: bool,
+    /// It will be gone at this instant.
+    dying: Option<u64>,
+    retiring: bool,
+    /// The one that runs, if any, is not in `waiting`.
+    running: Option<usize>,
+    waiting: VecDeque<Job>,
+}
+
+/// The pool of one life of a worker.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    life: usize,
+    rng: Rng,
+    slots: BTreeMap<u32, Slot>,
+    spawn: u64,
+    /// Executions take so many times as long.
+    pub slowness: u64,
+    /// How long a process takes to die of a kill.
+    pub stuck: u64,
+    /// No process can be started.
+    pub no_spawn: bool,
+}
+
+/// What a call on the pool leads to.
+#[derive(Debug, Default)]
+pub(crate) struct PoolEffects {
+    /// To be done after so many nanoseconds.
+    pub later: Vec<(u64, PoolEvent)>,
+    /// To be told to the worker now.
+    pub tell: Vec<PoolInput>,
+    /// The execution took its whole worker down.
+    pub worker_dies: bool,
+    /// This execution began.
+    pub began: Option<usize>,
+}
+
+impl Pool {
+    pub(crate) fn new(seed: u64, life: usize, host: u16, count: u64, options: &Options) -> Self {
+        Self {
+            life,
+            rng: stream(seed, &[9, u64::from(host), count]),
+            slots: BTreeMap::new(),
+            spawn: options.spawn,
+            slowness: 1,
+            stuck: 0,
+            no_spawn: false,
+        }
+    }
+
+    pub(crate) fn command(
+        &mut self,
+        now: u64,
+        output: PoolOutput,
+        tasks: &[Submission],
+        history: &mut History,
+    ) -> PoolEffects {
+        let mut effects = PoolEffects::default();
+        match output {
+            PoolOutput::Spawn { slot } => self.spawn(now, slot, history, &mut effects),
+            PoolOutput::Run { slot, job } => {
+                // A process that has died meanwhile has said so already, or is about to.
+                if let Some(known) = self.live(slot)
+                    && known.dying.is_none()
+                {
+                    known.waiting.push_back(job);
+                    self.start_next(now, slot, tasks, history, &mut effects);
+                }
+            }
+            PoolOutput::Terminate { slot } => {
+                let stubborn =
+                    self.live(slot)
+                        .and_then(|known| known.running)
+                        .is_some_and(|running| {
+                            tasks[history.executions[running].task].deed == Deed::HangStubborn
+                        });
+                if !stubborn {
+                    let delay = self.rng.between(50 * US, 5 * MS);
+                    self.die(now, slot, delay, ExitCause::Signal(15), &mut effects);
+                }
+            }
+            PoolOutput::Kill { slot } => {
+                let delay = self.rng.between(50 * US, MS) + self.stuck;
+                self.die(now, slot, delay, ExitCause::Signal(9), &mut effects);
+            }
+            PoolOutput::Retire { slot } => {
+                if let Some(known) = self.live(slot) {
+                    known.retiring = true;
+                    if known.running.is_none() && known.waiting.is_empty() {
+                        self.die(now, slot, MS, ExitCause::Exit(0), &mut effects);
+                    }
+                }
+            }
+        }
+        effects
+    }
+
+    fn live(&mut self, slot: SlotLife) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(&slot.slot.0)
+            .filter(|known| known.life == slot.life)
+    }
+
+    fn spawn(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        let delay = self.rng.between(self.spawn / 4, self.spawn);
+        if self.no_spawn {
+            let what = PoolWhat::Exit {
+                cause: ExitCause::NotStarted,
+            };
+            effects.later.push((delay, PoolEvent { slot, what }));
+            return;
+        }
+        let process = history.processes.len();
+        history.processes.push(Process {
+            life: self.life,
+            slot: slot.slot.0,
+            start: now,
+            end: None,
+        });
+        self.slots.insert(
+            slot.slot.0,
+            Slot {
+                life: slot.life,
+                process,
+                ready: false,
+                dying: None,
+                retiring: false,
+                running: None,
+                waiting: VecDeque::new(),
+            },
+        );
+        let what = PoolWhat::Ready;
+        effects.later.push((delay, PoolEvent { slot, what }));
+    }
+
+    fn die(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        delay: u64,
+        cause: ExitCause,
+        effects: &mut PoolEffects,
+    ) {
+        if let Some(known) = self.live(slot)
+            && known.dying.is_none_or(|at| at > now + delay)
+        {
+            known.dying = Some(now + delay);
+            let what = PoolWhat::Exit { cause };
+            effects.later.push((delay, PoolEvent { slot, what }));
+        }
+    }
+
+    fn start_next(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        tasks: &[Submission],
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        let (life, slowness) = (self.life, self.slowness);
+        let Some(known) = self.live(slot) else { return };
+        if known.running.is_some() || !known.ready {
+            return;
+        }
+        let Some(job) = known.waiting.pop_front() else {
+            return;
+        };
+        let execution = history.executions.len();
+        known.running = Some(execution);
+        let TaskId { client, seq } = job.task;
+        let task = number_of(&job.payload).unwrap_or(usize::MAX);
+        history.executions.push(Execution {
+            place: execution,
+            task,
+            client: client.0,
+            seq,
+            attempt: (job.attempt.epoch.0, job.attempt.number),
+            life,
+            process: known.process,
+            start: now,
+            end: None,
+        });
+        effects.began = Some(execution);
+        let Some(plan) = tasks.get(task) else { return };
+        if !matches!(plan.deed, Deed::Hang | Deed::HangStubborn) {
+            let what = PoolWhat::Done { execution };
+            let run = plan.run.saturating_mul(slowness);
+            effects.later.push((run, PoolEvent { slot, what }));
+        }
+    }
+
+    /// Something planned comes about, unless its process is gone.
+    pub(crate) fn event(
+        &mut self,
+        now: u64,
+        event: PoolEvent,
+        tasks: &[Submission],
+        history: &mut History,
+    ) -> PoolEffects {
+        let mut effects = PoolEffects::default();
+        let slot = event.slot;
+        match event.what {
+            PoolWhat::Exit {
+                cause: ExitCause::NotStarted,
+            } => effects.tell.push(PoolInput::Exited {
+                slot,
+                cause: ExitCause::NotStarted,
+                stderr: "no such program".to_owned(),
+            }),
+            PoolWhat::Ready => {
+                if let Some(known) = self.live(slot) {
+                    known.ready = true;
+                    effects.tell.push(PoolInput::Ready { slot });
+                }
+            }
+            PoolWhat::Done { execution } => {
+                self.done(now, slot, execution, tasks, history, &mut effects);
+            }
+            PoolWhat::Exit { cause } => {
+                if self
+                    .live(slot)
+                    .is_some_and(|known| known.dying == Some(now))
+                {
+                    self.exit(
+                        now,
+                        slot,
+                        cause,
+                        ExecutionEnd::Killed,
+                        history,
+                        &mut effects,
+                    );
+                }
+            }
+        }
+        effects
+    }
+
+    fn done(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        execution: usize,
+        tasks: &[Submission],
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        let Some(known) = self.live(slot) else { return };
+        if known.running != Some(execution) {
+            return;
+        }
+        let record = &history.executions[execution];
+        let plan = &tasks[record.task];
+        let failed = match plan.deed {
+            Deed::Poison => {
+                effects.worker_dies = true;
+                return;
+            }
+            Deed::Crash => true,
+            Deed::CrashOnce => {
+                let earlier = &history.executions[..execution];
+                !earlier.iter().any(|other| other.task == record.task)
+            }
+            _ => false,
+        };
+        if failed {
+            let (cause, end) = (ExitCause::Signal(11), ExecutionEnd::Crashed);
+            self.exit(now, slot, cause, end, history, effects);
+            return;
+        }
+        let (attempt, start, task) = (record.attempt, record.start, record.task);
+        let (end, how, payload) = if plan.deed == Deed::Fail {
+            let error = TaskError::new(
+                ErrorKind::Raised("Simulated".to_owned()),
+                format!("execution {execution}"),
+            );
+            (
+                RunEnd::Failed(Box::new(error)),
+                ExecutionEnd::Failed,
+                Bytes::new(),
+            )
+        } else {
+            let payload = result(task, execution, plan.result);
+            (RunEnd::Completed, ExecutionEnd::Completed, payload)
+        };
+        history.executions[execution].end = Some((now, how));
+        effects.tell.push(PoolInput::Done {
+            slot,
+            attempt: argon_core::ids::Attempt {
+                epoch: argon_core::ids::Epoch(attempt.0),
+                number: attempt.1,
+            },
+            ran: Nanos(now - start).to_duration().unwrap_or_default(),
+            end,
+            payload,
+        });
+        known.running = None;
+        let leave = known.retiring && known.waiting.is_empty();
+        self.start_next(now, slot, tasks, history, effects);
+        if leave {
+            self.die(now, slot, MS, ExitCause::Exit(0), effects);
+        }
+    }
+
+    fn exit(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        cause: ExitCause,
+        end: ExecutionEnd,
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        if let Some(gone) = self.slots.remove(&slot.slot.0) {
+            history.processes[gone.process].end = Some(now);
+            if let Some(running) = gone.running {
+                history.executions[running].end = Some((now, end));
+            }
+            effects.tell.push(PoolInput::Exited {
+                slot,
+                cause,
+                stderr: String::new(),
+            });
+        }
+    }
+
+    /// An accident: the process in this slot dies.
+    pub(crate) fn kill_child(&mut self, now: u64, slot: u32, history: &mut History) -> PoolEffects {
+        let mut effects = PoolEffects::default();
+        if let Some(known) = self.slots.get(&slot) {
+            let slot = SlotLife {
+                slot: argon_core::ids::SlotId(slot),
+                life: known.life,
+            };
+            let (cause, end) = (ExitCause::Signal(9), ExecutionEnd::Crashed);
+            self.exit(now, slot, cause, end, history, &mut effects);
+        }
+        effects
+    }
+
+    /// The worker died: no child outlives it.
+    pub(crate) fn end(&mut self, now: u64, history: &mut History) {
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            history.processes[slot.process].end = Some(now);
+            if let Some(running) = slot.running {
+                history.executions[running].end = Some((now, ExecutionEnd::WorkerDied));
+            }
+        }
+    }
+}
+
+/// The result of an execution: says whose it is.
+#[must_use]
+pub fn result(task: usize, execution: usize, filling: u32) -> Bytes {
+    let mut bytes = (task as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&(execution as u64).to_le_bytes());
+    bytes.resize(16 + filling as usize, 9);
+    bytes.into()
+}

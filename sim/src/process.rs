@@ -1,0 +1,226 @@
+//! Hosts, and the processes that live on them: a machine of the product behind a driver's loop.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use argon_core::client::{Client, ClientConfig, ClientInput};
+use argon_core::ids::{ConnId, Epoch, PeerId};
+use argon_core::link::LinkInput;
+use argon_core::manager::{Manager, ManagerConfig, ManagerInput};
+use argon_core::message::Message;
+use argon_core::name::Name;
+use argon_core::rng::Rng;
+use argon_core::time::Instant;
+use argon_core::worker::{PoolInput, Worker, WorkerConfig, WorkerInput};
+use std::time::Duration;
+
+use crate::network::ConnIndex;
+use crate::options::{Host, Options, S};
+use crate::pool::Pool;
+use crate::rng::{Draw, mix, stream};
+
+/// A monotonic clock of one process: begins anywhere, runs a little fast or slow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: u64,
+    offset: u64,
+    /// Millionths that it is fast (above a million) or slow.
+    rate: u64,
+}
+
+impl Clock {
+    fn draw(seed: u64, host: Host, count: u64, now: u64, options: &Options) -> Self {
+        let mut rng = stream(seed, &[10, u64::from(host), count]);
+        Self {
+            start: now,
+            offset: rng.log_between(1, 1_000_000 * S),
+            rate: 1_000_000 + rng.up_to(2 * options.drift) - options.drift,
+        }
+    }
+
+    pub(crate) fn read(&self, now: u64) -> Instant {
+        let passed = u128::from(now - self.start) * u128::from(self.rate) / 1_000_000;
+        Instant::from_nanos(self.offset + passed as u64)
+    }
+
+    /// The first virtual instant at which the clock shows `local` or later.
+    pub(crate) fn when(&self, local: Instant) -> u64 {
+        let ahead = local.as_nanos().saturating_sub(self.offset);
+        let passed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate));
+        self.start
+            .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+}
+
+/// A fact that waits for the driver's turn.
+#[derive(Debug)]
+pub(crate) enum Fact {
+    Accepted(ConnId),
+    Connected(ConnId),
+    Received(ConnId, Message),
+    Closed(ConnId),
+    Pool(PoolInput),
+    Submit(usize),
+    Cancel(usize),
+    Drain,
+    Stop,
+}
+
+/// The machine of a process.
+pub(crate) enum Node {
+    Manager(Box<Manager>),
+    Worker(Box<Worker>, Pool),
+    Client(Box<Client>),
+}
+
+/// One life of a process.
+pub(crate) struct Process {
+    pub node: Node,
+    /// Its place in the ledger of lives.
+    pub life: usize,
+    pub clock: Clock,
+    pub inbox: VecDeque<Fact>,
+    pub turn_due: bool,
+    /// When it is to be woken next; what is not for this instant is an old alarm.
+    pub wake_at: Option<u64>,
+    pub conns: BTreeMap<ConnId, ConnIndex>,
+    pub next_conn: u64,
+    pub paused: u32,
+    pub turns: u32,
+    /// Which life of its host it is; a key of its streams of chance.
+    pub count: u64,
+    pub rng: Rng,
+    /// For a client: the number of each task of the plan that it took in.
+    pub numbers: BTreeMap<usize, u64>,
+    /// For a manager: who is at the other end.
+    pub peers: BTreeMap<ConnId, u64>,
+}
+
+/// A place in the cluster.
+#[derive(Default)]
+pub(crate) struct HostState {
+    pub process: Option<Process>,
+    /// Off: nobody is told anything.
+    pub dark: bool,
+    /// It stays dead.
+    pub gone: bool,
+    /// How many processes have lived here.
+    pub lives: u64,
+}
+
+fn span(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos)
+}
+
+/// A name that is always valid.
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).expect("short and printable")
+}
+
+/// Makes the machine of a host's next life.
+pub(crate) fn boot(
+    seed: u64,
+    host: Host,
+    count: u64,
+    life: usize,
+    now: u64,
+    options: &Options,
+) -> (Process, u64) {
+    let clock = Clock::draw(seed, host, count, now, options);
+    let id = mix(seed, &[11, u64::from(host), count]);
+    let rng = stream(seed, &[12, u64::from(host), count]);
+    let local = clock.read(now);
+    let called = |what: &str| {
+        if options.same_names {
+            name(&format!("{what}{host}"))
+        } else {
+            name(&format!("{what}{host}.{count}"))
+        }
+    };
+    let node = if host < options.managers {
+        let mut config = ManagerConfig::new(Epoch(id));
+        config.queue_tasks = options.queue_tasks as usize;
+        config.queue_bytes = options.queue_bytes;
+        config.in_flight_tasks = options.in_flight_tasks as usize;
+        config.client_tasks = options.client_tasks as usize;
+        config.client_result_bytes = options.client_result_bytes;
+        config.reconnect_grace = span(options.reconnect_grace);
+        config.lease = span(options.lease);
+        config.restart_grace = span(options.restart_grace);
+        config.resume_window = span(options.resume_window);
+        if let Err(error) = config.validate() {
+            panic!("the simulator drew settings that contradict each other: {error}");
+        }
+        Node::Manager(Box::new(Manager::new(config, local)))
+    } else if options.worker_hosts().contains(&host) {
+        let capacity = options.workers[usize::from(host - options.managers)];
+        let mut config = WorkerConfig::new(PeerId(id), called("w"), capacity);
+        config.addresses = usize::from(options.managers);
+        config.max_requests = options.max_requests;
+        config.kill_grace = span(options.kill_grace);
+        config.drain_timeout = span(options.drain_timeout);
+        config.held_results = options.held_results as usize;
+        let pool = Pool::new(seed, life, host, count, options);
+        Node::Worker(Box::new(Worker::new(config, rng, local)), pool)
+    } else {
+        let mut config = ClientConfig::new(PeerId(id), called("c"));
+        config.addresses = usize::from(options.managers);
+        config.retries = options.retries;
+        config.tasks = options.client_held as usize;
+        Node::Client(Box::new(Client::new(config, rng, local)))
+    };
+    let process = Process {
+        node,
+        life,
+        clock,
+        inbox: VecDeque::new(),
+        turn_due: false,
+        wake_at: None,
+        conns: BTreeMap::new(),
+        next_conn: 0,
+        paused: 0,
+        turns: 0,
+        count,
+        rng: stream(seed, &[13, u64::from(host), count]),
+        numbers: BTreeMap::new(),
+        peers: BTreeMap::new(),
+    };
+    (process, id)
+}
+
+/// A fact in a manager's words.
+pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
+    Some(match fact {
+        Fact::Accepted(conn) => ManagerInput::Accepted { conn },
+        Fact::Received(conn, message) => ManagerInput::Received { conn, message },
+        Fact::Closed(conn) => ManagerInput::Closed { conn },
+        Fact::Drain => ManagerInput::Drain,
+        _ => return None,
+    })
+}
+
+fn for_link(fact: Fact) -> Option<LinkInput> {
+    Some(match fact {
+        Fact::Connected(conn) => LinkInput::Connected { conn },
+        Fact::Received(conn, message) => LinkInput::Received { conn, message },
+        Fact::Closed(conn) => LinkInput::Closed { conn },
+        _ => return None,
+    })
+}
+
+/// A fact in a worker's words.
+pub(crate) fn for_worker(fact: Fact) -> Option<WorkerInput> {
+    Some(match fact {
+        Fact::Pool(input) => WorkerInput::Pool(input),
+        Fact::Drain => WorkerInput::Drain,
+        Fact::Stop => WorkerInput::Stop,
+        other => WorkerInput::Link(for_link(other)?),
+    })
+}
+
+/// A fact in a client's words; submissions and cancels are calls of their own.
+pub(crate) fn for_client(fact: Fact) -> Option<ClientInput> {
+    Some(match fact {
+        Fact::Stop => ClientInput::Stop,
+        other => ClientInput::Link(for_link(other)?),
+    })
+}

@@ -1,0 +1,379 @@
+//! A driver's turn: everything that waits goes into the machine, and what it wants done is done.
+
+use argon_core::Machine;
+use argon_core::client::ClientOutput;
+use argon_core::ids::ConnId;
+use argon_core::link::LinkOutput;
+use argon_core::manager::ManagerOutput;
+use argon_core::message::{Body, Message};
+use argon_core::task::{ErrorKind, Outcome, Priority, RejectReason, TaskSpec};
+use argon_core::time::Instant;
+use argon_core::worker::WorkerOutput;
+use std::time::Duration;
+
+use crate::history::{Delivery, End, FailedWhy, Submit, Wire, WireWhat};
+use crate::network::Packet;
+use crate::options::{Host, MS};
+use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
+use crate::rng::{Draw, stream};
+use crate::wire::{task_of, through_codec};
+use crate::world::{Event, World, short};
+
+enum Output {
+    Manager(ManagerOutput),
+    Worker(WorkerOutput),
+    Client(ClientOutput),
+}
+
+/// Turns at one instant after which a machine counts as going round in circles.
+const ROUNDS_MAX: u32 = 10_000;
+
+impl World<'_> {
+    pub(crate) fn turn(&mut self, host: Host, life: usize) {
+        let Some(mut process) = self.hosts[usize::from(host)].process.take() else {
+            return;
+        };
+        if process.life != life || process.paused > 0 {
+            if process.life == life {
+                process.turn_due = false;
+            }
+            self.hosts[usize::from(host)].process = Some(process);
+            return;
+        }
+        process.turn_due = false;
+        let local = process.clock.read(self.now);
+        let mut left = false;
+        for round in 0.. {
+            let outputs = self.one_batch(host, &mut process, local);
+            for output in outputs {
+                left |= self.apply(host, &mut process, output);
+            }
+            let due = deadline(&process).is_some_and(|at| at <= local);
+            if left || (!due && process.inbox.is_empty()) {
+                break;
+            }
+            if round >= ROUNDS_MAX {
+                self.busy_loop(host);
+                break;
+            }
+        }
+        let wake_at = deadline(&process).map(|at| process.clock.when(at));
+        if wake_at != process.wake_at {
+            process.wake_at = wake_at;
+            if let Some(at) = wake_at {
+                self.at(at, Event::Wake(host, life));
+            }
+        }
+        self.hosts[usize::from(host)].process = Some(process);
+        if left {
+            self.end_process(host, true, "it has left");
+            let delay = stream(self.plan.seed, &[16, u64::from(host), life as u64])
+                .between(10 * MS, 1_000 * MS);
+            self.after(delay, Event::Start(host));
+        }
+    }
+
+    fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) -> Vec<Output> {
+        process.turns += 1;
+        let check = process
+            .turns
+            .is_multiple_of(self.options().check_every.max(1));
+        // A call before its time does nothing, so now and then there is one.
+        let early = process.turns.is_multiple_of(8);
+        let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
+        let facts: Vec<Fact> = process.inbox.drain(..batch).collect();
+        for fact in &facts {
+            self.note_received(host, process, fact);
+        }
+        let mut outputs = Vec::new();
+        match &mut process.node {
+            Node::Manager(manager) => {
+                for fact in facts {
+                    if let Some(input) = for_manager(fact) {
+                        manager.handle_input(local, input);
+                    }
+                }
+                finish(manager.as_mut(), local, early, check);
+                while let Some(output) = manager.poll_output() {
+                    outputs.push(Output::Manager(output));
+                }
+            }
+            Node::Worker(worker, _) => {
+                for fact in facts {
+                    if let Some(input) = for_worker(fact) {
+                        worker.handle_input(local, input);
+                    }
+                }
+                finish(worker.as_mut(), local, early, check);
+                while let Some(output) = worker.poll_output() {
+                    outputs.push(Output::Worker(output));
+                }
+            }
+            Node::Client(_) => {
+                for fact in facts {
+                    self.client_fact(host, process, local, fact);
+                }
+                if let Node::Client(client) = &mut process.node {
+                    finish(client.as_mut(), local, early, check);
+                    while let Some(output) = client.poll_output() {
+                        outputs.push(Output::Client(output));
+                    }
+                }
+            }
+        }
+        outputs
+    }
+
+    fn client_fact(&mut self, host: Host, process: &mut Process, local: Instant, fact: Fact) {
+        let Node::Client(client) = &mut process.node else {
+            return;
+        };
+        match fact {
+            Fact::Submit(task) => {
+                let plan = &self.plan.tasks[task];
+                let mut spec = TaskSpec::new(name(&format!("t{}", plan.name)), plan.argument(task));
+                let span = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
+                spec.priority = Priority::new(plan.priority).unwrap_or_default();
+                spec.deadline = span(plan.deadline);
+                spec.max_wait = span(plan.max_wait);
+                spec.time_limit = span(plan.time_limit);
+                spec.max_attempts = plan.max_attempts;
+                spec.at_most_once = plan.at_most_once;
+                spec.retries = plan.retries;
+                match client.submit(local, spec) {
+                    Ok(id) => {
+                        self.report.submitted += 1;
+                        process.numbers.insert(task, id.seq);
+                        self.open[usize::from(host)] += 1;
+                        self.history.submits.push(Submit {
+                            task,
+                            at: self.now,
+                            life: process.life,
+                            seq: id.seq,
+                        });
+                        if let Some(after) = plan.cancel_after {
+                            self.after(after, Event::Cancel(task));
+                        }
+                        self.say(host, Some(task), || {
+                            format!("submits task {task}: {plan:?}")
+                        });
+                    }
+                    Err(error) => {
+                        *self.report.marks.entry("submit-refused").or_default() += 1;
+                        self.say(host, Some(task), || {
+                            format!("cannot submit {task}: {error}")
+                        });
+                    }
+                }
+            }
+            Fact::Cancel(task) => {
+                if let Some(&seq) = process.numbers.get(&task) {
+                    self.say(host, Some(task), || format!("cancels task {task}"));
+                    client.handle_input(local, argon_core::client::ClientInput::Cancel { seq });
+                }
+            }
+            other => {
+                if let Some(input) = for_client(other) {
+                    client.handle_input(local, input);
+                }
+            }
+        }
+    }
+
+    /// Does one thing that a machine wants done; true if its process is to end.
+    fn apply(&mut self, host: Host, process: &mut Process, output: Output) -> bool {
+        match output {
+            Output::Manager(ManagerOutput::Send { conn, message }) => {
+                self.note_sent(host, process, conn, &message);
+                self.send_message(host, process, conn, message);
+            }
+            Output::Manager(ManagerOutput::Close { conn, reason }) => {
+                self.say(host, None, || format!("closes {conn}: {reason:?}"));
+                self.close_conn(host, process, conn);
+            }
+            Output::Manager(ManagerOutput::Drained) => return true,
+            Output::Worker(WorkerOutput::Link(link)) | Output::Client(ClientOutput::Link(link)) => {
+                self.apply_link(host, process, link);
+            }
+            Output::Worker(WorkerOutput::Pool(command)) => {
+                if let Node::Worker(_, pool) = &mut process.node {
+                    let text = self.trace.is_on().then(|| short(&format!("{command:?}")));
+                    if let Some(text) = text {
+                        self.say(host, None, || text);
+                    }
+                    let (now, plan) = (self.now, self.plan);
+                    let effects = pool.command(now, command, &plan.tasks, &mut self.history);
+                    self.apply_pool(host, process.life, effects);
+                }
+            }
+            Output::Worker(WorkerOutput::Stopped) | Output::Client(ClientOutput::Stopped) => {
+                return true;
+            }
+            Output::Client(ClientOutput::Deliver {
+                seq,
+                outcome,
+                payload,
+            }) => self.delivered(host, process, seq, &outcome, payload.to_vec()),
+            Output::Manager(ManagerOutput::Notify(event))
+            | Output::Worker(WorkerOutput::Notify(event))
+            | Output::Client(ClientOutput::Notify(event)) => self.notice(host, &event),
+        }
+        false
+    }
+
+    fn apply_link(&mut self, host: Host, process: &mut Process, output: LinkOutput) {
+        match output {
+            LinkOutput::Connect { conn, address } => {
+                let index = self.dial(host, process.life, process.count, conn, address as Host);
+                process.conns.insert(conn, index);
+            }
+            LinkOutput::Send { conn, message } => self.send_message(host, process, conn, message),
+            LinkOutput::Close { conn, reason } => {
+                self.say(host, None, || format!("closes {conn}: {reason:?}"));
+                self.close_conn(host, process, conn);
+            }
+        }
+    }
+
+    fn send_message(&mut self, host: Host, process: &Process, conn: ConnId, message: Message) {
+        // A driver drops what is for a connection that is gone; its machine is told soon.
+        let Some(&index) = process.conns.get(&conn) else {
+            return;
+        };
+        let side = self.side(process.life, index);
+        let message = if self.options().codec {
+            through_codec(&message)
+        } else {
+            message
+        };
+        self.say_message(host, index, side, "->", &message.body);
+        self.send(index, side, Packet::Message(message));
+    }
+
+    fn close_conn(&mut self, host: Host, process: &mut Process, conn: ConnId) {
+        process.peers.remove(&conn);
+        if let Some(index) = process.conns.remove(&conn) {
+            self.close(host, process.life, index);
+        }
+    }
+
+    fn delivered(
+        &mut self,
+        host: Host,
+        process: &Process,
+        seq: u64,
+        outcome: &Outcome,
+        payload: Vec<u8>,
+    ) {
+        let end = in_own_words(outcome);
+        *self.report.outcomes.entry(end.name()).or_default() += 1;
+        let task = process
+            .numbers
+            .iter()
+            .find_map(|(task, number)| (*number == seq).then_some(*task));
+        self.say(host, task, || {
+            short(&format!("delivers {seq}: {outcome:?}"))
+        });
+        self.open[usize::from(host)] = self.open[usize::from(host)].saturating_sub(1);
+        self.history.deliveries.push(Delivery {
+            at: self.now,
+            life: process.life,
+            seq,
+            end,
+            payload,
+        });
+    }
+
+    // ---- what order is judged by ----
+
+    fn note_received(&mut self, host: Host, process: &mut Process, fact: &Fact) {
+        if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
+            match &message.body {
+                Body::Hello(hello) => {
+                    process.peers.insert(*conn, hello.peer.0);
+                }
+                Body::Submit(submit) => {
+                    if let Some(&client) = process.peers.get(conn) {
+                        let priority = submit.priority.level() as u8;
+                        self.history.wire.push(Wire {
+                            at: self.now,
+                            manager: host,
+                            client,
+                            seq: submit.seq,
+                            what: WireWhat::Submitted { priority },
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn note_sent(&mut self, host: Host, process: &Process, conn: ConnId, message: &Message) {
+        let what = match &message.body {
+            Body::Assign(_) => WireWhat::Assigned,
+            Body::Reject { .. } => WireWhat::Rejected,
+            Body::Outcome { .. } => WireWhat::Ended,
+            _ => return,
+        };
+        let peer = process.peers.get(&conn).copied();
+        if let Some((client, seq)) = task_of(&message.body, peer) {
+            self.history.wire.push(Wire {
+                at: self.now,
+                manager: host,
+                client,
+                seq,
+                what,
+            });
+        }
+    }
+}
+
+fn deadline(process: &Process) -> Option<Instant> {
+    let deadline = match &process.node {
+        Node::Manager(manager) => manager.poll_timeout(),
+        Node::Worker(worker, _) => worker.poll_timeout(),
+        Node::Client(client) => client.poll_timeout(),
+    };
+    deadline.map(|deadline| deadline.at)
+}
+
+fn finish<M: Machine>(machine: &mut M, local: Instant, early: bool, check: bool) {
+    if early || machine.poll_timeout().is_some_and(|due| due.at <= local) {
+        machine.handle_timeout(local);
+    }
+    machine.settle(local);
+    if check {
+        machine.check_invariants();
+    }
+}
+
+fn in_own_words(outcome: &Outcome) -> End {
+    match outcome {
+        Outcome::Completed(completion) => End::Completed {
+            charged: completion.charged,
+        },
+        Outcome::Failed(failure) => End::Failed {
+            why: match &failure.error.kind {
+                ErrorKind::Raised(_) => FailedWhy::Raised(failure.error.message.clone()),
+                ErrorKind::TimeLimit => FailedWhy::TimeLimit,
+                ErrorKind::Crashed(_) => FailedWhy::Crashed,
+                other => FailedWhy::Other(format!("{other:?}")),
+            },
+            history: failure.history.len(),
+        },
+        Outcome::Expired { may_have_run } => End::Expired {
+            may_have_run: *may_have_run,
+        },
+        Outcome::Cancelled { may_have_run } => End::Cancelled {
+            may_have_run: *may_have_run,
+        },
+        Outcome::Lost { history } => End::Lost {
+            history: history.len(),
+        },
+        Outcome::Rejected { reason, retries } => End::Rejected {
+            retries: *retries,
+            too_large: *reason == RejectReason::TooLarge,
+        },
+    }
+}

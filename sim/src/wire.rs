@@ -1,0 +1,80 @@
+//! Messages: through the codec, into words for the trace, and into the history.
+
+use argon_core::codec;
+use argon_core::event::Event;
+use argon_core::ids::TaskId;
+use argon_core::message::{Body, Message};
+use bytes::BytesMut;
+
+/// Encodes and decodes a message, which must come out as it went in.
+///
+/// # Panics
+/// If it does not.
+#[must_use]
+pub fn through_codec(message: &Message) -> Message {
+    let mut bytes = BytesMut::new();
+    codec::encode(message, &mut bytes).expect("what a machine sends can be encoded");
+    let back = codec::decode(&mut bytes, usize::MAX >> 1)
+        .expect("what was encoded can be decoded")
+        .expect("the frame is whole");
+    assert!(bytes.is_empty(), "a frame is taken off whole");
+    assert_eq!(&back, message, "the codec changes nothing");
+    back
+}
+
+/// What a message is about, if it is about one task. `peer` is the client at the other end.
+#[must_use]
+pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
+    match body {
+        Body::Submit(submit) => Some((peer?, submit.seq)),
+        Body::Cancel { seq } | Body::Outcome { seq, .. } | Body::Reject { seq, .. } => {
+            Some((peer?, *seq))
+        }
+        Body::Assign(assign) => Some((assign.task.client.0, assign.task.seq)),
+        Body::Finished(finished) => Some((finished.task.client.0, finished.task.seq)),
+        _ => None,
+    }
+}
+
+/// Whether a message is only a heartbeat, which traces leave out.
+#[must_use]
+pub fn is_beat(body: &Body) -> bool {
+    matches!(body, Body::Ping(_) | Body::Pong(_))
+}
+
+/// The task and the name of an event.
+#[must_use]
+pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
+    match event {
+        Event::PeerJoined { resumed: true, .. } => (None, "peer-resumed"),
+        Event::PeerJoined { .. } => (None, "peer-joined"),
+        Event::PeerDisconnected { .. } => (None, "peer-disconnected"),
+        Event::PeerGone { .. } => (None, "peer-gone"),
+        Event::PeerRefused { .. } => (None, "peer-refused"),
+        Event::ConnClosed { .. } => (None, "conn-closed"),
+        Event::TaskRejected { task, .. } => (Some(*task), "task-rejected"),
+        Event::AttemptCharged { task, .. } => (Some(*task), "attempt-charged"),
+        Event::TaskReturned { task } => (Some(*task), "task-returned"),
+        Event::AttemptAdopted { task, .. } => (Some(*task), "attempt-adopted"),
+        Event::OrphanKept { task, .. } => (Some(*task), "orphan-kept"),
+        Event::OrphanMatched { task, .. } => (Some(*task), "orphan-matched"),
+        Event::StaleIgnored { task, .. } => (Some(*task), "stale-ignored"),
+        Event::TakenBack { task, .. } => (Some(*task), "taken-back"),
+        Event::TaskHeld { task } => (Some(*task), "task-held"),
+        Event::PoisonStopped { task } => (Some(*task), "poison-stopped"),
+        Event::TaskLost { task } => (Some(*task), "task-lost"),
+        Event::SessionResumed { .. } => (None, "session-resumed"),
+        Event::ResultConfirmedEarly { task } => (Some(*task), "result-confirmed-early"),
+        Event::DrainStarted => (None, "drain-started"),
+        Event::LinkUp { resumed: true, .. } => (None, "link-resumed"),
+        Event::LinkUp { .. } => (None, "link-up"),
+        Event::LinkDown { .. } => (None, "link-down"),
+        Event::LinkRefused { .. } => (None, "link-refused"),
+        Event::SlotReady { .. } => (None, "slot-ready"),
+        Event::SlotExited { .. } => (None, "slot-exited"),
+        Event::TimeLimitHit { task } => (Some(*task), "time-limit-hit"),
+        Event::MemoryLimitHit { task, .. } => (Some(*task), "memory-limit-hit"),
+        Event::Retrying { task, .. } => (Some(*task), "retrying"),
+        Event::ResultsFull => (None, "results-full"),
+    }
+}

@@ -1,0 +1,614 @@
+//! The world: one loop over one heap of events in virtual time.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
+
+use argon_core::event::Event as Notice;
+use argon_core::ids::ConnId;
+
+use crate::history::{Disturbance, History, Life};
+use crate::network::{ConnIndex, End, EndState, Network, Packet, Stalled};
+use crate::options::{Host, MS, Options, Plan};
+use crate::pool::{PoolEffects, PoolEvent};
+use crate::process::{Fact, HostState, Node, boot};
+use crate::report::{Class, Failure, Report};
+use crate::rng::{Draw, stream};
+use crate::trace::{Line, Trace};
+use crate::wire;
+
+/// What happens at an instant.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Turn(Host, usize),
+    Wake(Host, usize),
+    Deliver(ConnIndex, usize),
+    Dial(ConnIndex),
+    Answer(ConnIndex),
+    Reset(ConnIndex, usize),
+    Pool(Host, usize, PoolEvent),
+    Submit(usize),
+    Cancel(usize),
+    FaultBegins(usize),
+    FaultEnds(usize),
+    Start(Host),
+    Heal,
+}
+
+struct Scheduled {
+    at: u64,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// A cluster, its network, and what has happened so far.
+pub(crate) struct World<'p> {
+    pub plan: &'p Plan,
+    pub now: u64,
+    sequence: u64,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    pub hosts: Vec<HostState>,
+    pub net: Network,
+    pub history: History,
+    pub report: Report,
+    pub trace: &'p mut Trace,
+    pub failure: Option<Failure>,
+    /// Which fault goes on now, and its place in the history.
+    pub active: BTreeMap<usize, usize>,
+    /// Which life a fault struck, where that matters at its end.
+    pub fault_lives: BTreeMap<usize, usize>,
+    /// Tasks without an outcome, of the present life of each host.
+    pub open: Vec<usize>,
+    /// Names of processes by the id that they drew, for traces.
+    ids: BTreeMap<u64, Host>,
+}
+
+impl<'p> World<'p> {
+    pub(crate) fn new(plan: &'p Plan, trace: &'p mut Trace) -> Self {
+        let hosts = usize::from(plan.options.hosts());
+        let mut world = Self {
+            plan,
+            now: 0,
+            sequence: 0,
+            heap: BinaryHeap::new(),
+            hosts: (0..hosts).map(|_| HostState::default()).collect(),
+            net: Network::new(plan.seed, &plan.options),
+            history: History::default(),
+            report: Report::default(),
+            trace,
+            failure: None,
+            active: BTreeMap::new(),
+            fault_lives: BTreeMap::new(),
+            open: vec![0; hosts],
+            ids: BTreeMap::new(),
+        };
+        for host in 0..plan.options.hosts() {
+            let delay = stream(plan.seed, &[14, u64::from(host)]).up_to(5 * MS);
+            world.at(delay, Event::Start(host));
+        }
+        for (index, task) in plan.tasks.iter().enumerate() {
+            world.at(task.at, Event::Submit(index));
+        }
+        for (index, fault) in plan.faults.iter().enumerate() {
+            world.at(fault.at, Event::FaultBegins(index));
+        }
+        world.at(plan.options.heal_at, Event::Heal);
+        world
+    }
+
+    pub(crate) fn options(&self) -> &'p Options {
+        &self.plan.options
+    }
+
+    pub(crate) fn at(&mut self, at: u64, event: Event) {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.heap.push(Reverse(Scheduled {
+            at: at.max(self.now),
+            sequence,
+            event,
+        }));
+    }
+
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        self.at(self.now.saturating_add(delay), event);
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        if self.failure.is_none() {
+            self.failure = Some(failure);
+        }
+    }
+
+    /// Takes the next step, unless it lies beyond `until`. False when it does.
+    pub(crate) fn step(&mut self, until: u64) -> bool {
+        let Some(Reverse(next)) = self.heap.peek() else {
+            self.now = until;
+            return false;
+        };
+        if next.at > until {
+            self.now = until;
+            return false;
+        }
+        let Some(Reverse(next)) = self.heap.pop() else {
+            return false;
+        };
+        debug_assert!(next.at >= self.now, "time does not go back");
+        self.now = next.at;
+        self.report.events += 1;
+        self.handle(next.event);
+        true
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Turn(host, life) => self.turn(host, life),
+            Event::Wake(host, life) => {
+                let now = self.now;
+                if let Some(process) = &mut self.hosts[usize::from(host)].process
+                    && process.life == life
+                    && process.wake_at == Some(now)
+                {
+                    process.wake_at = None;
+                    self.turn(host, life);
+                }
+            }
+            Event::Deliver(index, side) => self.deliver(index, side),
+            Event::Dial(index) => self.accept(index),
+            Event::Answer(index) => self.answer(index),
+            Event::Reset(index, side) => self.reset(index, side),
+            Event::Pool(host, life, event) => self.pool_event(host, life, event),
+            Event::Submit(task) => self.tell(self.plan.tasks[task].client, Fact::Submit(task)),
+            Event::Cancel(task) => self.tell(self.plan.tasks[task].client, Fact::Cancel(task)),
+            Event::FaultBegins(fault) => self.fault_begins(fault),
+            Event::FaultEnds(fault) => self.fault_ends(fault),
+            Event::Start(host) => self.start(host),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    // ---- processes ----
+
+    /// Starts the process of a host, if none runs.
+    pub(crate) fn start(&mut self, host: Host) {
+        let state = &mut self.hosts[usize::from(host)];
+        if state.process.is_some() || state.gone {
+            return;
+        }
+        state.dark = false;
+        let count = state.lives;
+        state.lives += 1;
+        let life = self.history.lives.len();
+        let options = self.options();
+        let (process, id) = boot(self.plan.seed, host, count, life, self.now, options);
+        let capacity = if options.worker_hosts().contains(&host) {
+            options.workers[usize::from(host - options.managers)]
+        } else {
+            0
+        };
+        self.history.lives.push(Life {
+            host,
+            id,
+            start: self.now,
+            end: None,
+            capacity,
+        });
+        self.ids.insert(id, host);
+        self.open[usize::from(host)] = 0;
+        self.hosts[usize::from(host)].process = Some(process);
+        self.say(host, None, || format!("starts, id {id:016x}"));
+        self.turn(host, life);
+    }
+
+    /// Ends the process of a host; its host closes its connections if `polite`.
+    pub(crate) fn end_process(&mut self, host: Host, polite: bool, why: &str) {
+        let Some(mut process) = self.hosts[usize::from(host)].process.take() else {
+            return;
+        };
+        self.say(host, None, || format!("ends: {why}"));
+        self.history.lives[process.life].end = Some(self.now);
+        if let Node::Worker(_, pool) = &mut process.node {
+            pool.end(self.now, &mut self.history);
+        }
+        self.open[usize::from(host)] = 0;
+        self.hosts[usize::from(host)].dark = !polite;
+        if polite {
+            let conns: Vec<ConnIndex> = process.conns.values().copied().collect();
+            for index in conns {
+                self.close(host, process.life, index);
+            }
+        }
+    }
+
+    /// Puts a fact before a process, which takes its turn soon.
+    pub(crate) fn tell(&mut self, host: Host, fact: Fact) {
+        let turn = self.options().turn;
+        let Some(process) = &mut self.hosts[usize::from(host)].process else {
+            return;
+        };
+        process.inbox.push_back(fact);
+        if !process.turn_due && process.paused == 0 {
+            process.turn_due = true;
+            let delay = if turn == 0 {
+                0
+            } else {
+                process.rng.up_to(turn)
+            };
+            let life = process.life;
+            self.after(delay, Event::Turn(host, life));
+        }
+    }
+
+    fn pool_event(&mut self, host: Host, life: usize, event: PoolEvent) {
+        let (plan, now) = (self.plan, self.now);
+        let Some(process) = &mut self.hosts[usize::from(host)].process else {
+            return;
+        };
+        if process.life != life {
+            return;
+        }
+        if let Node::Worker(_, pool) = &mut process.node {
+            let effects = pool.event(now, event, &plan.tasks, &mut self.history);
+            self.apply_pool(host, life, effects);
+        }
+    }
+
+    pub(crate) fn apply_pool(&mut self, host: Host, life: usize, effects: PoolEffects) {
+        for (delay, event) in effects.later {
+            self.after(delay, Event::Pool(host, life, event));
+        }
+        if let Some(began) = effects.began {
+            self.report.executions += 1;
+            let task = self.history.executions[began].task;
+            let attempt = self.history.executions[began].attempt.1;
+            self.say(host, Some(task), || {
+                format!("execution {began} begins: task {task}, attempt {attempt}")
+            });
+        }
+        for input in effects.tell {
+            if self.trace.is_on() {
+                let task = match &input {
+                    argon_core::worker::PoolInput::Done { payload, .. } => {
+                        crate::workload::number_of(payload)
+                    }
+                    _ => None,
+                };
+                self.say(host, task, || short(&format!("pool: {input:?}")));
+            }
+            self.tell(host, Fact::Pool(input));
+        }
+        if effects.worker_dies {
+            self.end_process(host, true, "a task killed it");
+            let delay = stream(self.plan.seed, &[15, u64::from(host), life as u64]);
+            let delay = { delay }.between(20 * MS, 500 * MS);
+            self.after(delay, Event::Start(host));
+        }
+    }
+
+    // ---- connections ----
+
+    /// A process asks for a connection.
+    pub(crate) fn dial(
+        &mut self,
+        host: Host,
+        life: usize,
+        count: u64,
+        conn: ConnId,
+        to: Host,
+    ) -> ConnIndex {
+        let end = End {
+            host,
+            life,
+            conn,
+            state: EndState::Opening,
+        };
+        let index = self.net.dial(end, count, to);
+        let delay = self.net.delay(index, 0);
+        self.after(delay, Event::Dial(index));
+        index
+    }
+
+    fn accept(&mut self, index: ConnIndex) {
+        let ends = self.net.connections[index].ends;
+        if ends[0].state == EndState::Closed {
+            return;
+        }
+        let to = ends[1].host;
+        if self.net.is_blocked(ends[0].host, to) {
+            self.net.stalled.push((index, Stalled::Dial));
+            return;
+        }
+        let state = &mut self.hosts[usize::from(to)];
+        let Some(process) = &mut state.process else {
+            if !state.dark {
+                let delay = self.net.delay(index, 1);
+                self.after(delay, Event::Reset(index, 0));
+            }
+            return;
+        };
+        let conn = ConnId(process.next_conn);
+        process.next_conn += 1;
+        process.conns.insert(conn, index);
+        let end = &mut self.net.connections[index].ends[1];
+        end.life = process.life;
+        end.conn = conn;
+        end.state = EndState::Open;
+        self.tell(to, Fact::Accepted(conn));
+        let delay = self.net.delay(index, 1);
+        self.after(delay, Event::Answer(index));
+    }
+
+    fn answer(&mut self, index: ConnIndex) {
+        let ends = self.net.connections[index].ends;
+        if self.net.is_blocked(ends[1].host, ends[0].host) {
+            self.net.stalled.push((index, Stalled::Answer));
+            return;
+        }
+        if ends[0].state == EndState::Opening && self.is_alive(ends[0]) {
+            self.net.connections[index].ends[0].state = EndState::Open;
+            self.tell(ends[0].host, Fact::Connected(ends[0].conn));
+        }
+    }
+
+    pub(crate) fn is_alive(&self, end: End) -> bool {
+        self.hosts[usize::from(end.host)]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.life == end.life)
+    }
+
+    /// Which side of a connection this life of a process is.
+    pub(crate) fn side(&self, life: usize, index: ConnIndex) -> usize {
+        usize::from(self.net.connections[index].ends[0].life != life)
+    }
+
+    /// Sends a packet, unless this side has closed.
+    pub(crate) fn send(&mut self, index: ConnIndex, side: usize, packet: Packet) {
+        if self.net.connections[index].ends[side].state != EndState::Open
+            && !matches!(packet, Packet::Fin)
+        {
+            return;
+        }
+        let due = self.net.push(self.now, index, side, packet);
+        let pipe = &mut self.net.connections[index].pipes[side];
+        if !pipe.scheduled {
+            pipe.scheduled = true;
+            self.at(due, Event::Deliver(index, side));
+        }
+    }
+
+    /// A process (or its host, after its death) closes its side.
+    pub(crate) fn close(&mut self, host: Host, life: usize, index: ConnIndex) {
+        let side = self.side(life, index);
+        if self.net.connections[index].ends[side].state == EndState::Closed {
+            return;
+        }
+        self.send(index, side, Packet::Fin);
+        let end = &mut self.net.connections[index].ends[side];
+        end.state = EndState::Closed;
+        let conn = end.conn;
+        if let Some(process) = &mut self.hosts[usize::from(host)].process
+            && process.life == life
+        {
+            process.conns.remove(&conn);
+            process.peers.remove(&conn);
+        }
+    }
+
+    fn deliver(&mut self, index: ConnIndex, side: usize) {
+        let ends = self.net.connections[index].ends;
+        let (from, to) = (ends[side].host, ends[1 - side]);
+        if self.net.is_blocked(from, to.host) {
+            self.net.stalled.push((index, Stalled::Pipe(side)));
+            return;
+        }
+        loop {
+            let pipe = &mut self.net.connections[index].pipes[side];
+            let Some((due, _)) = pipe.queue.front() else {
+                pipe.scheduled = false;
+                return;
+            };
+            if *due > self.now {
+                let due = *due;
+                self.at(due, Event::Deliver(index, side));
+                return;
+            }
+            let black = pipe.black;
+            let Some((_, packet)) = pipe.queue.pop_front() else {
+                return;
+            };
+            let state = self.net.connections[index].ends[1 - side].state;
+            if black || state != EndState::Open {
+                continue;
+            }
+            if !self.is_alive(to) {
+                // Only a host that is up again knows that this connection is not one of its own.
+                if !self.hosts[usize::from(to.host)].dark {
+                    let delay = self.net.delay(index, 1 - side);
+                    self.after(delay, Event::Reset(index, side));
+                }
+                continue;
+            }
+            match packet {
+                Packet::Message(message) => {
+                    self.say_message(to.host, index, side, "<-", &message.body);
+                    self.tell(to.host, Fact::Received(to.conn, message));
+                }
+                Packet::Fin => self.reset(index, 1 - side),
+            }
+        }
+    }
+
+    /// One side learns that the connection is gone.
+    pub(crate) fn reset(&mut self, index: ConnIndex, side: usize) {
+        let end = self.net.connections[index].ends[side];
+        if end.state == EndState::Closed {
+            return;
+        }
+        self.net.connections[index].ends[side].state = EndState::Closed;
+        if self.is_alive(end) {
+            if let Some(process) = &mut self.hosts[usize::from(end.host)].process {
+                process.conns.remove(&end.conn);
+            }
+            self.say(end.host, None, || format!("{} is closed", end.conn));
+            self.tell(end.host, Fact::Closed(end.conn));
+        }
+    }
+
+    /// What waited for a cut to end goes on, a little later.
+    pub(crate) fn unstall(&mut self) {
+        for (index, what) in std::mem::take(&mut self.net.stalled) {
+            let side = match what {
+                Stalled::Pipe(side) => side,
+                Stalled::Dial => 0,
+                Stalled::Answer => 1,
+            };
+            let ends = self.net.connections[index].ends;
+            if self.net.is_blocked(ends[side].host, ends[1 - side].host) {
+                self.net.stalled.push((index, what));
+                continue;
+            }
+            let delay = self.net.resend_delay(index, side);
+            self.after(
+                delay,
+                match what {
+                    Stalled::Pipe(side) => Event::Deliver(index, side),
+                    Stalled::Dial => Event::Dial(index),
+                    Stalled::Answer => Event::Answer(index),
+                },
+            );
+        }
+    }
+
+    // ---- words ----
+
+    /// How a host is called in traces.
+    pub(crate) fn who(&self, host: Host) -> String {
+        let options = self.options();
+        let letter = if host < options.managers {
+            'm'
+        } else if options.worker_hosts().contains(&host) {
+            'w'
+        } else {
+            'c'
+        };
+        match self.hosts[usize::from(host)].lives {
+            0 | 1 => format!("{letter}{host}"),
+            lives => format!("{letter}{host}.{lives}"),
+        }
+    }
+
+    pub(crate) fn say(&mut self, host: Host, task: Option<usize>, text: impl FnOnce() -> String) {
+        if self.trace.is_on() {
+            let line = Line {
+                at: self.now,
+                who: self.who(host),
+                text: text(),
+                task,
+            };
+            self.trace.push(line);
+        }
+    }
+
+    pub(crate) fn say_fault(&mut self, text: impl FnOnce() -> String) {
+        if self.trace.is_on() {
+            let line = Line {
+                at: self.now,
+                who: "fault".to_owned(),
+                text: text(),
+                task: None,
+            };
+            self.trace.push(line);
+        }
+    }
+
+    pub(crate) fn say_message(
+        &mut self,
+        host: Host,
+        index: ConnIndex,
+        side: usize,
+        arrow: &str,
+        body: &argon_core::message::Body,
+    ) {
+        if !self.trace.is_on() || wire::is_beat(body) {
+            return;
+        }
+        // Side 0 dialled, so it is the client or worker.
+        let ends = self.net.connections[index].ends;
+        let client = self.history.lives.get(ends[0].life).map(|life| life.id);
+        let task = wire::task_of(body, client).and_then(|(id, seq)| self.task_by_number(id, seq));
+        // `side` is always the sender's.
+        let other = ends[if arrow == "->" { 1 - side } else { side }].host;
+        let text = format!(
+            "{arrow} {}: {}",
+            self.who(other),
+            short(&format!("{body:?}"))
+        );
+        self.say(host, task, || text);
+    }
+
+    pub(crate) fn task_by_number(&self, client: u64, seq: u64) -> Option<usize> {
+        let submit = self
+            .history
+            .submits
+            .iter()
+            .rev()
+            .find(|submit| submit.seq == seq && self.history.lives[submit.life].id == client)?;
+        Some(submit.task)
+    }
+
+    pub(crate) fn notice(&mut self, host: Host, event: &Notice) {
+        let (task, mark) = wire::event_of(event);
+        *self.report.marks.entry(mark).or_default() += 1;
+        if self.trace.is_on() {
+            let task = task.and_then(|task| self.task_by_number(task.client.0, task.seq));
+            self.say(host, task, || short(&format!("{event:?}")));
+        }
+    }
+
+    pub(crate) fn disturb(&mut self, fault: usize, hosts: Vec<Host>, what: &'static str) {
+        let place = self.history.disturbances.len();
+        self.history.disturbances.push(Disturbance {
+            from: self.now,
+            to: u64::MAX,
+            hosts,
+            what,
+        });
+        self.active.insert(fault, place);
+        *self.report.faults.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn busy_loop(&mut self, host: Host) {
+        let who = self.who(host);
+        self.fail(Failure::new(
+            Class::Liveness,
+            "machine",
+            format!("{who} asks to be woken at once, for ever"),
+        ));
+    }
+}
+
+/// Long texts end in an ellipsis.
+pub(crate) fn short(text: &str) -> String {
+    const MOST: usize = 280;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
