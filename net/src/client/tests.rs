@@ -13,6 +13,8 @@ use argon_core::message::{Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::task::{Completion, Outcome, TaskSpec};
 use argon_core::time::{Deadline, Instant, Nanos};
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
@@ -254,7 +256,36 @@ async fn outcomes_that_nobody_takes_use_up_room_until_they_are_dropped() {
     drop(untaken);
     (&mut third).await.unwrap().unwrap();
     assert_eq!(stage.submitted(), 3);
-    drop(other);
+    let fourth = tokio::spawn({
+        let client = Arc::clone(&stage.client);
+        async move { client.desk.submit(spec()).await.map(|_| ()) }
+    });
+    settle().await;
+    assert_eq!(stage.submitted(), 3);
+    assert_eq!(other.await.outcome, completed());
+    fourth.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn room_that_comes_at_once_is_used_at_once() {
+    let mut stage = Stage::new(2, 100).await;
+    for _ in 0..2 {
+        drop(stage.client.desk.submit(spec()).await.unwrap());
+    }
+    for _ in 0..2 {
+        let client = Arc::clone(&stage.client);
+        tokio::spawn(async move { client.desk.submit(spec()).await.unwrap().await });
+    }
+    settle().await;
+    assert_eq!(stage.submitted(), 2);
+    let mut frames = BytesMut::new();
+    for seq in 0..2 {
+        let message: Message = Body::Cancel { seq }.into();
+        argon_core::codec::encode(&message, &mut frames).unwrap();
+    }
+    stage.manager.write_all(&frames).await.unwrap();
+    settle().await;
+    assert_eq!(stage.submitted(), 4);
 }
 
 #[tokio::test]

@@ -327,12 +327,15 @@ async fn input_that_waits_goes_in_before_a_timeout() {
         yield_now().await;
     }
     stage.notes.lock().unwrap().clear();
-    // While the hub does not run, time goes by and bytes come in.
-    let frame = frame(b"in time");
-    let write = guest.stream.write_all(&frame);
-    let sleep = advance(Duration::from_secs(60));
-    let ((), written) = tokio::join!(biased; sleep, write);
-    written.unwrap();
+    // Both are there when the hub comes to run again, and its timer was first.
+    let writer = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        guest.stream.write_all(&frame(b"in time")).await.unwrap();
+        guest
+    });
+    yield_now().await;
+    advance(Duration::from_secs(60)).await;
+    let _guest = writer.await.unwrap();
     stage.until("timeout").await;
     assert_eq!(stage.notes()[..2], ["received 7", "timeout"]);
 }

@@ -1,4 +1,5 @@
 //! What tests of the whole need again and again.
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use argon::executor::ThreadExecutor;
 use argon::{
