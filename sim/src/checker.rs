@@ -146,7 +146,8 @@ impl<'h> Ledger<'h> {
                     if ended(ExecutionEnd::Crashed) == 0 && self.plan.is_calm() {
                         return Err(broken(promise, "crashed, but nothing did", *task));
                     }
-                    if entry.executions.is_empty() {
+                    // What was written to a process that was just dying counts as run.
+                    if entry.executions.is_empty() && self.history.disturbances.is_empty() {
                         return Err(broken(promise, "crashed, but never ran", *task));
                     }
                 }
@@ -221,12 +222,15 @@ impl<'h> Ledger<'h> {
                 let text = format!("started {} times", entry.executions.len());
                 return Err(broken("3 (at most once)", text, *task));
             }
-            if let Some(Delivery {
-                end: End::Completed { .. } | End::Failed { .. },
-                ..
-            }) = delivery
-                && entry.executions.is_empty()
-            {
+            let must_have_run = delivery.is_some_and(|delivery| match &delivery.end {
+                End::Failed {
+                    why: FailedWhy::Crashed,
+                    ..
+                } => self.history.disturbances.is_empty(),
+                End::Completed { .. } | End::Failed { .. } => true,
+                _ => false,
+            });
+            if must_have_run && entry.executions.is_empty() {
                 return Err(broken("3 (at least once)", "never started", *task));
             }
             for pair in entry.executions.windows(2) {
@@ -249,6 +253,17 @@ impl<'h> Ledger<'h> {
             first.end,
             Some((at, ExecutionEnd::Crashed | ExecutionEnd::WorkerDied)) if at <= second.start
         ) {
+            return true;
+        }
+        // Queued in a child behind an attempt that was ended while it was about to answer: the end
+        // struck the next one, which the worker gives to another child.
+        let struck = first.attempt == second.attempt
+            && first.life == second.life
+            && matches!(first.end, Some((at, ExecutionEnd::Killed)) if at <= second.start)
+            && self.history.executions.iter().any(|before| {
+                before.process == first.process && before.end.is_some_and(|(end, _)| end == first.start)
+            });
+        if struck {
             return true;
         }
         let options = &self.plan.options;

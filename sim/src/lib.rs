@@ -26,5 +26,5 @@ mod world;
 
 pub use options::{Options, Plan};
 pub use report::{Class, Failure, Report};
-pub use run::{run, run_seed};
+pub use run::{run, run_seed, run_with_history};
 pub use trace::Trace;

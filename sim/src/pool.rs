@@ -11,9 +11,12 @@ use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
 use bytes::Bytes;
 
 use crate::history::{Execution, ExecutionEnd, History, Process};
-use crate::options::{MS, Options, US};
+use crate::options::{MS, Options, S, US};
 use crate::rng::{Draw, stream};
 use crate::workload::{Deed, Submission, number_of};
+
+/// Most that a slow worker adds to an execution.
+pub(crate) const SLOW_MAX: u64 = 10 * S;
 
 /// Something that a pool process does later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +234,8 @@ impl Pool {
         let Some(plan) = tasks.get(task) else { return };
         if !matches!(plan.deed, Deed::Hang | Deed::HangStubborn) {
             let what = PoolWhat::Done { execution };
-            let run = plan.run.saturating_mul(slowness);
+            let slow = plan.run.saturating_mul(slowness);
+            let run = slow.min(plan.run + SLOW_MAX);
             effects.later.push((run, PoolEvent { slot, what }));
         }
     }

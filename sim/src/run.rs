@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::checker;
+use crate::history::History;
 use crate::options::{Host, Plan, S};
 use crate::process::Node;
 use crate::report::{Class, Failure, Report};
@@ -23,7 +24,7 @@ pub fn run_seed(seed: u64) -> Report {
 #[must_use]
 pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
     quiet_panics();
-    let result = catch_unwind(AssertUnwindSafe(|| run_world(plan, trace)));
+    let result = catch_unwind(AssertUnwindSafe(|| run_with_history(plan, trace).0));
     result.unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
@@ -85,7 +86,13 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    options.resume_window
+    // Tasks that must not start twice and may have run wait in the queue's room, for as long as a
+    // worker may come back that knows.
+    let once = plan.tasks.iter().filter(|task| task.at_most_once).count() as u64;
+    let room = (options.queue_tasks.min(options.client_tasks))
+        .min(options.queue_bytes / 64)
+        .max(1);
+    options.resume_window * (2 + once / room)
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
@@ -93,7 +100,9 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         + 60 * S
 }
 
-fn run_world(plan: &Plan, trace: &mut Trace) -> Report {
+/// Runs a plan and also gives back what happened. Panics of the product go through.
+#[must_use]
+pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     INSIDE.with(|inside| inside.set(true));
     let mut world = World::new(plan, trace);
     let healed = plan.options.heal_at;
@@ -108,8 +117,14 @@ fn run_world(plan: &Plan, trace: &mut Trace) -> Report {
         }
         limit_events(&mut world);
     }
-    let quiet = world.now + quiet_time(plan);
+    // Whoever starts late (after a drain, say) starts the clocks of the others again.
+    let mut quiet = world.now + quiet_time(plan);
+    let mut lives = world.history.lives.len();
     while world.failure.is_none() && world.step(quiet) {
+        if world.history.lives.len() > lives {
+            lives = world.history.lives.len();
+            quiet = world.now + quiet_time(plan);
+        }
         limit_events(&mut world);
     }
     if world.failure.is_none() {
@@ -122,7 +137,7 @@ fn run_world(plan: &Plan, trace: &mut Trace) -> Report {
     let mut report = std::mem::take(&mut world.report);
     report.failure = world.failure.take();
     report.virtual_time = world.now;
-    report
+    (report, world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.

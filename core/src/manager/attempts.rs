@@ -121,6 +121,7 @@ impl Manager {
             }
             AttemptEnd::Crashed(..) | AttemptEnd::Killed | AttemptEnd::Expired if !is_current => {
                 // Not the attempt that the task waits for, so its end decides nothing.
+                record.prior = true;
                 self.notify(Event::StaleIgnored {
                     task: finished.task,
                     attempt,
@@ -192,6 +193,7 @@ impl Manager {
             let history = self.task(task).history();
             self.end(now, task, Outcome::Lost { history }, Bytes::new(), None);
         } else {
+            record.prior = true;
             self.requeue(now, task);
         }
     }

@@ -90,7 +90,8 @@ pub(super) struct Task {
     pub(super) priority: Priority,
     pub(super) max_attempts: u8,
     pub(super) at_most_once: bool,
-    /// The client says that an earlier manager or session may have started it.
+    /// An attempt may have started that nobody will speak for again: under an earlier manager or
+    /// session, as the client says, or with a worker that is gone.
     pub(super) prior: bool,
     /// An attempt may have started.
     pub(super) may_have_run: bool,

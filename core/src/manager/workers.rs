@@ -176,6 +176,7 @@ impl Manager {
         };
         let record = self.task(task);
         if record.drop_superseded(holder) {
+            record.prior = true;
             return;
         }
         debug_assert_eq!(
@@ -209,6 +210,7 @@ impl Manager {
             if !free {
                 self.charge_loss(task, holder, loss);
             }
+            self.task(task).prior = true;
             self.requeue(now, task);
         }
     }

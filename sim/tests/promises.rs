@@ -1,0 +1,227 @@
+//! One test for each promise that the fast simulator can make checkable; names begin with the
+//! promise's number in the contract.
+
+mod common;
+
+use common::{all_hold, holds};
+use sim::faults::{Fault, FaultKind};
+use sim::options::{MS, Options, Plan, S, US};
+use sim::workload::{Deed, Submission};
+use sim::{Trace, run_with_history};
+
+fn plan(options: Options, tasks: Vec<Submission>, faults: Vec<Fault>) -> Plan {
+    Plan {
+        seed: 1,
+        options,
+        tasks,
+        faults,
+    }
+}
+
+/// Everything at once: whatever a seed stands for. `SIM_SEEDS` asks for more.
+#[test]
+fn all_promises_hold_for_many_seeds() {
+    let count = std::env::var("SIM_SEEDS").map_or(1_500, |text| text.parse().unwrap());
+    let report = all_hold(count, Plan::from_seed);
+    println!(
+        "{count} seeds, {} tasks, {:.1} virtual hours\nfaults: {:?}\nmarks: {:?}",
+        report.submitted,
+        report.virtual_time as f64 / 3.6e12,
+        report.faults,
+        report.marks
+    );
+    // A rare branch that no seed reaches is a branch that nothing here checks.
+    for mark in [
+        "attempt-adopted",
+        "attempt-charged",
+        "drain-started",
+        "link-resumed",
+        "orphan-kept",
+        "orphan-matched",
+        "peer-gone",
+        "peer-resumed",
+        "poison-stopped",
+        "result-confirmed-early",
+        "results-full",
+        "retrying",
+        "session-resumed",
+        "stale-ignored",
+        "taken-back",
+        "task-held",
+        "task-lost",
+        "task-rejected",
+        "task-returned",
+        "time-limit-hit",
+    ] {
+        assert!(report.marks.contains_key(mark), "no seed reaches {mark}");
+    }
+    assert_eq!(report.faults.len(), 14, "every kind of fault happens");
+}
+
+/// Plans that once failed, kept whole because a seed goes stale when the drawing changes.
+#[test]
+fn plans_of_mended_defects_hold() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        println!("{}", file.display());
+        let text = std::fs::read_to_string(&file).unwrap();
+        holds(&serde_json::from_str(&text).unwrap());
+    }
+}
+
+#[test]
+fn the_same_plan_gives_the_same_trace() {
+    for seed in 0..40 {
+        let plan = Plan::from_seed(seed);
+        let [mut first, mut second] = [Trace::on(), Trace::on()];
+        let _ = sim::run(&plan, &mut first);
+        let _ = sim::run(&plan, &mut second);
+        let (first, second) = (first.render(), second.render());
+        assert!(first.lines().count() > 10);
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+/// Promise 3: nothing goes wrong, so every task runs exactly once and completes.
+#[test]
+fn p3_without_faults_every_task_runs_exactly_once() {
+    for seed in 0..100 {
+        let mut plan = Plan::from_seed(seed);
+        plan.faults.clear();
+        plan.options = Options {
+            retries: None,
+            drift: plan.options.drift,
+            delay: (50 * US, 2 * MS),
+            turn: plan.options.turn.min(MS),
+            batch: plan.options.batch,
+            queue_tasks: plan.options.queue_tasks,
+            heal_at: plan.options.heal_at,
+            ..Options::calm(plan.options.workers.clone(), plan.options.clients)
+        };
+        plan.tasks.retain(|task| task.deed == Deed::Complete);
+        let clients: Vec<u16> = plan.options.client_hosts().collect();
+        for (index, task) in plan.tasks.iter_mut().enumerate() {
+            task.client = clients[index % clients.len()];
+            task.deadline = None;
+            task.max_wait = None;
+            task.time_limit = None;
+            task.cancel_after = None;
+            task.retries = None;
+        }
+        let report = holds(&plan);
+        assert_eq!(report.executions, report.submitted, "seed {seed}");
+        assert_eq!(
+            report.outcomes.get("completed").copied().unwrap_or(0),
+            report.submitted,
+            "seed {seed}: {:?}",
+            report.outcomes
+        );
+    }
+}
+
+/// Promise 12: a connection that is closed and comes back within the grace repeats nothing.
+#[test]
+fn p12_a_short_cut_repeats_no_attempt() {
+    for seed in 0..100 {
+        let mut options = Options::calm(vec![2, 3, 1], 2);
+        options.heal_at = 3 * S;
+        options.delay = (50 * US, MS);
+        let tasks = (0..200)
+            .map(|index| Submission::plain(index * 10 * MS, 4 + (index % 2) as u16, 30 * MS))
+            .collect();
+        let faults = (0..20)
+            .map(|index| Fault {
+                at: 100 * MS + index * 137 * MS,
+                span: MS,
+                kind: match index % 3 {
+                    0 => FaultKind::Reset(1 + (index % 5) as u16, 0),
+                    1 => FaultKind::HalfOpen(1 + (index % 5) as u16, 0),
+                    _ => FaultKind::Cut(1 + (index % 5) as u16, 0),
+                },
+            })
+            .collect();
+        let mut plan = plan(options, tasks, faults);
+        plan.seed = seed;
+        let report = holds(&plan);
+        assert_eq!(report.executions, report.submitted, "seed {seed}");
+        assert_eq!(report.outcomes["completed"], report.submitted);
+    }
+}
+
+/// Promise 12: a killed worker's tasks run again within the grace, a silent one's within the
+/// lease (and the time of a heartbeat, and a dispatch).
+#[test]
+fn p12_lost_workers_tasks_run_again_in_time() {
+    let slack = 50 * MS;
+    for (kind, within) in [
+        (FaultKind::Crash(1), 250 * MS + slack),
+        (FaultKind::PowerLoss(1), 2 * S + slack),
+        (FaultKind::Pause(1), 2 * S + slack),
+    ] {
+        let mut options = Options::calm(vec![4, 4], 1);
+        options.heal_at = 20 * S;
+        let tasks = (0..4)
+            .map(|_| Submission::plain(100 * MS, 3, 4 * S))
+            .collect();
+        let at = 1_000 * MS;
+        let span = 10 * S;
+        let faults = vec![Fault { at, span, kind }];
+        let plan = plan(options, tasks, faults);
+        let (report, history) = run_with_history(&plan, &mut Trace::off());
+        assert_eq!(report.failure, None);
+        let on_first = |life: usize| history.lives[life].host == 1;
+        let struck = history
+            .executions
+            .iter()
+            .filter(|run| on_first(run.life) && run.start < at);
+        let mut again = 0;
+        for run in struck {
+            let next = history.executions.iter().find(|other| {
+                other.task == run.task && other.start > at
+            });
+            let next = next.expect("it runs again");
+            assert!(next.start <= at + within, "{} ms", (next.start - at) / MS);
+            again += 1;
+        }
+        assert!(again >= 1, "the worker had tasks");
+    }
+}
+
+/// Promise 15: N workers give N times as much, in virtual time.
+#[test]
+fn p15_throughput_grows_linearly_with_workers() {
+    let rate = |workers: u16| {
+        let run = 10 * MS;
+        let count = u64::from(workers) * 2 * 100;
+        let mut options = Options::calm(vec![2; usize::from(workers)], 1);
+        options.delay = (20 * US, 50 * US);
+        options.check_every = 1_000;
+        options.turn = 10 * US;
+        let client = 1 + workers;
+        let tasks = (0..count)
+            .map(|_| Submission::plain(100 * MS, client, run))
+            .collect();
+        let mut plan = plan(options, tasks, vec![]);
+        plan.options.queue_tasks = 100_000;
+        let (report, history) = run_with_history(&plan, &mut Trace::off());
+        assert_eq!(report.failure, None);
+        let first = history.executions.iter().map(|run| run.start).min();
+        let last = history.executions.iter().filter_map(|run| run.end);
+        let last = last.map(|(at, _)| at).max();
+        let took = last.unwrap() - first.unwrap();
+        count as f64 / (took as f64 / 1e9)
+    };
+    let one = rate(1);
+    for workers in [4, 16, 64] {
+        let many = rate(workers);
+        let share = many / (one * f64::from(workers));
+        println!("{workers} workers: {many:.0} tasks/s, {:.1}% of linear", share * 100.0);
+        assert!(share > 0.98, "{workers} workers: {share}");
+    }
+}
