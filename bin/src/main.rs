@@ -1,2 +1,131 @@
 //! The `argon` command.
-fn main() {}
+
+mod cluster;
+mod commands;
+mod map;
+mod options;
+mod outcome;
+mod pool;
+mod problem;
+mod stop;
+mod units;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use argon::{guard, runtime};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::problem::{EXIT_PROBLEM, Problem};
+
+const HELP: &str = "\
+Exit code: 255 if argon itself failed; see the commands for others.
+
+Start here:
+  argon map sha256sum {} ::: *.rs                      run a command for each item, on this machine
+  argon manager --port 8000                            on one machine, and
+  argon worker --manager HOST:8000                     on every machine, then
+  argon map --manager HOST:8000 sha256sum {} ::: *.rs  on all of them";
+
+/// Spread tasks over machines and stay responsive when too many arrive
+#[derive(Debug, Parser)]
+#[command(name = "argon", version, after_help = HELP, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Map(commands::map::MapArgs),
+    Run(commands::run::RunArgs),
+    Call(commands::call::CallArgs),
+    Manager(commands::manager::ManagerArgs),
+    Worker(commands::worker::WorkerArgs),
+    Status(commands::status::StatusArgs),
+}
+
+impl Command {
+    /// What goes to the log. Those who submit tasks learn of their ends, which says what is to
+    /// be said; those who run a cluster want to know more.
+    fn log_level(&self) -> &'static str {
+        let (verbose, default) = match self {
+            Self::Map(args) => (args.cluster.verbose, "error"),
+            Self::Run(args) => (args.cluster.verbose, "error"),
+            Self::Call(args) => (args.cluster.verbose, "error"),
+            Self::Manager(args) => (args.verbose, "warn"),
+            Self::Worker(args) => (args.verbose, "warn"),
+            Self::Status(_) => (false, "error"),
+        };
+        if verbose { "info" } else { default }
+    }
+
+    async fn run(self) -> Result<u8, Problem> {
+        match self {
+            Self::Map(args) => commands::map::run(args).await,
+            Self::Run(args) => commands::run::run(args).await,
+            Self::Call(args) => commands::call::run(args).await,
+            Self::Manager(args) => commands::manager::run(args).await,
+            Self::Worker(args) => commands::worker::run(args).await,
+            Self::Status(args) => commands::status::run(args).await,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Pool processes are this program too. They must start fast, and guards before any thread.
+    let mut args = env::args_os().skip(1);
+    match args.next().as_ref().and_then(|first| first.to_str()) {
+        Some(pool::GUARD) => return guard::main(args.collect::<Vec<OsString>>()),
+        Some(pool::RUNTIME) => return runtime::builtin::main(),
+        _ => {}
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_PROBLEM } else { 0 });
+        }
+    };
+    log(cli.command.log_level());
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Problem::from)
+        .and_then(|runtime| {
+            let ended = runtime.block_on(cli.command.run());
+            // Not waiting for threads that sit in a read or a write.
+            runtime.shutdown_background();
+            ended
+        });
+    ExitCode::from(ended.unwrap_or_else(|problem| {
+        eprintln!("argon: {problem}");
+        EXIT_PROBLEM
+    }))
+}
+
+/// Logs to standard error. `ARGON_LOG` can say it in detail, as in `ARGON_LOG=argon=debug`.
+fn log(default: &str) {
+    let filter = EnvFilter::try_from_env("ARGON_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_options_of_all_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -2,7 +2,11 @@
 //!
 //! A frame is a length (32 bits, little-endian: the bytes that follow it), a header, and the
 //! payload, which is whatever is left of the frame after the header. Headers are bincode 2 with
-//! fixed-size little-endian integers. Lengths are checked before anything is allocated.
+//! fixed-size little-endian integers.
+//!
+//! Invariants: a length is checked against its limit before anything is allocated for it, so one
+//! call of [`decode`] allocates at most [`HEADER_MAX`] bytes and the payload, which has already
+//! arrived; every message has exactly one encoding; an error leaves both buffers as they were.
 
 use core::fmt;
 
@@ -20,6 +24,12 @@ pub const LENGTH_BYTES: usize = 4;
 /// Payloads up to this many bytes are copied out of the read buffer, so that a task that waits
 /// long does not keep the buffer of its neighbours alive; longer ones share it.
 pub const COPY_MAX: usize = 4 * 1024;
+
+/// The longest frame that may come in where payloads of up to `payload_max` bytes are allowed.
+#[must_use]
+pub const fn frame_max(payload_max: usize) -> usize {
+    HEADER_MAX + payload_max
+}
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<HEADER_MAX>> = bincode::config::standard()
     .with_fixed_int_encoding()
@@ -90,6 +100,9 @@ impl Writer for Appender<'_> {
 /// nothing is appended.
 pub fn encode<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(), EncodeError> {
     let start = out.len();
+    if message.payload.len() > u32::MAX as usize - HEADER_MAX {
+        return Err(EncodeError);
+    }
     out.put_u32_le(0);
     let header = Appender {
         out,
@@ -100,10 +113,7 @@ pub fn encode<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(),
         return Err(EncodeError);
     }
     let length = out.len() - start - LENGTH_BYTES + message.payload.len();
-    let Ok(length) = u32::try_from(length) else {
-        out.truncate(start);
-        return Err(EncodeError);
-    };
+    let length = u32::try_from(length).expect("both parts were checked");
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     out.extend_from_slice(&message.payload);
     Ok(())

@@ -8,7 +8,7 @@ use core::time::Duration;
 pub const HEADER_MAX: usize = 256 * 1024;
 /// Most bytes of a frame before the handshake is done: a stranger can make us hold no more.
 pub const HELLO_FRAME_MAX: usize = 4 * 1024;
-/// Most ids in one message; longer lists are sent in parts.
+/// Most ids in one message, all its lists together; more are sent in parts.
 pub const IDS_MAX: usize = 4_096;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;
@@ -124,6 +124,11 @@ const _: () = {
     );
     assert!(RESTART_GRACE.as_nanos() < RESUME_WINDOW.as_nanos());
     assert!(HEARTBEATS_PER_LEASE >= 2);
-    assert!(IDS_MAX * 16 + 4_096 < HEADER_MAX);
-    assert!(ERROR_TEXT_MAX * 3 + 16 * 1024 < HEADER_MAX);
+    // A reported attempt is 32 bytes, the largest id that messages list.
+    assert!(IDS_MAX * 32 + 1_024 < HEADER_MAX);
+    // An error has four texts: its type, message, backtrace, and standard error.
+    assert!(ERROR_TEXT_MAX * 4 + ATTEMPTS_MAX as usize * (NAME_MAX + 16) + 1_024 < HEADER_MAX);
+    // Rows of status are a name and less than 128 bytes; a page is that many of both kinds.
+    assert!(STATUS_PAGE * 2 * (NAME_MAX + 128) + 1_024 < HEADER_MAX);
+    assert!(PAYLOAD_MAX_CEILING as u64 + (HEADER_MAX as u64) < u32::MAX as u64);
 };

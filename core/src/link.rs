@@ -110,6 +110,7 @@ enum State {
     Up {
         conn: ConnId,
         watch: Watch,
+        since: Instant,
         ping_at: Instant,
         ping: Option<(u64, Instant)>,
     },
@@ -287,9 +288,14 @@ impl Link {
                 self.back_off(now);
                 Some(LinkEvent::Down(LinkDown::Unreachable))
             }
-            (LinkInput::Closed { conn }, State::Up { conn: ours, .. }) if conn == *ours => {
-                self.failures = 0;
-                self.state = State::Waiting { until: now };
+            (
+                LinkInput::Closed { conn },
+                State::Up {
+                    conn: ours, since, ..
+                },
+            ) if conn == *ours => {
+                let since = *since;
+                self.redial(now, since);
                 Some(LinkEvent::Down(LinkDown::Closed))
             }
             _ => None,
@@ -335,6 +341,7 @@ impl Link {
                 watch,
                 ping_at,
                 ping,
+                ..
             } if *ping_at <= now => {
                 *ping_at = now + self.lease / HEARTBEATS_PER_LEASE;
                 self.nonce += 1;
@@ -409,9 +416,14 @@ impl Link {
         if self.config.addresses < 2 {
             return None;
         }
-        let event = self.close(now, CloseReason::MovedOn, out);
-        self.back_off(now);
-        event
+        let (State::Up { conn, .. } | State::Opening { conn, .. }) = self.state else {
+            return None;
+        };
+        let reason = CloseReason::MovedOn;
+        out.push_back(LinkOutput::Close { conn, reason }.into());
+        self.address = (self.address + 1) % self.config.addresses;
+        self.state = State::Waiting { until: now };
+        Some(LinkEvent::Down(LinkDown::Ours(reason)))
     }
 
     /// Says goodbye, closes, and stays closed.
@@ -429,21 +441,23 @@ impl Link {
         self.state = State::Stopped;
     }
 
-    /// Closes the connection because of `reason`; another is tried at once.
+    /// Closes the connection because of `reason`; another is tried.
     pub fn close<O: From<LinkOutput>>(
         &mut self,
         now: Instant,
         reason: CloseReason,
         out: &mut VecDeque<O>,
     ) -> Option<LinkEvent> {
-        let (State::Up { conn, .. } | State::Opening { conn, .. }) = self.state else {
-            return None;
+        let (conn, since) = match self.state {
+            State::Up { conn, since, .. } => (conn, since),
+            State::Opening { conn, .. } => (conn, now),
+            State::Waiting { .. } | State::Stopped => return None,
         };
         out.push_back(LinkOutput::Close { conn, reason }.into());
         if matches!(reason, CloseReason::Protocol(_)) {
             self.back_off(now);
         } else {
-            self.state = State::Waiting { until: now };
+            self.redial(now, since);
         }
         Some(LinkEvent::Down(LinkDown::Ours(reason)))
     }
@@ -470,10 +484,10 @@ impl Link {
     ) -> Option<LinkEvent> {
         match &message.body {
             Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
-                self.failures = 0;
                 self.session = Some(welcome.epoch);
                 self.lease = welcome.lease.to_duration().unwrap_or(LEASE).max(LEASE_MIN);
                 self.state = State::Up {
+                    since: now,
                     conn,
                     watch: Watch::new(awake),
                     ping_at: now,
@@ -491,21 +505,40 @@ impl Link {
         }
     }
 
+    /// Dials again at once, to resume with the same manager. But a connection that closes as soon
+    /// as it is up, after one that did the same, counts as a failure: a peer that is thrown out
+    /// again and again does not hammer its manager.
+    fn redial(&mut self, now: Instant, since: Instant) {
+        if now.since(since) >= RECONNECT_DELAY_MAX {
+            self.failures = 0;
+        }
+        if self.failures == 0 {
+            self.failures = 1;
+            self.state = State::Waiting { until: now };
+        } else {
+            self.back_off(now);
+        }
+    }
+
     /// Goes on to the next address; after a whole round without success, waits a jittered,
     /// doubling time.
     fn back_off(&mut self, now: Instant) {
         self.address = (self.address + 1) % self.config.addresses;
         self.failures = self.failures.saturating_add(1);
         let round = self.config.addresses as u32;
-        let delay = if self.failures < round {
-            Duration::ZERO
-        } else {
-            let doublings = ((self.failures - round) / round).min(16);
-            let ceiling = (RECONNECT_DELAY_FIRST * (1 << doublings)).min(RECONNECT_DELAY_MAX);
-            // At least half of it, so that a dead address is not hammered.
-            ceiling / 2 + self.rng.jitter(ceiling / 2)
+        let delay = match self.failures.checked_sub(round) {
+            None => Duration::ZERO,
+            Some(beyond) => self.delay(beyond / round),
         };
         self.state = State::Waiting { until: now + delay };
+    }
+
+    /// At least half of the ceiling, so that a dead address is not hammered; the rest is chance,
+    /// so that a crowd does not come back at the same moment.
+    fn delay(&mut self, doublings: u32) -> Duration {
+        let ceiling = RECONNECT_DELAY_FIRST * (1 << doublings.min(16));
+        let half = ceiling.min(RECONNECT_DELAY_MAX) / 2;
+        half + self.rng.jitter(half)
     }
 
     /// Weighs a new sample by an eighth, as TCP does (RFC 6298).

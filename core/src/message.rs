@@ -220,7 +220,9 @@ pub struct Welcome {
     /// The manager's life.
     pub epoch: Epoch,
     /// Whether the session named in the hello goes on. If not, whatever it left unanswered may
-    /// have run.
+    /// have run. A session goes on only if the peer has said something after the welcome that
+    /// began it: one that never read that welcome does not know that an earlier session of the
+    /// same epoch expired, and must be told again.
     pub resumed: bool,
     /// How long silence is trusted, by both sides.
     pub lease: Nanos,

@@ -6,19 +6,21 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-use bincode::{Decode, Encode};
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::error::DecodeError;
+use bincode::{BorrowDecode, Decode, Encode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::ATTEMPTS_DEFAULT;
+use crate::limits::{ATTEMPTS_DEFAULT, ERROR_TEXT_MAX};
 use crate::name::Name;
 use crate::time::Nanos;
 
 /// How important a task is: 0 (most) to 7 (least).
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize, Deserialize,
 )]
-#[serde(transparent)]
+#[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
 
 impl Priority {
@@ -47,6 +49,36 @@ impl Priority {
     #[must_use]
     pub const fn level(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// By hand, because levels index arrays: one that does not exist must not come in.
+impl<C> Decode<C> for Priority {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let level = u8::decode(decoder)?;
+        Self::new(level).ok_or(DecodeError::Other("no such priority"))
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Priority {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(
+        decoder: &mut D,
+    ) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
+    }
+}
+
+impl TryFrom<u8> for Priority {
+    type Error = &'static str;
+
+    fn try_from(level: u8) -> Result<Self, Self::Error> {
+        Self::new(level).ok_or("a priority is a number from 0 to 7")
+    }
+}
+
+impl From<Priority> for u8 {
+    fn from(priority: Priority) -> Self {
+        priority.0
     }
 }
 
@@ -174,6 +206,36 @@ impl TaskError {
             stderr: String::new(),
         }
     }
+
+    /// Cuts every text to [`ERROR_TEXT_MAX`] bytes. To be called where an error comes in from
+    /// outside, so that every later bound holds.
+    pub fn bound(&mut self) {
+        if let ErrorKind::Raised(kind) = &mut self.kind {
+            keep_start(kind, ERROR_TEXT_MAX);
+        }
+        keep_start(&mut self.message, ERROR_TEXT_MAX);
+        keep_start(&mut self.backtrace, ERROR_TEXT_MAX);
+        keep_end(&mut self.stderr, ERROR_TEXT_MAX);
+    }
+}
+
+/// Cuts `text` to its first `max` bytes or a little less, between two characters, and gives
+/// back the memory of the rest.
+pub fn keep_start(text: &mut String, max: usize) {
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max));
+        text.shrink_to_fit();
+    }
+}
+
+/// Cuts `text` to its last `max` bytes or a little less, between two characters, and gives back
+/// the memory of the rest.
+pub fn keep_end(text: &mut String, max: usize) {
+    if text.len() > max {
+        let start = text.ceil_char_boundary(text.len() - max);
+        text.drain(..start);
+        text.shrink_to_fit();
+    }
 }
 
 /// What sort of error ended an attempt.
@@ -292,5 +354,47 @@ impl fmt::Display for RejectReason {
             Self::NoWorkers => "the manager has no workers",
             Self::TooLarge => "the payload is larger than the manager takes",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        let mut text = String::from("aé");
+        keep_start(&mut text, 2);
+        assert_eq!(text, "a");
+        let mut text = String::from("éa");
+        keep_end(&mut text, 2);
+        assert_eq!(text, "a");
+        keep_end(&mut text, 1);
+        keep_start(&mut text, 1);
+        assert_eq!(text, "a");
+    }
+
+    #[test]
+    fn a_bounded_error_keeps_the_end_of_stderr_and_the_start_of_the_rest() {
+        let long = "s".repeat(ERROR_TEXT_MAX) + "e";
+        let error = TaskError {
+            kind: ErrorKind::Raised(long.clone()),
+            message: long.clone(),
+            backtrace: long.clone(),
+            stderr: long,
+        };
+        let mut error = error;
+        error.bound();
+        let ErrorKind::Raised(kind) = &error.kind else {
+            panic!("another kind");
+        };
+        for text in [kind, &error.message, &error.backtrace] {
+            assert_eq!((text.len(), text.ends_with('s')), (ERROR_TEXT_MAX, true));
+        }
+        assert_eq!(error.stderr.len(), ERROR_TEXT_MAX);
+        assert!(error.stderr.ends_with('e'));
+        let once = error.clone();
+        error.bound();
+        assert_eq!(error, once);
     }
 }

@@ -206,6 +206,8 @@ impl<K: Ord + Copy> Timers<K> {
 pub struct AwakeClock {
     asleep: Duration,
     expected: Option<Instant>,
+    /// When the machine was last called.
+    read: Instant,
 }
 
 impl AwakeClock {
@@ -220,6 +222,7 @@ impl AwakeClock {
             self.asleep += now.since(expected);
             self.expected = None;
         }
+        self.read = self.read.max(now);
         self.at(now)
     }
 
@@ -235,9 +238,10 @@ impl AwakeClock {
         awake + self.asleep
     }
 
-    /// Notes when the machine asked to be called next; being later than that is sleep.
+    /// Notes when the machine asked to be called next; being later than that is sleep. A deadline
+    /// that had passed when the machine was last called is not slept through a second time.
     pub fn expect(&mut self, next: Option<Instant>) {
-        self.expected = next;
+        self.expected = next.map(|next| next.max(self.read));
     }
 }
 
@@ -278,5 +282,15 @@ mod tests {
             "the same sleep is not counted twice"
         );
         assert_eq!(clock.due(ms(500)), ms(10_500));
+    }
+
+    #[test]
+    fn awake_clock_counts_a_missed_deadline_once() {
+        let mut clock = AwakeClock::default();
+        clock.expect(Some(ms(100)));
+        // Late; input is read before the deadline is dealt with, which is still due afterwards.
+        assert_eq!(clock.read(ms(10_100)), ms(100));
+        clock.expect(Some(ms(100)));
+        assert_eq!(clock.read(ms(10_101)), ms(101));
     }
 }

@@ -44,6 +44,11 @@ fn jitter_is_full_and_not_a_wobble_around_the_ceiling() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn the_delay_is_the_hint_and_at_most_the_ceiling_more(
         seed: u64,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use argon_core::Manager;
 use argon_core::ids::Epoch;
 use argon_core::manager::ManagerConfig;
-use argon_core::rng::Rng;
 use argon_core::time::Instant;
 use tokio::net::lookup_host;
 
@@ -57,7 +56,7 @@ impl ManagerServer {
     /// other.
     pub async fn bind(options: ManagerOptions) -> Result<Self, StartError> {
         check_listen(&options.listen, options.insecure).await?;
-        Self::bind_on(TokioTransport, options, entropy()?).await
+        Self::bind_on(TokioTransport, options).await
     }
 
     /// Where it listens.
@@ -68,17 +67,13 @@ impl ManagerServer {
 }
 
 impl<T: Transport> ManagerServer<T> {
-    /// Listens on any transport, with a machine whose every choice follows from `seed`. Who can
-    /// reach it is the transport's business.
+    /// Listens on any transport. Who can reach it is the transport's business. A manager leaves
+    /// nothing to chance but its epoch, which is in the options.
     ///
     /// # Errors
     /// If the address cannot be listened on, or the settings contradict each other.
-    pub async fn bind_on(
-        transport: T,
-        options: ManagerOptions,
-        seed: u64,
-    ) -> Result<Self, StartError> {
-        let hub = new_hub(options.config, seed)?;
+    pub async fn bind_on(transport: T, options: ManagerOptions) -> Result<Self, StartError> {
+        let hub = new_hub(options.config)?;
         let listener = bind(&transport, &options.listen).await?;
         let local = transport.local_addr(&listener);
         Ok(Self {
@@ -159,11 +154,11 @@ impl Drop for StopOnDrop {
 }
 
 /// A manager without connections.
-pub(crate) fn new_hub(config: ManagerConfig, seed: u64) -> Result<Arc<Hub<Manager>>, StartError> {
+pub(crate) fn new_hub(config: ManagerConfig) -> Result<Arc<Hub<Manager>>, StartError> {
     config.validate().map_err(StartError::Config)?;
     let payload_max = config.payload_max;
     let clock = Clock::start();
-    let machine = Manager::new(config, Rng::from_seed(seed), Instant::ZERO);
+    let machine = Manager::new(config, Instant::ZERO);
     Ok(Hub::new(machine, clock, payload_max))
 }
 

@@ -4,6 +4,7 @@
 //! A program of your own hands its function to [`serve`]; without one, a pool runs
 //! [`builtin::main`].
 
+mod answers;
 pub mod builtin;
 mod panics;
 mod run;

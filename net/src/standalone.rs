@@ -85,7 +85,7 @@ impl Standalone {
         let worker = WorkerServer::new_on(network.clone(), worker_options, executor, entropy()?)?;
         let worker_handle = worker.handle();
 
-        let hub = new_hub(options.manager, entropy()?)?;
+        let hub = new_hub(options.manager)?;
         let mut inner = bind(&network, MANAGER).await?;
         let mut outer = match &options.listen {
             Some(listen) => {

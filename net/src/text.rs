@@ -23,21 +23,15 @@ impl Tail {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The place in the stream that the next byte will have.
+    /// The place in the stream of the next byte.
     pub(crate) fn mark(&self) -> u64 {
         self.total
     }
 
-    /// Forgets what came before `mark`.
-    pub(crate) fn forget_before(&mut self, mark: u64) {
-        let keep = usize::try_from(self.total - mark).unwrap_or(usize::MAX);
-        let forget = self.bytes.len().saturating_sub(keep);
-        self.bytes.drain(..forget);
-    }
-
-    /// What is kept, as text.
-    pub(crate) fn text(&self) -> String {
-        end_of(&self.bytes)
+    /// What is kept of what came since `mark`, as text.
+    pub(crate) fn text_since(&self, mark: u64) -> String {
+        let length = usize::try_from(self.total - mark).unwrap_or(usize::MAX);
+        end_of(&self.bytes[self.bytes.len().saturating_sub(length)..])
     }
 }
 
@@ -83,27 +77,25 @@ mod tests {
             tail.push(format!("é{number}\n").as_bytes());
             assert!(tail.bytes.len() <= 2 * ERROR_TEXT_MAX);
         }
-        let text = tail.text();
+        let text = tail.text_since(0);
         assert!(text.len() <= ERROR_TEXT_MAX && text.len() > ERROR_TEXT_MAX - 10);
         assert!(text.ends_with("é99998\né99999\n"));
         tail.push(&vec![0xff; 10 * ERROR_TEXT_MAX]);
-        assert!(tail.text().len() <= ERROR_TEXT_MAX);
+        assert!(tail.text_since(0).len() <= ERROR_TEXT_MAX);
     }
 
     #[test]
-    fn what_came_before_a_mark_can_be_forgotten() {
+    fn what_came_before_a_mark_can_be_left_out() {
         let mut tail = Tail::default();
         tail.push(b"one");
         let mark = tail.mark();
+        assert_eq!(tail.text_since(mark), "");
         tail.push(b"two");
-        tail.forget_before(mark);
-        assert_eq!(tail.text(), "two");
+        assert_eq!(tail.text_since(mark), "two");
+        assert_eq!(tail.text_since(0), "onetwo");
         let mark = tail.mark();
         tail.push(&[b'x'; 3 * ERROR_TEXT_MAX]);
-        tail.forget_before(mark);
-        assert_eq!(tail.text().len(), ERROR_TEXT_MAX);
-        tail.forget_before(tail.mark());
-        assert_eq!(tail.text(), "");
+        assert_eq!(tail.text_since(mark).len(), ERROR_TEXT_MAX);
     }
 
     #[test]

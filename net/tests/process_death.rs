@@ -158,8 +158,8 @@ async fn a_killed_worker_leaves_nothing() {
 /// Some shells and supervisors start programs so, and it is inherited.
 #[test]
 fn a_worker_that_was_started_with_sigchld_ignored_works() {
-    let mut worker = Command::new("sh")
-        .args(["-c", "trap '' CHLD; exec \"$0\" worker", FIXTURE])
+    let mut worker = Command::new("env")
+        .args(["--ignore-signal=CHLD", FIXTURE, "worker"])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -6,7 +6,7 @@ use argon::executor::ProcessOptions;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
 use bytes::Bytes;
-use common::{Pool, launcher, life, options};
+use common::{Pool, gone, launcher, life, mark, options, wait_blindly};
 
 /// A pool of a shell script.
 fn script(text: &str) -> ProcessOptions {
@@ -201,17 +201,40 @@ async fn a_program_that_never_gets_ready_is_killed() {
 
 #[tokio::test]
 async fn what_was_answered_before_the_end_counts() {
-    let mut pool = Pool::ready(options(&["bad", "last-words"])).await;
+    let mark = mark();
+    let mut pool = Pool::ready(options(&["bad", "last-words", &mark])).await;
     for _ in 0..100 {
         pool.run(0, "noop", "");
     }
+    // Written, and not looked at again before everything is over.
+    pool.turn().await;
+    wait_blindly(|| gone(&mark));
     for number in 1..=99 {
-        assert_eq!(pool.done(number).await, (RunEnd::Completed, Bytes::new()));
+        assert_eq!(
+            pool.done(number).await,
+            (RunEnd::Completed, vec![1; 500].into())
+        );
     }
     assert_eq!(
         pool.exited().await,
         (ExitCause::Exit(3), "farewell\n".to_owned())
     );
+}
+
+#[tokio::test]
+async fn what_one_attempt_prints_is_not_blamed_on_the_next() {
+    let mut pool = Pool::ready(options(&["tasks"])).await;
+    let file = std::env::temp_dir().join(format!("argon-{}", mark()));
+    let path = file.to_str().unwrap().to_owned();
+    let one = pool.run(0, "say", "the first");
+    let two = pool.run(0, "fail-when-told", path);
+    assert_eq!(pool.done(one).await.0, RunEnd::Completed);
+    std::fs::write(&file, "").unwrap();
+    let (RunEnd::Failed(error), _) = pool.done(two).await else {
+        panic!("it did not fail");
+    };
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(error.stderr, "told\n");
 }
 
 #[tokio::test]

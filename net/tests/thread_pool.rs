@@ -112,6 +112,29 @@ async fn a_kill_drops_what_has_not_begun_and_waits_for_what_has() {
 }
 
 #[tokio::test]
+async fn no_result_waits_for_a_later_attempt() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let mut pool = ready(move |name, payload| {
+        if name.as_str() == "gate" {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        Ok(payload)
+    })
+    .await;
+    // Often, since it depends on the moment who collects what.
+    for _ in 0..100 {
+        let quick: Vec<_> = (0..5).map(|_| pool.run(0, "noop", "")).collect();
+        let slow = pool.run(0, "gate", "");
+        for number in quick {
+            assert_eq!(pool.done(number).await.0, RunEnd::Completed);
+        }
+        release.send(()).unwrap();
+        assert_eq!(pool.done(slow).await.0, RunEnd::Completed);
+    }
+}
+
+#[tokio::test]
 async fn a_retired_slot_ends_cleanly() {
     let mut pool = ready(simple).await;
     pool.execute(PoolOutput::Retire { slot: life(0) });

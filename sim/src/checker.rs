@@ -51,7 +51,10 @@ impl<'h> Ledger<'h> {
         let mut by_id: BTreeMap<(u64, u64), usize> = BTreeMap::new();
         for submit in &history.submits {
             tasks.entry(submit.task).or_default().submit = Some(submit);
-            if numbers.insert((submit.life, submit.seq), submit.task).is_some() {
+            if numbers
+                .insert((submit.life, submit.seq), submit.task)
+                .is_some()
+            {
                 return Err(broken("1", "a client used a number twice", submit.task));
             }
             by_id.insert((history.lives[submit.life].id, submit.seq), submit.task);
@@ -72,7 +75,11 @@ impl<'h> Ledger<'h> {
                 let text = "an execution of something that was never submitted, or mixed up";
                 return Err(broken("2 (honest outcomes)", text, execution.task));
             }
-            tasks.entry(execution.task).or_default().executions.push(execution);
+            tasks
+                .entry(execution.task)
+                .or_default()
+                .executions
+                .push(execution);
         }
         Ok(Self {
             plan,
@@ -165,8 +172,12 @@ impl<'h> Ledger<'h> {
                     return Err(broken(promise, format!("failed with {what}"), *task));
                 }
                 End::Rejected { .. }
-                | End::Expired { may_have_run: false }
-                | End::Cancelled { may_have_run: false } => {
+                | End::Expired {
+                    may_have_run: false,
+                }
+                | End::Cancelled {
+                    may_have_run: false,
+                } => {
                     if !entry.executions.is_empty() {
                         let text = format!("{} means never started", delivery.end.name());
                         return Err(broken(promise, text, *task));
@@ -253,16 +264,20 @@ impl<'h> Ledger<'h> {
             && first.life == second.life
             && matches!(first.end, Some((at, ExecutionEnd::Killed)) if at <= second.start)
             && self.history.executions.iter().any(|before| {
-                before.process == first.process && before.end.is_some_and(|(end, _)| end == first.start)
+                before.process == first.process
+                    && before.end.is_some_and(|(end, _)| end == first.start)
             });
         if struck {
             return true;
         }
         let options = &self.plan.options;
         let workers = [first, second].map(|run| self.history.lives[run.life].host);
-        let client = entry.submit.map(|submit| self.history.lives[submit.life].host);
-        let concerned =
-            |host: &Host| workers.contains(host) || Some(*host) == client || *host < options.managers;
+        let client = entry
+            .submit
+            .map(|submit| self.history.lives[submit.life].host);
+        let concerned = |host: &Host| {
+            workers.contains(host) || Some(*host) == client || *host < options.managers
+        };
         let notice = 2 * options.lease + options.drain_timeout + S;
         let disturbed = self.history.disturbances.iter().any(|what| {
             what.from <= second.start
@@ -289,16 +304,19 @@ impl<'h> Ledger<'h> {
         for (task, entry) in &self.tasks {
             let plan = &self.plan.tasks[*task];
             let allowed = usize::from(plan.max_attempts);
-            let told = entry.deliveries.first().map_or(0, |delivery| match &delivery.end {
-                End::Completed { charged } => usize::from(*charged) + 1,
-                End::Failed {
-                    why: FailedWhy::Crashed,
-                    history,
-                } => *history,
-                End::Failed { history, .. } => history + 1,
-                End::Lost { history } => *history,
-                _ => 0,
-            });
+            let told = entry
+                .deliveries
+                .first()
+                .map_or(0, |delivery| match &delivery.end {
+                    End::Completed { charged } => usize::from(*charged) + 1,
+                    End::Failed {
+                        why: FailedWhy::Crashed,
+                        history,
+                    } => *history,
+                    End::Failed { history, .. } => history + 1,
+                    End::Lost { history } => *history,
+                    _ => 0,
+                });
             if told > allowed {
                 let text = format!("{told} attempts charged of {allowed}");
                 return Err(broken("3 (max_attempts)", text, *task));

@@ -67,7 +67,9 @@ impl World<'_> {
             FaultKind::SlowWorker(host, times) => {
                 self.with_pool(*host, |pool| pool.slowness = u64::from(*times));
             }
-            FaultKind::StuckChildren(host, late) => self.with_pool(*host, |pool| pool.stuck = *late),
+            FaultKind::StuckChildren(host, late) => {
+                self.with_pool(*host, |pool| pool.stuck = *late)
+            }
             FaultKind::NoSpawn(host) => self.with_pool(*host, |pool| pool.no_spawn = true),
             FaultKind::Drain(host) => self.tell(*host, Fact::Drain),
             FaultKind::Stop(host) => self.tell(*host, Fact::Stop),
@@ -199,4 +201,3 @@ impl World<'_> {
         }
     }
 }
-

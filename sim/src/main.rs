@@ -37,7 +37,10 @@ fn option<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
 
 fn number(arguments: &[String], name: &str) -> Result<Option<u64>, String> {
     option(arguments, name)
-        .map(|text| text.parse().map_err(|_| format!("{name}: not a number: {text}")))
+        .map(|text| {
+            text.parse()
+                .map_err(|_| format!("{name}: not a number: {text}"))
+        })
         .transpose()
 }
 
@@ -89,7 +92,11 @@ fn explain(plan: &Plan, failure: &Failure, trace: &Trace, timeline: bool) -> Str
         plan.tasks.len(),
         plan.options
     );
-    let _ = write!(text, "  replay: cargo run -p sim -- replay {} --trace", plan.seed);
+    let _ = write!(
+        text,
+        "  replay: cargo run -p sim -- replay {} --trace",
+        plan.seed
+    );
     text
 }
 
@@ -135,7 +142,10 @@ fn swarm(arguments: &[String]) -> Result<ExitCode, String> {
                 said = Instant::now();
                 let runs = hunt.runs.load(Ordering::Relaxed);
                 let failures = lock(&hunt.failures).len();
-                eprintln!("{} s: {runs} runs, {failures} failures", started.elapsed().as_secs());
+                eprintln!(
+                    "{} s: {runs} runs, {failures} failures",
+                    started.elapsed().as_secs()
+                );
             }
         }
     });

@@ -50,14 +50,12 @@ fn without_parts<T: Clone>(
 }
 
 fn fails_alike(plan: &Plan, failure: &Failure) -> bool {
-    run(plan, &mut Trace::off())
-        .failure
-        .is_some_and(|other| {
-            other.class == failure.class
+    run(plan, &mut Trace::off()).failure.is_some_and(|other| {
+        other.class == failure.class
                 && other.promise == failure.promise
                 // Panics are told apart by where they happen.
                 && (other.class != Class::Panic || place(&other.text) == place(&failure.text))
-        })
+    })
 }
 
 fn place(text: &str) -> &str {

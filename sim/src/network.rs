@@ -101,7 +101,14 @@ impl Network {
             // Keyed by who dials whom for the which-th time, so that no other link moves it.
             rng: stream(
                 self.seed,
-                &[7, u64::from(from.host), count, u64::from(to), from.conn.0, side],
+                &[
+                    7,
+                    u64::from(from.host),
+                    count,
+                    u64::from(to),
+                    from.conn.0,
+                    side,
+                ],
             ),
             scheduled: false,
             black: false,
@@ -175,6 +182,8 @@ impl Network {
 
     /// How long the stack of a host waits before it sends again what a cut swallowed.
     pub(crate) fn resend_delay(&mut self, index: ConnIndex, side: usize) -> u64 {
-        self.connections[index].pipes[side].rng.between(MS, 200 * MS)
+        self.connections[index].pipes[side]
+            .rng
+            .between(MS, 200 * MS)
     }
 }

@@ -31,7 +31,10 @@ pub struct Plan {
 
 /// Topology and settings. Times are in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named after the settings of core they stand for")]
+#[expect(
+    missing_docs,
+    reason = "named after the settings of core they stand for"
+)]
 pub struct Options {
     pub managers: u16,
     /// Capacities, one a worker.

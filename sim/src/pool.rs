@@ -29,8 +29,12 @@ pub(crate) struct PoolEvent {
 pub(crate) enum PoolWhat {
     Ready,
     /// This execution has run its time.
-    Done { execution: usize },
-    Exit { cause: ExitCause },
+    Done {
+        execution: usize,
+    },
+    Exit {
+        cause: ExitCause,
+    },
 }
 
 #[derive(Debug)]
@@ -107,12 +111,13 @@ impl Pool {
                 }
             }
             PoolOutput::Terminate { slot } => {
-                let stubborn = self.live(slot).and_then(|known| known.running).is_some_and(
-                    |running| {
-                        let plan = tasks.get(history.executions[running].task);
-                        plan.is_some_and(|plan| plan.deed == Deed::HangStubborn)
-                    },
-                );
+                let stubborn =
+                    self.live(slot)
+                        .and_then(|known| known.running)
+                        .is_some_and(|running| {
+                            let plan = tasks.get(history.executions[running].task);
+                            plan.is_some_and(|plan| plan.deed == Deed::HangStubborn)
+                        });
                 if !stubborn {
                     let delay = self.rng.between(50 * US, 5 * MS);
                     self.die(now, slot, delay, ExitCause::Signal(15), &mut effects);
@@ -267,8 +272,18 @@ impl Pool {
                 self.done(now, slot, execution, tasks, history, &mut effects);
             }
             PoolWhat::Exit { cause } => {
-                if self.live(slot).is_some_and(|known| known.dying == Some(now)) {
-                    self.exit(now, slot, cause, ExecutionEnd::Killed, history, &mut effects);
+                if self
+                    .live(slot)
+                    .is_some_and(|known| known.dying == Some(now))
+                {
+                    self.exit(
+                        now,
+                        slot,
+                        cause,
+                        ExecutionEnd::Killed,
+                        history,
+                        &mut effects,
+                    );
                 }
             }
         }
@@ -366,12 +381,7 @@ impl Pool {
     }
 
     /// An accident: the process in this slot dies.
-    pub(crate) fn kill_child(
-        &mut self,
-        now: u64,
-        slot: u32,
-        history: &mut History,
-    ) -> PoolEffects {
+    pub(crate) fn kill_child(&mut self, now: u64, slot: u32, history: &mut History) -> PoolEffects {
         let mut effects = PoolEffects::default();
         if let Some(known) = self.slots.get(&slot) {
             let slot = SlotLife {

@@ -67,7 +67,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: promise {}: {}", self.class, self.promise, self.text)?;
+        write!(
+            f,
+            "{:?}: promise {}: {}",
+            self.class, self.promise, self.text
+        )?;
         if let Some(task) = self.task {
             write!(f, " (task {task})")?;
         }

@@ -78,7 +78,9 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .tasks
         .iter()
         .map(|task| {
-            let once = task.time_limit.map_or(task.run, |limit| task.run.max(limit))
+            let once = task
+                .time_limit
+                .map_or(task.run, |limit| task.run.max(limit))
                 + options.spawn
                 + options.kill_grace;
             once.saturating_mul(u64::from(task.max_attempts))

@@ -75,7 +75,9 @@ impl World<'_> {
 
     fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) -> Vec<Output> {
         process.turns += 1;
-        let check = process.turns.is_multiple_of(self.options().check_every.max(1));
+        let check = process
+            .turns
+            .is_multiple_of(self.options().check_every.max(1));
         // A call before its time does nothing, so now and then there is one.
         let early = process.turns.is_multiple_of(8);
         let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
@@ -152,11 +154,15 @@ impl World<'_> {
                         if let Some(after) = plan.cancel_after {
                             self.after(after, Event::Cancel(task));
                         }
-                        self.say(host, Some(task), || format!("submits task {task}: {plan:?}"));
+                        self.say(host, Some(task), || {
+                            format!("submits task {task}: {plan:?}")
+                        });
                     }
                     Err(error) => {
                         *self.report.marks.entry("submit-refused").or_default() += 1;
-                        self.say(host, Some(task), || format!("cannot submit {task}: {error}"));
+                        self.say(host, Some(task), || {
+                            format!("cannot submit {task}: {error}")
+                        });
                     }
                 }
             }
@@ -266,7 +272,9 @@ impl World<'_> {
             .numbers
             .iter()
             .find_map(|(task, number)| (*number == seq).then_some(*task));
-        self.say(host, task, || short(&format!("delivers {seq}: {outcome:?}")));
+        self.say(host, task, || {
+            short(&format!("delivers {seq}: {outcome:?}"))
+        });
         self.open[usize::from(host)] = self.open[usize::from(host)].saturating_sub(1);
         self.history.deliveries.push(Delivery {
             at: self.now,

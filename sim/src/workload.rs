@@ -36,7 +36,10 @@ impl Deed {
 
 /// One task that a client's application submits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named after the fields of TaskSpec they stand for")]
+#[expect(
+    missing_docs,
+    reason = "named after the fields of TaskSpec they stand for"
+)]
 pub struct Submission {
     /// When the application submits it, in virtual nanoseconds.
     pub at: u64,
@@ -123,11 +126,7 @@ pub(crate) fn draw(seed: u64, options: &Options, orderly: bool) -> Vec<Submissio
             (10 * US, 2 * S),
             (50 * MS, 200 * MS),
         ]),
-        odd: if orderly {
-            0
-        } else {
-            rng.pick(&[0, 2, 5, 20])
-        },
+        odd: if orderly { 0 } else { rng.pick(&[0, 2, 5, 20]) },
         deadlines: rng.pick(&[0, 0, 10, 50]),
         max_waits: rng.pick(&[0, 0, 10, 50]),
         limits: rng.pick(&[0, 10, 30]),

@@ -250,7 +250,11 @@ impl<'p> World<'p> {
         process.inbox.push_back(fact);
         if !process.turn_due && process.paused == 0 {
             process.turn_due = true;
-            let delay = if turn == 0 { 0 } else { process.rng.up_to(turn) };
+            let delay = if turn == 0 {
+                0
+            } else {
+                process.rng.up_to(turn)
+            };
             let life = process.life;
             self.after(delay, Event::Turn(host, life));
         }
@@ -305,7 +309,14 @@ impl<'p> World<'p> {
     // ---- connections ----
 
     /// A process asks for a connection.
-    pub(crate) fn dial(&mut self, host: Host, life: usize, count: u64, conn: ConnId, to: Host) -> ConnIndex {
+    pub(crate) fn dial(
+        &mut self,
+        host: Host,
+        life: usize,
+        count: u64,
+        conn: ConnId,
+        to: Host,
+    ) -> ConnIndex {
         let end = End {
             host,
             life,
@@ -549,14 +560,21 @@ impl<'p> World<'p> {
         let task = wire::task_of(body, client).and_then(|(id, seq)| self.task_by_number(id, seq));
         // `side` is always the sender's.
         let other = ends[if arrow == "->" { 1 - side } else { side }].host;
-        let text = format!("{arrow} {}: {}", self.who(other), short(&format!("{body:?}")));
+        let text = format!(
+            "{arrow} {}: {}",
+            self.who(other),
+            short(&format!("{body:?}"))
+        );
         self.say(host, task, || text);
     }
 
     pub(crate) fn task_by_number(&self, client: u64, seq: u64) -> Option<usize> {
-        let submit = self.history.submits.iter().rev().find(|submit| {
-            submit.seq == seq && self.history.lives[submit.life].id == client
-        })?;
+        let submit = self
+            .history
+            .submits
+            .iter()
+            .rev()
+            .find(|submit| submit.seq == seq && self.history.lives[submit.life].id == client)?;
         Some(submit.task)
     }
 

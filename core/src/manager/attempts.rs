@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use crate::event::Event;
 use crate::ids::Attempt;
+use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
-use crate::task::{AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError};
+use crate::task::{
+    AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError, keep_end,
+};
 use crate::time::Instant;
 
 use super::Manager;
@@ -103,7 +106,8 @@ impl Manager {
                     Some(holder),
                 );
             }
-            AttemptEnd::Failed(error) => {
+            AttemptEnd::Failed(mut error) => {
+                error.bound();
                 record.refund(attempt);
                 let failure = Failure {
                     error: *error,
@@ -124,7 +128,8 @@ impl Manager {
                 });
                 self.ack(holder);
             }
-            AttemptEnd::Crashed(cause, stderr) => {
+            AttemptEnd::Crashed(cause, mut stderr) => {
+                keep_end(&mut stderr, ERROR_TEXT_MAX);
                 self.ack(holder);
                 self.unassign(task, finished.ran.0.max(1));
                 self.on_crash(now, task, holder, cause, stderr);

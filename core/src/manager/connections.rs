@@ -138,7 +138,11 @@ impl Manager {
             received: known.watch.received(),
         };
         match known.peer {
-            Peer::Client(client) => self.client(client).heard = awake,
+            Peer::Client(client) => {
+                let session = self.client(client);
+                session.heard = awake;
+                session.confirmed = true;
+            }
             Peer::Worker(worker) => self.worker(worker).heard = awake,
             Peer::Stranger | Peer::Observer => {}
         }
@@ -239,13 +243,14 @@ impl Manager {
         let (key, resumed) = match self.clients_by_id.get(&hello.peer).copied() {
             Some(key) => {
                 let session = &self.clients[key.0 as usize];
+                let confirmed = session.confirmed;
                 if hello.connection <= session.connection {
                     return Err(RefuseReason::OldConnection);
                 }
                 if let Some(old) = session.conn {
                     self.close(now, old, CloseReason::Superseded);
                 }
-                (key, hello.session == Some(self.config.epoch))
+                (key, confirmed && hello.session == Some(self.config.epoch))
             }
             None => {
                 if self.clients.len() >= CLIENTS_MAX {

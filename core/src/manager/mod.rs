@@ -287,7 +287,9 @@ impl Manager {
             }
             Peer::Observer => self.on_observer_message(now, conn, &message.body),
             Peer::Client(client) => {
-                self.client(client).heard = awake;
+                let session = self.client(client);
+                session.heard = awake;
+                session.confirmed = true;
                 self.on_client_message(now, conn, client, message);
             }
             Peer::Worker(worker) => {

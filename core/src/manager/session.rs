@@ -35,6 +35,9 @@ pub(super) struct ClientSession {
     pub(super) conn: Option<ConnId>,
     /// The client's number of its present or last connection.
     pub(super) connection: u64,
+    /// The client has spoken within this session, so it knows of it. If its first `Welcome` was
+    /// lost, it must be told again that the session is new.
+    pub(super) confirmed: bool,
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
     pub(super) tasks: BTreeMap<u64, TaskKey>,
@@ -59,6 +62,7 @@ impl ClientSession {
             name,
             conn: None,
             connection: 0,
+            confirmed: false,
             floor: 0,
             tasks: BTreeMap::new(),
             unsent: VecDeque::new(),

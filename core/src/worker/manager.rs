@@ -115,11 +115,10 @@ impl Worker {
     }
 
     fn on_assign(&mut self, now: Instant, assign: Assign, payload: Bytes) {
-        if self.attempts.find(assign.attempt).is_some() {
-            return;
-        }
         if self.phase != Phase::Running {
-            self.not_started.push(assign.attempt);
+            if self.attempts.find(assign.attempt).is_none() {
+                self.not_started.push(assign.attempt);
+            }
             return;
         }
         // No window was ever larger, and a manager that was left may have filled one too.
@@ -134,11 +133,12 @@ impl Worker {
             self.hang_up(now, "assigned more than the window");
             return;
         }
-        self.assigned = true;
         let name = self.durations.intern(&assign.name);
         let Some(key) = self.attempts.add(now, assign, name, payload) else {
+            // It is known already.
             return;
         };
+        self.assigned = true;
         match self.attempts.get(key).deadline {
             Some(at) if at <= now => self.expire(now, key),
             Some(at) => self.expiries.set(key, at),

@@ -1,9 +1,9 @@
 //! The worker: a pool of processes, and the reports on what they do.
 //!
-//! This file holds what goes in and what comes out. Of the machine, [`machine`] owns control flow,
-//! [`manager`] obeys the manager, [`runs`] brings attempts and slots together, [`pool`] keeps the
-//! slots, [`attempts`] knows where each attempt is, [`results`] holds and sends ends, and
-//! [`window`] decides how much to ask for.
+//! This file holds what goes in and what comes out. Of the machine, `machine` owns control flow,
+//! `manager` obeys the manager, `runs` brings attempts and slots together, `pool` keeps the
+//! slots, `attempts` knows where each attempt is, `results` holds and sends ends, and
+//! `window` decides how much to ask for.
 
 mod attempts;
 mod invariants;

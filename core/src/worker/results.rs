@@ -1,23 +1,20 @@
 //! Ends of attempts: held until acknowledged, and sent.
 
-use alloc::string::String;
-
 use alloc::vec::Vec;
 
 use super::attempts::{End, Key, Place};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
-use crate::limits::{ERROR_TEXT_MAX, IDS_MAX};
+use crate::limits::IDS_MAX;
 use crate::message::{AttemptEnd, Body, Message, Report, ReportedAttempt};
-use crate::task::{ErrorKind, TaskError};
 use crate::time::Instant;
 
 impl Worker {
     /// An attempt ended: sends the end if there is somebody to send it to, and holds it.
     pub(super) fn finish(&mut self, now: Instant, key: Key, mut end: End) {
         if let AttemptEnd::Failed(error) = &mut end.end {
-            cut_texts(error);
+            error.bound();
         }
         self.attempts.hold(key, end);
         self.send_held(now, key);
@@ -121,30 +118,4 @@ impl Worker {
             self.link.send(now, body, &mut self.out);
         }
     }
-}
-
-/// Cuts an error's texts to what travels: a runtime may write what it likes.
-fn cut_texts(error: &mut TaskError) {
-    cut(&mut error.message);
-    cut(&mut error.backtrace);
-    if let ErrorKind::Raised(kind) = &mut error.kind {
-        cut(kind);
-    }
-    error.stderr = keep_end(core::mem::take(&mut error.stderr), ERROR_TEXT_MAX);
-}
-
-/// Keeps the start.
-fn cut(text: &mut String) {
-    if text.len() > ERROR_TEXT_MAX {
-        text.truncate(text.floor_char_boundary(ERROR_TEXT_MAX));
-    }
-}
-
-/// Keeps the last `max` bytes, or a little less.
-pub(super) fn keep_end(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        let from = text.ceil_char_boundary(text.len() - max);
-        text.drain(..from);
-    }
-    text
 }

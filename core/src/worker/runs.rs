@@ -10,13 +10,12 @@ use bytes::Bytes;
 use super::attempts::{End, Key, Place};
 use super::machine::Worker;
 use super::pool::{Stage, State, Verdict};
-use super::results::keep_end;
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
-use crate::task::{ErrorKind, ExitCause, TaskError};
+use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
 
 impl Worker {
@@ -85,6 +84,7 @@ impl Worker {
                 },
             ) => verdict.end(self.config.memory_limit, error.stderr),
             (end, _) => {
+                // Errors count too: what matters here is how long a slot is taken.
                 self.durations.completed(name, nanos);
                 self.pace.on_run(ran);
                 if alone {
@@ -101,11 +101,11 @@ impl Worker {
         self.watch_head(slot);
     }
 
-    fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, stderr: String) {
+    fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, mut stderr: String) {
         let Some(slot) = self.pool.find(life) else {
             return;
         };
-        let stderr = keep_end(stderr, ERROR_TEXT_MAX);
+        keep_end(&mut stderr, ERROR_TEXT_MAX);
         let place = self.pool.get_mut(slot);
         let (state, since) = (place.state, place.head_since);
         let mut queue = core::mem::take(&mut place.queue);
@@ -123,6 +123,11 @@ impl Worker {
             && let Some(head) = queue.pop_front()
         {
             let (ran, payload) = (now.since(since), Bytes::new());
+            if ran >= CHILD_WORK_MAX {
+                // It would have run for longer still, so its name is not tiny.
+                let name = self.attempts.get(head).name_key;
+                self.durations.completed(name, saturating_nanos(ran));
+            }
             self.finish(now, head, End { ran, end, payload });
         }
         // The others did not get their turn. They are waited for here, so they go first.

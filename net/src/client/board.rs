@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use argon_core::task::Outcome;
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tracing::warn;
 
 use super::Ended;
 use crate::link::LinkState;
@@ -34,6 +35,10 @@ struct State {
     entries: HashMap<u64, Entry, BuildHasherDefault<SeqHasher>>,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
+    /// How many these are.
+    untaken: usize,
+    /// That all room is taken by them was said.
+    warned: bool,
     /// At most one for each entry.
     cancels: Vec<u64>,
     stop: bool,
@@ -57,6 +62,14 @@ enum Entry {
     Abandoned,
     /// To be taken.
     Done(Ended),
+}
+
+/// Whether another task may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Open,
+    Full,
+    Stopped,
 }
 
 /// What the driver is told at the start of a turn.
@@ -86,15 +99,23 @@ impl Board {
 
     // What submissions do.
 
-    /// Whether another task may come, as far as outcomes that nobody has taken are concerned.
-    pub(super) fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.entries.len() < self.tasks && state.bytes < self.bytes.max(1)
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        let state = self.lock();
-        state.stop || state.ended
+    /// Whether another task may come, as far as we know here.
+    pub(super) fn admission(&self) -> Admission {
+        let mut state = self.lock();
+        if state.stop || state.ended {
+            return Admission::Stopped;
+        }
+        if state.entries.len() < self.tasks && state.bytes < self.bytes.max(1) {
+            return Admission::Open;
+        }
+        if state.untaken == state.entries.len() && !state.warned {
+            state.warned = true;
+            warn!(
+                untaken = state.untaken,
+                "no room for tasks until outcomes are taken or their submissions dropped"
+            );
+        }
+        Admission::Full
     }
 
     /// Waits until there may be room, or none will ever be needed.
@@ -134,12 +155,11 @@ impl Board {
         let Some(Entry::Done(ended)) = state.entries.remove(&seq) else {
             unreachable!("it was there a moment ago");
         };
+        state.untaken -= 1;
         state.bytes -= ended.payload.len() as u64;
-        let leave = state.wake_if_last();
+        state.wake_if_last();
         drop(state);
-        if !leave {
-            self.room.notify_one();
-        }
+        self.room.notify_one();
         Poll::Ready(ended)
     }
 
@@ -161,6 +181,7 @@ impl Board {
             Some(Entry::Done(ended)) => {
                 let bytes = ended.payload.len() as u64;
                 state.bytes -= bytes;
+                state.untaken -= 1;
                 state.entries.remove(&seq);
                 state.wake_if_last();
                 drop(state);
@@ -234,7 +255,6 @@ impl Board {
         wakers: &mut Vec<Waker>,
     ) {
         let mut state = self.lock();
-        let mut gone = false;
         for (seq, outcome, payload) in outcomes.drain(..) {
             let bytes = payload.len() as u64;
             match state.entries.get_mut(&seq) {
@@ -243,11 +263,11 @@ impl Board {
                     if let Entry::Open { waker, .. } = std::mem::replace(entry, done) {
                         wakers.extend(waker);
                     }
+                    state.untaken += 1;
                     state.bytes += bytes;
                 }
                 Some(Entry::Abandoned) => {
                     state.entries.remove(&seq);
-                    gone = true;
                 }
                 // The machine delivers once; a second time is not the taker's problem.
                 Some(Entry::Done(_)) | None => debug_assert!(false, "{seq} was delivered twice"),
@@ -257,7 +277,6 @@ impl Board {
         drop(state);
         wakers.drain(..).for_each(Waker::wake);
         // The machine has let go of something; it may have been what held others up.
-        let _ = gone;
         self.room.notify_one();
     }
 
@@ -271,12 +290,14 @@ impl Board {
 
     /// The driver is gone: nothing more will come, so what is open ends here.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         state.ended = true;
         let mut wakers = Vec::new();
         state.entries.retain(|_, entry| match entry {
             Entry::Open { waker, .. } => {
                 wakers.extend(waker.take());
+                state.untaken += 1;
                 *entry = Entry::Done(Ended {
                     outcome: Outcome::Cancelled { may_have_run: true },
                     payload: Bytes::new(),
@@ -286,7 +307,7 @@ impl Board {
             Entry::Abandoned => false,
             Entry::Done(_) => true,
         });
-        drop(state);
+        drop(guard);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
         self.room.notify_one();
@@ -302,12 +323,10 @@ impl State {
     }
 
     /// Wakes the driver if it only waits for the last outcome to be taken.
-    fn wake_if_last(&mut self) -> bool {
-        let last = self.stop_when_empty && self.entries.is_empty();
-        if last {
+    fn wake_if_last(&mut self) {
+        if self.stop_when_empty && self.entries.is_empty() {
             self.wake_driver();
         }
-        last
     }
 }
 

@@ -13,7 +13,7 @@ use argon_core::time::Instant;
 use bytes::Bytes;
 
 use super::Submission;
-use super::board::Board;
+use super::board::{Admission, Board};
 use crate::driver::clock::Clock;
 use crate::driver::log;
 use crate::driver::peer::{Side, Todo};
@@ -64,38 +64,35 @@ impl<M: ClientMachine> Desk<M> {
 
     /// Takes a task in, or not now, or never.
     fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
-        if self.board.is_stopped() {
-            // For those who wait behind us.
-            self.board.pass_room_on();
-            return Err(SubmitError::Stopped);
-        }
-        if !self.board.has_room() {
-            return Ok(None);
+        match self.board.admission() {
+            Admission::Open => {}
+            Admission::Full => return Ok(None),
+            Admission::Stopped => {
+                self.board.pass_room_on();
+                return Err(SubmitError::Stopped);
+            }
         }
         let mut machine = self.machine.lock().map_err(|_| SubmitError::Stopped)?;
-        match machine.submit(self.clock.now(), spec.clone()) {
+        let error = match machine.submit(self.clock.now(), spec.clone()) {
             Ok(id) => {
+                // Still under the machine's lock: the outcome cannot come sooner.
                 self.board.open(id.seq);
-                Ok(Some(Submission {
+                return Ok(Some(Submission {
                     id,
                     board: Arc::clone(&self.board),
                     taken: false,
-                }))
+                }));
             }
-            Err(client::SubmitError::Full) => Ok(None),
+            Err(client::SubmitError::Full) => return Ok(None),
             Err(client::SubmitError::TooLarge { bytes, limit }) => {
-                self.board.pass_room_on();
-                Err(SubmitError::TooLarge { bytes, limit })
+                SubmitError::TooLarge { bytes, limit }
             }
-            Err(client::SubmitError::Attempts(given)) => {
-                self.board.pass_room_on();
-                Err(SubmitError::Attempts(given))
-            }
-            Err(client::SubmitError::Stopped) => {
-                self.board.pass_room_on();
-                Err(SubmitError::Stopped)
-            }
-        }
+            Err(client::SubmitError::Attempts(given)) => SubmitError::Attempts(given),
+            Err(client::SubmitError::Stopped) => SubmitError::Stopped,
+        };
+        // The room that we may have been woken for is for whoever waits behind us.
+        self.board.pass_room_on();
+        Err(error)
     }
 }
 

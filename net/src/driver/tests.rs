@@ -1,1 +1,429 @@
+//! The loops around machines that only note what they are told.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use argon_core::Machine;
+use argon_core::codec;
+use argon_core::event::CloseReason;
+use argon_core::ids::{ConnId, Epoch};
+use argon_core::limits::{HELLO_FRAME_MAX, WORKER_WINDOW_BYTES};
+use argon_core::manager::{ManagerInput, ManagerOutput};
+use argon_core::message::{Body, Message, VERSION, Welcome};
+use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::task::yield_now;
+use tokio::time::advance;
+
+use super::clock::Clock;
+use super::hub::Hub;
+use crate::connection::Incoming;
+use crate::transport::{MemoryTransport, Transport};
+
+const PAYLOAD_MAX: usize = 1 << 20;
+
+/// What the machine was told, and when.
+type Notes = Arc<Mutex<Vec<String>>>;
+
+/// Welcomes whoever says anything; does as the payload of a `Cancel` says.
+struct Scribe {
+    notes: Notes,
+    outputs: VecDeque<ManagerOutput>,
+    deadline: Option<Instant>,
+    welcomed: Vec<ConnId>,
+}
+
+impl Scribe {
+    fn note(&self, text: impl Into<String>) {
+        self.notes.lock().unwrap().push(text.into());
+    }
+
+    fn send(&mut self, conn: ConnId, body: Body, payload: Bytes) {
+        let message = Message { body, payload };
+        self.outputs
+            .push_back(ManagerOutput::Send { conn, message });
+    }
+
+    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
+        if !self.welcomed.contains(&conn) {
+            self.welcomed.push(conn);
+            let welcome = Welcome {
+                version: VERSION,
+                epoch: Epoch(1),
+                resumed: false,
+                lease: Nanos::NONE,
+                payload_max: PAYLOAD_MAX as u32,
+            };
+            self.send(conn, Body::Welcome(welcome), Bytes::new());
+            return;
+        }
+        match &message.payload[..] {
+            b"flood" => {
+                // More than any window of core's allows.
+                let parts = (WORKER_WINDOW_BYTES as usize + (64 << 20)) / PAYLOAD_MAX;
+                for _ in 0..parts {
+                    let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
+                    self.send(conn, Body::Goodbye, payload);
+                }
+            }
+            b"close" => {
+                self.send(conn, Body::Goodbye, Bytes::from_static(b"last words"));
+                let reason = CloseReason::Done;
+                self.outputs
+                    .push_back(ManagerOutput::Close { conn, reason });
+            }
+            b"alarm" => self.deadline = Some(now + Duration::from_secs(5)),
+            _ => self.send(conn, message.body.clone(), message.payload.clone()),
+        }
+    }
+}
+
+impl Machine for Scribe {
+    type Input = ManagerInput;
+    type Output = ManagerOutput;
+
+    fn handle_input(&mut self, now: Instant, input: ManagerInput) {
+        match input {
+            ManagerInput::Accepted { .. } => self.note("accepted"),
+            ManagerInput::Received { conn, message } => {
+                self.note(format!("received {}", message.payload.len()));
+                self.on_message(now, conn, message);
+            }
+            ManagerInput::Progress { .. } => self.note("progress"),
+            ManagerInput::Closed { .. } => self.note("closed"),
+            ManagerInput::Drain => {
+                self.note("drain");
+                self.outputs.push_back(ManagerOutput::Drained);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.deadline = None;
+            self.note("timeout");
+        }
+    }
+
+    fn settle(&mut self, _now: Instant) {
+        self.note("settle");
+    }
+
+    fn poll_output(&mut self) -> Option<ManagerOutput> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.deadline.map(|at| Deadline {
+            at,
+            reason: WakeReason::Expiry,
+        })
+    }
+
+    fn check_invariants(&self) {}
+}
+
+struct Stage {
+    hub: Arc<Hub<Scribe>>,
+    network: MemoryTransport,
+    notes: Notes,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let notes = Notes::default();
+        let scribe = Scribe {
+            notes: Arc::clone(&notes),
+            outputs: VecDeque::new(),
+            deadline: None,
+            welcomed: Vec::new(),
+        };
+        let hub = Hub::new(scribe, Clock::start(), PAYLOAD_MAX);
+        let network = MemoryTransport::new();
+        let mut listener = network.bind("hub").await.unwrap();
+        let (serving, transport) = (Arc::clone(&hub), network.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                result = serving.run() => result.unwrap(),
+                () = serving.accept_from(&transport, &mut listener) => {}
+            }
+        });
+        Self {
+            hub,
+            network,
+            notes,
+        }
+    }
+
+    /// A connection, not yet welcome.
+    async fn stranger(&self) -> DuplexStream {
+        self.network.connect("hub").await.unwrap()
+    }
+
+    async fn guest(&self) -> Guest {
+        let mut guest = Guest {
+            stream: self.stranger().await,
+            incoming: Incoming::new(1 << 30),
+        };
+        guest.say("hello").await;
+        assert!(matches!(guest.hear().await.body, Body::Welcome(_)));
+        guest
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let notes = self.notes.lock().unwrap();
+        notes.iter().filter(|n| *n != "settle").cloned().collect()
+    }
+
+    fn count(&self, note: &str) -> usize {
+        let notes = self.notes.lock().unwrap();
+        notes.iter().filter(|n| *n == note).count()
+    }
+
+    async fn until(&self, note: &str) {
+        while self.count(note) == 0 {
+            yield_now().await;
+        }
+    }
+}
+
+struct Guest {
+    stream: DuplexStream,
+    incoming: Incoming,
+}
+
+fn frame(payload: &[u8]) -> BytesMut {
+    let mut frame = BytesMut::new();
+    let message = Message {
+        body: Body::Cancel { seq: 0 },
+        payload: Bytes::copy_from_slice(payload),
+    };
+    codec::encode(&message, &mut frame).unwrap();
+    frame
+}
+
+impl Guest {
+    async fn say(&mut self, payload: &str) {
+        self.stream
+            .write_all(&frame(payload.as_bytes()))
+            .await
+            .unwrap();
+    }
+
+    async fn hear(&mut self) -> Message {
+        self.try_hear().await.expect("the connection is open")
+    }
+
+    async fn try_hear(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = self.incoming.next().unwrap() {
+                return Some(message);
+            }
+            let (incoming, stream) = (&mut self.incoming, &mut self.stream);
+            if poll_fn(|cx| incoming.poll_read(cx, stream)).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_comes_together_is_decided_together() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    stage.notes.lock().unwrap().clear();
+    let mut frames = BytesMut::new();
+    for _ in 0..100 {
+        frames.extend_from_slice(&frame(b"x"));
+    }
+    guest.stream.write_all(&frames).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(guest.hear().await.payload, "x");
+    }
+    assert_eq!(stage.count("received 1"), 100);
+    assert_eq!(stage.count("settle"), 1);
+}
+
+#[tokio::test]
+async fn garbage_ends_the_connection_and_no_other() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    let mut vandal = stage.guest().await;
+    vandal.stream.write_all(&[255; 64]).await.unwrap();
+    assert!(vandal.try_hear().await.is_none());
+    assert_eq!(stage.count("closed"), 1);
+    guest.say("still here").await;
+    assert_eq!(guest.hear().await.payload, "still here");
+}
+
+#[tokio::test]
+async fn a_strangers_large_frame_is_not_waited_for() {
+    let stage = Stage::new().await;
+    let mut stranger = stage.stranger().await;
+    let frame = frame(&[0; HELLO_FRAME_MAX]);
+    stranger.write_all(&frame[..100]).await.unwrap();
+    assert_eq!(stranger.read(&mut [0; 10]).await.unwrap(), 0);
+    assert_eq!(stage.notes(), ["accepted", "closed"]);
+    let mut guest = stage.guest().await;
+    guest.stream.write_all(&frame).await.unwrap();
+    assert_eq!(guest.hear().await.payload.len(), HELLO_FRAME_MAX);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_off() {
+    let stage = Stage::new().await;
+    let mut sleeper = stage.guest().await;
+    let mut guest = stage.guest().await;
+    sleeper.say("flood").await;
+    stage.until("closed").await;
+    guest.say("still here").await;
+    assert_eq!(guest.hear().await.payload, "still here");
+    while sleeper.try_hear().await.is_some() {}
+    assert_eq!(stage.count("closed"), 1);
+}
+
+#[tokio::test]
+async fn last_words_are_sent_before_the_connection_is_closed() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    guest.say("close").await;
+    guest.say("ignored").await;
+    assert_eq!(guest.hear().await.payload, "last words");
+    assert!(guest.try_hear().await.is_none());
+    drop(guest);
+    yield_now().await;
+    assert_eq!(stage.count("closed"), 0, "the machine knows already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn moving_bytes_count_as_progress_now_and_then() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    let frame = frame(&[7; PAYLOAD_MAX]);
+    for part in frame.chunks(1 << 12) {
+        advance(Duration::from_millis(10)).await;
+        guest.stream.write_all(part).await.unwrap();
+        for _ in 0..3 {
+            yield_now().await;
+        }
+    }
+    assert_eq!(guest.hear().await.payload.len(), PAYLOAD_MAX);
+    // 256 parts at 10 ms each, and one report in 100 ms.
+    let reports = stage.count("progress");
+    assert!((20..=30).contains(&reports), "{reports} reports");
+}
+
+#[tokio::test(start_paused = true)]
+async fn input_that_waits_goes_in_before_a_timeout() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    guest.say("alarm").await;
+    stage.until("received 5").await;
+    for _ in 0..10 {
+        yield_now().await;
+    }
+    stage.notes.lock().unwrap().clear();
+    // Both are there when the hub comes to run again, and its timer was first.
+    let writer = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        guest.stream.write_all(&frame(b"in time")).await.unwrap();
+        guest
+    });
+    yield_now().await;
+    advance(Duration::from_secs(60)).await;
+    let _guest = writer.await.unwrap();
+    stage.until("timeout").await;
+    assert_eq!(stage.notes()[..2], ["received 7", "timeout"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_comes_once() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    guest.say("alarm").await;
+    stage.until("received 5").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(stage.count("timeout"), 0);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.count("timeout"), 1);
+}
+
+#[tokio::test]
+async fn stopping_closes_every_connection() {
+    let stage = Stage::new().await;
+    let mut guests = Vec::new();
+    for _ in 0..10 {
+        guests.push(stage.guest().await);
+    }
+    stage.hub.stop();
+    for guest in &mut guests {
+        assert!(guest.try_hear().await.is_none());
+    }
+    let late = stage.network.connect("hub").await;
+    if let Ok(mut late) = late {
+        assert_eq!(late.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_busy_peer_does_not_starve_the_others() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    let Guest { stream, .. } = stage.guest().await;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let drain = tokio::spawn(async move {
+        let mut rest = vec![0; 1 << 16];
+        while matches!(reader.read(&mut rest).await, Ok(count) if count > 0) {}
+    });
+    let busy = tokio::spawn(async move {
+        let frames = frame(b"busy").repeat(1 << 12);
+        while writer.write_all(&frames).await.is_ok() {}
+    });
+    for _ in 0..10 {
+        guest.say("ping").await;
+        assert_eq!(guest.hear().await.payload, "ping");
+    }
+    busy.abort();
+    drain.abort();
+}
+
+#[tokio::test]
+async fn a_panic_in_the_machine_ends_the_manager() {
+    struct Bomb;
+    impl Machine for Bomb {
+        type Input = ManagerInput;
+        type Output = ManagerOutput;
+        fn handle_input(&mut self, _: Instant, input: ManagerInput) {
+            assert!(!matches!(input, ManagerInput::Received { .. }), "boom");
+        }
+        fn handle_timeout(&mut self, _: Instant) {}
+        fn settle(&mut self, _: Instant) {}
+        fn poll_output(&mut self) -> Option<ManagerOutput> {
+            None
+        }
+        fn poll_timeout(&self) -> Option<Deadline> {
+            None
+        }
+        fn check_invariants(&self) {}
+    }
+    let hub = Hub::new(Bomb, Clock::start(), PAYLOAD_MAX);
+    let (mut near, far) = tokio::io::duplex(1 << 10);
+    let served = tokio::spawn(Arc::clone(&hub).serve(far));
+    near.write_all(&frame(b"x")).await.unwrap();
+    assert_eq!(hub.run().await, Err(crate::RunError::Broken));
+    assert!(served.await.is_err());
+}
+
+#[tokio::test]
+async fn draining_ends_the_loop() {
+    let hub = {
+        let stage = Stage::new().await;
+        stage.hub.drain();
+        stage.hub
+    };
+    hub.run().await.unwrap();
+}

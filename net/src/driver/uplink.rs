@@ -14,7 +14,7 @@ use argon_core::time::Instant;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{LINGER, PROGRESS_EVERY, READS_PER_TURN};
+use super::{LINGER, PROGRESS_EVERY, TURN_BYTES};
 use crate::connection::{Incoming, Outgoing, linger};
 use crate::error::refusal;
 use crate::link::LinkState;
@@ -258,14 +258,18 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
 
     /// Reads within the turn's budget; tells whether more may be there.
     fn read(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) -> bool {
-        for _ in 0..READS_PER_TURN {
+        let mut bytes = 0;
+        while bytes < TURN_BYTES {
             match self.incoming.poll_read(cx, &mut self.stream) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(0)) => {
                     self.broken = Some("the manager closed the connection".to_owned());
                     return false;
                 }
-                Poll::Ready(Ok(_)) => self.moved = true,
+                Poll::Ready(Ok(count)) => {
+                    bytes += count;
+                    self.moved = true;
+                }
                 Poll::Ready(Err(error)) => {
                     self.broken = Some(error.to_string());
                     return false;

@@ -5,7 +5,9 @@
 //! panics fails; one that aborts takes the worker with it.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::mem;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -18,6 +20,7 @@ use argon_core::task::{ExitCause, TaskError};
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use tokio::time::{Sleep, sleep};
 
 use super::Executor;
 use crate::runtime::catch;
@@ -26,10 +29,13 @@ use crate::text::cut_error;
 /// What threads run: the task's name and payload in, its result out.
 pub type Handler = dyn Fn(&Name, Bytes) -> Result<Bytes, TaskError> + Send + Sync;
 
-/// A thread tells of what it has done when it has nothing left to do, and at the latest when it
-/// has done this much or taken this long since it last did.
+/// A thread calls for its results to be collected when it has nothing left to do, or has done
+/// this much, or has taken this long since it last called.
 const DONE_MAX: usize = 256;
 const DONE_AFTER: Duration = Duration::from_micros(100);
+/// Results are collected at least so often while others of their slot are to come: the next may
+/// take for ever.
+const COLLECT_EVERY: Duration = Duration::from_millis(1);
 
 /// The end of a slot that nobody hurries.
 const RETIRED: ExitCause = ExitCause::Exit(0);
@@ -40,7 +46,8 @@ pub struct ThreadExecutor {
     places: Vec<Place>,
     /// Places that were given something since the last poll.
     touched: Vec<usize>,
-    news: Arc<News>,
+    call: Arc<Call>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl std::fmt::Debug for ThreadExecutor {
@@ -57,6 +64,8 @@ struct Place {
     /// Given since the last poll.
     orders: Vec<Order>,
     desk: Option<Arc<Desk>>,
+    /// Attempts given and not known to be done.
+    running: usize,
 }
 
 /// What a thread is told.
@@ -67,36 +76,38 @@ enum Order {
     Leave,
 }
 
-/// Where a thread gets its orders. As long as what core lets be outstanding at a slot.
+/// Where a thread gets its orders and leaves its results. As long as what core lets be outstanding at a slot.
 #[derive(Default)]
 struct Desk {
     orders: Mutex<VecDeque<Order>>,
     filled: Condvar,
+    done: Mutex<Vec<PoolInput>>,
     /// Set when an order has come that does not wait for those before it.
     hurry: AtomicBool,
 }
 
-/// What threads have done, and whom to tell.
+/// Whom threads wake when there is something to collect.
 #[derive(Default)]
-struct News {
-    inner: Mutex<(Vec<PoolInput>, Option<Waker>)>,
+struct Call {
+    waker: Mutex<Option<Waker>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl News {
-    fn tell(&self, done: &mut Vec<PoolInput>) {
-        if done.is_empty() {
-            return;
-        }
-        let mut inner = lock(&self.inner);
-        inner.0.append(done);
-        let waker = inner.1.take();
-        drop(inner);
+impl Call {
+    fn call(&self) {
+        let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    fn register(&self, cx: &Context<'_>) {
+        match &mut *lock(&self.waker) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
         }
     }
 }
@@ -110,7 +121,8 @@ impl ThreadExecutor {
             handler: Arc::new(handler),
             places: Vec::new(),
             touched: Vec::new(),
-            news: Arc::default(),
+            call: Arc::default(),
+            timer: None,
         }
     }
 
@@ -120,7 +132,9 @@ impl ThreadExecutor {
         if self.places.len() <= index {
             self.places.resize_with(index + 1, Place::default);
         }
-        let orders = &mut self.places[index].orders;
+        let place = &mut self.places[index];
+        place.running += usize::from(matches!(order, Order::Run(..)));
+        let orders = &mut place.orders;
         if orders.is_empty() {
             self.touched.push(index);
         }
@@ -132,12 +146,11 @@ impl ThreadExecutor {
         let place = &mut self.places[index];
         if place.desk.is_none() {
             let desk = Arc::<Desk>::default();
-            let (handler, news) = (Arc::clone(&self.handler), Arc::clone(&self.news));
+            let (handler, call) = (Arc::clone(&self.handler), Arc::clone(&self.call));
             let hand = Hand {
                 desk: Arc::clone(&desk),
                 handler,
-                news,
-                done: Vec::new(),
+                call,
             };
             thread::Builder::new()
                 .name(format!("argon-slot-{index}"))
@@ -160,17 +173,40 @@ impl ThreadExecutor {
                     }
                     desk.filled.notify_one();
                 }
-                Err(error) => events.extend(orders.drain(..).filter_map(|order| match order {
-                    Order::Begin(slot) => Some(PoolInput::Exited {
-                        slot,
-                        cause: ExitCause::NotStarted,
-                        stderr: format!("cannot start a thread: {error}"),
-                    }),
-                    _ => None,
-                })),
+                Err(error) => {
+                    self.places[index].running = 0;
+                    events.extend(orders.drain(..).filter_map(|order| match order {
+                        Order::Begin(slot) => Some(PoolInput::Exited {
+                            slot,
+                            cause: ExitCause::NotStarted,
+                            stderr: format!("cannot start a thread: {error}"),
+                        }),
+                        _ => None,
+                    }));
+                }
             }
             // Given back for its space.
             self.places[index].orders = orders;
+        }
+    }
+}
+
+impl ThreadExecutor {
+    fn collect(&mut self, events: &mut Vec<PoolInput>) {
+        for place in &mut self.places {
+            let Some(desk) = &place.desk else {
+                continue;
+            };
+            let start = events.len();
+            events.append(&mut lock(&desk.done));
+            for event in &events[start..] {
+                match event {
+                    PoolInput::Done { .. } => place.running = place.running.saturating_sub(1),
+                    // What had not begun never will.
+                    PoolInput::Exited { .. } => place.running = 0,
+                    PoolInput::Ready { .. } | PoolInput::Memory { .. } => {}
+                }
+            }
         }
     }
 }
@@ -194,16 +230,29 @@ impl Executor for ThreadExecutor {
     fn poll(&mut self, cx: &mut Context<'_>, events: &mut Vec<PoolInput>) -> Poll<()> {
         let before = events.len();
         self.hand_out(events);
-        let mut news = lock(&self.news.inner);
-        events.append(&mut news.0);
+        // Before collecting, so that what is done meanwhile is called for.
+        self.call.register(cx);
+        self.collect(events);
+        // One attempt alone has none before it that waits.
+        if self.places.iter().any(|place| place.running > 1) {
+            let new = || Box::pin(sleep(COLLECT_EVERY));
+            while self
+                .timer
+                .get_or_insert_with(new)
+                .as_mut()
+                .poll(cx)
+                .is_ready()
+            {
+                self.timer = None;
+            }
+        } else {
+            self.timer = None;
+        }
         if events.len() > before {
-            return Poll::Ready(());
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        match &mut news.1 {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => news.1 = Some(cx.waker().clone()),
-        }
-        Poll::Pending
     }
 }
 
@@ -224,19 +273,20 @@ impl Drop for ThreadExecutor {
 struct Hand {
     desk: Arc<Desk>,
     handler: Arc<Handler>,
-    news: Arc<News>,
-    done: Vec<PoolInput>,
+    call: Arc<Call>,
 }
 
 impl Hand {
-    fn work(mut self) {
+    fn work(self) {
         let mut life = None;
         let mut orders = VecDeque::new();
         let mut now = Instant::now();
         let mut told = now;
+        let mut untold = 0;
         loop {
             if orders.is_empty() {
-                self.news.tell(&mut self.done);
+                self.call.call();
+                untold = 0;
                 self.wait(&mut orders);
                 now = Instant::now();
                 told = now;
@@ -247,14 +297,14 @@ impl Hand {
             match orders.pop_front() {
                 Some(Order::Begin(slot)) => {
                     life = Some(slot);
-                    self.done.push(PoolInput::Ready { slot });
+                    self.tell(PoolInput::Ready { slot });
                 }
                 Some(Order::Run(slot, job)) if life == Some(slot) => {
                     let begun = now;
                     let (end, payload) = self.run(&job);
                     now = Instant::now();
                     let (attempt, ran) = (job.attempt, now - begun);
-                    self.done.push(PoolInput::Done {
+                    self.tell(PoolInput::Done {
                         slot,
                         attempt,
                         ran,
@@ -265,7 +315,7 @@ impl Hand {
                 Some(Order::End(slot, cause)) if life == Some(slot) => {
                     life = None;
                     let stderr = String::new();
-                    self.done.push(PoolInput::Exited {
+                    self.tell(PoolInput::Exited {
                         slot,
                         cause,
                         stderr,
@@ -275,11 +325,17 @@ impl Hand {
                 // Of a life that has ended.
                 Some(Order::Run(..) | Order::End(..)) | None => {}
             }
-            if self.done.len() >= DONE_MAX || now - told >= DONE_AFTER {
+            untold += 1;
+            if untold >= DONE_MAX || now - told >= DONE_AFTER {
+                untold = 0;
                 told = now;
-                self.news.tell(&mut self.done);
+                self.call.call();
             }
         }
+    }
+
+    fn tell(&self, event: PoolInput) {
+        lock(&self.desk.done).push(event);
     }
 
     fn wait(&self, orders: &mut VecDeque<Order>) {

@@ -4,7 +4,8 @@ use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::thread::{self, Thread};
+use std::time::Instant;
 
 use argon_core::codec;
 use argon_core::limits::{HEADER_MAX, PAYLOAD_MAX_CEILING, PAYLOAD_MAX_DEFAULT};
@@ -16,22 +17,18 @@ use bytes::{Bytes, BytesMut};
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::TaskFailure;
+use super::answers::Answers;
 use super::panics::{catch, remember_places};
-use crate::frames::OutBuffer;
 use crate::text::cut_error;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
-/// Answers are written when nothing more is here to be done, and at the latest when there are
-/// this many bytes of them or they have waited this long.
-const FLUSH_BYTES: usize = 64 * 1024;
-const FLUSH_AFTER: Duration = Duration::from_micros(200);
-
 /// Runs attempts with `handler` until the worker closes standard input.
 ///
 /// While it runs, standard input is empty and standard output is standard error for everything
 /// else in the process, so that a task that prints cannot break the protocol. A panic of the
-/// handler fails its attempt only.
+/// handler fails its attempt only. The handler runs on the thread that calls this; one more thread
+/// takes care that no answer waits for a later attempt.
 ///
 /// # Errors
 /// If standard input or output cannot be read or written, or what comes is not the pool protocol.
@@ -62,36 +59,48 @@ fn take_stdio() -> io::Result<(File, File)> {
     Ok((input, output))
 }
 
-/// The loop itself.
+/// The loop, beside the thread that looks after answers.
 fn serve_on(
+    input: impl Read,
+    output: impl Write + Send,
+    payload_max: usize,
+    handler: impl FnMut(&Name, Bytes) -> Result<Bytes, TaskFailure>,
+) -> io::Result<()> {
+    let answers = Answers::new(output);
+    thread::scope(|scope| {
+        let watcher = thread::Builder::new()
+            .name("argon-answers".to_owned())
+            .spawn_scoped(scope, || answers.watch())?;
+        let served = run_all(input, &answers, watcher.thread(), payload_max, handler);
+        answers.end(watcher.thread());
+        served
+    })
+}
+
+fn run_all(
     mut input: impl Read,
-    mut output: impl Write,
+    answers: &Answers<impl Write>,
+    watcher: &Thread,
     payload_max: usize,
     mut handler: impl FnMut(&Name, Bytes) -> Result<Bytes, TaskFailure>,
 ) -> io::Result<()> {
     let mut inbox = BytesMut::new();
-    let mut outbox = OutBuffer::default();
     let mut scratch = vec![0; READ];
-    push(
-        &mut outbox,
-        PoolBody::Ready {
-            magic: MAGIC,
-            version: POOL_VERSION,
-        },
-        Bytes::new(),
-    )?;
+    let ready = PoolBody::Ready {
+        magic: MAGIC,
+        version: POOL_VERSION,
+    };
+    answers.push(ready, Bytes::new())?;
     let mut now = Instant::now();
-    let mut flushed = now;
     loop {
         // Above the limit come no answers but long arguments: their limit is the worker's affair.
         let frame = codec::decode::<PoolBody>(&mut inbox, HEADER_MAX + PAYLOAD_MAX_CEILING);
         let Some(message) = frame.map_err(io::Error::other)? else {
-            flush(&mut outbox, &mut output)?;
+            answers.flush()?;
             if !read(&mut input, &mut inbox, &mut scratch)? {
                 return Ok(());
             }
             now = Instant::now();
-            flushed = now;
             continue;
         };
         let PoolBody::Run { id, name } = message.body else {
@@ -99,21 +108,13 @@ fn serve_on(
                 "the worker said what only a pool process says",
             ));
         };
+        answers.leave_to(watcher);
         let begun = now;
         let end = catch(|| handler(&name, message.payload));
         now = Instant::now();
         let (body, payload) = answer(id, Nanos::from(now - begun), end, payload_max);
-        push(&mut outbox, body, payload)?;
-        if outbox.len() >= FLUSH_BYTES || now - flushed >= FLUSH_AFTER {
-            flush(&mut outbox, &mut output)?;
-            now = Instant::now();
-            flushed = now;
-        }
+        answers.push(body, payload)?;
     }
-}
-
-fn push(outbox: &mut OutBuffer, body: PoolBody, payload: Bytes) -> io::Result<()> {
-    outbox.push(body, payload).map_err(io::Error::other)
 }
 
 fn answer(
@@ -164,14 +165,4 @@ fn read(input: &mut impl Read, inbox: &mut BytesMut, scratch: &mut [u8]) -> io::
             Err(error) => return Err(error),
         }
     }
-}
-
-fn flush(outbox: &mut OutBuffer, output: &mut impl Write) -> io::Result<()> {
-    while !outbox.is_empty() {
-        let front = outbox.front();
-        let length = front.len();
-        output.write_all(front)?;
-        outbox.advance(length);
-    }
-    Ok(())
 }

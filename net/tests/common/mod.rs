@@ -87,7 +87,12 @@ impl<X: Executor> Pool<X> {
     pub(crate) async fn spawn(&mut self, slot: u32) {
         self.executor
             .execute(PoolOutput::Spawn { slot: life(slot) });
-        assert_eq!(self.next().await, PoolInput::Ready { slot: life(slot) });
+        // How much memory its start takes may be known before it is ready.
+        let mut event = self.next().await;
+        while matches!(event, PoolInput::Memory { .. }) {
+            event = self.next().await;
+        }
+        assert_eq!(event, PoolInput::Ready { slot: life(slot) });
     }
 
     /// Gives an attempt to a slot; its number.
@@ -123,9 +128,12 @@ impl<X: Executor> Pool<X> {
                 self.events.extend(events);
             }
         };
-        tokio::time::timeout(PATIENCE, next)
-            .await
-            .expect("nothing happened");
+        // The deadline is looked at first: its own wake-up must not be what carries things on.
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(PATIENCE) => panic!("nothing happened"),
+            () = next => {}
+        }
         self.events.pop_front().unwrap()
     }
 
@@ -178,23 +186,37 @@ impl<X: Executor> Pool<X> {
         }
     }
 
+    /// Carries on as far as it goes now.
+    pub(crate) async fn turn(&mut self) {
+        let mut events = Vec::new();
+        poll_fn(|cx| {
+            let _ = self.executor.poll(cx, &mut events);
+            Poll::Ready(())
+        })
+        .await;
+        self.events.extend(events);
+    }
+
     /// Carries on until `done` says so.
     pub(crate) async fn until(&mut self, mut done: impl FnMut() -> bool) {
         let work = async {
             while !done() {
-                let mut events = Vec::new();
-                poll_fn(|cx| {
-                    let _ = self.executor.poll(cx, &mut events);
-                    Poll::Ready(())
-                })
-                .await;
-                self.events.extend(events);
+                self.turn().await;
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         tokio::time::timeout(PATIENCE, work)
             .await
             .expect("it did not come to pass");
+    }
+}
+
+/// Holds this thread, and with it the executor, until `done` says so.
+pub(crate) fn wait_blindly(mut done: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "it did not come to pass");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

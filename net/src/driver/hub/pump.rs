@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::{End, Hub, ManagerMachine};
 use crate::connection::{Incoming, Outgoing, linger};
-use crate::driver::{LINGER, PROGRESS_EVERY, READS_PER_TURN};
+use crate::driver::{LINGER, PROGRESS_EVERY, TURN_BYTES};
 
 impl<M: ManagerMachine> Hub<M> {
     /// Serves one connection until either side ends it.
@@ -83,9 +83,9 @@ enum Read {
 
 impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let mut reads = 0;
+        let mut bytes = 0;
         loop {
-            let read = self.read(cx, &mut reads);
+            let read = self.read(cx, &mut bytes);
             let mut written = 0;
             loop {
                 // The lock is held for the machine, never for the system.
@@ -114,7 +114,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             match read {
                 Read::Dry => return Poll::Pending,
                 Read::Gone => return Poll::Ready(End::Cut),
-                Read::More if reads >= READS_PER_TURN => {
+                Read::More if bytes >= TURN_BYTES => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -124,21 +124,23 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
     }
 
     /// Fills the batch: with all that is there, or before the welcome with one message.
-    fn read(&mut self, cx: &mut Context<'_>, reads: &mut usize) -> Read {
+    fn read(&mut self, cx: &mut Context<'_>, bytes: &mut usize) -> Read {
         loop {
             match self.decode() {
                 Ok(true) => {}
                 Ok(false) => return Read::More,
                 Err(()) => return Read::Gone,
             }
-            if *reads >= READS_PER_TURN {
+            if *bytes >= TURN_BYTES {
                 return Read::More;
             }
-            *reads += 1;
             match self.incoming.poll_read(cx, &mut self.stream) {
                 Poll::Pending => return Read::Dry,
                 Poll::Ready(Ok(0)) => return Read::Gone,
-                Poll::Ready(Ok(_)) => self.moved = true,
+                Poll::Ready(Ok(count)) => {
+                    *bytes += count;
+                    self.moved = true;
+                }
                 Poll::Ready(Err(error)) => {
                     debug_unless_reset(self.conn, &error);
                     return Read::Gone;

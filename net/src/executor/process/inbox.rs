@@ -11,7 +11,7 @@ use argon_core::worker::RunEnd;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::guard::NOT_STARTED;
-use crate::text::{Tail, cut_error, cut_start};
+use crate::text::{cut_error, cut_start};
 
 /// Least and most free space for a read.
 const SPACE_MIN: usize = 8 * 1024;
@@ -39,10 +39,10 @@ pub(super) struct End(RunEnd);
 
 impl End {
     /// Adds it, if the attempt failed and the runtime gave none.
-    pub(super) fn with_stderr(mut self, tail: &Tail) -> RunEnd {
+    pub(super) fn with_stderr(mut self, text: impl FnOnce() -> String) -> RunEnd {
         if let RunEnd::Failed(error) = &mut self.0 {
             if error.stderr.is_empty() {
-                error.stderr = tail.text();
+                error.stderr = text();
             }
             cut_error(error);
         }

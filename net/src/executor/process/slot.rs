@@ -33,6 +33,8 @@ use crate::text::{Tail, cut_start};
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
+/// Most bytes of standard error read before answers are taken: what a pipe holds.
+const STDERR_LOOK_MAX: usize = 64 * 1024;
 /// Most bytes read from the pipes of a dead process; more than a pipe holds.
 const LAST_WORDS_MAX: usize = 4 * 1024 * 1024;
 /// Between two looks for orphans that are being killed.
@@ -95,9 +97,12 @@ pub(super) struct Slot {
     running: VecDeque<(u64, Attempt)>,
     next: u64,
     tail: Tail,
-    /// Where `tail` was when this poll began. What came since may belong to the attempt that
-    /// comes after the answers of this poll.
-    seen: u64,
+    /// Where in `tail` the oldest unanswered attempt begins: where it was when its forerunner's
+    /// answer was taken.
+    begun: u64,
+    /// Where `tail` was when the answers that were taken last had not been read. What came between
+    /// is the forerunner's more likely than not.
+    looked: u64,
     /// What it did wrong, if it did.
     fault: Option<String>,
     alarm: Option<(Alarm, Pin<Box<Sleep>>)>,
@@ -109,7 +114,11 @@ pub(super) struct Slot {
     status: Option<ExitStatus>,
     sweep: Sweep,
     sweeps: u32,
-    memory: u64,
+    memory_limit: Option<u64>,
+    /// Whether it held more than the limit when it was last measured.
+    too_large: bool,
+    /// Whether that was so when it was killed.
+    killed_too_large: bool,
 }
 
 impl Slot {
@@ -149,7 +158,8 @@ impl Slot {
             running: VecDeque::new(),
             next: 0,
             tail: Tail::default(),
-            seen: 0,
+            begun: 0,
+            looked: 0,
             fault: None,
             alarm: Some((Alarm::Ready, alarm)),
             asked: false,
@@ -158,7 +168,9 @@ impl Slot {
             status: None,
             sweep: Sweep::default(),
             sweeps: 0,
-            memory: 0,
+            memory_limit: options.memory_limit,
+            too_large: false,
+            killed_too_large: false,
         })
     }
 
@@ -172,7 +184,7 @@ impl Slot {
     }
 
     pub(super) fn measured(&mut self, bytes: u64) {
-        self.memory = bytes;
+        self.too_large = self.memory_limit.is_some_and(|limit| bytes > limit);
     }
 
     pub(super) fn run(&mut self, job: Job) {
@@ -181,7 +193,8 @@ impl Slot {
             return;
         }
         if self.running.is_empty() {
-            self.tail.forget_before(self.tail.mark());
+            self.begun = self.tail.mark();
+            self.looked = self.begun;
         }
         let id = self.next;
         self.next += 1;
@@ -207,6 +220,7 @@ impl Slot {
             return;
         }
         self.killed = true;
+        self.killed_too_large = self.too_large;
         self.signal(guard::KILL_SIGNAL);
         // A guard that somebody has stopped must be able to obey.
         self.signal(Signal::SIGCONT);
@@ -250,7 +264,6 @@ impl Slot {
         shared: &mut Shared,
         events: &mut Vec<PoolInput>,
     ) -> Poll<()> {
-        self.seen = self.tail.mark();
         if let Some(status) = self.status {
             return self.finish(cx, status, shared, events);
         }
@@ -263,7 +276,7 @@ impl Slot {
             return Poll::Pending;
         }
         self.read_stderr(cx, shared);
-        self.read_stdout(cx, events);
+        self.read_stdout(cx, shared, events);
         self.write(cx);
         self.check_alarm(cx);
         Poll::Pending
@@ -283,7 +296,13 @@ impl Slot {
         cx.waker().wake_by_ref();
     }
 
-    fn read_stdout(&mut self, cx: &mut Context<'_>, events: &mut Vec<PoolInput>) {
+    fn read_stdout(
+        &mut self,
+        cx: &mut Context<'_>,
+        shared: &mut Shared,
+        events: &mut Vec<PoolInput>,
+    ) {
+        let looked = self.tail.mark();
         for _ in 0..READS_PER_POLL {
             let Some(stdout) = self.stdout.as_mut().filter(|_| self.fault.is_none()) else {
                 return;
@@ -294,7 +313,14 @@ impl Slot {
                     self.stdout = None;
                     self.closed(cx);
                 }
-                Poll::Ready(Ok(_)) => self.take_answers(events),
+                Poll::Ready(Ok(_)) => {
+                    // All that was written before the answers is there by now.
+                    if let Some(stderr) = &self.stderr {
+                        let pushed = |bytes: &[u8]| self.tail.push(bytes);
+                        drain(stderr, &mut shared.scratch, STDERR_LOOK_MAX, pushed);
+                    }
+                    self.take_answers(looked, events);
+                }
             }
         }
         cx.waker().wake_by_ref();
@@ -307,7 +333,8 @@ impl Slot {
         }
     }
 
-    fn take_answers(&mut self, events: &mut Vec<PoolInput>) {
+    /// Takes what has wholly come. `looked` is where `tail` was before any of it was read.
+    fn take_answers(&mut self, looked: u64, events: &mut Vec<PoolInput>) {
         loop {
             match self.inbox.next() {
                 Ok(None) => return,
@@ -323,8 +350,9 @@ impl Slot {
                 })) => match self.running.front() {
                     Some((expected, _)) if *expected == id => {
                         let (_, attempt) = self.running.pop_front().expect("just looked at");
-                        let end = end.with_stderr(&self.tail);
-                        self.tail.forget_before(self.seen);
+                        let end = end.with_stderr(|| self.tail.text_since(self.begun));
+                        self.begun = self.tail.mark();
+                        self.looked = looked;
                         let slot = self.life;
                         events.push(PoolInput::Done {
                             slot,
@@ -409,7 +437,7 @@ impl Slot {
             }
         }
         self.read_last_words(shared, events);
-        let (cause, stderr) = self.epitaph(status, &shared.options);
+        let (cause, stderr) = self.epitaph(status);
         events.push(PoolInput::Exited {
             slot: self.life,
             cause,
@@ -420,50 +448,48 @@ impl Slot {
 
     /// Reads what is in the pipes of the dead, without asking the reactor whether there is any.
     fn read_last_words(&mut self, shared: &mut Shared, events: &mut Vec<PoolInput>) {
+        let looked = self.tail.mark();
         if let Some(stderr) = self.stderr.take() {
-            drain(stderr, &mut shared.scratch, |bytes| self.tail.push(bytes));
+            let pushed = |bytes: &[u8]| self.tail.push(bytes);
+            drain(stderr, &mut shared.scratch, LAST_WORDS_MAX, pushed);
         }
         if let Some(stdout) = self.stdout.take() {
-            drain(stdout, &mut shared.scratch, |bytes| {
+            drain(stdout, &mut shared.scratch, LAST_WORDS_MAX, |bytes| {
                 if self.fault.is_none() {
                     self.inbox.push(bytes);
-                    self.take_answers(events);
+                    self.take_answers(looked, events);
                 }
             });
         }
     }
 
     /// How it ended, and its last words.
-    fn epitaph(&mut self, status: ExitStatus, options: &ProcessOptions) -> (ExitCause, String) {
+    fn epitaph(&mut self, status: ExitStatus) -> (ExitCause, String) {
         if let Some(reason) = self.inbox.not_started() {
             return (ExitCause::NotStarted, reason);
         }
-        let mut text = self.tail.text();
+        // If the attempt that it died of said nothing, what came with the answers before it may
+        // have been its own.
+        let mut text = self.tail.text_since(self.begun);
+        if text.is_empty() {
+            text = self.tail.text_since(self.looked);
+        }
         if let Some(fault) = self.fault.take() {
             text.insert_str(0, &format!("{fault}\n"));
             cut_start(&mut text);
             return (ExitCause::Protocol, text);
         }
         let cause = match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                let too_large = options
-                    .memory_limit
-                    .is_some_and(|limit| self.memory > limit);
-                if self.killed && too_large {
-                    ExitCause::Memory
-                } else {
-                    ExitCause::Signal(signal)
-                }
-            }
+            (Some(_), _) if self.killed_too_large => ExitCause::Memory,
+            (Some(signal), _) => ExitCause::Signal(signal),
             (None, code) => ExitCause::Exit(code.unwrap_or_default()),
         };
         (cause, text)
     }
 }
 
-/// Reads from a pipe that nobody writes to any more.
-fn drain(pipe: impl AsFd, scratch: &mut [u8], mut take: impl FnMut(&[u8])) {
-    let mut left = LAST_WORDS_MAX;
+/// Reads what is in a pipe now, up to about `left` bytes, without asking the reactor.
+fn drain(pipe: impl AsFd, scratch: &mut [u8], mut left: usize, mut take: impl FnMut(&[u8])) {
     while left > 0 {
         match read(pipe.as_fd(), scratch) {
             Ok(length) if length > 0 => {

@@ -1,0 +1,147 @@
+//! `argon manager`: the entry point of a cluster.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use argon::{ManagerConfig, ManagerOptions, ManagerServer};
+use argon_core::limits::PAYLOAD_MAX_DEFAULT;
+use clap::Args;
+
+use crate::problem::Problem;
+use crate::stop::StopSignals;
+use crate::units;
+
+const HELP: &str = "\
+The first line of standard output says where it listens. SIGTERM or Ctrl-C drains it: new tasks
+are refused with that reason, and it ends when what runs has. A second one ends it at once; workers
+and clients wait for it to come back and lose nothing.
+
+Examples:
+  argon manager --port 8000
+  argon manager --host 10.0.0.1 --port 8000 --insecure --queue-size 50000";
+
+/// Run a manager: it queues tasks and routes them to workers
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct ManagerArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen on; 0 lets the system choose
+    #[arg(long, short, default_value = "0")]
+    port: u16,
+    /// Listen where other hosts can reach it, although whoever connects can run commands
+    #[arg(long)]
+    insecure: bool,
+    /// Log what happens, on standard error
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// The bounds of a manager.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Most tasks that wait [default: 10000]
+    #[arg(long, value_name = "N")]
+    queue_size: Option<usize>,
+    /// Most bytes that wait [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    queue_bytes: Option<u64>,
+    /// Most tasks at workers [default: 262144]
+    #[arg(long, value_name = "N")]
+    in_flight_size: Option<usize>,
+    /// Most bytes of tasks at workers [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    in_flight_bytes: Option<u64>,
+    /// Most tasks of one client [default: 131072]
+    #[arg(long, value_name = "N")]
+    client_tasks: Option<usize>,
+    /// Most bytes of results that a client leaves unread before its tasks wait [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    client_result_bytes: Option<u64>,
+    /// Largest payload and result [default: 64MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::memory_size)]
+    max_payload: Option<usize>,
+    /// How long silence of a worker or client is trusted [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    lease: Option<Duration>,
+    /// How long the tasks of a worker whose connection closed wait for it [default: 250ms]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    reconnect_grace: Option<Duration>,
+    /// How long, after a restart, tasks that may have run wait to be claimed [default: 3s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    restart_grace: Option<Duration>,
+    /// How long the tasks of a client that is away are kept [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    resume_window: Option<Duration>,
+}
+
+impl LimitArgs {
+    /// Largest payload and result.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.max_payload.unwrap_or(PAYLOAD_MAX_DEFAULT)
+    }
+
+    /// Puts what was given into the settings.
+    pub(crate) fn apply(&self, config: &mut ManagerConfig) {
+        fn set<T: Copy>(setting: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *setting = given;
+            }
+        }
+        set(&mut config.queue_tasks, self.queue_size);
+        set(&mut config.queue_bytes, self.queue_bytes);
+        set(&mut config.in_flight_tasks, self.in_flight_size);
+        set(&mut config.in_flight_bytes, self.in_flight_bytes);
+        set(&mut config.client_tasks, self.client_tasks);
+        set(&mut config.client_result_bytes, self.client_result_bytes);
+        set(&mut config.payload_max, self.max_payload);
+        set(&mut config.lease, self.lease);
+        set(&mut config.reconnect_grace, self.reconnect_grace);
+        set(&mut config.restart_grace, self.restart_grace);
+        set(&mut config.resume_window, self.resume_window);
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: ManagerArgs) -> Result<u8, Problem> {
+    let mut stop = StopSignals::new()?;
+    let mut options = ManagerOptions::new(listen(&args.host, args.port))?;
+    options.insecure = args.insecure;
+    args.limits.apply(&mut options.config);
+    let server = ManagerServer::bind(options).await?;
+    announce("manager", &server.local_addr().to_string());
+    let handle = server.handle();
+    let running = server.run();
+    tokio::pin!(running);
+    tokio::select! {
+        biased;
+        _ = stop.next() => {}
+        ended = &mut running => return Ok(ended.map(|()| 0)?),
+    }
+    eprintln!("argon: draining: what runs is finished; once more to end at once");
+    handle.drain();
+    tokio::select! {
+        biased;
+        code = stop.next() => Ok(code),
+        ended = &mut running => Ok(ended.map(|()| 0)?),
+    }
+}
+
+/// `host:port`, with brackets where an IPv6 address needs them.
+pub(crate) fn listen(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// Says, to people and scripts, where `what` listens. Nobody has to read it.
+pub(crate) fn announce(what: &str, address: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "argon {what} listening on {address}").and_then(|()| out.flush());
+}

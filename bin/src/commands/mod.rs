@@ -1,0 +1,8 @@
+//! One file for each command.
+
+pub(crate) mod call;
+pub(crate) mod manager;
+pub(crate) mod map;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod worker;

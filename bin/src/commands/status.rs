@@ -1,0 +1,275 @@
+//! `argon status`: what a manager says about itself.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use argon::{ManagerStatus, StatusReport};
+use argon_core::time::Nanos;
+use clap::Args;
+
+use crate::options;
+use crate::problem::{EXIT_BROKEN_PIPE, Problem};
+use crate::stop::StopSignals;
+use crate::units::{self, Size, Span};
+
+/// How long a manager may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+const HELP: &str = "\
+JSON: one object with `manager`, `workers` and `clients`; times are nanoseconds, sizes bytes, ids
+whole 64-bit numbers; `more` is true if there are more workers or clients than are listed.
+With --watch it is one object a line.
+
+Examples:
+  argon status --manager 10.0.0.1:8000
+  argon status --manager 10.0.0.1:8000 --watch
+  argon status --json | jq .manager.queued";
+
+/// Show what is queued and running, at which workers, and for whom
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(crate) struct StatusArgs {
+    /// Manager to ask; of several each is asked
+    #[arg(
+        long,
+        short,
+        value_name = "HOST:PORT",
+        env = "ARGON_MANAGER",
+        value_delimiter = ',',
+        required = true,
+        value_parser = options::address
+    )]
+    manager: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask again and again, with this pause
+    #[arg(
+        long,
+        short,
+        value_name = "DURATION",
+        num_args = 0..=1,
+        default_missing_value = "1s",
+        value_parser = units::duration
+    )]
+    watch: Option<Duration>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
+    let mut stop = StopSignals::new()?;
+    loop {
+        let text = tokio::select! {
+            biased;
+            code = stop.next() => return Ok(code),
+            text = ask(&args) => text?,
+        };
+        let mut out = io::stdout().lock();
+        let clear = if args.watch.is_some() && !args.json && out.is_terminal() {
+            // To the top left, and everything from there on away.
+            "\x1b[H\x1b[J"
+        } else {
+            ""
+        };
+        let written = write!(out, "{clear}{text}").and_then(|()| out.flush());
+        drop(out);
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(EXIT_BROKEN_PIPE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let Some(pause) = args.watch else {
+            return Ok(0);
+        };
+        tokio::select! {
+            biased;
+            code = stop.next() => return Ok(code),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Asks every manager. When watching, one that does not answer is part of the picture.
+async fn ask(args: &StatusArgs) -> Result<String, Problem> {
+    let mut text = String::new();
+    for manager in &args.manager {
+        match argon::status(manager, ANSWER).await {
+            Ok(report) if args.json => {
+                let json = if args.watch.is_some() {
+                    serde_json::to_string(&report)
+                } else {
+                    serde_json::to_string_pretty(&report)
+                };
+                text.push_str(&json?);
+                text.push('\n');
+            }
+            Ok(report) => text.push_str(&table(manager, &report)),
+            Err(error) if args.watch.is_some() => eprintln!("argon: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(text)
+}
+
+/// What people read.
+fn table(address: &str, report: &StatusReport) -> String {
+    let mut text = manager(address, &report.manager);
+    let workers = report.workers.iter().map(|worker| {
+        [
+            worker.name.to_string(),
+            state(worker.connected, worker.draining).to_owned(),
+            format!("{}/{}", worker.assigned, worker.capacity),
+            span(worker.oldest),
+            worker.finished.to_string(),
+            worker.failed.to_string(),
+            span(worker.average),
+            format!("{:.2}", f64::from(worker.slowness) / 1_000.0),
+            span(worker.last_heard),
+        ]
+    });
+    let heads = [
+        "WORKER", "STATE", "TASKS", "OLDEST", "FINISHED", "FAILED", "AVERAGE", "SLOWNESS", "HEARD",
+    ];
+    text.push_str(&columns(heads, workers));
+    let clients = report.clients.iter().map(|client| {
+        [
+            client.name.to_string(),
+            state(client.connected, false).to_owned(),
+            client.queued.to_string(),
+            client.assigned.to_string(),
+            client.unacknowledged.to_string(),
+            client.finished.to_string(),
+            client.rejected.to_string(),
+            span(client.last_heard),
+        ]
+    });
+    let heads = [
+        "CLIENT", "STATE", "QUEUED", "RUNNING", "UNREAD", "FINISHED", "REJECTED", "HEARD",
+    ];
+    text.push_str(&columns(heads, clients));
+    if report.more {
+        text.push_str("\n(and more workers or clients)\n");
+    }
+    text
+}
+
+fn manager(address: &str, status: &ManagerStatus) -> String {
+    let mut text = format!(
+        "manager {address}: up {}{}\n",
+        span(status.uptime),
+        if status.draining { ", draining" } else { "" }
+    );
+    let levels: Vec<String> = status
+        .queued_by_priority
+        .iter()
+        .enumerate()
+        .filter(|(_, queued)| **queued > 0)
+        .map(|(level, queued)| format!("{queued} of priority {level}"))
+        .collect();
+    let levels = if levels.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", levels.join(", "))
+    };
+    let _ = writeln!(
+        text,
+        "  queued     {} of {}{levels}, {} of {}",
+        status.queued,
+        status.queue_size,
+        Size(status.queued_bytes),
+        Size(status.queue_bytes)
+    );
+    let _ = writeln!(
+        text,
+        "  waiting    oldest {}, estimate for a new task {}",
+        span(status.oldest_wait),
+        span(status.estimated_wait)
+    );
+    let _ = writeln!(
+        text,
+        "  running    {} at {} workers that run {} at once; {} a second",
+        status.assigned, status.workers, status.capacity, status.rate
+    );
+    let _ = writeln!(
+        text,
+        "  recovery   {} returning, {} held, {} orphans; {} attempts lost",
+        status.returning, status.held, status.orphans, status.attempts_lost
+    );
+    let _ = writeln!(
+        text,
+        "  so far     {} accepted, {} rejected ({} displaced); {} completed, {} not; {} unread",
+        status.accepted,
+        status.rejected,
+        status.displaced,
+        status.completed,
+        status.not_completed,
+        status.unacknowledged
+    );
+    text
+}
+
+fn state(connected: bool, draining: bool) -> &'static str {
+    match (connected, draining) {
+        (false, _) => "away",
+        (true, true) => "draining",
+        (true, false) => "up",
+    }
+}
+
+fn span(nanos: Nanos) -> String {
+    match nanos.to_duration() {
+        Some(span) => Span(span).to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+/// A table, the first column to the left and the others to the right; nothing without rows.
+fn columns<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut widths = heads.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::from("\n");
+    let mut line = |cells: [&str; N]| {
+        for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            let _ = if index == 0 {
+                write!(text, "{cell:<width$}")
+            } else {
+                write!(text, "  {cell:>width$}")
+            };
+        }
+        text.push('\n');
+    };
+    line(heads);
+    for row in &rows {
+        line(row.each_ref().map(String::as_str));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            ["a".to_owned(), "10".to_owned()],
+            ["bcd".to_owned(), "1".to_owned()],
+        ];
+        assert_eq!(
+            columns(["N", "X"], rows.into_iter()),
+            "\nN     X\na    10\nbcd   1\n"
+        );
+        assert_eq!(columns(["N", "X"], [].into_iter()), "");
+    }
+}

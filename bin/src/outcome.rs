@@ -1,0 +1,323 @@
+//! What became of a task, in words and numbers.
+
+use argon::command::{CommandOutput, CommandStatus};
+use argon::{AttemptLoss, AttemptRecord, ErrorKind, Outcome, TaskError};
+use bytes::Bytes;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::problem::EXIT_PROBLEM;
+
+/// A command ran longer than its time limit, as `timeout` says it.
+const EXIT_TIME_LIMIT: u8 = 124;
+
+/// The end of a command.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) stdout: Bytes,
+    pub(crate) stderr: Bytes,
+    /// Its exit code, if it came to have one.
+    pub(crate) exit: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub(crate) signal: Option<i32>,
+    pub(crate) label: Label,
+    /// If it did not end with exit code 0: what happened, for people.
+    pub(crate) problem: Option<String>,
+}
+
+/// An outcome as logs have it.
+#[derive(Debug)]
+pub(crate) struct Label {
+    pub(crate) outcome: &'static str,
+    /// Attempts that are known of.
+    pub(crate) attempts: usize,
+    /// The worker of the last attempt, where it is known.
+    pub(crate) worker: Option<String>,
+    /// How long the last attempt ran, where it is known.
+    pub(crate) ran: Option<Duration>,
+}
+
+impl Finished {
+    /// Reads the outcome of a command.
+    pub(crate) fn new(outcome: &Outcome, payload: &Bytes) -> Self {
+        let mut problem = problem(outcome);
+        let mut finished = Self {
+            stdout: Bytes::new(),
+            stderr: Bytes::new(),
+            exit: None,
+            signal: None,
+            label: label(outcome),
+            problem: None,
+        };
+        let ran = match outcome {
+            Outcome::Completed(_) => true,
+            Outcome::Failed(failure) => {
+                match failure.error.kind {
+                    ErrorKind::Exit(code) => finished.exit = Some(code),
+                    ErrorKind::Signal(signal) => finished.signal = Some(signal),
+                    _ => {}
+                }
+                finished.stderr = Bytes::from(failure.error.stderr.clone());
+                !payload.is_empty()
+            }
+            _ => false,
+        };
+        if ran {
+            match CommandOutput::decode(payload) {
+                Ok(output) => {
+                    match output.status {
+                        CommandStatus::Exit(code) => finished.exit = Some(code),
+                        CommandStatus::Signal(signal) => finished.signal = Some(signal),
+                    }
+                    finished.stdout = output.stdout;
+                    finished.stderr = output.stderr;
+                }
+                Err(error) => {
+                    problem = Some(format!(
+                        "its result is not that of a command ({error}); \
+                         do the workers run the built-in runtime?"
+                    ));
+                }
+            }
+        }
+        finished.problem = problem;
+        finished
+    }
+
+    /// Whether it ended with exit code 0.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.problem.is_none()
+    }
+
+    /// The exit code that passes it on, as a shell would.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match (self.exit, self.signal) {
+            (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(EXIT_PROBLEM),
+            (None, Some(signal)) => u8::try_from(128 + (signal & 0x7f)).unwrap_or(EXIT_PROBLEM),
+            (None, None) if self.label.outcome == "time_limit" => EXIT_TIME_LIMIT,
+            (None, None) => EXIT_PROBLEM,
+        }
+    }
+}
+
+fn label(outcome: &Outcome) -> Label {
+    let attempts_if = usize::from;
+    let (name, attempts, history) = match outcome {
+        Outcome::Completed(completion) => {
+            let attempts = usize::from(completion.charged) + 1;
+            return Label {
+                outcome: "completed",
+                attempts,
+                worker: None,
+                ran: completion.ran.to_duration(),
+            };
+        }
+        Outcome::Failed(failure) => {
+            let name = match failure.error.kind {
+                ErrorKind::TimeLimit => "time_limit",
+                ErrorKind::MemoryLimit => "memory_limit",
+                ErrorKind::Crashed(_) => "crashed",
+                _ => "failed",
+            };
+            // The last attempt's worker is in the history only if it crashed under the task.
+            let crashed = name == "crashed" && !failure.history.is_empty();
+            let attempts = failure.history.len() + usize::from(!crashed);
+            let history = if crashed { &failure.history[..] } else { &[] };
+            (name, attempts, history)
+        }
+        Outcome::Expired { may_have_run } => ("expired", attempts_if(*may_have_run), &[][..]),
+        Outcome::Cancelled { may_have_run } => ("cancelled", attempts_if(*may_have_run), &[][..]),
+        Outcome::Lost { history } => ("lost", history.len().max(1), &history[..]),
+        Outcome::Rejected { .. } => ("rejected", 0, &[][..]),
+    };
+    Label {
+        outcome: name,
+        attempts,
+        worker: history.last().map(|record| record.worker.to_string()),
+        ran: None,
+    }
+}
+
+/// What happened, unless the task completed.
+pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
+    let ran = |may_have_run: &bool| {
+        if *may_have_run {
+            "it may have run"
+        } else {
+            "it never ran"
+        }
+    };
+    Some(match outcome {
+        Outcome::Completed(_) => return None,
+        Outcome::Failed(failure) => {
+            let mut text = error(&failure.error);
+            if !failure.history.is_empty() {
+                let _ = write!(text, "; before that, {}", history(&failure.history));
+            }
+            text
+        }
+        Outcome::Expired { may_have_run } => {
+            format!("its deadline passed; {}", ran(may_have_run))
+        }
+        Outcome::Cancelled { may_have_run } => format!("cancelled; {}", ran(may_have_run)),
+        Outcome::Lost { history: known } if known.is_empty() => {
+            "lost: nobody knows whether it ran".to_owned()
+        }
+        Outcome::Lost { history: known } => {
+            format!("lost, and it may have run: {}", history(known))
+        }
+        Outcome::Rejected { reason, retries } => {
+            format!("rejected {} times: {reason}; it never ran", retries + 1)
+        }
+    })
+}
+
+fn error(error: &TaskError) -> String {
+    let with = |what: &str| match error.message.trim() {
+        "" => what.to_owned(),
+        message => format!("{what}: {}", one_line(message)),
+    };
+    match &error.kind {
+        ErrorKind::Raised(kind) => with(kind),
+        // Of codes below 126 there is no more to say.
+        ErrorKind::Exit(code @ (126 | 127)) => with(&format!("exit code {code}")),
+        ErrorKind::Exit(code) => format!("exit code {code}"),
+        ErrorKind::Signal(number) => format!("killed by {}", signal(*number)),
+        ErrorKind::TimeLimit => "killed at its time limit".to_owned(),
+        ErrorKind::MemoryLimit => "killed at its memory limit".to_owned(),
+        ErrorKind::Crashed(cause) => with(&format!("its pool process {cause}")),
+        ErrorKind::UnknownTask => with("unknown task"),
+        ErrorKind::BadPayload => with("bad payload"),
+        ErrorKind::ResultTooLarge => with("result too large"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" / ")
+}
+
+fn signal(number: i32) -> String {
+    match nix::sys::signal::Signal::try_from(number) {
+        Ok(signal) => format!("signal {number} ({signal})"),
+        Err(_) => format!("signal {number}"),
+    }
+}
+
+fn history(records: &[AttemptRecord]) -> String {
+    let end = |record: &AttemptRecord| {
+        let worker = &record.worker;
+        match &record.end {
+            AttemptLoss::WorkerGone => format!("worker {worker} was gone"),
+            AttemptLoss::WorkerSilent => format!("worker {worker} fell silent"),
+            AttemptLoss::WorkerReplaced => format!("worker {worker} was started anew"),
+            AttemptLoss::WorkerDrained => format!("worker {worker} left before it was done"),
+            AttemptLoss::ChildCrashed(cause) => {
+                format!("a pool process of worker {worker} {cause}")
+            }
+        }
+    };
+    let ends: Vec<String> = records.iter().map(end).collect();
+    ends.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use argon::{Completion, ExitCause, Failure, Name, RejectReason};
+    use argon_core::time::Nanos;
+
+    use super::*;
+
+    fn failed(kind: ErrorKind, message: &str, history: Vec<AttemptRecord>) -> Outcome {
+        let error = TaskError::new(kind, message);
+        Outcome::Failed(Box::new(Failure { error, history }))
+    }
+
+    fn record(worker: &str, end: AttemptLoss) -> AttemptRecord {
+        let worker = Name::new(worker).unwrap();
+        AttemptRecord { worker, end }
+    }
+
+    fn output(status: CommandStatus) -> Bytes {
+        let (stdout, stderr) = ("out".into(), "err".into());
+        CommandOutput {
+            status,
+            stdout,
+            stderr,
+        }
+        .encode()
+    }
+
+    #[test]
+    fn a_command_s_end_is_passed_on() {
+        let completion = Completion {
+            ran: Nanos(5),
+            waited: Nanos(0),
+            charged: 1,
+        };
+        let payload = output(CommandStatus::Exit(0));
+        let finished = Finished::new(&Outcome::Completed(completion), &payload);
+        assert!(finished.succeeded() && finished.exit_code() == 0);
+        assert_eq!(
+            (&finished.stdout[..], &finished.stderr[..]),
+            (&b"out"[..], &b"err"[..])
+        );
+        assert_eq!(finished.label.attempts, 2);
+
+        let outcome = failed(ErrorKind::Exit(3), "", vec![]);
+        let finished = Finished::new(&outcome, &output(CommandStatus::Exit(3)));
+        assert_eq!(
+            (finished.exit_code(), &finished.stdout[..]),
+            (3, &b"out"[..])
+        );
+        assert_eq!(finished.problem.as_deref(), Some("exit code 3"));
+
+        let outcome = failed(ErrorKind::Signal(9), "", vec![]);
+        let finished = Finished::new(&outcome, &output(CommandStatus::Signal(9)));
+        assert_eq!(finished.exit_code(), 137);
+        assert_eq!(
+            finished.problem.as_deref(),
+            Some("killed by signal 9 (SIGKILL)")
+        );
+
+        let finished = Finished::new(&failed(ErrorKind::TimeLimit, "", vec![]), &Bytes::new());
+        assert_eq!(
+            (finished.exit_code(), finished.label.outcome),
+            (124, "time_limit")
+        );
+    }
+
+    #[test]
+    fn other_ends_say_which_workers_and_whether_it_ran() {
+        let losses = vec![
+            record("w1", AttemptLoss::WorkerGone),
+            record("w2", AttemptLoss::ChildCrashed(ExitCause::Signal(11))),
+        ];
+        let outcome = Outcome::Lost { history: losses };
+        let finished = Finished::new(&outcome, &Bytes::new());
+        let text = finished.problem.unwrap();
+        assert!(text.contains("w1") && text.contains("w2") && text.contains("signal 11"));
+        assert_eq!(finished.label.worker.as_deref(), Some("w2"));
+
+        let reason = RejectReason::QueueFull;
+        let rejected = problem(&Outcome::Rejected {
+            reason,
+            retries: 10,
+        })
+        .unwrap();
+        assert!(rejected.contains("11 times") && rejected.contains("never ran"));
+    }
+
+    #[test]
+    fn a_result_of_another_runtime_is_no_success() {
+        let completion = Completion {
+            ran: Nanos(5),
+            waited: Nanos(0),
+            charged: 0,
+        };
+        let finished = Finished::new(
+            &Outcome::Completed(completion),
+            &Bytes::from_static(b"\xffx"),
+        );
+        assert!(!finished.succeeded() && finished.exit_code() == EXIT_PROBLEM);
+    }
+}

@@ -1,0 +1,443 @@
+//! One message of every kind and of every shape within it, for the golden vectors.
+//!
+//! Numbers are such that a field read at a wrong offset or in a wrong order shows.
+
+use argon_core::ids::*;
+use argon_core::message::*;
+use argon_core::name::Name;
+use argon_core::status::*;
+use argon_core::task::*;
+use argon_core::time::Nanos;
+use bytes::Bytes;
+
+const PEER: PeerId = PeerId(0x1122_3344_5566_7788);
+const EPOCH: Epoch = Epoch(0xa1a2_a3a4_a5a6_a7a8);
+const SECOND: u64 = 1_000_000_000;
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a good name")
+}
+
+pub(crate) fn hello() -> Hello {
+    Hello {
+        magic: MAGIC,
+        version: VERSION,
+        role: Role::Client,
+        peer: PEER,
+        connection: 1,
+        session: None,
+        name: name("alice"),
+    }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: VERSION,
+        epoch: EPOCH,
+        resumed: false,
+        lease: Nanos(2 * SECOND),
+        payload_max: 64 * 1024 * 1024,
+    }
+}
+
+pub(crate) fn submit() -> Submit {
+    Submit {
+        seq: 7,
+        priority: Priority::NORMAL,
+        max_attempts: 3,
+        at_most_once: false,
+        may_have_run: false,
+        deadline: Nanos(10 * SECOND),
+        max_wait: Nanos::NONE,
+        time_limit: Nanos(5 * SECOND),
+        name: name("echo"),
+    }
+}
+
+pub(crate) fn attempt() -> Attempt {
+    Attempt {
+        epoch: EPOCH,
+        number: 42,
+    }
+}
+
+fn task() -> TaskId {
+    TaskId {
+        client: PEER,
+        seq: 7,
+    }
+}
+
+pub(crate) fn reported() -> ReportedAttempt {
+    ReportedAttempt {
+        attempt: attempt(),
+        task: task(),
+    }
+}
+
+pub(crate) fn finished() -> Finished {
+    Finished {
+        attempt: attempt(),
+        task: task(),
+        ran: Nanos(1_500),
+        end: AttemptEnd::Completed,
+    }
+}
+
+fn error(kind: ErrorKind) -> TaskError {
+    TaskError {
+        kind,
+        message: "no such file: é.txt".into(),
+        backtrace: "at line 3".into(),
+        stderr: "warning\n".into(),
+    }
+}
+
+fn history() -> Vec<AttemptRecord> {
+    [
+        AttemptLoss::WorkerGone,
+        AttemptLoss::WorkerSilent,
+        AttemptLoss::WorkerReplaced,
+        AttemptLoss::WorkerDrained,
+        AttemptLoss::ChildCrashed(ExitCause::Signal(9)),
+    ]
+    .map(|end| AttemptRecord {
+        worker: name("w1"),
+        end,
+    })
+    .to_vec()
+}
+
+pub(crate) fn status() -> StatusReport {
+    StatusReport {
+        manager: ManagerStatus {
+            epoch: EPOCH,
+            uptime: Nanos(60 * SECOND),
+            draining: false,
+            queued: 1,
+            queued_by_priority: [0, 1, 2, 3, 4, 5, 6, 7],
+            queued_bytes: 2,
+            queue_size: 3,
+            queue_bytes: 4,
+            returning: 5,
+            held: 6,
+            assigned: 7,
+            unacknowledged: 8,
+            orphans: 9,
+            oldest_wait: Nanos(10),
+            estimated_wait: Nanos(11),
+            capacity: 12,
+            workers: 13,
+            clients: 14,
+            accepted: 15,
+            rejected: 16,
+            displaced: 17,
+            completed: 18,
+            not_completed: 19,
+            attempts_lost: 20,
+            rate: 21,
+        },
+        workers: vec![WorkerStatus {
+            id: PeerId(1),
+            name: name("w1"),
+            connected: true,
+            draining: false,
+            capacity: 2,
+            window: 3,
+            assigned: 4,
+            oldest: Nanos(5),
+            finished: 6,
+            failed: 7,
+            average: Nanos(8),
+            slowness: 1_000,
+            last_heard: Nanos(9),
+        }],
+        clients: vec![ClientStatus {
+            id: PEER,
+            name: name("alice"),
+            connected: true,
+            queued: 1,
+            assigned: 2,
+            unacknowledged: 3,
+            finished: 4,
+            rejected: 5,
+            last_heard: Nanos(6),
+        }],
+        more: true,
+    }
+}
+
+/// A short name for the file, and the message.
+pub(crate) type Example<B> = (String, Message<B>);
+
+fn with_payload<B>(body: B, payload: &'static [u8]) -> Message<B> {
+    Message {
+        body,
+        payload: Bytes::from_static(payload),
+    }
+}
+
+/// `kind` and a number, for the shapes of one message.
+fn numbered<B>(kind: &str, bodies: impl IntoIterator<Item = B>, all: &mut Vec<Example<B>>) {
+    for (at, body) in bodies.into_iter().enumerate() {
+        all.push((format!("{kind}_{at}"), body.into()));
+    }
+}
+
+const CAUSES: [ExitCause; 5] = [
+    ExitCause::Exit(3),
+    ExitCause::Signal(9),
+    ExitCause::NotStarted,
+    ExitCause::Protocol,
+    ExitCause::Memory,
+];
+
+fn error_kinds() -> Vec<ErrorKind> {
+    let mut kinds = vec![
+        ErrorKind::Raised("OSError".into()),
+        ErrorKind::Exit(-1),
+        ErrorKind::Signal(11),
+        ErrorKind::TimeLimit,
+        ErrorKind::MemoryLimit,
+    ];
+    kinds.extend(CAUSES.map(ErrorKind::Crashed));
+    kinds.extend([
+        ErrorKind::UnknownTask,
+        ErrorKind::BadPayload,
+        ErrorKind::ResultTooLarge,
+    ]);
+    kinds
+}
+
+const REASONS: [RejectReason; 9] = [
+    RejectReason::QueueFull,
+    RejectReason::QueueBytesFull,
+    RejectReason::Displaced,
+    RejectReason::ClientFull,
+    RejectReason::InFlightFull,
+    RejectReason::TooSlow,
+    RejectReason::Draining,
+    RejectReason::NoWorkers,
+    RejectReason::TooLarge,
+];
+
+fn outcomes() -> Vec<Outcome> {
+    vec![
+        Outcome::Failed(Box::new(Failure {
+            error: error(ErrorKind::Exit(1)),
+            history: history(),
+        })),
+        Outcome::Expired {
+            may_have_run: false,
+        },
+        Outcome::Cancelled { may_have_run: true },
+        Outcome::Lost { history: history() },
+        Outcome::Lost {
+            history: Vec::new(),
+        },
+        Outcome::Rejected {
+            reason: RejectReason::QueueFull,
+            retries: 10,
+        },
+    ]
+}
+
+/// Every message of the native protocol.
+pub(crate) fn native() -> Vec<Example<Body>> {
+    let mut all: Vec<Example<Body>> = Vec::new();
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add("hello_client", Body::Hello(hello()));
+    add(
+        "hello_worker_resuming",
+        Body::Hello(Hello {
+            role: Role::Worker { capacity: 8 },
+            connection: 2,
+            session: Some(EPOCH),
+            name: name("wörker"),
+            ..hello()
+        }),
+    );
+    add(
+        "hello_observer",
+        Body::Hello(Hello {
+            role: Role::Observer,
+            ..hello()
+        }),
+    );
+    add("welcome", Body::Welcome(welcome()));
+    add(
+        "welcome_resumed",
+        Body::Welcome(Welcome {
+            resumed: true,
+            ..welcome()
+        }),
+    );
+    numbered(
+        "refuse",
+        [
+            RefuseReason::Version(VERSION),
+            RefuseReason::OldConnection,
+            RefuseReason::Full,
+            RefuseReason::BadHello,
+            RefuseReason::BadCapacity,
+        ]
+        .map(Body::Refuse),
+        &mut all,
+    );
+    let beat = Beat {
+        nonce: 5,
+        received: 1_000,
+    };
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add("ping", Body::Ping(beat));
+    add("pong", Body::Pong(beat));
+    add("goodbye", Body::Goodbye);
+    all.push((
+        "submit".into(),
+        with_payload(Body::Submit(submit()), b"hello"),
+    ));
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add("cancel", Body::Cancel { seq: 7 });
+    add("resume", Body::Resume { seqs: vec![7, 9] });
+    add("resume_nothing", Body::Resume { seqs: Vec::new() });
+    add(
+        "ack_outcomes",
+        Body::AckOutcomes {
+            floor: 8,
+            seqs: vec![10, 12],
+        },
+    );
+    add("status_query", Body::StatusQuery { page: 1 });
+    let completed = Outcome::Completed(Completion {
+        ran: Nanos(1_500),
+        waited: Nanos(2_500),
+        charged: 1,
+    });
+    all.push((
+        "outcome_completed".into(),
+        with_payload(
+            Body::Outcome {
+                seq: 7,
+                outcome: completed,
+            },
+            b"result",
+        ),
+    ));
+    let outcome = |outcome| Body::Outcome { seq: 7, outcome };
+    numbered("outcome", outcomes().into_iter().map(outcome), &mut all);
+    let reject = |reason| Body::Reject {
+        seq: 7,
+        reason,
+        retry_after: Nanos(SECOND / 10),
+        may_have_run: false,
+    };
+    numbered("reject", REASONS.map(reject), &mut all);
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add("unknown", Body::Unknown { seqs: vec![9] });
+    add("status", Body::Status(Box::new(status())));
+    all.push((
+        "assign".into(),
+        with_payload(
+            Body::Assign(Assign {
+                attempt: attempt(),
+                task: task(),
+                at_most_once: true,
+                deadline: Nanos(10 * SECOND),
+                time_limit: Nanos::NONE,
+                name: name("echo"),
+            }),
+            b"hello",
+        ),
+    ));
+    to_and_from_workers(&mut all);
+    all
+}
+
+fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
+    let attempts = vec![attempt()];
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add(
+        "take_back",
+        Body::TakeBack {
+            attempts: attempts.clone(),
+        },
+    );
+    add("kill", Body::Kill { attempt: attempt() });
+    add(
+        "ack_results",
+        Body::AckResults {
+            attempts: attempts.clone(),
+        },
+    );
+    add("resend", Body::Resend { attempt: attempt() });
+    add(
+        "report",
+        Body::Report(Report {
+            running: vec![reported()],
+            finished: vec![ReportedAttempt {
+                task: TaskId { seq: 8, ..task() },
+                ..reported()
+            }],
+            last: true,
+        }),
+    );
+    add("grant", Body::Grant { window: 16 });
+    all.push((
+        "finished_completed".into(),
+        with_payload(Body::Finished(finished()), b"result"),
+    ));
+    let mut ends: Vec<_> = error_kinds()
+        .into_iter()
+        .map(|kind| AttemptEnd::Failed(Box::new(error(kind))))
+        .collect();
+    ends.extend(CAUSES.map(|cause| AttemptEnd::Crashed(cause, "last words".into())));
+    ends.extend([AttemptEnd::Killed, AttemptEnd::Expired]);
+    let finished = |end| Body::Finished(Finished { end, ..finished() });
+    numbered("finished", ends.into_iter().map(finished), all);
+    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add(
+        "returned",
+        Body::Returned {
+            not_started: attempts,
+            started: Vec::new(),
+        },
+    );
+    add("draining", Body::Draining);
+}
+
+/// Every message of the pool protocol.
+pub(crate) fn pool() -> Vec<Example<PoolBody>> {
+    let id = 3;
+    let ran = Nanos(1_500);
+    let mut all: Vec<Example<PoolBody>> = vec![
+        (
+            "ready".into(),
+            PoolBody::Ready {
+                magic: MAGIC,
+                version: POOL_VERSION,
+            }
+            .into(),
+        ),
+        (
+            "run".into(),
+            with_payload(
+                PoolBody::Run {
+                    id,
+                    name: name("echo"),
+                },
+                b"hello",
+            ),
+        ),
+        (
+            "completed".into(),
+            with_payload(PoolBody::Completed { id, ran }, b"hello"),
+        ),
+    ];
+    let failed = |kind| PoolBody::Failed {
+        id,
+        ran,
+        error: error(kind),
+    };
+    numbered("failed", error_kinds().into_iter().map(failed), &mut all);
+    all
+}

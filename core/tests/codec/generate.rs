@@ -1,0 +1,418 @@
+//! Any message that can be sent, drawn by proptest.
+
+use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
+use argon_core::message::*;
+use argon_core::name::Name;
+use argon_core::status::*;
+use argon_core::task::*;
+use argon_core::time::Nanos;
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// A few items are as good as many: the lengths are what the codec sees.
+const ITEMS: usize = 5;
+
+fn name() -> impl Strategy<Value = Name> + Clone {
+    "[^\\pC]{1,60}".prop_map(|text| Name::new(&text).expect("no control characters"))
+}
+
+fn nanos() -> impl Strategy<Value = Nanos> + Clone {
+    prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(Nanos)
+}
+
+fn task_id() -> impl Strategy<Value = TaskId> + Clone {
+    any::<(u64, u64)>().prop_map(|(client, seq)| TaskId {
+        client: PeerId(client),
+        seq,
+    })
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> + Clone {
+    any::<(u64, u64)>().prop_map(|(epoch, number)| Attempt {
+        epoch: Epoch(epoch),
+        number,
+    })
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    any::<(u16, u16)>().prop_map(|(major, minor)| Version { major, minor })
+}
+
+fn exit_cause() -> impl Strategy<Value = ExitCause> + Clone {
+    prop_oneof![
+        any::<i32>().prop_map(ExitCause::Exit),
+        any::<i32>().prop_map(ExitCause::Signal),
+        Just(ExitCause::NotStarted),
+        Just(ExitCause::Protocol),
+        Just(ExitCause::Memory),
+    ]
+}
+
+fn error() -> impl Strategy<Value = TaskError> + Clone {
+    let kind = prop_oneof![
+        ".*".prop_map(ErrorKind::Raised),
+        any::<i32>().prop_map(ErrorKind::Exit),
+        any::<i32>().prop_map(ErrorKind::Signal),
+        Just(ErrorKind::TimeLimit),
+        Just(ErrorKind::MemoryLimit),
+        exit_cause().prop_map(ErrorKind::Crashed),
+        Just(ErrorKind::UnknownTask),
+        Just(ErrorKind::BadPayload),
+        Just(ErrorKind::ResultTooLarge),
+    ];
+    (kind, ".*", ".*", ".*").prop_map(|(kind, message, backtrace, stderr)| TaskError {
+        kind,
+        message,
+        backtrace,
+        stderr,
+    })
+}
+
+fn history() -> impl Strategy<Value = Vec<AttemptRecord>> {
+    let end = prop_oneof![
+        Just(AttemptLoss::WorkerGone),
+        Just(AttemptLoss::WorkerSilent),
+        Just(AttemptLoss::WorkerReplaced),
+        Just(AttemptLoss::WorkerDrained),
+        exit_cause().prop_map(AttemptLoss::ChildCrashed),
+    ];
+    vec(
+        (name(), end).prop_map(|(worker, end)| AttemptRecord { worker, end }),
+        0..ITEMS,
+    )
+}
+
+fn reason() -> impl Strategy<Value = RejectReason> + Clone {
+    prop::sample::select(vec![
+        RejectReason::QueueFull,
+        RejectReason::QueueBytesFull,
+        RejectReason::Displaced,
+        RejectReason::ClientFull,
+        RejectReason::InFlightFull,
+        RejectReason::TooSlow,
+        RejectReason::Draining,
+        RejectReason::NoWorkers,
+        RejectReason::TooLarge,
+    ])
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        (nanos(), nanos(), any::<u8>()).prop_map(|(ran, waited, charged)| Outcome::Completed(
+            Completion {
+                ran,
+                waited,
+                charged
+            }
+        )),
+        (error(), history())
+            .prop_map(|(error, history)| Outcome::Failed(Box::new(Failure { error, history }))),
+        any::<bool>().prop_map(|may_have_run| Outcome::Expired { may_have_run }),
+        any::<bool>().prop_map(|may_have_run| Outcome::Cancelled { may_have_run }),
+        history().prop_map(|history| Outcome::Lost { history }),
+        (reason(), any::<u32>())
+            .prop_map(|(reason, retries)| Outcome::Rejected { reason, retries }),
+    ]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let role = prop_oneof![
+        Just(Role::Client),
+        any::<u32>().prop_map(|capacity| Role::Worker { capacity }),
+        Just(Role::Observer),
+    ];
+    (
+        any::<[u8; 4]>(),
+        version(),
+        role,
+        any::<(u64, u64, Option<u64>)>(),
+        name(),
+    )
+        .prop_map(
+            |(magic, version, role, (peer, connection, epoch), name)| Hello {
+                magic,
+                version,
+                role,
+                peer: PeerId(peer),
+                connection,
+                session: epoch.map(Epoch),
+                name,
+            },
+        )
+}
+
+fn welcome() -> impl Strategy<Value = Welcome> {
+    (version(), any::<(u64, bool, u32)>(), nanos()).prop_map(
+        |(version, (epoch, resumed, payload_max), lease)| Welcome {
+            version,
+            epoch: Epoch(epoch),
+            resumed,
+            lease,
+            payload_max,
+        },
+    )
+}
+
+fn submit() -> impl Strategy<Value = Submit> {
+    (
+        any::<(u64, u8, bool, bool)>(),
+        0..8u8,
+        [nanos(), nanos(), nanos()],
+        name(),
+    )
+        .prop_map(
+            |((seq, max_attempts, at_most_once, may_have_run), level, spans, name)| Submit {
+                seq,
+                priority: Priority::new(level).expect("below 8"),
+                max_attempts,
+                at_most_once,
+                may_have_run,
+                deadline: spans[0],
+                max_wait: spans[1],
+                time_limit: spans[2],
+                name,
+            },
+        )
+}
+
+fn assign() -> impl Strategy<Value = Assign> {
+    (
+        attempt(),
+        task_id(),
+        any::<bool>(),
+        nanos(),
+        nanos(),
+        name(),
+    )
+        .prop_map(
+            |(attempt, task, at_most_once, deadline, time_limit, name)| Assign {
+                attempt,
+                task,
+                at_most_once,
+                deadline,
+                time_limit,
+                name,
+            },
+        )
+}
+
+fn reported() -> impl Strategy<Value = Vec<ReportedAttempt>> {
+    vec(
+        (attempt(), task_id()).prop_map(|(attempt, task)| ReportedAttempt { attempt, task }),
+        0..ITEMS,
+    )
+}
+
+fn finished() -> impl Strategy<Value = Finished> {
+    let end = prop_oneof![
+        Just(AttemptEnd::Completed),
+        error().prop_map(|error| AttemptEnd::Failed(Box::new(error))),
+        (exit_cause(), ".*").prop_map(|(cause, stderr)| AttemptEnd::Crashed(cause, stderr)),
+        Just(AttemptEnd::Killed),
+        Just(AttemptEnd::Expired),
+    ];
+    (attempt(), task_id(), nanos(), end).prop_map(|(attempt, task, ran, end)| Finished {
+        attempt,
+        task,
+        ran,
+        end,
+    })
+}
+
+fn status() -> impl Strategy<Value = StatusReport> {
+    let worker = (
+        name(),
+        any::<[u64; 6]>(),
+        any::<[u32; 4]>(),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(|(name, long, short, flags)| WorkerStatus {
+            id: PeerId(long[0]),
+            name,
+            connected: flags[0],
+            draining: flags[1],
+            capacity: short[0],
+            window: short[1],
+            assigned: short[2],
+            oldest: Nanos(long[1]),
+            finished: long[2],
+            failed: long[3],
+            average: Nanos(long[4]),
+            slowness: short[3],
+            last_heard: Nanos(long[5]),
+        });
+    let client = (name(), any::<[u64; 7]>(), any::<bool>()).prop_map(|(name, long, connected)| {
+        ClientStatus {
+            id: PeerId(long[0]),
+            name,
+            connected,
+            queued: long[1],
+            assigned: long[2],
+            unacknowledged: long[3],
+            finished: long[4],
+            rejected: long[5],
+            last_heard: Nanos(long[6]),
+        }
+    });
+    let manager = (any::<[u64; 23]>(), any::<[u64; 8]>(), any::<bool>());
+    (
+        manager,
+        vec(worker, 0..ITEMS),
+        vec(client, 0..ITEMS),
+        any::<bool>(),
+    )
+        .prop_map(
+            |((n, queued_by_priority, draining), workers, clients, more)| StatusReport {
+                manager: ManagerStatus {
+                    epoch: Epoch(n[0]),
+                    uptime: Nanos(n[1]),
+                    draining,
+                    queued: n[2],
+                    queued_by_priority,
+                    queued_bytes: n[3],
+                    queue_size: n[4],
+                    queue_bytes: n[5],
+                    returning: n[6],
+                    held: n[7],
+                    assigned: n[8],
+                    unacknowledged: n[9],
+                    orphans: n[10],
+                    oldest_wait: Nanos(n[11]),
+                    estimated_wait: Nanos(n[12]),
+                    capacity: n[13],
+                    workers: n[14],
+                    clients: n[15],
+                    accepted: n[16],
+                    rejected: n[17],
+                    displaced: n[18],
+                    completed: n[19],
+                    not_completed: n[20],
+                    attempts_lost: n[21],
+                    rate: n[22],
+                },
+                workers,
+                clients,
+                more,
+            },
+        )
+}
+
+fn refusal() -> impl Strategy<Value = RefuseReason> {
+    prop_oneof![
+        version().prop_map(RefuseReason::Version),
+        Just(RefuseReason::OldConnection),
+        Just(RefuseReason::Full),
+        Just(RefuseReason::BadHello),
+        Just(RefuseReason::BadCapacity),
+    ]
+}
+
+fn beat() -> impl Strategy<Value = Beat> {
+    any::<(u64, u64)>().prop_map(|(nonce, received)| Beat { nonce, received })
+}
+
+fn seqs() -> impl Strategy<Value = Vec<u64>> {
+    vec(any::<u64>(), 0..ITEMS)
+}
+
+fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
+    vec(attempt(), 0..ITEMS)
+}
+
+/// Any body of the native protocol; every variant is drawn as often as any other.
+pub(crate) fn body() -> impl Strategy<Value = Body> {
+    // Boxed, since proptest's unions stop at ten arms of different types.
+    proptest::strategy::Union::new([
+        hello().prop_map(Body::Hello).boxed(),
+        welcome().prop_map(Body::Welcome).boxed(),
+        refusal().prop_map(Body::Refuse).boxed(),
+        beat().prop_map(Body::Ping).boxed(),
+        beat().prop_map(Body::Pong).boxed(),
+        Just(Body::Goodbye).boxed(),
+        submit().prop_map(Body::Submit).boxed(),
+        any::<u64>().prop_map(|seq| Body::Cancel { seq }).boxed(),
+        seqs().prop_map(|seqs| Body::Resume { seqs }).boxed(),
+        (any::<u64>(), seqs())
+            .prop_map(|(floor, seqs)| Body::AckOutcomes { floor, seqs })
+            .boxed(),
+        any::<u32>()
+            .prop_map(|page| Body::StatusQuery { page })
+            .boxed(),
+        (any::<u64>(), outcome())
+            .prop_map(|(seq, outcome)| Body::Outcome { seq, outcome })
+            .boxed(),
+        (any::<u64>(), reason(), nanos(), any::<bool>())
+            .prop_map(|(seq, reason, retry_after, may_have_run)| Body::Reject {
+                seq,
+                reason,
+                retry_after,
+                may_have_run,
+            })
+            .boxed(),
+        seqs().prop_map(|seqs| Body::Unknown { seqs }).boxed(),
+        status()
+            .prop_map(|status| Body::Status(Box::new(status)))
+            .boxed(),
+        assign().prop_map(Body::Assign).boxed(),
+        attempts()
+            .prop_map(|attempts| Body::TakeBack { attempts })
+            .boxed(),
+        attempt().prop_map(|attempt| Body::Kill { attempt }).boxed(),
+        attempts()
+            .prop_map(|attempts| Body::AckResults { attempts })
+            .boxed(),
+        attempt()
+            .prop_map(|attempt| Body::Resend { attempt })
+            .boxed(),
+        (reported(), reported(), any::<bool>())
+            .prop_map(|(running, finished, last)| {
+                Body::Report(Report {
+                    running,
+                    finished,
+                    last,
+                })
+            })
+            .boxed(),
+        any::<u32>()
+            .prop_map(|window| Body::Grant { window })
+            .boxed(),
+        finished().prop_map(Body::Finished).boxed(),
+        (attempts(), attempts())
+            .prop_map(|(not_started, started)| Body::Returned {
+                not_started,
+                started,
+            })
+            .boxed(),
+        Just(Body::Draining).boxed(),
+    ])
+}
+
+/// Any body of the pool protocol.
+pub(crate) fn pool_body() -> impl Strategy<Value = PoolBody> {
+    prop_oneof![
+        (any::<[u8; 4]>(), version())
+            .prop_map(|(magic, version)| PoolBody::Ready { magic, version }),
+        (any::<u64>(), name()).prop_map(|(id, name)| PoolBody::Run { id, name }),
+        (any::<u64>(), nanos()).prop_map(|(id, ran)| PoolBody::Completed { id, ran }),
+        (any::<u64>(), nanos(), error()).prop_map(|(id, ran, error)| PoolBody::Failed {
+            id,
+            ran,
+            error
+        }),
+    ]
+}
+
+/// A message with `body` and a payload on either side of the length that is copied.
+pub(crate) fn message<B: core::fmt::Debug>(
+    body: impl Strategy<Value = B>,
+) -> impl Strategy<Value = Message<B>> {
+    let payload = prop_oneof![
+        4 => vec(any::<u8>(), 0..64),
+        1 => (0usize..12_000, any::<u8>()).prop_map(|(len, byte)| std::vec![byte; len]),
+    ];
+    (body, payload).prop_map(|(body, payload)| Message {
+        body,
+        payload: Bytes::from(payload),
+    })
+}

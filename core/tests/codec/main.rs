@@ -1,0 +1,19 @@
+//! What the codec promises: round trips, golden bytes, and no harm from hostile ones.
+
+mod examples;
+mod generate;
+mod hostile;
+mod largest;
+mod round_trip;
+mod vectors;
+
+use argon_core::codec;
+use argon_core::message::Message;
+use bytes::BytesMut;
+
+/// The whole frame of `message`.
+fn frame<B: bincode::Encode>(message: &Message<B>) -> BytesMut {
+    let mut out = BytesMut::new();
+    codec::encode(message, &mut out).expect("it fits");
+    out
+}

@@ -1,0 +1,123 @@
+//! Rules about the sources themselves, so that nobody has to remember them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LINES_MAX: usize = 600;
+
+/// Files that may be longer, each with its reason.
+const LONG: &[(&str, &str)] = &[];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of ours") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|ext| ext == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every Rust file below `folder`: its path from the root, and its text.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    collect(&root().join(folder), &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "no sources in {folder}");
+    found
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("UTF-8");
+            let path = path.strip_prefix(root()).expect("below the root");
+            (path.to_string_lossy().into_owned(), text)
+        })
+        .collect()
+}
+
+/// Reports everything that is wrong at once.
+fn none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_fit_in_a_head() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources(".") {
+        let lines = text.lines().count();
+        let allowed = LONG.iter().any(|(long, _)| *long == path);
+        if lines > LINES_MAX && !allowed {
+            wrong.push(format!("{path} has {lines} lines, at most {LINES_MAX}"));
+        } else if lines <= LINES_MAX && allowed {
+            wrong.push(format!(
+                "{path} is no longer too long: take it off the list"
+            ));
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let wrong: Vec<_> = sources(".")
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| format!("{path} does not start with a //! header"))
+        .collect();
+    none(&wrong);
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    // Spelled in two parts, so that this file passes its own test.
+    let markers = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("HA", "CK"),
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources(".") {
+        for (number, line) in text.lines().enumerate() {
+            let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            for word in words.filter(|word| markers.contains(word)) {
+                wrong.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn the_core_is_pure() {
+    let banned = [
+        "std::net",
+        "std::thread",
+        "std::time",
+        "std::env",
+        "std::process",
+        "std::fs",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+        "tokio",
+        "async fn",
+        "thread_rng",
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources("core/src") {
+        for (number, line) in text.lines().enumerate() {
+            for word in banned.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    none(&wrong);
+    let lib = fs::read_to_string(root().join("core/src/lib.rs")).expect("readable");
+    assert!(lib.contains("#![no_std]"), "the strongest guard of all");
+}
