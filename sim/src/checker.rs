@@ -449,3 +449,7 @@ impl<'h> Ledger<'h> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "checker_tests.rs"]
+mod tests;

@@ -18,11 +18,11 @@ pub fn all_hold(count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count || total.lock().unwrap().1.is_some() {
+                    if number >= count || total.lock().expect("no thread panicked").1.is_some() {
                         return;
                     }
                     let report = run(&plan(number), &mut Trace::off());
-                    let mut total = total.lock().unwrap();
+                    let mut total = total.lock().expect("no thread panicked");
                     total.0.add(&report);
                     if let Some(failure) = report.failure
                         && total.1.as_ref().is_none_or(|(first, _)| number < *first)
@@ -33,7 +33,7 @@ pub fn all_hold(count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
             });
         }
     });
-    let (report, failure) = total.into_inner().unwrap();
+    let (report, failure) = total.into_inner().expect("no thread panicked");
     if let Some((number, failure)) = failure {
         explain(&plan(number), &failure);
     }
@@ -53,7 +53,7 @@ fn explain(plan: &Plan, failure: &Failure) -> ! {
     let small = minimise(plan, failure);
     let mut trace = Trace::on();
     let again = run(&small, &mut trace);
-    let text = serde_json::to_string(&small).unwrap();
+    let text = serde_json::to_string(&small).expect("a plan is plain data");
     panic!(
         "\n{}\n{}\nthe smallest plan that fails so:\n{text}\n\
          cargo run -p sim -- replay {} --minimise\n",

@@ -1,0 +1,168 @@
+//! The judge is judged: histories that break one promise each, and one that breaks none.
+
+use super::check;
+use crate::history::{
+    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit,
+};
+use crate::options::{Options, Plan, S};
+use crate::workload::Submission;
+
+const CLIENT: u16 = 2;
+
+/// One task, submitted, run once, completed; nothing went wrong.
+fn good() -> (Plan, History) {
+    let plan = Plan {
+        seed: 0,
+        options: Options::calm(vec![1], 1),
+        tasks: vec![Submission::plain(1, CLIENT, 10)],
+        faults: Vec::new(),
+    };
+    let life = |host, id, capacity| Life {
+        host,
+        id,
+        start: 0,
+        end: None,
+        capacity,
+    };
+    let history = History {
+        submits: vec![Submit {
+            task: 0,
+            at: 1,
+            life: 2,
+            seq: 0,
+        }],
+        deliveries: vec![delivered(0)],
+        executions: vec![ran(0, 10)],
+        processes: vec![Process {
+            life: 1,
+            slot: 0,
+            start: 0,
+            end: None,
+        }],
+        lives: vec![life(0, 100, 0), life(1, 101, 1), life(2, 102, 0)],
+        ..History::default()
+    };
+    (plan, history)
+}
+
+fn delivered(execution: usize) -> Delivery {
+    Delivery {
+        at: 5 * S,
+        life: 2,
+        seq: 0,
+        end: End::Completed { charged: 0 },
+        payload: crate::pool::result(0, execution, 0).to_vec(),
+    }
+}
+
+fn ran(place: usize, start: u64) -> Execution {
+    Execution {
+        place,
+        task: 0,
+        client: 102,
+        seq: 0,
+        attempt: (100, place as u64),
+        life: 1,
+        process: 0,
+        start,
+        end: Some((start + 10, ExecutionEnd::Completed)),
+    }
+}
+
+fn verdict(change: impl FnOnce(&mut Plan, &mut History)) -> String {
+    let (mut plan, mut history) = good();
+    change(&mut plan, &mut history);
+    match check(&plan, &history) {
+        Ok(()) => "fine".to_owned(),
+        Err(failure) => failure.promise.split(' ').next().unwrap_or("").to_owned(),
+    }
+}
+
+#[test]
+fn a_good_history_is_good() {
+    assert_eq!(verdict(|_, _| {}), "fine");
+}
+
+#[test]
+fn one_outcome_each() {
+    assert_eq!(verdict(|_, h| h.deliveries.clear()), "1");
+    assert_eq!(verdict(|_, h| h.deliveries.push(delivered(0))), "1");
+    assert_eq!(verdict(|_, h| h.deliveries[0].seq = 9), "1");
+}
+
+#[test]
+fn outcomes_are_honest() {
+    let says = |end: End| verdict(|_, h| h.deliveries[0].end = end);
+    assert_eq!(verdict(|_, h| h.deliveries[0].payload.clear()), "2");
+    assert_eq!(verdict(|_, h| h.deliveries[0] = delivered(7)), "2");
+    assert_eq!(verdict(|_, h| h.executions[0].end = None), "2");
+    assert_eq!(verdict(|_, h| h.executions[0].seq = 3), "2");
+    assert_eq!(says(End::Lost { history: 0 }), "2");
+    let may_have_run = false;
+    assert_eq!(says(End::Cancelled { may_have_run }), "2");
+    assert_eq!(says(End::Expired { may_have_run }), "2");
+    let (retries, too_large) = (10, false);
+    assert_eq!(says(End::Rejected { retries, too_large }), "2");
+    let why = FailedWhy::Raised("execution 0".to_owned());
+    assert_eq!(says(End::Failed { why, history: 0 }), "2");
+}
+
+#[test]
+fn no_execution_without_a_cause() {
+    assert_eq!(verdict(|_, h| h.executions.push(ran(1, 30))), "3");
+    let crashed = verdict(|_, h| {
+        h.executions[0].end = Some((20, ExecutionEnd::Crashed));
+        h.executions.push(ran(1, 30));
+        h.deliveries[0] = delivered(1);
+    });
+    assert_eq!(crashed, "fine");
+    let once = verdict(|p, h| {
+        p.tasks[0].at_most_once = true;
+        h.executions[0].end = Some((20, ExecutionEnd::Crashed));
+        h.executions.push(ran(1, 30));
+        h.deliveries[0] = delivered(1);
+    });
+    assert_eq!(once, "3");
+    let too_often = verdict(|p, h| {
+        p.tasks[0].max_attempts = 1;
+        h.deliveries[0].end = End::Completed { charged: 1 };
+    });
+    assert_eq!(too_often, "3");
+}
+
+#[test]
+fn ended_tasks_stop_and_slots_are_not_shared() {
+    let late = 60 * S;
+    let goes_on = verdict(|p, h| {
+        p.tasks[0].cancel_after = Some(1);
+        h.deliveries[0].end = End::Cancelled { may_have_run: true };
+        h.executions[0].end = Some((late, ExecutionEnd::Completed));
+    });
+    assert_eq!(goes_on, "4");
+    let crowded = |other: u64| {
+        verdict(|p, h| {
+            p.tasks.push(Submission::plain(1, CLIENT, 10));
+            let (task, seq, process) = (1, 1, 1);
+            h.submits.push(Submit {
+                task,
+                seq,
+                ..h.submits[0].clone()
+            });
+            let second = ran(1, other);
+            h.executions.push(Execution {
+                task,
+                seq,
+                process,
+                ..second
+            });
+            let payload = crate::pool::result(1, 1, 0).to_vec();
+            h.deliveries.push(Delivery {
+                seq,
+                payload,
+                ..delivered(1)
+            });
+        })
+    };
+    assert_eq!(crowded(15), "capacity");
+    assert_eq!(crowded(20), "fine");
+}
