@@ -261,7 +261,8 @@ impl<'h> Ledger<'h> {
             && first.life == second.life
             && matches!(first.end, Some((at, ExecutionEnd::Killed)) if at <= second.start)
             && self.history.executions.iter().any(|before| {
-                before.process == first.process && before.end.is_some_and(|(end, _)| end == first.start)
+                before.process == first.process
+                    && before.end.is_some_and(|(end, _)| end == first.start)
             });
         if struck {
             return true;

@@ -182,9 +182,10 @@ fn p12_lost_workers_tasks_run_again_in_time() {
             .filter(|run| on_first(run.life) && run.start < at);
         let mut again = 0;
         for run in struck {
-            let next = history.executions.iter().find(|other| {
-                other.task == run.task && other.start > at
-            });
+            let next = history
+                .executions
+                .iter()
+                .find(|other| other.task == run.task && other.start > at);
             let next = next.expect("it runs again");
             assert!(next.start <= at + within, "{} ms", (next.start - at) / MS);
             again += 1;
@@ -221,7 +222,10 @@ fn p15_throughput_grows_linearly_with_workers() {
     for workers in [4, 16, 64] {
         let many = rate(workers);
         let share = many / (one * f64::from(workers));
-        println!("{workers} workers: {many:.0} tasks/s, {:.1}% of linear", share * 100.0);
+        println!(
+            "{workers} workers: {many:.0} tasks/s, {:.1}% of linear",
+            share * 100.0
+        );
         assert!(share > 0.98, "{workers} workers: {share}");
     }
 }
