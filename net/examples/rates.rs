@@ -1,7 +1,10 @@
-//! What the whole costs: no-op tasks through client, manager and worker, each on a thread with a
-//! runtime of its own, over TCP on this host.
+//! What the whole costs: no-op tasks of 64 bytes through client, manager and worker, over TCP.
 //!
-//! `cargo run --release -p argon --example rates -- [IN_FLIGHT] [TASKS]`
+//! ```text
+//! rates all IN_FLIGHT TASKS              each on a thread of this process
+//! rates worker MANAGER                   a worker that runs attempts on two threads
+//! rates client MANAGER IN_FLIGHT TASKS   a load for a manager that is there already
+//! ```
 
 use std::thread;
 use std::time::Instant;
@@ -21,10 +24,28 @@ fn runtime() -> Runtime {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<usize>());
-    let mut next = |default| args.next().map_or(default, |n| n.expect("a number"));
-    let (in_flight, tasks) = (next(1_000), next(200_000));
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize| args[index].parse::<usize>().expect("a number");
+    match args.first().map(String::as_str) {
+        Some("all") if args.len() == 3 => {
+            let address = manager();
+            let workers = address.clone();
+            thread::spawn(move || worker(workers));
+            load(address, number(1), number(2));
+        }
+        Some("worker") if args.len() == 2 => worker(args[1].clone()),
+        Some("client") if args.len() == 4 => load(args[1].clone(), number(2), number(3)),
+        _ => {
+            let usage =
+                "rates all IN_FLIGHT TASKS | worker MANAGER | client MANAGER IN_FLIGHT TASKS";
+            eprintln!("usage: {usage}");
+            std::process::exit(2);
+        }
+    }
+}
 
+/// Starts a manager on a thread of its own; returns where it listens.
+fn manager() -> String {
     let (tell, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
         runtime().block_on(async {
@@ -34,18 +55,20 @@ fn main() {
             server.run().await
         })
     });
-    let manager = address.recv().expect("an address");
-    let managers = vec![manager];
-    let workers = managers.clone();
-    thread::spawn(move || {
-        let name = Name::new("worker").expect("a name");
-        let options = WorkerOptions::new(workers, name, 2).expect("options");
-        let executor = ThreadExecutor::new(|_: &Name, payload| Ok(payload));
-        let worker = WorkerServer::new(options, executor).expect("a worker");
-        runtime().block_on(worker.run());
-    });
+    address.recv().expect("an address")
+}
+
+fn worker(manager: String) {
+    let name = Name::new("threads").expect("a name");
+    let options = WorkerOptions::new(vec![manager], name, 2).expect("options");
+    let executor = ThreadExecutor::new(|_: &Name, payload| Ok(payload));
+    let worker = WorkerServer::new(options, executor).expect("a worker");
+    runtime().block_on(worker.run());
+}
+
+fn load(manager: String, in_flight: usize, tasks: usize) {
     runtime().block_on(async {
-        let client = Client::start(ClientOptions::new(managers)).expect("a client");
+        let client = Client::start(ClientOptions::new(vec![manager])).expect("a client");
         run(&client, in_flight, tasks / 10).await;
         let start = Instant::now();
         run(&client, in_flight, tasks).await;

@@ -1,7 +1,7 @@
 //! The client: submissions, retries, resumption, and exactly one outcome for each task.
 //!
 //! Owns: the tasks from `submit` to `Deliver`, and what it takes to get them through: when they
-//! are sent ([`window`]), when again ([`crate::retry`]), and what a new connection means for them
+//! are sent (the window), when again ([`crate::retry`]), and what a new connection means for them
 //! (`session`). Never: ends a task that its manager can still answer for, or looks into a payload.
 //!
 //! Invariants: each accepted task is delivered once; a task that may have run by what is known

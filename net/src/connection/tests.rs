@@ -1,3 +1,4 @@
+//! The tests of a connection: frames in, frames out, and its end.
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::message::Body;
 use tokio::io::{AsyncWriteExt as _, duplex};

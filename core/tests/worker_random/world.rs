@@ -1,9 +1,8 @@
-//! Random steps against a worker: a manager that now and then talks nonsense, children that
-//! die, connections that come and go, time that passes. After each step the worker's invariants
-//! hold; at the end, once all is quiet, nothing is left over.
+//! A worker between a manager and children that are all made up here.
 
-mod worker_support;
+mod take;
 
+use crate::worker_support::{EPOCH, LEASE, MS, US, attempt, payload};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -19,127 +18,9 @@ use argon_core::worker::{
     PoolInput, PoolOutput, RunEnd, SlotLife, Worker, WorkerConfig, WorkerInput, WorkerOutput,
 };
 use bytes::Bytes;
-use proptest::prelude::*;
-use worker_support::{EPOCH, LEASE, MS, US, assign, attempt, config, payload};
-
-/// One thing that happens.
-#[derive(Clone, Debug)]
-enum Step {
-    Assign {
-        name: u8,
-        at_most_once: bool,
-        deadline: Option<u16>,
-        limit: Option<u16>,
-    },
-    AssignMany(u8),
-    AssignAgain(u8),
-    TakeBack(Vec<u8>),
-    Kill(u8),
-    Resend(u8),
-    Ack(Vec<u8>),
-    AckAll,
-    Nonsense(u8),
-    Connected,
-    Welcome,
-    Pong,
-    Cut,
-    Ready(u8),
-    Done {
-        slot: u8,
-        ran: u32,
-        fails: bool,
-    },
-    DoneMany(u8),
-    Dies(u8),
-    Memory(u8),
-    /// An answer that was not asked for, or one of an earlier process.
-    Lies(u8),
-    Pass(u32),
-    Settle,
-    Drain,
-    Stop,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let few = || prop::collection::vec(any::<u8>(), 0..6);
-    let step = prop_oneof![
-        12 => (
-            0..3_u8,
-            prop::bool::weighted(0.2),
-            prop::option::weighted(0.2, 0..2_000_u16),
-            prop::option::weighted(0.2, 0..2_000_u16),
-        )
-            .prop_map(|(name, at_most_once, deadline, limit)| Step::Assign {
-                name,
-                at_most_once,
-                deadline,
-                limit,
-            }),
-        2 => any::<u8>().prop_map(Step::AssignMany),
-        1 => any::<u8>().prop_map(Step::AssignAgain),
-        2 => few().prop_map(Step::TakeBack),
-        2 => any::<u8>().prop_map(Step::Kill),
-        1 => any::<u8>().prop_map(Step::Resend),
-        3 => few().prop_map(Step::Ack),
-        1 => Just(Step::AckAll),
-        1 => any::<u8>().prop_map(Step::Nonsense),
-        5 => Just(Step::Connected),
-        5 => Just(Step::Welcome),
-        4 => Just(Step::Pong),
-        2 => Just(Step::Cut),
-        8 => any::<u8>().prop_map(Step::Ready),
-        10 => (any::<u8>(), 0..3_000_000_u32, any::<bool>())
-            .prop_map(|(slot, ran, fails)| Step::Done { slot, ran, fails }),
-        4 => any::<u8>().prop_map(Step::DoneMany),
-        3 => any::<u8>().prop_map(Step::Dies),
-        1 => any::<u8>().prop_map(Step::Memory),
-        1 => any::<u8>().prop_map(Step::Lies),
-        10 => prop_oneof![
-            0..100_u32,
-            0..100_000_u32,
-            0..3_000_000_u32
-        ]
-        .prop_map(Step::Pass),
-        25 => Just(Step::Settle),
-    ];
-    let leave = prop_oneof![
-        4 => Just(None),
-        1 => Just(Some(Step::Drain)),
-        1 => Just(Some(Step::Stop)),
-    ];
-    (prop::collection::vec(step, 1..250), leave).prop_map(|(mut steps, leave)| {
-        // At a place that depends on the steps, so that shrinking keeps it.
-        if let Some(leave) = leave {
-            steps.insert(steps.len() * 2 / 3, leave);
-        }
-        steps
-    })
-}
-
-fn worker_config() -> impl Strategy<Value = WorkerConfig> {
-    (
-        1..5_u32,
-        prop::option::weighted(0.3, 1..20_u64),
-        prop::option::weighted(0.3, 1..2_000_u64),
-        prop::option::weighted(0.3, Just(1_000_u64)),
-        1..40_usize,
-        prop_oneof![Just(u64::MAX), 1..500_u64],
-    )
-        .prop_map(
-            |(capacity, requests, limit, memory, results, bytes)| WorkerConfig {
-                max_requests: requests,
-                time_limit: limit.map(Duration::from_millis),
-                memory_limit: memory,
-                held_results: results,
-                held_bytes: bytes,
-                ..config(capacity)
-            },
-        )
-}
-
 /// A pool process as the worker's driver would see it.
 #[derive(Debug, Default)]
-struct Child {
+pub(crate) struct Child {
     life: u64,
     alive: bool,
     ready: bool,
@@ -150,7 +31,7 @@ struct Child {
 
 /// What the manager knows of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+pub(crate) enum Known {
     /// Assigned on this connection, and nothing heard since.
     Assigned,
     /// The worker says that it has it.
@@ -159,7 +40,7 @@ enum Known {
     NotStarted,
 }
 
-struct World {
+pub(crate) struct World {
     worker: Worker,
     now: Instant,
     children: Vec<Child>,
@@ -184,7 +65,7 @@ struct World {
 }
 
 impl World {
-    fn new(config: WorkerConfig) -> Self {
+    pub(crate) fn new(config: WorkerConfig) -> Self {
         let now = Instant::ZERO + MS;
         let mut world = Self {
             children: (0..config.capacity).map(|_| Child::default()).collect(),
@@ -211,23 +92,23 @@ impl World {
         world
     }
 
-    fn feed(&mut self, input: WorkerInput) {
+    pub(crate) fn feed(&mut self, input: WorkerInput) {
         self.worker.handle_input(self.now, input);
         self.worker.check_invariants();
     }
 
-    fn say(&mut self, body: Body, payload: Bytes) {
+    pub(crate) fn say(&mut self, body: Body, payload: Bytes) {
         if let (true, Some(conn)) = (self.up, self.conn) {
             let message = Message { body, payload };
             self.feed(WorkerInput::Link(LinkInput::Received { conn, message }));
         }
     }
 
-    fn pool(&mut self, input: PoolInput) {
+    pub(crate) fn pool(&mut self, input: PoolInput) {
         self.feed(WorkerInput::Pool(input));
     }
 
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.worker.settle(self.now);
         self.worker.check_invariants();
         while let Some(output) = self.worker.poll_output() {
@@ -244,7 +125,7 @@ impl World {
         }
     }
 
-    fn on_link(&mut self, output: LinkOutput) {
+    pub(crate) fn on_link(&mut self, output: LinkOutput) {
         match output {
             LinkOutput::Connect { conn, .. } => {
                 assert_eq!(self.conn, None, "one connection at a time");
@@ -270,7 +151,7 @@ impl World {
         }
     }
 
-    fn on_message(&mut self, body: Body) {
+    pub(crate) fn on_message(&mut self, body: Body) {
         let first = std::mem::take(&mut self.reporting);
         match body {
             Body::Report(report) => {
@@ -313,7 +194,7 @@ impl World {
         }
     }
 
-    fn on_not_started(&mut self, attempt: Attempt) {
+    pub(crate) fn on_not_started(&mut self, attempt: Attempt) {
         if let Some(known) = self.known.get(&attempt).copied() {
             if known == Known::Finished {
                 assert!(self.acked.contains(&attempt), "its end was held");
@@ -326,7 +207,7 @@ impl World {
 
     /// Everything that ever started or ended here and is not acknowledged is in the report, in
     /// one place; nothing else is.
-    fn compare_report(&mut self) {
+    pub(crate) fn compare_report(&mut self) {
         let (running, finished) = std::mem::take(&mut self.report);
         assert!(running.is_disjoint(&finished));
         let reported: BTreeSet<_> = running.union(&finished).copied().collect();
@@ -349,7 +230,7 @@ impl World {
         }
     }
 
-    fn on_pool(&mut self, output: PoolOutput) {
+    pub(crate) fn on_pool(&mut self, output: PoolOutput) {
         let (PoolOutput::Spawn { slot }
         | PoolOutput::Run { slot, .. }
         | PoolOutput::Terminate { slot }
@@ -401,7 +282,7 @@ impl World {
         }
     }
 
-    fn child(&self, pick: u8) -> (usize, SlotLife) {
+    pub(crate) fn child(&self, pick: u8) -> (usize, SlotLife) {
         let slot = usize::from(pick) % self.children.len();
         let life = SlotLife {
             slot: SlotId(slot as u32),
@@ -410,7 +291,7 @@ impl World {
         (slot, life)
     }
 
-    fn pick(&self, pick: u8) -> Attempt {
+    pub(crate) fn pick(&self, pick: u8) -> Attempt {
         // Recent ones, and now and then one that never was.
         match self.next.checked_sub(1 + u64::from(pick) % 40) {
             Some(number) => attempt(number),
@@ -418,7 +299,7 @@ impl World {
         }
     }
 
-    fn assign(&mut self, new: Assign) {
+    pub(crate) fn assign(&mut self, new: Assign) {
         if !self.up {
             return;
         }
@@ -436,7 +317,7 @@ impl World {
         self.say(Body::Assign(new), payload);
     }
 
-    fn done(&mut self, slot: usize, life: SlotLife, ran: Duration, fails: bool) {
+    pub(crate) fn done(&mut self, slot: usize, life: SlotLife, ran: Duration, fails: bool) {
         let child = &mut self.children[slot];
         if child.alive
             && !child.killed
@@ -463,7 +344,7 @@ impl World {
         }
     }
 
-    fn dies(&mut self, slot: usize, life: SlotLife) {
+    pub(crate) fn dies(&mut self, slot: usize, life: SlotLife) {
         let child = &mut self.children[slot];
         if child.alive {
             child.alive = false;
@@ -476,7 +357,7 @@ impl World {
         }
     }
 
-    fn ready(&mut self, slot: usize, life: SlotLife) {
+    pub(crate) fn ready(&mut self, slot: usize, life: SlotLife) {
         let child = &mut self.children[slot];
         if child.alive && !child.ready && !child.killed {
             child.ready = true;
@@ -484,7 +365,7 @@ impl World {
         }
     }
 
-    fn welcome(&mut self) {
+    pub(crate) fn welcome(&mut self) {
         if let (false, Some(conn)) = (self.up, self.conn) {
             self.up = true;
             self.counted = 0;
@@ -503,7 +384,7 @@ impl World {
         }
     }
 
-    fn pong(&mut self) {
+    pub(crate) fn pong(&mut self) {
         for beat in std::mem::take(&mut self.pings) {
             let received = self.counted;
             self.say(Body::Pong(Beat { received, ..beat }), Bytes::new());
@@ -511,7 +392,7 @@ impl World {
     }
 
     /// Wakes the worker whenever it wants to be woken.
-    fn pass(&mut self, span: Duration) {
+    pub(crate) fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         loop {
             let due = self.worker.poll_timeout().map(|deadline| deadline.at);
@@ -531,141 +412,7 @@ impl World {
         }
     }
 
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Assign {
-                name,
-                at_most_once,
-                deadline,
-                limit,
-            } => {
-                let span = |span: Option<u16>| {
-                    Nanos::from(span.map(|span| Duration::from_millis(span.into())))
-                };
-                self.assign(Assign {
-                    at_most_once,
-                    deadline: span(deadline),
-                    time_limit: span(limit),
-                    name: worker_support::name(["n0", "n1", "n2"][usize::from(name)]),
-                    ..assign(self.next)
-                });
-            }
-            Step::AssignMany(count) => {
-                for _ in 0..count % 64 {
-                    let name = worker_support::name("n0");
-                    self.assign(Assign {
-                        name,
-                        ..assign(self.next)
-                    });
-                }
-            }
-            Step::AssignAgain(pick) => {
-                let attempt = self.pick(pick);
-                // A manager never assigns anew what it was told the end of.
-                let known = self.known.get(&attempt);
-                if matches!(known, Some(Known::Running)) {
-                    let again = assign(attempt.number);
-                    self.say(Body::Assign(again), payload(attempt.number));
-                }
-            }
-            Step::TakeBack(picks) => {
-                let attempts = picks.into_iter().map(|pick| self.pick(pick)).collect();
-                self.say(Body::TakeBack { attempts }, Bytes::new());
-            }
-            Step::Kill(pick) => {
-                let attempt = self.pick(pick);
-                self.say(Body::Kill { attempt }, Bytes::new());
-            }
-            Step::Resend(pick) => {
-                let attempt = self.pick(pick);
-                self.say(Body::Resend { attempt }, Bytes::new());
-            }
-            Step::Ack(picks) => {
-                let attempts: Vec<_> = picks.into_iter().map(|pick| self.pick(pick)).collect();
-                self.ack(attempts);
-            }
-            Step::AckAll => {
-                let attempts: Vec<_> = self.known.keys().copied().collect();
-                self.ack(attempts);
-            }
-            Step::Nonsense(what) => {
-                let body = match what % 4 {
-                    0 => Body::Goodbye,
-                    1 => Body::Grant { window: 9 },
-                    2 => Body::Unknown { seqs: Vec::new() },
-                    _ => Body::Pong(Beat {
-                        nonce: 0,
-                        received: u64::MAX,
-                    }),
-                };
-                self.say(body, Bytes::new());
-            }
-            Step::Connected => {
-                if let (false, Some(conn)) = (self.up, self.conn) {
-                    self.feed(WorkerInput::Link(LinkInput::Connected { conn }));
-                }
-            }
-            Step::Welcome => self.welcome(),
-            Step::Pong => self.pong(),
-            Step::Cut => {
-                self.settle();
-                if let Some(conn) = self.conn.take() {
-                    self.up = false;
-                    self.feed(WorkerInput::Link(LinkInput::Closed { conn }));
-                }
-            }
-            Step::Ready(pick) => {
-                let (slot, life) = self.child(pick);
-                self.ready(slot, life);
-            }
-            Step::Done { slot, ran, fails } => {
-                let (slot, life) = self.child(slot);
-                self.done(slot, life, Duration::from_nanos(ran.into()), fails);
-            }
-            Step::DoneMany(pick) => {
-                let (slot, life) = self.child(pick);
-                for _ in 0..pick {
-                    self.done(slot, life, US, false);
-                }
-            }
-            Step::Dies(pick) => {
-                let (slot, life) = self.child(pick);
-                self.dies(slot, life);
-            }
-            Step::Memory(pick) => {
-                let (_, slot) = self.child(pick);
-                let bytes = u64::from(pick) * 10;
-                self.pool(PoolInput::Memory { slot, bytes });
-            }
-            Step::Lies(pick) => {
-                let (_, mut slot) = self.child(pick);
-                slot.life -= u64::from(pick) % 2;
-                let attempt = attempt(u64::MAX);
-                self.pool(PoolInput::Done {
-                    slot,
-                    attempt,
-                    ran: MS,
-                    end: RunEnd::Completed,
-                    payload: Bytes::new(),
-                });
-            }
-            Step::Pass(micros) => {
-                self.settle();
-                self.pass(US * micros);
-            }
-            Step::Settle => self.settle(),
-            Step::Drain => {
-                self.draining = true;
-                self.feed(WorkerInput::Drain);
-            }
-            Step::Stop => {
-                self.draining = true;
-                self.feed(WorkerInput::Stop);
-            }
-        }
-    }
-
-    fn ack(&mut self, attempts: Vec<Attempt>) {
+    pub(crate) fn ack(&mut self, attempts: Vec<Attempt>) {
         // What was sent before this message must be heard before the manager can acknowledge it.
         self.settle();
         let finished = |attempt: &Attempt| self.known.get(attempt) == Some(&Known::Finished);
@@ -677,7 +424,7 @@ impl World {
     }
 
     /// All goes well from here on, until nothing changes.
-    fn calm_down(&mut self) {
+    pub(crate) fn calm_down(&mut self) {
         // Enough for a whole window, one attempt a process and two rounds a process.
         for _ in 0..500 {
             if self.is_quiet() {
@@ -709,7 +456,7 @@ impl World {
         }
     }
 
-    fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let ended = |known: &Known| matches!(known, Known::Finished | Known::NotStarted);
         let alive = |child: &Child| child.alive && child.ready && !child.leaving && !child.killed;
         self.stopped
@@ -721,7 +468,7 @@ impl World {
     }
 
     /// The laws of the end.
-    fn check_quiet(&self) {
+    pub(crate) fn check_quiet(&self) {
         for child in &self.children {
             assert!(child.queue.is_empty());
             assert_eq!(
@@ -747,22 +494,5 @@ impl World {
                 "{attempt} is {known:?}"
             );
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_happens_nothing_is_lost_doubled_or_left_over(
-        config in worker_config(),
-        steps in steps(),
-    ) {
-        let mut world = World::new(config);
-        for step in steps {
-            world.take(step);
-        }
-        world.calm_down();
-        world.check_quiet();
     }
 }
