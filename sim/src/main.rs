@@ -181,6 +181,7 @@ fn one(hunt: &Hunt) {
     let report = sim::run_seed(seed);
     hunt.runs.fetch_add(1, Ordering::Relaxed);
     if let Some(failure) = &report.failure {
+        eprintln!("seed {seed}: {failure}");
         lock(&hunt.failures).push((seed, failure.clone()));
     }
     lock(&hunt.total).add(&report);
