@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commands;
+mod files;
 mod map;
 mod options;
 mod outcome;

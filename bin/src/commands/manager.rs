@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use argon::core::limits::{CLIENTS_MAX, WORKERS_MAX};
 use argon::{ManagerConfig, ManagerOptions, ManagerServer};
 use argon_core::limits::PAYLOAD_MAX_DEFAULT;
 use clap::Args;
@@ -106,8 +107,13 @@ impl LimitArgs {
     }
 }
 
+/// Open files that a manager asks the system for: as many clients and workers as it keeps
+/// sessions of.
+const FILES: u64 = (CLIENTS_MAX + WORKERS_MAX) as u64;
+
 /// Runs the command.
 pub(crate) async fn run(args: ManagerArgs) -> Result<u8, Problem> {
+    crate::files::allow(FILES);
     let mut stop = StopSignals::new()?;
     let mut options = ManagerOptions::new(listen(&args.host, args.port))?;
     options.insecure = args.insecure;
