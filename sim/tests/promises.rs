@@ -330,3 +330,25 @@ fn p7_important_tasks_go_first() {
         .unwrap();
     assert!(last < S + 150 * MS, "{} ms", (last - S) / MS);
 }
+
+/// Promise 14: a manager that is killed and comes back within the grace costs no attempt.
+#[test]
+fn p14_a_restarted_manager_repeats_nothing() {
+    for seed in 0..20 {
+        let mut options = Options::calm(vec![2, 3], 2);
+        options.heal_at = 10 * S;
+        let tasks = (0..100)
+            .map(|index| Submission::plain(index * 20 * MS, 3 + (index % 2) as u16, 300 * MS))
+            .collect();
+        let faults = vec![Fault {
+            at: S + seed * 10 * MS,
+            span: 100 * MS,
+            kind: FaultKind::Crash(0),
+        }];
+        let mut plan = plan(options, tasks, faults);
+        plan.seed = seed;
+        let report = holds(&plan);
+        assert_eq!(report.executions, report.submitted, "seed {seed}");
+        assert_eq!(report.outcomes["completed"], report.submitted);
+    }
+}

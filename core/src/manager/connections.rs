@@ -321,6 +321,7 @@ impl Manager {
         self.absences.cancel(Absence::Worker(key));
         let resumed = known.is_some() && hello.session == Some(self.config.epoch);
         let session = self.worker(key);
+        session.elsewhere |= known.is_some() && !resumed;
         let old_name = core::mem::replace(&mut session.name, hello.name.clone());
         session.conn = Some(conn);
         session.connection = hello.connection;

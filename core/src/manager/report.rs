@@ -9,6 +9,7 @@ use crate::limits::{HELD_RESULTS_DEFAULT, ORPHANS_MAX, WINDOW_MAX};
 use crate::message::{Body, Report, ReportedAttempt};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
+use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use super::session::{Occupied, Purpose};
@@ -37,11 +38,13 @@ impl Manager {
         }
     }
 
-    /// What was assigned and is not reported has not started.
+    /// What was assigned and is not reported has not started, unless the worker was with another
+    /// manager meanwhile, which may have taken its result.
     fn finish_report(&mut self, now: Instant, key: WorkerKey) {
         let session = self.worker(key);
         session.reported = true;
         session.released = false;
+        let elsewhere = core::mem::take(&mut session.elsewhere);
         let missing: Vec<Attempt> = session
             .attempts
             .iter()
@@ -49,7 +52,11 @@ impl Manager {
             .map(|(attempt, _)| *attempt)
             .collect();
         for attempt in missing {
-            self.on_not_started(now, key, attempt);
+            if elsewhere {
+                self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
+            } else {
+                self.on_not_started(now, key, attempt);
+            }
         }
         // Ends that were asked for while it was away.
         let due: Vec<Attempt> = self

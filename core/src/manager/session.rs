@@ -113,6 +113,9 @@ pub(super) struct WorkerSession {
     pub(super) draining: bool,
     /// Its report after the last connection is complete.
     pub(super) reported: bool,
+    /// It was with another manager since its last complete report: what it does not report may
+    /// have ended there.
+    pub(super) elsewhere: bool,
     /// Its attempts were given up on when it was last lost.
     pub(super) released: bool,
     /// Attempts that it has, oldest first.
@@ -141,6 +144,7 @@ impl WorkerSession {
             window: 0,
             draining: false,
             reported: false,
+            elsewhere: false,
             released: false,
             attempts: BTreeMap::new(),
             bytes: 0,

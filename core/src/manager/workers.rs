@@ -161,7 +161,13 @@ impl Manager {
     }
 
     /// One attempt of a worker that will never answer for it.
-    fn lose_attempt(&mut self, now: Instant, key: WorkerKey, attempt: Attempt, loss: AttemptLoss) {
+    pub(super) fn lose_attempt(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        attempt: Attempt,
+        loss: AttemptLoss,
+    ) {
         let holder = Holder {
             worker: key,
             attempt,
