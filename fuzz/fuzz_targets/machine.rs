@@ -88,7 +88,7 @@ fn manager(choices: &mut Choices<'_>) {
     config.queue_tasks = 1 + usize::from(choices.below(8));
     config.in_flight_tasks = 1 + usize::from(choices.below(8));
     let mut now = Instant::ZERO;
-    let mut machine = Manager::new(config, Rng::from_seed(1), now);
+    let mut machine = Manager::new(config, now);
     let mut next = 0;
     let mut open: Vec<ConnId> = Vec::new();
     while !choices.is_empty() {

@@ -331,6 +331,7 @@ impl Manager {
         session.reported = false;
         session.heard = awake;
         session.progress = now;
+        session.unreported_results = session.results.clone();
         for occupied in session.attempts.values_mut() {
             occupied.seen = false;
             occupied.asked_back = false;

@@ -45,6 +45,8 @@ impl Manager {
         session.reported = true;
         session.released = false;
         let elsewhere = core::mem::take(&mut session.elsewhere);
+        // A result that it had and has no more was taken by another manager.
+        let taken = core::mem::take(&mut session.unreported_results);
         let missing: Vec<Attempt> = session
             .attempts
             .iter()
@@ -56,6 +58,19 @@ impl Manager {
                 self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
             } else {
                 self.on_not_started(now, key, attempt);
+            }
+        }
+        for attempt in taken {
+            let holder = Holder {
+                worker: key,
+                attempt,
+            };
+            self.worker(key).results.remove(&attempt);
+            let orphans = self.orphans.iter();
+            let mut known =
+                orphans.filter(|(_, worker, orphan)| (*worker, *orphan) == (key, attempt));
+            if let Some(&(id, ..)) = known.next() {
+                self.forget_orphan(id, holder);
             }
         }
         // Ends that were asked for while it was away.
@@ -114,7 +129,9 @@ impl Manager {
             }
             return;
         }
-        if self.worker(key).results.contains(&attempt) {
+        let session = self.worker(key);
+        if session.results.contains(&attempt) {
+            session.unreported_results.remove(&attempt);
             return;
         }
         match self.find_task(id) {
@@ -238,6 +255,13 @@ impl Manager {
         let until = self.clock.at(now) + self.config.resume_window;
         self.absences.set(Absence::Orphan(worker, attempt), until);
         self.notify(Event::OrphanKept { task: id, attempt });
+    }
+
+    /// An orphan is settled, one way or another.
+    pub(super) fn forget_orphan(&mut self, id: TaskId, holder: Holder) {
+        self.orphans.remove(&(id, holder.worker, holder.attempt));
+        self.absences
+            .cancel(Absence::Orphan(holder.worker, holder.attempt));
     }
 
     /// The client of an orphan did not come back in time.

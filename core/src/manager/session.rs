@@ -123,6 +123,8 @@ pub(super) struct WorkerSession {
     pub(super) bytes: u64,
     /// Results that it holds for clients that have yet to return.
     pub(super) results: BTreeSet<Attempt>,
+    /// Of these, the ones that its report has yet to confirm after a reconnect.
+    pub(super) unreported_results: BTreeSet<Attempt>,
     /// Results that it may forget; sent in a batch.
     pub(super) acks: Vec<Attempt>,
     pub(super) speed: Speed,
@@ -149,6 +151,7 @@ impl WorkerSession {
             attempts: BTreeMap::new(),
             bytes: 0,
             results: BTreeSet::new(),
+            unreported_results: BTreeSet::new(),
             acks: Vec::new(),
             speed: Speed::new(),
             progress: now,

@@ -177,7 +177,7 @@ impl Manager {
         };
         let task = match occupied.purpose {
             Purpose::Moot => return,
-            Purpose::Orphan(_) => return self.absences.cancel(Absence::Orphan(key, attempt)),
+            Purpose::Orphan(id) => return self.forget_orphan(id, holder),
             Purpose::Live(task) => task,
         };
         let record = self.task(task);
@@ -248,8 +248,13 @@ impl Manager {
         let task = match occupied.purpose {
             Purpose::Moot => return,
             Purpose::Orphan(id) => {
-                self.orphans.remove(&(id, key, attempt));
-                return self.absences.cancel(Absence::Orphan(key, attempt));
+                return self.forget_orphan(
+                    id,
+                    Holder {
+                        worker: key,
+                        attempt,
+                    },
+                );
             }
             Purpose::Live(task) => task,
         };
@@ -266,6 +271,18 @@ impl Manager {
             return;
         }
         record.clear_may_have_run();
+        if record.at_most_once && record.prior && record.ending.is_none() {
+            // This attempt did not start, but an earlier one may have.
+            let (id, history) = (record.id, record.history());
+            self.notify(Event::TaskLost { task: id });
+            return self.end(
+                now,
+                task,
+                Outcome::Lost { history },
+                bytes::Bytes::new(),
+                None,
+            );
+        }
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
