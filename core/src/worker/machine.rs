@@ -126,7 +126,8 @@ impl Worker {
             return Window::CLOSED;
         }
         let base = self.pool.alive().max(1);
-        let ahead = self.pace.ahead(base, self.link.round_trip());
+        let asking = self.granted.is_some_and(|granted| granted.ahead > 0);
+        let ahead = self.pace.ahead(base, self.link.round_trip(), asking);
         Window { base, ahead }
     }
 

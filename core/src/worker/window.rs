@@ -39,7 +39,7 @@ impl Window {
     pub(super) fn differs(self, new: Self) -> bool {
         self.base != new.base
             || (self.ahead == 0) != (new.ahead == 0)
-            || self.ahead.abs_diff(new.ahead) > self.level() / MATTERS
+            || self.ahead.abs_diff(new.ahead) > (self.level() / MATTERS).max(1)
     }
 }
 
@@ -73,7 +73,10 @@ impl Pace {
     }
 
     /// Attempts to ask for beyond `parallel`, if a round trip to the manager takes `round_trip`.
-    pub(super) fn ahead(&self, parallel: u32, round_trip: Option<Duration>) -> u32 {
+    /// Once some are asked for (`asking`), they go on being asked for until the round trip is
+    /// well below what is worth hiding, so that a mean on the brink does not cost a message each
+    /// time it crosses.
+    pub(super) fn ahead(&self, parallel: u32, round_trip: Option<Duration>, asking: bool) -> u32 {
         let (Some(service), Some(round_trip)) = (self.service, round_trip) else {
             return 0;
         };
@@ -83,7 +86,8 @@ impl Pace {
             // These may queue in a child, so the way to the child is hidden as well.
             hide = hide.saturating_add(self.hop.unwrap_or(0));
         }
-        if hide < service / HIDE_FROM {
+        let brink = if asking { 2 * HIDE_FROM } else { HIDE_FROM };
+        if hide < service / brink {
             return 0;
         }
         let service = service.max(saturating_nanos(SERVICE_FLOOR));
@@ -109,25 +113,30 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_ahead_for_long_tasks_or_before_anything_is_known() {
-        assert_eq!(Pace::default().ahead(4, Some(US * 100)), 0);
-        assert_eq!(pace(US).ahead(4, None), 0);
-        assert_eq!(pace(Duration::from_secs(1)).ahead(4, Some(US * 100)), 0);
+        assert_eq!(Pace::default().ahead(4, Some(US * 100), false), 0);
+        assert_eq!(pace(US).ahead(4, None, false), 0);
+        assert_eq!(
+            pace(Duration::from_secs(1)).ahead(4, Some(US * 100), false),
+            0
+        );
     }
 
     #[test]
     fn short_tasks_hide_twice_the_round_trip() {
-        assert_eq!(pace(US * 10).ahead(4, Some(US * 100)), 80);
-        assert_eq!(pace(US * 100).ahead(4, Some(US * 100)), 8);
-        assert_eq!(pace(US * 6_000).ahead(4, Some(US * 100)), 1);
-        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100)), 0);
+        assert_eq!(pace(US * 10).ahead(4, Some(US * 100), false), 80);
+        assert_eq!(pace(US * 100).ahead(4, Some(US * 100), false), 8);
+        assert_eq!(pace(US * 6_000).ahead(4, Some(US * 100), false), 1);
+        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100), false), 0);
+        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100), true), 1);
+        assert_eq!(pace(US * 13_000).ahead(4, Some(US * 100), true), 0);
     }
 
     #[test]
     fn tasks_of_no_time_at_all_ask_for_no_more_than_the_bound() {
-        let ahead = pace(Duration::ZERO).ahead(64, Some(Duration::from_secs(1)));
+        let ahead = pace(Duration::ZERO).ahead(64, Some(Duration::from_secs(1)), false);
         assert_eq!(ahead + 64, WINDOW_MAX);
         assert_eq!(
-            pace(Duration::MAX).ahead(1, Some(Duration::MAX)),
+            pace(Duration::MAX).ahead(1, Some(Duration::MAX), false),
             WINDOW_MAX - 1
         );
     }
@@ -138,11 +147,11 @@ mod tests {
         for _ in 0..200 {
             pace.on_run(US * 10);
         }
-        assert!(pace.ahead(1, Some(US * 100)) >= 10);
+        assert!(pace.ahead(1, Some(US * 100), false) >= 10);
         for _ in 0..3 {
             pace.on_run(Duration::from_secs(1));
         }
-        assert_eq!(pace.ahead(1, Some(US * 100)), 0);
+        assert_eq!(pace.ahead(1, Some(US * 100), false), 0);
     }
 
     #[test]
