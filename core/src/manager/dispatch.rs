@@ -41,9 +41,7 @@ impl Manager {
     /// The next task that may go out. At the bound of what may be in flight that is one which
     /// has its room already.
     fn next_task(&mut self) -> Option<TaskKey> {
-        let full = self.in_flight_tasks >= self.config.in_flight_tasks
-            || self.in_flight_bytes >= self.config.in_flight_bytes;
-        let entry = if full {
+        let entry = if self.is_in_flight_full() {
             self.queue.pop_returning(ClassId::ANY)
         } else {
             self.queue.pop(ClassId::ANY)

@@ -17,6 +17,7 @@ impl Manager {
     }
 
     fn check_tasks(&self) {
+        let mut held_in_queue = 0;
         let (mut held, mut assigned, mut ended, mut queued) = (0, 0, 0, 0);
         let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
         for (key, task) in &self.tasks {
@@ -60,6 +61,7 @@ impl Manager {
                 State::Queued => queued += 1,
                 State::Held => {
                     held += 1;
+                    held_in_queue += usize::from(!task.at_most_once);
                     assert!(task.may_have_run, "only what may have run is held");
                 }
                 State::Assigned { .. } => {
@@ -96,7 +98,7 @@ impl Manager {
         assert_eq!(in_flight_tasks, self.in_flight_tasks);
         assert_eq!(in_flight_bytes, self.in_flight_bytes);
         assert!(
-            self.queue.len() + self.held <= self.config.queue_tasks,
+            self.queue.len() + held_in_queue <= self.config.queue_tasks,
             "the queue is bounded"
         );
     }

@@ -97,13 +97,16 @@ impl Manager {
             return self.accept(task);
         }
         let crowded = self.clients[client.0 as usize].tasks.len() > self.config.client_tasks;
+        let at_most_once = self.task(task).at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
         } else if self.draining {
             Some(RejectReason::Draining)
         } else if crowded {
             Some(RejectReason::ClientFull)
-        } else if !self.queue.reserve(bytes as u64) {
+        } else if at_most_once && self.is_in_flight_full() {
+            Some(RejectReason::InFlightFull)
+        } else if !at_most_once && !self.queue.reserve(bytes as u64) {
             Some(RejectReason::QueueFull)
         } else {
             None
@@ -112,7 +115,12 @@ impl Manager {
             self.discard_record(task);
             return self.refuse(now, client, seq, reason, true);
         }
-        let wait = if self.task(task).at_most_once {
+        let wait = if at_most_once {
+            // It will never be queued: a worker claims it, or it is lost. So it takes no room in
+            // the queue for that long, but counts as what it may be, in flight; and its argument
+            // is of no more use.
+            self.task(task).payload = Bytes::new();
+            self.enter_reserve(task);
             self.config.resume_window
         } else {
             self.config.restart_grace
@@ -148,9 +156,11 @@ impl Manager {
     pub(super) fn unhold(&mut self, key: TaskKey) {
         let record = self.task(key);
         debug_assert!(matches!(record.state, State::Held));
-        let bytes = u64::from(record.bytes());
+        let (bytes, at_most_once) = (u64::from(record.bytes()), record.at_most_once);
         record.state = State::Loose;
-        self.queue.unreserve(bytes);
+        if !at_most_once {
+            self.queue.unreserve(bytes);
+        }
         self.held -= 1;
         self.absences.cancel(Absence::Claim(key));
     }
@@ -166,15 +176,19 @@ impl Manager {
             Some(RejectReason::NoWorkers)
         } else if session.tasks.len() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
-        } else if self.in_flight_tasks >= self.config.in_flight_tasks
-            || self.in_flight_bytes >= self.config.in_flight_bytes
-        {
+        } else if self.is_in_flight_full() {
             Some(RejectReason::InFlightFull)
         } else if self.is_too_slow(submit) {
             Some(RejectReason::TooSlow)
         } else {
             None
         }
+    }
+
+    /// Whether the room for tasks in flight is taken.
+    pub(super) fn is_in_flight_full(&self) -> bool {
+        self.in_flight_tasks >= self.config.in_flight_tasks
+            || self.in_flight_bytes >= self.config.in_flight_bytes
     }
 
     /// Whether an empty manager would take it. What it would not is refused for good: a client
