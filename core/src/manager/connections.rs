@@ -267,6 +267,9 @@ impl Manager {
         session.conn = Some(conn);
         session.connection = hello.connection;
         session.heard = awake;
+        if !resumed {
+            session.since = awake;
+        }
         self.welcome(now, conn, Peer::Client(key), version, resumed);
         self.notify(Event::PeerJoined {
             peer: hello.peer,

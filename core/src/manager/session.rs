@@ -38,6 +38,9 @@ pub(super) struct ClientSession {
     /// The client has spoken within this session, so it knows of it. If its first `Welcome` was
     /// lost, it must be told again that the session is new.
     pub(super) confirmed: bool,
+    /// When the client last began anew here: whatever it had under way before, elsewhere or in an
+    /// earlier life of this manager, workers may claim from then on. On the awake clock.
+    pub(super) since: Instant,
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
     pub(super) tasks: BTreeMap<u64, TaskKey>,
@@ -63,6 +66,7 @@ impl ClientSession {
             conn: None,
             connection: 0,
             confirmed: false,
+            since: now,
             floor: 0,
             tasks: BTreeMap::new(),
             unsent: VecDeque::new(),

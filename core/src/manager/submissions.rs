@@ -125,13 +125,18 @@ impl Manager {
         } else {
             self.config.restart_grace
         };
-        let until = self.clock.at(now) + wait;
+        // Counted from when the client began anew here, not from this submission: one that comes
+        // late, because there was no room before, need not wait as long again.
+        let until = self.clients[client.0 as usize].since + wait;
         let record = self.task(task);
         record.state = State::Held;
         let id = record.id;
         self.held += 1;
         self.absences.set(Absence::Claim(task), until);
         self.accept(task);
+        if until <= self.clock.at(now) {
+            return self.on_unclaimed(now, task);
+        }
         self.notify(Event::TaskHeld { task: id });
     }
 
