@@ -329,7 +329,8 @@ pub enum RejectReason {
     Displaced,
     /// This client holds as many tasks as one client may.
     ClientFull,
-    /// As many tasks are in flight as may be.
+    /// As many tasks are in flight as may be, and this one, which may have run and must not start
+    /// twice, would have to be counted among them.
     InFlightFull,
     /// By the manager's estimate it would wait longer than its `max_wait`.
     TooSlow,

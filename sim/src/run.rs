@@ -74,6 +74,7 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .iter()
         .map(|host| u64::from(options.workers[usize::from(host - options.managers)]))
         .sum();
+    let at_once = slots.min(options.in_flight_tasks);
     let work: u64 = plan
         .tasks
         .iter()
@@ -86,17 +87,11 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    // Tasks that must not start twice and may have run wait in the queue's room, for as long as a
-    // worker may come back that knows.
-    let once = plan.tasks.iter().filter(|task| task.at_most_once).count() as u64;
-    let room = (options.queue_tasks.min(options.client_tasks))
-        .min(options.queue_bytes / 64)
-        .max(1);
-    options.resume_window * (2 + once / room)
+    2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
-        + 2 * work / slots.max(1)
+        + 2 * work / at_once.max(1)
         + 60 * S
 }
 

@@ -181,8 +181,6 @@ impl Manager {
             Some(RejectReason::NoWorkers)
         } else if session.tasks.len() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
-        } else if self.is_in_flight_full() {
-            Some(RejectReason::InFlightFull)
         } else if self.is_too_slow(submit) {
             Some(RejectReason::TooSlow)
         } else {
