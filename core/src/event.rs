@@ -95,10 +95,11 @@ pub enum Event {
     LinkRefused { reason: RefuseReason },
     /// A pool process is ready.
     SlotReady { slot: SlotId },
-    /// A pool process ended.
+    /// A pool process ended, of itself or because it was asked to.
     SlotExited {
         slot: SlotId,
         cause: ExitCause,
+        asked: bool,
         stderr: String,
     },
     /// An attempt broke its time limit and its pool process is being stopped.

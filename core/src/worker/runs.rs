@@ -138,6 +138,7 @@ impl Worker {
         self.notify(Event::SlotExited {
             slot: life.slot,
             cause,
+            asked: matches!(state, State::Stopping { .. }),
             stderr,
         });
         let leaving = self.is_leaving();

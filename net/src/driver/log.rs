@@ -57,9 +57,10 @@ pub(crate) fn event(event: &Event) {
         Event::SlotExited {
             slot,
             cause,
+            asked,
             stderr,
         } => {
-            if matches!(cause, ExitCause::Exit(0)) {
+            if *asked || matches!(cause, ExitCause::Exit(0)) {
                 debug!(%slot, %cause, "pool process ended");
             } else {
                 warn!(%slot, %cause, stderr = stderr.trim_end(), "pool process ended");
