@@ -318,6 +318,10 @@ impl World {
     }
 
     pub(crate) fn done(&mut self, slot: usize, life: SlotLife, ran: Duration, fails: bool) {
+        if fails {
+            // Whether an error counts depends on what the process had been told before.
+            self.settle();
+        }
         let child = &mut self.children[slot];
         if child.alive
             && !child.killed
