@@ -331,3 +331,33 @@ fn a_task_that_fails_by_itself_is_not_tried_again() {
     assert_eq!(failure.error, error);
     assert!(bench.assigned(worker).is_empty());
 }
+
+#[test]
+fn what_a_worker_has_started_is_asked_for_once() {
+    let mut bench = Bench::new();
+    let busy = bench.worker(1, 1);
+    bench.grant(busy, 3);
+    let client = bench.client(3);
+    for seq in 0..3 {
+        bench.submit(client, submit(seq));
+    }
+    let assigned = bench.assigned(busy);
+    let free = bench.worker(2, 2);
+    bench.advance_alive(ms(100), &[busy, free, client]);
+    let asked = |bench: &mut Bench| {
+        let inbox = bench.inbox(busy).into_iter();
+        let asked = inbox.filter(|message| matches!(message.body, Body::TakeBack { .. }));
+        asked.count()
+    };
+    assert_eq!(asked(&mut bench), 1);
+    let started = vec![assigned[1].attempt, assigned[2].attempt];
+    bench.send(
+        busy,
+        Body::Returned {
+            not_started: vec![],
+            started,
+        },
+    );
+    bench.advance_alive(ms(5_000), &[busy, free, client]);
+    assert_eq!(asked(&mut bench), 0);
+}

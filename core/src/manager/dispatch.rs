@@ -91,6 +91,7 @@ impl Manager {
             at: now,
             bytes,
             asked_back: false,
+            started: false,
             seen: true,
         };
         if session.outstanding() == 0 {
@@ -162,7 +163,7 @@ impl Manager {
             if pending == wanted {
                 break;
             }
-            if !matches!(occupied.purpose, Purpose::Live(_)) {
+            if occupied.started || !matches!(occupied.purpose, Purpose::Live(_)) {
                 continue;
             }
             pending += 1;

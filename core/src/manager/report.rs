@@ -215,6 +215,7 @@ impl Manager {
             at: now,
             bytes,
             asked_back: false,
+            started: true,
             seen: true,
         };
         self.worker(holder.worker).occupy(holder.attempt, occupied);

@@ -101,6 +101,8 @@ pub(super) struct Occupied {
     pub(super) bytes: u32,
     /// Asked back, not yet answered.
     pub(super) asked_back: bool,
+    /// The worker has said that it may have started: asking again is of no use.
+    pub(super) started: bool,
     /// Reported, or assigned since the last report.
     pub(super) seen: bool,
 }

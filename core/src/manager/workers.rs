@@ -59,6 +59,7 @@ impl Manager {
                 for attempt in started {
                     if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
                         occupied.asked_back = false;
+                        occupied.started = true;
                     }
                 }
             }
