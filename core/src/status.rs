@@ -56,7 +56,7 @@ pub struct ManagerStatus {
     pub oldest_wait: Nanos,
     /// How long a task that comes now is expected to wait.
     pub estimated_wait: Nanos,
-    /// Attempts that all workers run at once.
+    /// Attempts that all workers run at once which are connected and not leaving.
     pub capacity: u64,
     /// Workers that are connected.
     pub workers: u64,

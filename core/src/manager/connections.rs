@@ -101,7 +101,12 @@ impl Manager {
         session.conn = None;
         session.reported = false;
         session.acks.clear();
-        let (peer, capacity) = (session.id, session.capacity);
+        let peer = session.id;
+        let capacity = if session.draining {
+            0
+        } else {
+            session.capacity
+        };
         self.connected_workers -= 1;
         self.capacity -= u64::from(capacity);
         self.rebid(key);

@@ -154,7 +154,9 @@ impl Manager {
             );
             if let Some(conn) = session.conn {
                 connected += 1;
-                capacity += u64::from(session.capacity);
+                if !session.draining {
+                    capacity += u64::from(session.capacity);
+                }
                 assert_eq!(self.conns[&conn].peer, Peer::Worker(key));
             }
             assert_eq!(

@@ -186,7 +186,7 @@ pub struct Manager {
     in_flight_bytes: u64,
     assigned: usize,
     ended: usize,
-    /// Connected workers' slots.
+    /// Slots of the workers that are connected and take tasks.
     capacity: u64,
     connected_workers: usize,
     /// Workers may still come back from before a restart.

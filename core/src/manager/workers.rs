@@ -64,7 +64,11 @@ impl Manager {
                 }
             }
             Body::Draining => {
-                self.worker(key).draining = true;
+                let session = self.worker(key);
+                if !session.draining {
+                    session.draining = true;
+                    self.capacity -= u64::from(self.workers[key.0 as usize].capacity);
+                }
                 self.rebid(key);
             }
             _ => self.close(now, conn, CloseReason::Protocol("not a worker's message")),
