@@ -385,3 +385,42 @@ fn a_session_that_its_client_never_heard_of_is_not_resumed() {
     let (_, welcome) = bench.hello(3, 6, Role::Client, Some(EPOCH), "client-3");
     assert!(!welcome.unwrap().resumed);
 }
+
+#[test]
+fn at_most_once_is_not_started_here_once_another_manager_may_have_started_it() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let client = bench.client(3);
+    let once = argon_core::message::Submit {
+        at_most_once: true,
+        ..submit(1)
+    };
+    bench.submit(client, submit(0));
+    let first = bench.assigned(worker);
+    bench.submit(client, once.clone());
+    // The client fails over to another manager, which may start the task, and comes back.
+    bench.close(client);
+    let elsewhere = Some(argon_core::ids::Epoch(8));
+    let (client, welcome) = bench.hello(3, 2, Role::Client, elsewhere, "client-3");
+    assert!(!welcome.unwrap().resumed);
+    bench.submit(
+        client,
+        argon_core::message::Submit {
+            may_have_run: true,
+            ..once
+        },
+    );
+    bench.complete(worker, &first[0]);
+    assert!(
+        bench.assigned(worker).is_empty(),
+        "it may have started elsewhere"
+    );
+    bench.outcomes(client);
+    bench.advance_alive(ms(30_100), &[worker, client]);
+    assert!(bench.assigned(worker).is_empty());
+    let outcomes = bench.outcomes(client);
+    assert!(
+        matches!(outcomes[..], [(1, Outcome::Lost { .. })]),
+        "{outcomes:?}"
+    );
+}

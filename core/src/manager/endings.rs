@@ -149,7 +149,7 @@ impl Manager {
         }
     }
 
-    fn leave_reserve(&mut self, key: TaskKey) {
+    pub(super) fn leave_reserve(&mut self, key: TaskKey) {
         let record = self.task(key);
         if record.in_flight {
             record.in_flight = false;

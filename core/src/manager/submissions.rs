@@ -40,7 +40,7 @@ impl Manager {
             return;
         }
         if let Some(&task) = session.tasks.get(&submit.seq) {
-            return self.on_submitted_again(task, &submit);
+            return self.on_submitted_again(now, task, &submit);
         }
         let id = TaskId {
             client: session.id,
@@ -71,10 +71,18 @@ impl Manager {
     }
 
     /// The client asks after a task that is here; its outcome, if there is one, is on its way.
-    fn on_submitted_again(&mut self, task: TaskKey, submit: &Submit) {
+    fn on_submitted_again(&mut self, now: Instant, task: TaskKey, submit: &Submit) {
         let record = self.task(task);
         record.prior |= submit.may_have_run;
         record.may_have_run |= submit.may_have_run;
+        if submit.may_have_run && record.at_most_once && matches!(record.state, State::Queued) {
+            // It waited here while its client was with another manager, which may have started it.
+            let removed = self.queue.remove(task);
+            debug_assert!(removed.is_some(), "a queued task is in the queue");
+            self.leave_reserve(task);
+            return self.hold(now, task);
+        }
+        let record = self.task(task);
         if submit.may_have_run && matches!(record.state, State::Queued) && !record.in_flight {
             // It may no longer be displaced.
             if self.queue.remove(task).is_some() {
@@ -115,11 +123,20 @@ impl Manager {
             self.discard_record(task);
             return self.refuse(now, client, seq, reason, true);
         }
-        let wait = if at_most_once {
+        self.accept(task);
+        self.hold(now, task);
+    }
+
+    /// Lets a task wait for a worker to claim it. One that may be tried again has its room in the
+    /// queue reserved.
+    fn hold(&mut self, now: Instant, task: TaskKey) {
+        let record = self.task(task);
+        let client = record.client;
+        let wait = if record.at_most_once {
             // It will never be queued: a worker claims it, or it is lost. So it takes no room in
             // the queue for that long, but counts as what it may be, in flight; and its argument
             // is of no more use.
-            self.task(task).payload = Bytes::new();
+            record.payload = Bytes::new();
             self.enter_reserve(task);
             self.config.resume_window
         } else {
@@ -133,7 +150,6 @@ impl Manager {
         let id = record.id;
         self.held += 1;
         self.absences.set(Absence::Claim(task), until);
-        self.accept(task);
         if until <= self.clock.at(now) {
             return self.on_unclaimed(now, task);
         }
