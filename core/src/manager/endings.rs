@@ -36,8 +36,11 @@ impl Manager {
         let bytes = payload.len() as u64;
         let record = self.task(key);
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
+        let rank = self.client(client).finished;
+        let record = self.task(key);
         record.payload = Bytes::new();
         record.state = State::Ended(Box::new(End {
+            rank,
             outcome,
             payload,
             confirm,
@@ -48,7 +51,7 @@ impl Manager {
         session.finished += 1;
         session.unacknowledged += 1;
         session.result_bytes += bytes;
-        session.unsent.push_back(key);
+        session.unsent.insert(rank, key);
         if let Some(attempt) = attempt {
             self.unconfirmed.push_back((now + RESULT_ACK, key, attempt));
             if self.unconfirmed.len() > UNCONFIRMED_MAX {
@@ -209,7 +212,7 @@ impl Manager {
             return;
         };
         while session.sent_bytes < OUTCOME_WINDOW_BYTES {
-            let Some(task) = session.unsent.pop_front() else {
+            let Some((_, task)) = session.unsent.pop_first() else {
                 return;
             };
             let record = &mut self.tasks[task.0 as usize];
@@ -244,7 +247,7 @@ impl Manager {
         for &task in session.tasks.values() {
             if let State::Ended(end) = &mut self.tasks[task.0 as usize].state {
                 end.sent = false;
-                session.unsent.push_back(task);
+                session.unsent.insert(end.rank, task);
             }
         }
         self.send_outcomes(now, key);
@@ -282,7 +285,8 @@ impl Manager {
             self.withdraw(now, key);
             return self.remove_record(key);
         };
-        let (bytes, sent, confirm) = (end.payload.len() as u64, end.sent, end.confirm);
+        let (bytes, sent, rank) = (end.payload.len() as u64, end.sent, end.rank);
+        let confirm = end.confirm;
         if let Some(holder) = confirm {
             self.ack(holder);
         }
@@ -293,7 +297,7 @@ impl Manager {
         if sent {
             session.sent_bytes -= bytes;
         } else {
-            session.unsent.retain(|task| *task != key);
+            session.unsent.remove(&rank);
         }
         self.remove_record(key);
     }

@@ -114,6 +114,7 @@ impl Manager {
                 "a session is either connected or running out"
             );
             let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
+            let mut unsent = 0;
             for task in session.tasks.values() {
                 match &self.tasks[task.0 as usize].state {
                     State::Assigned { .. } => assigned += 1,
@@ -123,12 +124,18 @@ impl Manager {
                         if end.sent {
                             sent += end.payload.len() as u64;
                         } else {
-                            assert!(session.unsent.contains(task), "unsent outcomes are in line");
+                            unsent += 1;
+                            assert_eq!(
+                                session.unsent.get(&end.rank),
+                                Some(task),
+                                "unsent outcomes are in line"
+                            );
                         }
                     }
                     State::Queued | State::Held | State::Loose => {}
                 }
             }
+            assert_eq!(unsent, session.unsent.len());
             assert_eq!(assigned, session.assigned);
             assert_eq!(unacknowledged, session.unacknowledged);
             assert_eq!(bytes, session.result_bytes);

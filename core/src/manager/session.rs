@@ -1,6 +1,6 @@
 //! What the manager knows of its peers: connections, and the sessions that outlive them.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
@@ -44,8 +44,8 @@ pub(super) struct ClientSession {
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
     pub(super) tasks: BTreeMap<u64, TaskKey>,
-    /// Ended tasks whose outcome was not sent on this connection, oldest first.
-    pub(super) unsent: VecDeque<TaskKey>,
+    /// Ended tasks whose outcome was not sent on this connection, by rank of their end.
+    pub(super) unsent: BTreeMap<u64, TaskKey>,
     /// Result bytes that the client has not acknowledged, sent or not.
     pub(super) result_bytes: u64,
     /// Of these, the ones on their way.
@@ -69,7 +69,7 @@ impl ClientSession {
             since: now,
             floor: 0,
             tasks: BTreeMap::new(),
-            unsent: VecDeque::new(),
+            unsent: BTreeMap::new(),
             result_bytes: 0,
             sent_bytes: 0,
             blocked: false,

@@ -60,6 +60,8 @@ pub(super) enum State {
 /// An outcome on its way to the client.
 #[derive(Debug)]
 pub(super) struct End {
+    /// Rank among the ends of its client's tasks.
+    pub(super) rank: u64,
     pub(super) outcome: Outcome,
     pub(super) payload: Bytes,
     /// The worker's copy of the result, to be acknowledged when the client has it.
