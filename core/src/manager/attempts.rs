@@ -207,7 +207,7 @@ impl Manager {
         id: crate::ids::TaskId,
     ) {
         debug_assert!(self.orphans.contains(&(id, key, attempt)));
-        self.worker(key).results.insert(attempt);
+        self.worker(key).results.insert(attempt, id);
     }
 
     /// Learns from an attempt's end how fast the worker and the task's name are.

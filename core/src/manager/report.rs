@@ -60,16 +60,12 @@ impl Manager {
                 self.on_not_started(now, key, attempt);
             }
         }
-        for attempt in taken {
+        for (attempt, id) in taken {
             let holder = Holder {
                 worker: key,
                 attempt,
             };
-            self.worker(key).results.remove(&attempt);
-            let orphans = self.orphans.iter();
-            let mut known =
-                orphans.filter(|(_, worker, orphan)| (*worker, *orphan) == (key, attempt));
-            if let Some(&(id, ..)) = known.next() {
+            if self.worker(key).results.remove(&attempt).is_some() {
                 self.forget_orphan(id, holder);
             }
         }
@@ -130,7 +126,7 @@ impl Manager {
             return;
         }
         let session = self.worker(key);
-        if session.results.contains(&attempt) {
+        if session.results.contains_key(&attempt) {
             session.unreported_results.remove(&attempt);
             return;
         }
@@ -249,7 +245,7 @@ impl Manager {
         }
         self.orphans.insert((id, worker, attempt));
         if finished {
-            self.worker(worker).results.insert(attempt);
+            self.worker(worker).results.insert(attempt, id);
         } else {
             self.occupy(now, holder, Purpose::Orphan(id), 0);
         }
@@ -271,20 +267,17 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let id = self
-            .orphans
-            .iter()
-            .find(|(_, worker, orphan)| *worker == key && *orphan == attempt)
-            .copied();
-        if let Some(orphan) = id {
-            self.orphans.remove(&orphan);
-        }
         let session = self.worker(key);
-        if session.results.remove(&attempt) {
+        if let Some(id) = session.results.remove(&attempt) {
+            self.forget_orphan(id, holder);
             self.ack(holder);
-        } else if let Some(occupied) = session.attempts.get_mut(&attempt) {
+        } else if let Some(occupied) = session.attempts.get_mut(&attempt)
+            && let Purpose::Orphan(id) = occupied.purpose
+        {
             occupied.purpose = Purpose::Moot;
-            if session.reported {
+            let reported = session.reported;
+            self.forget_orphan(id, holder);
+            if reported {
                 self.say_to_worker(now, key, Body::Kill { attempt });
             }
         }
@@ -315,7 +308,7 @@ impl Manager {
             self.orphans.remove(&(id, worker, attempt));
             self.absences.cancel(Absence::Orphan(worker, attempt));
             let holder = Holder { worker, attempt };
-            let finished = self.worker(worker).results.remove(&attempt);
+            let finished = self.worker(worker).results.remove(&attempt).is_some();
             if finished {
                 self.occupy(now, holder, Purpose::Live(task), 0);
                 self.say_to_worker(now, worker, Body::Resend { attempt });

@@ -1,6 +1,6 @@
 //! What the manager knows of its peers: connections, and the sessions that outlive them.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
@@ -128,9 +128,9 @@ pub(super) struct WorkerSession {
     pub(super) attempts: BTreeMap<Attempt, Occupied>,
     pub(super) bytes: u64,
     /// Results that it holds for clients that have yet to return.
-    pub(super) results: BTreeSet<Attempt>,
+    pub(super) results: BTreeMap<Attempt, TaskId>,
     /// Of these, the ones that its report has yet to confirm after a reconnect.
-    pub(super) unreported_results: BTreeSet<Attempt>,
+    pub(super) unreported_results: BTreeMap<Attempt, TaskId>,
     /// Results that it may forget; sent in a batch.
     pub(super) acks: Vec<Attempt>,
     pub(super) speed: Speed,
@@ -156,8 +156,8 @@ impl WorkerSession {
             released: false,
             attempts: BTreeMap::new(),
             bytes: 0,
-            results: BTreeSet::new(),
-            unreported_results: BTreeSet::new(),
+            results: BTreeMap::new(),
+            unreported_results: BTreeMap::new(),
             acks: Vec::new(),
             speed: Speed::new(),
             progress: now,

@@ -140,11 +140,14 @@ impl Manager {
         for attempt in attempts {
             self.lose_attempt(now, key, attempt, loss);
         }
-        let results: Vec<Attempt> = self.worker(key).results.iter().copied().collect();
-        for attempt in results {
-            self.absences.cancel(Absence::Orphan(key, attempt));
+        let results = core::mem::take(&mut self.worker(key).results);
+        for (attempt, id) in results {
+            let holder = Holder {
+                worker: key,
+                attempt,
+            };
+            self.forget_orphan(id, holder);
         }
-        self.orphans.retain(|(_, worker, _)| *worker != key);
         self.router.set(key, None);
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
