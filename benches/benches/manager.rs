@@ -106,7 +106,7 @@ impl Steady {
         };
         let message = Message {
             body: Body::Submit(submit),
-            payload: self.payload.clone(),
+            payload: self.payload.clone().into(),
         };
         self.receive(ConnId(client as u64), message);
     }
@@ -149,7 +149,7 @@ impl Steady {
                         conn,
                         message: Message {
                             body,
-                            payload: Bytes::new(),
+                            payload: Bytes::new().into(),
                         },
                     },
                 );

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
+use argon::Payload;
 use argon::{Client, ClientOptions, LinkState, Outcome, Standalone, StandaloneOptions, TaskSpec};
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::map::progress::Screen;
@@ -73,7 +73,7 @@ impl Cluster {
     pub(crate) fn run(
         &self,
         spec: TaskSpec,
-    ) -> impl Future<Output = Result<(Outcome, Bytes), Problem>> + Send + use<> {
+    ) -> impl Future<Output = Result<(Outcome, Payload), Problem>> + Send + use<> {
         let client = self.client.clone();
         async move {
             let ended = client.submit(spec).await?.await;
@@ -281,7 +281,7 @@ pub(crate) async fn watch_worker(managers: &[String], link: impl Fn() -> LinkSta
 /// How the only task of a command ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    Outcome(Outcome, Bytes),
+    Outcome(Outcome, Payload),
     /// We were told to stop; the exit code that says so.
     Stopped(u8),
 }

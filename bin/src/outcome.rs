@@ -2,6 +2,7 @@
 
 use argon::command::{CommandOutput, CommandStatus};
 use argon::{AttemptLoss, AttemptRecord, ErrorKind, Outcome, TaskError};
+use argon::{Name, Payload, RejectReason};
 use bytes::Bytes;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(crate) struct Label {
 
 impl Finished {
     /// Reads the outcome of a command.
-    pub(crate) fn new(outcome: &Outcome, payload: &Bytes) -> Self {
+    pub(crate) fn new(outcome: &Outcome, payload: &Payload) -> Self {
         let mut problem = problem(outcome);
         let mut finished = Self {
             stdout: Bytes::new(),
@@ -166,10 +167,25 @@ pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
         Outcome::Lost { history: known } => {
             format!("lost, and it may have run: {}", history(known))
         }
-        Outcome::Rejected { reason, retries } => {
-            format!("rejected {} times: {reason}; it never ran", retries + 1)
-        }
+        Outcome::Rejected {
+            reason: reason @ RejectReason::NoRunner,
+            similar,
+            ..
+        } => format!("rejected: {reason}{}; it never ran", suggestion(similar)),
+        Outcome::Rejected {
+            reason, retries, ..
+        } => format!("rejected {} times: {reason}; it never ran", retries + 1),
     })
+}
+
+/// Names that may have been meant.
+fn suggestion(similar: &[Name]) -> String {
+    let quoted: Vec<String> = similar.iter().map(|name| format!("\"{name}\"")).collect();
+    if quoted.is_empty() {
+        String::new()
+    } else {
+        format!(", but one runs {}", quoted.join(", "))
+    }
 }
 
 fn error(error: &TaskError) -> String {
@@ -222,7 +238,7 @@ fn history(records: &[AttemptRecord]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use argon::{Completion, ExitCause, Failure, Name, RejectReason};
+    use argon::{Completion, ExitCause, Failure};
     use argon_core::time::Nanos;
 
     use super::*;
@@ -237,7 +253,7 @@ mod tests {
         AttemptRecord { worker, end }
     }
 
-    fn output(status: CommandStatus) -> Bytes {
+    fn output(status: CommandStatus) -> Payload {
         let (stdout, stderr) = ("out".into(), "err".into());
         CommandOutput {
             status,
@@ -279,7 +295,7 @@ mod tests {
             Some("killed by signal 9 (SIGKILL)")
         );
 
-        let finished = Finished::new(&failed(ErrorKind::TimeLimit, "", vec![]), &Bytes::new());
+        let finished = Finished::new(&failed(ErrorKind::TimeLimit, "", vec![]), &Payload::empty());
         assert_eq!(
             (finished.exit_code(), finished.label.outcome),
             (124, "time_limit")
@@ -293,7 +309,7 @@ mod tests {
             record("w2", AttemptLoss::ChildCrashed(ExitCause::Signal(11))),
         ];
         let outcome = Outcome::Lost { history: losses };
-        let finished = Finished::new(&outcome, &Bytes::new());
+        let finished = Finished::new(&outcome, &Payload::empty());
         let text = finished.problem.unwrap();
         assert!(text.contains("w1") && text.contains("w2") && text.contains("signal 11"));
         assert_eq!(finished.label.worker.as_deref(), Some("w2"));
@@ -302,6 +318,7 @@ mod tests {
         let rejected = problem(&Outcome::Rejected {
             reason,
             retries: 10,
+            similar: Vec::new(),
         })
         .unwrap();
         assert!(rejected.contains("11 times") && rejected.contains("never ran"));
@@ -316,7 +333,7 @@ mod tests {
         };
         let finished = Finished::new(
             &Outcome::Completed(completion),
-            &Bytes::from_static(b"\xffx"),
+            &Payload::from(&b"\xffx"[..]),
         );
         assert!(!finished.succeeded() && finished.exit_code() == EXIT_PROBLEM);
     }

@@ -1,8 +1,8 @@
 //! Messages to and from bytes; the only place that knows the encoding.
 //!
-//! A frame is a length (32 bits, little-endian: the bytes that follow it), a header, and the
-//! payload, which is whatever is left of the frame after the header. Headers are bincode 2 with
-//! fixed-size little-endian integers.
+//! A frame is a length (32 bits, little-endian: the bytes that follow it), one byte that says what
+//! kind of bytes the payload holds, a header, and the payload, which is whatever is left of the
+//! frame after the header. Headers are bincode 2 with fixed-size little-endian integers.
 //!
 //! Invariants: a length is checked against its limit before anything is allocated for it, so one
 //! call of [`decode`] allocates at most [`HEADER_MAX`] bytes and the payload, which has already
@@ -17,9 +17,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::limits::HEADER_MAX;
 use crate::message::Message;
+use crate::payload::{Content, Payload};
 
 /// Bytes of the length before each frame.
 pub const LENGTH_BYTES: usize = 4;
+
+/// Bytes of the kind of payload, first in each frame.
+const CONTENT_BYTES: usize = 1;
 
 /// Payloads up to this many bytes are copied out of the read buffer, so that a task that waits
 /// long does not keep the buffer of its neighbours alive; longer ones share it.
@@ -28,7 +32,7 @@ pub const COPY_MAX: usize = 4 * 1024;
 /// The longest frame that may come in where payloads of up to `payload_max` bytes are allowed.
 #[must_use]
 pub const fn frame_max(payload_max: usize) -> usize {
-    HEADER_MAX + payload_max
+    CONTENT_BYTES + HEADER_MAX + payload_max
 }
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<HEADER_MAX>> = bincode::config::standard()
@@ -99,11 +103,22 @@ impl Writer for Appender<'_> {
 /// If the header is longer than [`HEADER_MAX`] or the frame longer than 32 bits can say; then
 /// nothing is appended.
 pub fn encode<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(), EncodeError> {
+    encode_head(message, out)?;
+    out.extend_from_slice(&message.payload);
+    Ok(())
+}
+
+/// Appends all of a frame but its payload, for those who write that from where it is.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(), EncodeError> {
     let start = out.len();
-    if message.payload.len() > u32::MAX as usize - HEADER_MAX {
+    if message.payload.len() > u32::MAX as usize - HEADER_MAX - CONTENT_BYTES {
         return Err(EncodeError);
     }
     out.put_u32_le(0);
+    out.put_u8(message.payload.content.0);
     let header = Appender {
         out,
         left: HEADER_MAX,
@@ -115,7 +130,6 @@ pub fn encode<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Result<(),
     let length = out.len() - start - LENGTH_BYTES + message.payload.len();
     let length = u32::try_from(length).expect("both parts were checked");
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(&message.payload);
     Ok(())
 }
 
@@ -142,17 +156,20 @@ pub fn decode<B: Decode<()>>(
     let Some(frame) = buffer.get(LENGTH_BYTES..end) else {
         return Ok(None);
     };
+    let (&content, rest) = frame.split_first().ok_or(DecodeError::BadHeader)?;
     let (body, header) =
-        bincode::decode_from_slice::<B, _>(frame, CONFIG).map_err(|_| DecodeError::BadHeader)?;
-    let payload_length = length - header;
-    let payload = if payload_length <= COPY_MAX {
-        let payload = Bytes::copy_from_slice(&frame[header..]);
+        bincode::decode_from_slice::<B, _>(rest, CONFIG).map_err(|_| DecodeError::BadHeader)?;
+    let payload = &rest[header..];
+    let bytes = if payload.len() <= COPY_MAX {
+        let bytes = Bytes::copy_from_slice(payload);
         buffer.advance(end);
-        payload
+        bytes
     } else {
+        let start = end - payload.len();
         let mut frame = buffer.split_to(end).freeze();
-        frame.advance(LENGTH_BYTES + header);
+        frame.advance(start);
         frame
     };
+    let payload = Payload::new(Content(content), bytes);
     Ok(Some(Message { body, payload }))
 }

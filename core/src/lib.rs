@@ -21,6 +21,8 @@ pub mod machine;
 pub mod manager;
 pub mod message;
 pub mod name;
+pub mod offer;
+pub mod payload;
 pub mod queue;
 pub mod retry;
 pub mod rng;
@@ -43,6 +45,6 @@ mod size_tests {
     #[test]
     fn the_hot_messages_stay_small() {
         assert!(size_of::<Body>() <= 128, "{}", size_of::<Body>());
-        assert!(size_of::<Message>() <= 160, "{}", size_of::<Message>());
+        assert!(size_of::<Message>() <= 168, "{}", size_of::<Message>());
     }
 }

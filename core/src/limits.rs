@@ -25,6 +25,12 @@ pub const PAYLOAD_MAX_CEILING: usize = 1024 * 1024 * 1024;
 pub const WINDOW_MAX: u32 = 8_192;
 /// Most pool processes of one worker.
 pub const CAPACITY_MAX: u32 = 4_096;
+/// Most patterns in what a pool says that it can run; they go into one message.
+pub const OFFER_MAX: usize = 512;
+/// Most names that a rejection suggests instead of one that nobody runs.
+pub const SIMILAR_MAX: usize = 3;
+/// Rows of one page of what runs where.
+pub const RUNNING_PAGE: usize = 256;
 /// Most different task names whose durations are remembered; the least recently used makes room.
 pub const NAMES_MAX: usize = 1_024;
 /// Rows of workers, and of clients, in one page of a status report.
@@ -130,5 +136,7 @@ const _: () = {
     assert!(ERROR_TEXT_MAX * 4 + ATTEMPTS_MAX as usize * (NAME_MAX + 16) + 1_024 < HEADER_MAX);
     // Rows of status are a name and less than 128 bytes; a page is that many of both kinds.
     assert!(STATUS_PAGE * 2 * (NAME_MAX + 128) + 1_024 < HEADER_MAX);
+    assert!(RUNNING_PAGE * (2 * NAME_MAX + 64) + 1_024 < HEADER_MAX);
+    assert!(OFFER_MAX * (NAME_MAX + 1) + 1_024 < HEADER_MAX);
     assert!(PAYLOAD_MAX_CEILING as u64 + (HEADER_MAX as u64) < u32::MAX as u64);
 };

@@ -6,14 +6,14 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bincode::{Decode, Encode};
-use bytes::Bytes;
-
 use crate::ids::{Attempt, Epoch, PeerId, TaskId};
 use crate::name::Name;
-use crate::status::StatusReport;
+use crate::offer::Offer;
+use crate::payload::Payload;
+use crate::status::{RunningReport, StatusReport};
 use crate::task::{ExitCause, Outcome, Priority, RejectReason, TaskError};
 use crate::time::Nanos;
+use bincode::{Decode, Encode};
 
 /// One frame: a header and raw bytes that nobody on the way looks into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Message<B = Body> {
     /// What is said.
     pub body: B,
     /// A task's argument, a result, or nothing.
-    pub payload: Bytes,
+    pub payload: Payload,
 }
 
 /// One frame of the pool protocol.
@@ -31,7 +31,7 @@ impl<B> From<B> for Message<B> {
     fn from(body: B) -> Self {
         Self {
             body,
-            payload: Bytes::new(),
+            payload: Payload::empty(),
         }
     }
 }
@@ -122,6 +122,8 @@ pub enum Body {
         retry_after: Nanos,
         /// Whether an attempt may have started, now or in an earlier life.
         may_have_run: bool,
+        /// For `NoRunner`: names like the task's that somebody runs, at most `SIMILAR_MAX`.
+        similar: Vec<Name>,
     },
     /// Manager to client: of what you asked about in `Resume`, these I never had; in an
     /// unexpired session that means never started.
@@ -177,6 +179,17 @@ pub enum Body {
     /// Worker to manager: I am leaving; send no more. What has not started comes back by
     /// `Returned`.
     Draining,
+    /// Worker to manager, after the report and whenever it changes: what can run here. Until then
+    /// nothing can.
+    Offer(Offer),
+
+    /// Observer or client to manager: what runs where?
+    RunningQuery {
+        /// Which page, from 0.
+        page: u32,
+    },
+    /// The answer.
+    Running(Box<RunningReport>),
 }
 
 /// Who is calling.
@@ -354,6 +367,8 @@ pub enum PoolBody {
         magic: [u8; 4],
         /// [`POOL_VERSION`].
         version: Version,
+        /// What it can run.
+        offer: Offer,
     },
     /// Worker to child: run this; the payload is the argument. Answered in order.
     Run {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, PeerId};
+use crate::ids::{Epoch, PeerId, TaskId};
 use crate::name::Name;
 use crate::task::Priority;
 use crate::time::Nanos;
@@ -19,8 +19,21 @@ pub struct StatusReport {
     pub workers: Vec<WorkerStatus>,
     /// A page of its clients.
     pub clients: Vec<ClientStatus>,
+    /// What workers run; on the first page only.
+    pub kinds: Vec<KindStatus>,
     /// Whether a later page has more rows.
     pub more: bool,
+}
+
+/// Workers that run the same.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct KindStatus {
+    /// How many have a session, connected or expected back.
+    pub workers: u64,
+    /// The first of the names that they run; a `*` at the end stands for anything.
+    pub names: Vec<Name>,
+    /// How many more there are.
+    pub more: u64,
 }
 
 /// A manager as a whole.
@@ -44,6 +57,8 @@ pub struct ManagerStatus {
     pub queue_bytes: u64,
     /// Tasks that came back from lost workers and wait, in room of their own.
     pub returning: u64,
+    /// Of all that wait, those that no worker which is here can run.
+    pub stranded: u64,
     /// Resubmitted tasks that wait for a worker to claim them.
     pub held: u64,
     /// Tasks assigned to workers.
@@ -76,6 +91,28 @@ pub struct ManagerStatus {
     pub attempts_lost: u64,
     /// Tasks finished in the last full second.
     pub rate: u64,
+}
+
+/// A page of what runs where.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct RunningReport {
+    /// Attempts that are with workers, worker by worker, oldest first.
+    pub tasks: Vec<RunningTask>,
+    /// Whether a later page has more.
+    pub more: bool,
+}
+
+/// An attempt that is with a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct RunningTask {
+    /// The task.
+    pub task: TaskId,
+    /// What it runs.
+    pub name: Name,
+    /// Where.
+    pub worker: Name,
+    /// Time since it was assigned.
+    pub age: Nanos,
 }
 
 /// One worker.

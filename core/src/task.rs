@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::payload::Payload;
 use bincode::de::{BorrowDecoder, Decoder};
 use bincode::error::DecodeError;
 use bincode::{BorrowDecode, Decode, Encode};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{ATTEMPTS_DEFAULT, ERROR_TEXT_MAX};
@@ -94,7 +94,7 @@ pub struct TaskSpec {
     /// What to run, as the workers' runtime understands it.
     pub name: Name,
     /// Its argument; never looked into.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// How important it is.
     pub priority: Priority,
     /// If set, it ends as `Expired` when it has no other outcome this long after being submitted.
@@ -114,10 +114,10 @@ pub struct TaskSpec {
 impl TaskSpec {
     /// A task of normal priority without limits.
     #[must_use]
-    pub fn new(name: Name, payload: Bytes) -> Self {
+    pub fn new(name: Name, payload: impl Into<Payload>) -> Self {
         Self {
             name,
-            payload,
+            payload: payload.into(),
             priority: Priority::NORMAL,
             deadline: None,
             max_wait: None,
@@ -158,6 +158,8 @@ pub enum Outcome {
         reason: RejectReason,
         /// How often it was submitted again.
         retries: u32,
+        /// For `NoRunner`: names like the task's that somebody runs.
+        similar: Vec<Name>,
     },
 }
 
@@ -340,6 +342,16 @@ pub enum RejectReason {
     NoWorkers,
     /// The payload is larger than the manager takes. Never retried.
     TooLarge,
+    /// Workers are here, but for some time none that can run a task of that name. Never retried.
+    NoRunner,
+}
+
+impl RejectReason {
+    /// Whether another try cannot change the answer.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::TooLarge | Self::NoRunner)
+    }
 }
 
 impl fmt::Display for RejectReason {
@@ -354,6 +366,7 @@ impl fmt::Display for RejectReason {
             Self::Draining => "the manager is draining",
             Self::NoWorkers => "the manager has no workers",
             Self::TooLarge => "the payload is larger than the manager takes",
+            Self::NoRunner => "no worker that is connected runs tasks of that name",
         })
     }
 }

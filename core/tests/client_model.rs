@@ -337,7 +337,7 @@ impl World {
                 bytes,
             } => {
                 let name = Name::new("noop").expect("a name");
-                let mut spec = TaskSpec::new(name, vec![0; usize::from(bytes)].into());
+                let mut spec = TaskSpec::new(name, vec![0; usize::from(bytes)]);
                 spec.priority = Priority::new(priority).expect("a level");
                 spec.deadline = deadline_ms.map(|ms| Duration::from_millis(ms.into()));
                 spec.retries = retries;
@@ -508,6 +508,7 @@ fn reject(seq: u64, reason: RejectReason, may_have_run: bool) -> Body {
         reason,
         retry_after: Duration::from_millis(5).into(),
         may_have_run,
+        similar: Vec::new(),
     }
 }
 

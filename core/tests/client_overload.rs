@@ -221,6 +221,7 @@ impl World {
                 reason,
                 retry_after: hint.max(Duration::from_millis(1)).into(),
                 may_have_run: false,
+                similar: Vec::new(),
             },
         );
     }

@@ -160,7 +160,7 @@ fn task() -> TaskSpec {
 }
 
 fn sized(bytes: usize) -> TaskSpec {
-    TaskSpec::new(Name::new("noop").expect("a name"), vec![0; bytes].into())
+    TaskSpec::new(Name::new("noop").expect("a name"), vec![0; bytes])
 }
 
 fn until(deadline: Duration) -> TaskSpec {
@@ -202,6 +202,7 @@ fn reject(seq: u64, reason: RejectReason) -> Body {
         reason,
         retry_after: Nanos::ZERO,
         may_have_run: false,
+        similar: Vec::new(),
     }
 }
 
@@ -295,6 +296,7 @@ fn too_large_for_the_manager_ends_at_once() {
     let rejected = Outcome::Rejected {
         reason: RejectReason::TooLarge,
         retries: 0,
+        similar: Vec::new(),
     };
     assert_eq!(bench.delivered(), [(0, rejected.clone())]);
     bench.receive(reject(1, RejectReason::TooLarge));
@@ -316,6 +318,7 @@ fn a_rejected_task_comes_back_later_and_gives_up_after_its_retries() {
             reason: RejectReason::QueueFull,
             retry_after: hint.into(),
             may_have_run: false,
+            similar: Vec::new(),
         });
         assert_eq!(sent, []);
         assert_eq!(bench.pass(hint - MS), [], "the hint is honoured");
@@ -325,6 +328,7 @@ fn a_rejected_task_comes_back_later_and_gives_up_after_its_retries() {
     let rejected = Outcome::Rejected {
         reason: RejectReason::QueueFull,
         retries: 2,
+        similar: Vec::new(),
     };
     assert_eq!(bench.delivered(), [(0, rejected)]);
 }
@@ -341,6 +345,7 @@ fn what_may_have_run_is_tried_for_ever_and_never_ends_as_rejected() {
             reason: RejectReason::Draining,
             retry_after: Nanos::ZERO,
             may_have_run: round == 1,
+            similar: Vec::new(),
         });
         let mut sent = Vec::new();
         for _ in 0..6 {

@@ -268,7 +268,7 @@ impl Chaos {
                     conn,
                     Message {
                         body: Body::Submit(submit),
-                        payload,
+                        payload: payload.into(),
                     },
                 );
             }

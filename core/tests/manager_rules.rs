@@ -305,7 +305,7 @@ fn what_is_too_large_is_refused_as_such() {
     let client = bench.client(3);
     let message = argon_core::message::Message {
         body: Body::Submit(submit(0)),
-        payload: bytes::Bytes::from_static(b"four"),
+        payload: bytes::Bytes::from_static(b"four").into(),
     };
     bench.send(client, message);
     assert_eq!(bench.rejects(client), [(0, RejectReason::TooLarge)]);

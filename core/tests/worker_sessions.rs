@@ -342,7 +342,7 @@ fn facts_about_old_connections_mean_nothing() {
     rig.connect();
     let message = Message {
         body: Body::Assign(assign(1)),
-        payload: payload(1),
+        payload: payload(1).into(),
     };
     let conn = ConnId(0);
     rig.feed(WorkerInput::Link(LinkInput::Received { conn, message }));

@@ -182,7 +182,10 @@ fn pool_input(slots: &mut Vec<Slot>, choices: &mut Choices<'_>) -> Option<PoolIn
         }),
         _ if !slots[at].ready => {
             slots[at].ready = true;
-            Some(PoolInput::Ready { slot })
+            Some(PoolInput::Ready {
+                slot,
+                offer: argon_core::offer::Offer::anything(),
+            })
         }
         _ if slots[at].given.is_empty() => None,
         _ => Some(PoolInput::Done {
@@ -194,7 +197,7 @@ fn pool_input(slots: &mut Vec<Slot>, choices: &mut Choices<'_>) -> Option<PoolIn
             } else {
                 RunEnd::Failed(Box::new(TaskError::new(ErrorKind::BadPayload, "no")))
             },
-            payload: Bytes::new(),
+            payload: argon_core::payload::Payload::empty(),
         }),
     }
 }

@@ -8,13 +8,13 @@ use std::future::poll_fn;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use argon::Payload;
 use argon::command::{CommandSpec, RUN};
 use argon::executor::{Executor, Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
 use argon::{guard, runtime};
 use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
 use argon_core::name::Name;
 use argon_core::worker::{Job, PoolInput, PoolOutput, SlotLife};
-use bytes::Bytes;
 
 /// How long each figure is measured.
 const SPAN: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ async fn measure() -> Result<(), Box<dyn Error>> {
     };
     let (noop, run) = (Name::new("noop")?, Name::new(RUN)?);
     for window in [1, 16, 128, 512] {
-        let rate = rate(pool()?, 1, window, &noop, &Bytes::new()).await?;
+        let rate = rate(pool()?, 1, window, &noop, &Payload::empty()).await?;
         println!("noop, 1 process, {window} ahead: {rate:.0}/s");
     }
     let spec = CommandSpec::new(["true"]).encode();
@@ -52,8 +52,9 @@ async fn measure() -> Result<(), Box<dyn Error>> {
         println!("run true, {processes} processes: {rate:.0}/s");
     }
     for (threads, window) in [(1, 1), (1, 16), (1, 128), (1, 1024), (2, 1024)] {
-        let executor = ThreadExecutor::new(runtime::builtin::simple);
-        let rate = rate(executor, threads, window, &noop, &Bytes::new()).await?;
+        let executor =
+            ThreadExecutor::new(runtime::builtin::offer(false), runtime::builtin::simple);
+        let rate = rate(executor, threads, window, &noop, &Payload::empty()).await?;
         println!("noop, {threads} threads, {window} ahead: {rate:.0}/s");
     }
     let begun = Instant::now();
@@ -79,7 +80,7 @@ async fn rate(
     slots: u32,
     window: usize,
     name: &Name,
-    payload: &Bytes,
+    payload: &Payload,
 ) -> Result<f64, Box<dyn Error>> {
     let attempt = Attempt {
         epoch: Epoch(0),
@@ -116,7 +117,7 @@ async fn rate(
         poll_fn(|cx| executor.poll(cx, &mut events)).await;
         for event in events.drain(..) {
             match event {
-                PoolInput::Ready { slot } => {
+                PoolInput::Ready { slot, .. } => {
                     (0..window).for_each(|_| executor.execute(run(slot)));
                     ready += 1;
                     if ready == slots {

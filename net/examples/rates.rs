@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use argon::executor::ThreadExecutor;
 use argon::{
-    Client, ClientOptions, ManagerOptions, ManagerServer, Name, Outcome, TaskSpec, WorkerOptions,
-    WorkerServer,
+    Client, ClientOptions, ManagerOptions, ManagerServer, Name, Offer, Outcome, TaskSpec,
+    WorkerOptions, WorkerServer,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -61,7 +61,7 @@ fn manager() -> String {
 fn worker(manager: String) {
     let name = Name::new("threads").expect("a name");
     let options = WorkerOptions::new(vec![manager], name, 2).expect("options");
-    let executor = ThreadExecutor::new(|_: &Name, payload| Ok(payload));
+    let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(payload));
     let worker = WorkerServer::new(options, executor).expect("a worker");
     runtime().block_on(worker.run());
 }
@@ -88,7 +88,7 @@ async fn run(client: &Client, in_flight: usize, tasks: usize) {
         let client = client.clone();
         let share = tasks / in_flight + usize::from(index < tasks % in_flight);
         loops.spawn(async move {
-            let spec = TaskSpec::new(Name::new("noop").expect("a name"), vec![0; 64].into());
+            let spec = TaskSpec::new(Name::new("noop").expect("a name"), vec![0; 64]);
             for _ in 0..share {
                 let task = client.submit(spec.clone()).await.expect("accepted");
                 let ended = task.await;

@@ -14,10 +14,10 @@ use argon_core::client::{self, ClientConfig};
 use argon_core::ids::{PeerId, TaskId};
 use argon_core::limits;
 use argon_core::name::Name;
+use argon_core::payload::Payload;
 use argon_core::rng::Rng;
 use argon_core::task::{Outcome, TaskSpec};
 use argon_core::time::Instant;
-use bytes::Bytes;
 
 use self::board::Board;
 use self::side::{ClientMachine, ClientSide, Desk};
@@ -243,7 +243,7 @@ pub struct Ended {
     /// How it ended.
     pub outcome: Outcome,
     /// Its result, or the detail of its error.
-    pub payload: Bytes,
+    pub payload: Payload,
 }
 
 fn default_name(peer: PeerId) -> Name {

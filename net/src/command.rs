@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use argon_core::payload::{Content, Payload};
 use bytes::Bytes;
 
 /// The name of the task that runs a command.
@@ -53,6 +54,8 @@ pub struct CommandOutput {
 /// Why bytes are not a command or its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandError {
+    /// They say that they are something else.
+    Content(Content),
     /// They are of another version of the layout.
     Version(u8),
     /// They end too early, go on too long, or make no sense.
@@ -62,6 +65,7 @@ pub enum CommandError {
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Content(content) => write!(f, "it is {content}, not {}", Content::COMMAND),
             Self::Version(version) => {
                 write!(
                     f,
@@ -86,7 +90,7 @@ impl CommandSpec {
 
     /// As the payload of a task.
     #[must_use]
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Payload {
         let mut out = vec![VERSION];
         put_len(&mut out, self.argv.len());
         for arg in &self.argv {
@@ -103,14 +107,14 @@ impl CommandSpec {
             put_bytes(&mut out, cwd);
         }
         put_bytes(&mut out, &self.stdin);
-        out.into()
+        Payload::new(Content::COMMAND, out)
     }
 
     /// From the payload of a task.
     ///
     /// # Errors
     /// If the bytes are no command.
-    pub fn decode(payload: &Bytes) -> Result<Self, CommandError> {
+    pub fn decode(payload: &Payload) -> Result<Self, CommandError> {
         let mut reader = Reader::new(payload)?;
         let mut spec = Self::default();
         for _ in 0..reader.len()? {
@@ -135,7 +139,7 @@ impl CommandOutput {
 
     /// As the payload of an outcome.
     #[must_use]
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Payload {
         let mut out = Vec::with_capacity(Self::OVERHEAD + self.stdout.len() + self.stderr.len());
         out.push(VERSION);
         let (kind, number) = match self.status {
@@ -146,14 +150,14 @@ impl CommandOutput {
         out.extend_from_slice(&number.to_le_bytes());
         put_bytes(&mut out, &self.stdout);
         put_bytes(&mut out, &self.stderr);
-        out.into()
+        Payload::new(Content::COMMAND, out)
     }
 
     /// From the payload of an outcome; the texts share its memory.
     ///
     /// # Errors
     /// If the bytes are no output.
-    pub fn decode(payload: &Bytes) -> Result<Self, CommandError> {
+    pub fn decode(payload: &Payload) -> Result<Self, CommandError> {
         let mut reader = Reader::new(payload)?;
         let kind = u32::from_le_bytes(reader.array()?);
         let number = i32::from_le_bytes(reader.array()?);
@@ -162,8 +166,8 @@ impl CommandOutput {
             1 => CommandStatus::Signal(number),
             _ => return Err(CommandError::Malformed),
         };
-        let stdout = payload.slice_ref(reader.bytes()?);
-        let stderr = payload.slice_ref(reader.bytes()?);
+        let stdout = payload.bytes.slice_ref(reader.bytes()?);
+        let stderr = payload.bytes.slice_ref(reader.bytes()?);
         reader.end(Self {
             status,
             stdout,
@@ -187,8 +191,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, CommandError> {
-        match bytes {
+    fn new(payload: &'a Payload) -> Result<Self, CommandError> {
+        if payload.content != Content::COMMAND {
+            return Err(CommandError::Content(payload.content));
+        }
+        match &payload[..] {
             [VERSION, rest @ ..] => Ok(Self { rest }),
             [version, ..] => Err(CommandError::Version(*version)),
             [] => Err(CommandError::Malformed),
@@ -244,6 +251,14 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    fn command(bytes: Vec<u8>) -> Payload {
+        Payload::new(Content::COMMAND, bytes)
+    }
+
+    fn part(whole: &Payload, end: usize) -> Payload {
+        Payload::new(whole.content, whole.bytes.slice(..end))
+    }
+
     fn spec() -> CommandSpec {
         CommandSpec {
             argv: vec![b"printf".to_vec(), b"\xff".to_vec()],
@@ -267,9 +282,12 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         assert_eq!(CommandSpec::decode(&spec().encode()), Ok(spec()));
         let plain = CommandSpec::new(["true"]);
-        assert_eq!(CommandSpec::decode(&plain.encode()), Ok(plain));
+        assert_eq!(CommandSpec::decode(&plain.encode()).as_ref(), Ok(&plain));
         assert_eq!(CommandOutput::decode(&output().encode()), Ok(output()));
         assert_eq!(output().encode().len(), CommandOutput::OVERHEAD + 6);
+        let json = Payload::new(Content::JSON, plain.encode().bytes);
+        let error = CommandError::Content(Content::JSON);
+        assert_eq!(CommandSpec::decode(&json), Err(error));
     }
 
     #[test]
@@ -284,37 +302,37 @@ mod tests {
             &spec.stdin,
         );
         let encoded = bincode::encode_to_vec((VERSION, fields), config).unwrap();
-        assert_eq!(spec.encode(), encoded);
+        assert_eq!(spec.encode(), command(encoded));
     }
 
     #[test]
     fn damaged_bytes_are_refused() {
         let encoded = spec().encode();
         for end in 0..encoded.len() {
-            assert!(CommandSpec::decode(&encoded.slice(..end)).is_err(), "{end}");
+            assert!(CommandSpec::decode(&part(&encoded, end)).is_err(), "{end}");
         }
         let mut longer = encoded.to_vec();
         longer.push(0);
         assert_eq!(
-            CommandSpec::decode(&longer.into()),
+            CommandSpec::decode(&command(longer)),
             Err(CommandError::Malformed)
         );
         let mut newer = encoded.to_vec();
         newer[0] = 2;
         assert_eq!(
-            CommandSpec::decode(&newer.into()),
+            CommandSpec::decode(&command(newer)),
             Err(CommandError::Version(2))
         );
         let mut huge = vec![VERSION];
         huge.extend([0xff; 8]);
         assert_eq!(
-            CommandSpec::decode(&huge.into()),
+            CommandSpec::decode(&command(huge)),
             Err(CommandError::Malformed)
         );
         let encoded = output().encode();
         for end in 0..encoded.len() {
             assert!(
-                CommandOutput::decode(&encoded.slice(..end)).is_err(),
+                CommandOutput::decode(&part(&encoded, end)).is_err(),
                 "{end}"
             );
         }

@@ -58,7 +58,7 @@ impl Incoming {
             return Ok(None);
         };
         if (COPY_MAX..SHARE_MIN).contains(&message.payload.len()) {
-            message.payload = Bytes::copy_from_slice(&message.payload);
+            message.payload.bytes = Bytes::copy_from_slice(&message.payload);
         }
         Ok(Some(message))
     }
@@ -128,17 +128,10 @@ impl Outgoing {
             self.len += self.open.len() - start;
             return Ok(());
         }
-        let Message { body, payload } = message;
-        codec::encode(&Message::from(body), &mut self.open)?;
-        let head = self.open.len() - start;
-        let Ok(length) = u32::try_from(head - LENGTH_BYTES + payload.len()) else {
-            self.open.truncate(start);
-            return Err(EncodeError);
-        };
-        self.open[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        self.len += head + payload.len();
+        codec::encode_head(&message, &mut self.open)?;
+        self.len += self.open.len() - start + message.payload.len();
         self.chunks.push_back(self.open.split().freeze());
-        self.chunks.push_back(payload);
+        self.chunks.push_back(message.payload.bytes);
         Ok(())
     }
 

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use argon_core::codec::{self, EncodeError, LENGTH_BYTES};
+use argon_core::codec::{self, EncodeError};
 use argon_core::message::{PoolBody, PoolMessage};
+use argon_core::payload::Payload;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Payloads of at least this many bytes are queued as they are; shorter ones are copied beside
@@ -21,23 +22,18 @@ pub(crate) struct OutBuffer {
 
 impl OutBuffer {
     /// Appends a frame.
-    pub(crate) fn push(&mut self, body: PoolBody, payload: Bytes) -> Result<(), EncodeError> {
+    pub(crate) fn push(&mut self, body: PoolBody, payload: Payload) -> Result<(), EncodeError> {
         let start = self.open.len();
-        if payload.len() < SHARE_MIN {
-            codec::encode(&PoolMessage { body, payload }, &mut self.open)?;
+        let message = PoolMessage { body, payload };
+        if message.payload.len() < SHARE_MIN {
+            codec::encode(&message, &mut self.open)?;
             self.len += self.open.len() - start;
             return Ok(());
         }
-        codec::encode(&PoolMessage::from(body), &mut self.open)?;
-        let header = self.open.len() - start;
-        let Ok(length) = u32::try_from(header - LENGTH_BYTES + payload.len()) else {
-            self.open.truncate(start);
-            return Err(EncodeError);
-        };
-        self.open[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        self.len += header + payload.len();
+        codec::encode_head(&message, &mut self.open)?;
+        self.len += self.open.len() - start + message.payload.len();
         self.chunks.push_back(self.open.split().freeze());
-        self.chunks.push_back(payload);
+        self.chunks.push_back(message.payload.bytes);
         Ok(())
     }
 
@@ -101,7 +97,9 @@ mod tests {
         for (id, size) in (0..).zip(sizes) {
             let name = Name::new("x").unwrap();
             let body = PoolBody::Run { id, name };
-            buffer.push(body, Bytes::from(vec![7; size])).unwrap();
+            buffer
+                .push(body, Bytes::from(vec![7; size]).into())
+                .unwrap();
         }
         let mut wire = BytesMut::new();
         while !buffer.is_empty() {

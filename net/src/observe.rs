@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
+use argon_core::codec;
 use argon_core::ids::PeerId;
-use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::limits::{HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
 use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
@@ -101,7 +102,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
         match self.receive().await?.body {
             Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
                 let payload_max = (welcome.payload_max as usize).min(PAYLOAD_MAX_CEILING);
-                self.incoming.set_frame_max(payload_max + HEADER_MAX);
+                self.incoming.set_frame_max(codec::frame_max(payload_max));
                 Ok(())
             }
             Body::Refuse(reason) => Err(StatusError::Refused {

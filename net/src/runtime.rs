@@ -10,8 +10,8 @@ mod panics;
 mod run;
 mod serve;
 
+use argon_core::payload::Payload;
 use argon_core::task::TaskError;
-use bytes::Bytes;
 
 pub(crate) use self::panics::catch;
 pub use self::serve::serve;
@@ -22,14 +22,14 @@ pub struct TaskFailure {
     /// The error.
     pub error: Box<TaskError>,
     /// The detail; often empty.
-    pub detail: Bytes,
+    pub detail: Payload,
 }
 
 impl From<TaskError> for TaskFailure {
     fn from(error: TaskError) -> Self {
         Self {
             error: Box::new(error),
-            detail: Bytes::new(),
+            detail: Payload::empty(),
         }
     }
 }

@@ -65,7 +65,7 @@ async fn a_client_and_a_worker_outlive_their_manager() {
     first.stop();
     running.await.unwrap().unwrap();
     let waiting = client
-        .submit(TaskSpec::new(name("echo"), "later".into()))
+        .submit(TaskSpec::new(name("echo"), "later"))
         .await
         .unwrap();
     while matches!(client.link(), LinkState::Connected { .. }) {
@@ -81,7 +81,7 @@ async fn a_client_and_a_worker_outlive_their_manager() {
         "{:?}",
         ended.outcome
     );
-    assert_eq!(ended.payload, "later");
+    assert_eq!(ended.payload, "later".into());
     echoes(&client, 100, 64).await;
     client.close().await;
     second.stop();
@@ -106,12 +106,12 @@ async fn tasks_of_a_closed_client_end_as_cancelled() {
     let running = tokio::spawn(server.run());
     let client = Client::start(ClientOptions::new(vec![address])).unwrap();
     let task = client
-        .submit(TaskSpec::new(name("echo"), "".into()))
+        .submit(TaskSpec::new(name("echo"), ""))
         .await
         .unwrap();
     client.clone().close().await;
     assert!(matches!(task.await.outcome, Outcome::Cancelled { .. }));
-    let refused = client.submit(TaskSpec::new(name("echo"), "".into())).await;
+    let refused = client.submit(TaskSpec::new(name("echo"), "")).await;
     assert_eq!(refused.unwrap_err(), argon::SubmitError::Stopped);
     running.abort();
 }
@@ -123,7 +123,7 @@ async fn a_cancelled_task_says_so() {
     let _worked = echo_worker(&address, "w1", 1);
     let client = Client::start(ClientOptions::new(vec![address])).unwrap();
     echoes(&client, 1, 1).await;
-    let spec = TaskSpec::new(name("block"), "".into());
+    let spec = TaskSpec::new(name("block"), "");
     let blocking = client.submit(spec.clone()).await.unwrap();
     let waiting = client.submit(spec).await.unwrap();
     waiting.cancel();

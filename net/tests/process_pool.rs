@@ -3,6 +3,7 @@
 mod common;
 
 use argon::executor::ProcessOptions;
+use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
 use bytes::Bytes;
@@ -24,10 +25,10 @@ async fn attempts_are_answered_in_order_with_their_results() {
         given.push((pool.run(0, "echo", payload.clone()), payload));
     }
     for (number, payload) in given {
-        assert_eq!(pool.done(number).await, (RunEnd::Completed, payload));
+        assert_eq!(pool.done(number).await, (RunEnd::Completed, payload.into()));
     }
     let (end, result) = pool.call("noop", "ignored").await;
-    assert_eq!((end, result), (RunEnd::Completed, Bytes::new()));
+    assert_eq!((end, result), (RunEnd::Completed, Payload::empty()));
 }
 
 #[tokio::test]
@@ -48,7 +49,7 @@ async fn large_payloads_go_through() {
     let payload: Bytes = (0..10_000_000u32).map(|n| n.to_le_bytes()[1]).collect();
     let one = pool.run(0, "echo", payload.clone());
     let two = pool.run(0, "echo", "small");
-    assert!(pool.done(one).await == (RunEnd::Completed, payload));
+    assert!(pool.done(one).await == (RunEnd::Completed, payload.into()));
     assert_eq!(pool.done(two).await, (RunEnd::Completed, "small".into()));
 }
 
@@ -84,7 +85,7 @@ async fn what_a_task_prints_is_kept_for_its_error_and_breaks_nothing() {
     assert_eq!(pool.call("say", "earlier").await.0, RunEnd::Completed);
     let (error, detail) = pool.failure("say-and-fail", "my last words").await;
     assert_eq!(error.kind, ErrorKind::Raised("Sad".to_owned()));
-    assert_eq!(detail, "detail");
+    assert_eq!(detail, "detail".into());
     assert!(error.stderr.contains("my last words\n"), "{error:?}");
     pool.run(0, "say-and-abort", "my very last words");
     let (cause, stderr) = pool.exited().await;

@@ -10,15 +10,16 @@ use std::time::Duration;
 use argon::executor::ThreadExecutor;
 use argon::runtime::builtin::simple;
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
-use bytes::Bytes;
 use common::{Pool, life};
 
 async fn ready(
-    handler: impl Fn(&Name, Bytes) -> Result<Bytes, TaskError> + Send + Sync + 'static,
+    handler: impl Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync + 'static,
 ) -> Pool<ThreadExecutor> {
-    let mut pool = Pool::of(ThreadExecutor::new(handler));
+    let mut pool = Pool::of(ThreadExecutor::new(Offer::anything(), handler));
     pool.spawn(0).await;
     pool
 }
@@ -44,7 +45,7 @@ async fn slots_work_side_by_side() {
             "wait" => receiver.lock().unwrap().recv().unwrap(),
             _ => sender.send(()).unwrap(),
         }
-        Ok(Bytes::new())
+        Ok(Payload::empty())
     })
     .await;
     pool.spawn(1).await;

@@ -43,7 +43,10 @@ impl World<'_> {
             };
             at += if rng.percent(50) { 0 } else { rng.up_to(span) };
             let payload = Bytes::from(vec![1; rng.up_to(40) as usize]);
-            let message = Message { body, payload };
+            let message = Message {
+                body,
+                payload: payload.into(),
+            };
             let fact = Fact::Received(conn, message);
             self.after(at, Event::Hostile(manager, life, conn, Box::new(fact)));
         }

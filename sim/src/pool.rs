@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use argon_core::ids::TaskId;
+use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::Nanos;
@@ -265,7 +266,10 @@ impl Pool {
             PoolWhat::Ready => {
                 if let Some(known) = self.live(slot) {
                     known.ready = true;
-                    effects.tell.push(PoolInput::Ready { slot });
+                    effects.tell.push(PoolInput::Ready {
+                        slot,
+                        offer: Offer::anything(),
+                    });
                 }
             }
             PoolWhat::Done { execution } => {
@@ -348,7 +352,7 @@ impl Pool {
             },
             ran: Nanos(now - start).to_duration().unwrap_or_default(),
             end,
-            payload,
+            payload: payload.into(),
         });
         known.running = None;
         let leave = known.retiring && known.waiting.is_empty();

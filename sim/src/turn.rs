@@ -372,7 +372,9 @@ fn in_own_words(outcome: &Outcome) -> End {
         Outcome::Lost { history } => End::Lost {
             history: history.len(),
         },
-        Outcome::Rejected { reason, retries } => End::Rejected {
+        Outcome::Rejected {
+            reason, retries, ..
+        } => End::Rejected {
             retries: *retries,
             too_large: *reason == RejectReason::TooLarge,
         },

@@ -64,7 +64,7 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
     } else {
         args.payload.map(OsString::into_vec).unwrap_or_default()
     };
-    let mut spec = TaskSpec::new(args.name.clone(), payload.into());
+    let mut spec = TaskSpec::new(args.name.clone(), payload);
     args.task.apply(&mut spec);
     spec.retries = Some(args.retries);
     let cluster = Cluster::open(&args.cluster, Some(args.retries)).await?;

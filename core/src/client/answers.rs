@@ -1,12 +1,13 @@
 //! What the manager says about tasks.
 
+use alloc::vec::Vec;
 use core::time::Duration;
-
-use bytes::Bytes;
 
 use crate::event::Event;
 use crate::ids::TaskId;
 use crate::message::{Body, Message};
+use crate::name::Name;
+use crate::payload::Payload;
 use crate::retry::{HINT_MAX, Retry, Verdict};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
@@ -23,9 +24,10 @@ impl Client {
                 reason,
                 retry_after,
                 may_have_run,
+                similar,
             } => {
                 let hint = retry_after.to_duration().unwrap_or(HINT_MAX);
-                self.on_reject(now, seq, reason, hint, may_have_run);
+                self.on_reject(now, seq, reason, hint, may_have_run, similar);
             }
             Body::Unknown { seqs } => {
                 for seq in seqs {
@@ -53,13 +55,16 @@ impl Client {
             | Body::Grant { .. }
             | Body::Finished(_)
             | Body::Returned { .. }
-            | Body::Draining => self.close(now, "said what is not for clients"),
+            | Body::Draining
+            | Body::Offer(_)
+            | Body::RunningQuery { .. }
+            | Body::Running(_) => self.close(now, "said what is not for clients"),
         }
     }
 
     /// The end of a task. Outcomes of tasks that are finished here, or never were, are
     /// acknowledged too: otherwise the manager would keep them for ever.
-    fn on_outcome(&mut self, now: Instant, seq: u64, mut outcome: Outcome, payload: Bytes) {
+    fn on_outcome(&mut self, now: Instant, seq: u64, mut outcome: Outcome, payload: Payload) {
         let Some(task) = self.tasks.get(seq) else {
             return self.acknowledge(now, seq);
         };
@@ -86,6 +91,7 @@ impl Client {
         reason: RejectReason,
         hint: Duration,
         may_have_run: bool,
+        similar: Vec<Name>,
     ) {
         let held = self.tasks.sent().saturating_sub(1);
         let Some(task) = self.tasks.get_mut(seq) else {
@@ -113,10 +119,10 @@ impl Client {
             let outcome = Outcome::Cancelled {
                 may_have_run: uncertain,
             };
-            return self.end(seq, outcome, Bytes::new());
+            return self.end(seq, outcome, Payload::empty());
         }
-        if reason == RejectReason::TooLarge {
-            return self.end_refused(seq, reason);
+        if reason.is_final() {
+            return self.end_refused(seq, reason, similar);
         }
         if reason == RejectReason::NoWorkers {
             self.want_move(now);
@@ -130,7 +136,7 @@ impl Client {
                 ..self.retry
             };
             match retry.judge(retries, hint, &mut self.rng) {
-                Verdict::GiveUp => return self.end_refused(seq, reason),
+                Verdict::GiveUp => return self.end_refused(seq, reason, Vec::new()),
                 Verdict::After(delay) => {
                     if let Some(task) = self.tasks.get_mut(seq) {
                         task.retries = task.retries.saturating_add(1);

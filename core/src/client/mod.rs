@@ -18,8 +18,6 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 
-use bytes::Bytes;
-
 use crate::event::Event;
 use crate::ids::{Epoch, PeerId, TaskId};
 use crate::limits;
@@ -27,6 +25,7 @@ use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
 use crate::message::{Body, RefuseReason, Role};
 use crate::name::Name;
+use crate::payload::Payload;
 use crate::retry::Retry;
 use crate::rng::Rng;
 use crate::task::{Outcome, TaskSpec};
@@ -140,7 +139,7 @@ pub enum ClientOutput {
         /// How.
         outcome: Outcome,
         /// Its result, or the detail of its error.
-        payload: Bytes,
+        payload: Payload,
     },
     /// For the log; safe to drop.
     Notify(Event),
@@ -294,7 +293,7 @@ impl Client {
     }
 
     /// The one place where a task leaves.
-    fn end(&mut self, seq: u64, outcome: Outcome, payload: Bytes) {
+    fn end(&mut self, seq: u64, outcome: Outcome, payload: Payload) {
         if self.tasks.remove(seq).is_none() {
             debug_assert!(false, "a task ends once");
             return;
@@ -312,7 +311,7 @@ impl Client {
         };
         if task.sent().is_none() {
             let may_have_run = task.may_have_run;
-            return self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+            return self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());
         }
         if !task.cancelled {
             task.cancelled = true;
@@ -326,7 +325,7 @@ impl Client {
         self.link.stop(now, &mut self.outputs);
         for seq in self.tasks.select(|_| true) {
             let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
-            self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+            self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());
         }
         self.abandoned.clear();
         self.more_at = None;
@@ -360,7 +359,7 @@ impl Client {
 
     fn expire(&mut self, seq: u64) {
         let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
-        self.end(seq, Outcome::Expired { may_have_run }, Bytes::new());
+        self.end(seq, Outcome::Expired { may_have_run }, Payload::empty());
     }
 }
 

@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::limits::IDS_MAX;
 use crate::message::Body;
+use crate::name::Name;
+use crate::payload::Payload;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
@@ -101,7 +101,7 @@ impl Client {
             return 0;
         }
         if task.payload.len() > limit {
-            self.end_refused(seq, RejectReason::TooLarge);
+            self.end_refused(seq, RejectReason::TooLarge, Vec::new());
             return 0;
         }
         let (message, bytes, cancelled) = (task.message(seq, now), task.bytes(), task.cancelled);
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// Ends a task that its manager does not take.
-    pub(super) fn end_refused(&mut self, seq: u64, reason: RejectReason) {
+    pub(super) fn end_refused(&mut self, seq: u64, reason: RejectReason, similar: Vec<Name>) {
         let Some(task) = self.tasks.get(seq) else {
             return;
         };
@@ -128,8 +128,9 @@ impl Client {
             Outcome::Rejected {
                 reason,
                 retries: task.retries,
+                similar,
             }
         };
-        self.end(seq, outcome, Bytes::new());
+        self.end(seq, outcome, Payload::empty());
     }
 }

@@ -1,6 +1,6 @@
 //! What connections mean for tasks: resuming, a manager that forgot, cut off, moving on.
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event, LinkDown};
@@ -134,7 +134,7 @@ impl Client {
         };
         if task.cancelled {
             let may_have_run = task.may_have_run;
-            return self.end(seq, Outcome::Cancelled { may_have_run }, Bytes::new());
+            return self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());
         }
         self.tasks.change(seq, false, State::Waiting);
     }

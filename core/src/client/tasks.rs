@@ -12,10 +12,9 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::message::{Body, Message, Submit};
 use crate::name::Name;
+use crate::payload::Payload;
 use crate::task::{Priority, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
@@ -41,7 +40,7 @@ pub(super) enum Alarm {
 #[derive(Debug)]
 pub(super) struct Task {
     name: Name,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
     pub(super) priority: Priority,
     max_attempts: u8,
     at_most_once: bool,

@@ -225,12 +225,12 @@ impl Window {
         retry: &Retry,
         rng: &mut Rng,
     ) {
-        if reason != RejectReason::TooLarge {
+        if !reason.is_final() {
             self.refused_at = now;
             self.quiet_step = 1;
         }
         let from = match reason {
-            RejectReason::TooLarge => return,
+            RejectReason::TooLarge | RejectReason::NoRunner => return,
             RejectReason::QueueFull
             | RejectReason::QueueBytesFull
             | RejectReason::Displaced

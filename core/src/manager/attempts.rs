@@ -2,12 +2,11 @@
 
 use alloc::format;
 
-use bytes::Bytes;
-
 use crate::event::Event;
 use crate::ids::Attempt;
 use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
+use crate::payload::Payload;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::task::{
@@ -27,7 +26,7 @@ impl Manager {
         now: Instant,
         key: WorkerKey,
         finished: Finished,
-        payload: Bytes,
+        payload: Payload,
     ) {
         let attempt = finished.attempt;
         let holder = Holder {
@@ -77,7 +76,7 @@ impl Manager {
         task: TaskKey,
         holder: Holder,
         finished: Finished,
-        payload: Bytes,
+        payload: Payload,
     ) {
         let attempt = holder.attempt;
         let record = self.task(task);
@@ -181,7 +180,7 @@ impl Manager {
             self.notify(Event::PoisonStopped { task: id });
         }
         let failure = alloc::boxed::Box::new(Failure { error, history });
-        self.end(now, task, Outcome::Failed(failure), Bytes::new(), None);
+        self.end(now, task, Outcome::Failed(failure), Payload::empty(), None);
     }
 
     /// The worker killed the attempt on a request that no longer stands: nobody is to blame, but
@@ -191,7 +190,7 @@ impl Manager {
         if record.at_most_once {
             self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
             let history = self.task(task).history();
-            self.end(now, task, Outcome::Lost { history }, Bytes::new(), None);
+            self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         } else {
             record.prior = true;
             self.requeue(now, task);

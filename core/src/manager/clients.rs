@@ -34,6 +34,7 @@ impl Manager {
                 self.end_client(now, key, "said goodbye");
             }
             Body::StatusQuery { page } => self.on_status_query(now, conn, page),
+            Body::RunningQuery { page } => self.on_running_query(now, conn, page),
             _ => self.close(now, conn, CloseReason::Protocol("not a client's message")),
         }
     }
@@ -62,6 +63,7 @@ impl Manager {
     pub(super) fn on_observer_message(&mut self, now: Instant, conn: ConnId, body: &Body) {
         match body {
             Body::StatusQuery { page } => self.on_status_query(now, conn, *page),
+            Body::RunningQuery { page } => self.on_running_query(now, conn, *page),
             Body::Goodbye => self.close(now, conn, CloseReason::Done),
             _ => self.close(
                 now,

@@ -3,11 +3,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use crate::event::Event;
 use crate::limits::{OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
 use crate::message::{Body, Message};
+use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
@@ -23,7 +22,7 @@ impl Manager {
         now: Instant,
         key: TaskKey,
         outcome: Outcome,
-        payload: Bytes,
+        payload: Payload,
         confirm: Option<Holder>,
     ) {
         self.withdraw(now, key);
@@ -38,7 +37,7 @@ impl Manager {
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
         let rank = self.client(client).finished;
         let record = self.task(key);
-        record.payload = Bytes::new();
+        record.payload = Payload::empty();
         record.state = State::Ended(Box::new(End {
             rank,
             outcome,
@@ -69,7 +68,7 @@ impl Manager {
             Ending::Cancel => Outcome::Cancelled { may_have_run },
             Ending::Expire => Outcome::Expired { may_have_run },
         };
-        self.end(now, key, outcome, Bytes::new(), None);
+        self.end(now, key, outcome, Payload::empty(), None);
     }
 
     /// Takes a task out of wherever it is: queue, hold, or the hands of workers. Its state is

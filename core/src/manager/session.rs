@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
 use crate::limits::WORKER_WINDOW_BYTES;
 use crate::name::Name;
+use crate::offer::Offer;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::{Bid, Speed, WorkerKey};
 use crate::time::Instant;
@@ -116,6 +117,8 @@ pub(super) struct WorkerSession {
     pub(super) connection: u64,
     pub(super) capacity: u32,
     pub(super) window: u32,
+    /// What it can run, as it said last.
+    pub(super) offer: Offer,
     pub(super) draining: bool,
     /// Its report after the last connection is complete.
     pub(super) reported: bool,
@@ -150,6 +153,7 @@ impl WorkerSession {
             connection: 0,
             capacity,
             window: 0,
+            offer: Offer::nothing(),
             draining: false,
             reported: false,
             elsewhere: false,

@@ -1,17 +1,20 @@
 //! What an operator sees.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use crate::ids::ConnId;
-use crate::limits::STATUS_PAGE;
+use crate::limits::{RUNNING_PAGE, STATUS_PAGE};
 use crate::message::Body;
 use crate::queue::{ClassId, ClientKey};
-use crate::status::{ClientStatus, ManagerStatus, StatusReport, WorkerStatus};
+use crate::status::{
+    ClientStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
+};
 use crate::task::Priority;
 use crate::time::{Instant, Nanos};
 
 use super::Manager;
-use super::session::{ClientSession, WorkerSession};
+use super::session::{ClientSession, Purpose, WorkerSession};
 
 impl Manager {
     pub(super) fn on_status_query(&mut self, now: Instant, conn: ConnId, page: u32) {
@@ -33,7 +36,45 @@ impl Manager {
             clients: clients
                 .map(|(key, session)| self.client_status(now, ClientKey(key as u32), session))
                 .collect(),
+            kinds: Vec::new(),
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
+        }
+    }
+
+    pub(super) fn on_running_query(&mut self, now: Instant, conn: ConnId, page: u32) {
+        let report = self.running(now, page);
+        self.send(now, conn, Body::Running(Box::new(report)));
+    }
+
+    /// A page of the attempts that are with workers.
+    #[must_use]
+    pub fn running(&self, now: Instant, page: u32) -> RunningReport {
+        let skip = (page as usize).saturating_mul(RUNNING_PAGE);
+        let mut rows = self
+            .workers
+            .iter()
+            .flat_map(|(_, session)| {
+                let attempts = session.attempts.values();
+                attempts.map(move |occupied| (session, occupied))
+            })
+            .filter_map(|(session, occupied)| match occupied.purpose {
+                Purpose::Live(task) => Some((session, occupied, &self.tasks[task.0 as usize])),
+                Purpose::Orphan(_) | Purpose::Moot => None,
+            })
+            .skip(skip);
+        let tasks = rows
+            .by_ref()
+            .take(RUNNING_PAGE)
+            .map(|(session, occupied, task)| RunningTask {
+                task: task.id,
+                name: task.name.clone(),
+                worker: session.name.clone(),
+                age: now.since(occupied.at).into(),
+            })
+            .collect();
+        RunningReport {
+            tasks,
+            more: rows.next().is_some(),
         }
     }
 
@@ -59,6 +100,7 @@ impl Manager {
             queue_size: self.config.queue_tasks as u64,
             queue_bytes: self.config.queue_bytes,
             returning: self.queue.returning() as u64,
+            stranded: 0,
             held: self.held as u64,
             assigned: self.assigned as u64,
             unacknowledged: self.ended as u64,

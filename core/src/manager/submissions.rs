@@ -1,13 +1,14 @@
 //! Admission: what a submission must pass before the manager answers for it.
 
+use alloc::vec::Vec;
 use core::time::Duration;
-
-use bytes::Bytes;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
 use crate::limits::ATTEMPTS_MAX;
 use crate::message::{Body, Submit};
+use crate::name::Name;
+use crate::payload::Payload;
 use crate::queue::{ClientKey, Push, Standing, TaskKey};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
@@ -26,7 +27,7 @@ impl Manager {
         conn: ConnId,
         client: ClientKey,
         submit: Submit,
-        payload: Bytes,
+        payload: Payload,
     ) {
         if !(1..=ATTEMPTS_MAX).contains(&submit.max_attempts) {
             return self.close(
@@ -96,7 +97,7 @@ impl Manager {
 
     /// A task that an earlier manager or session may have started. It is matched with what
     /// workers reported before room is checked, and otherwise waits for a worker to claim it.
-    fn take_back_in(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Bytes) {
+    fn take_back_in(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Payload) {
         let seq = submit.seq;
         let bytes = payload.len() + submit.name.as_str().len();
         let too_large = !self.can_ever_fit(&submit, payload.len());
@@ -136,7 +137,7 @@ impl Manager {
             // It will never be queued: a worker claims it, or it is lost. So it takes no room in
             // the queue for that long, but counts as what it may be, in flight; and its argument
             // is of no more use.
-            record.payload = Bytes::new();
+            record.payload = Payload::empty();
             self.enter_reserve(task);
             self.config.resume_window
         } else {
@@ -162,7 +163,7 @@ impl Manager {
         if record.at_most_once {
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });
-            return self.end(now, key, Outcome::Lost { history }, Bytes::new(), None);
+            return self.end(now, key, Outcome::Lost { history }, Payload::empty(), None);
         }
         self.unhold(key);
         let record = self.task(key);
@@ -237,7 +238,7 @@ impl Manager {
         now: Instant,
         client: ClientKey,
         submit: Submit,
-        payload: Bytes,
+        payload: Payload,
     ) -> TaskKey {
         let order = self.next_order;
         self.next_order += 1;
@@ -302,6 +303,19 @@ impl Manager {
         reason: RejectReason,
         may_have_run: bool,
     ) {
+        self.refuse_naming(now, client, seq, reason, may_have_run, Vec::new());
+    }
+
+    /// As `refuse`, with names that the client may have meant.
+    pub(super) fn refuse_naming(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        seq: u64,
+        reason: RejectReason,
+        may_have_run: bool,
+        similar: Vec<Name>,
+    ) {
         self.totals.rejected += 1;
         let retry_after = self.retry_after(reason).into();
         let session = self.client(client);
@@ -321,6 +335,7 @@ impl Manager {
                     reason,
                     retry_after,
                     may_have_run,
+                    similar,
                 },
             );
         }
@@ -340,7 +355,7 @@ impl Manager {
                 drained.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
             }
             RejectReason::Draining | RejectReason::NoWorkers => RETRY_AFTER_MAX,
-            RejectReason::TooLarge => Duration::ZERO,
+            RejectReason::TooLarge | RejectReason::NoRunner => Duration::ZERO,
         }
     }
 }

@@ -14,11 +14,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
 use crate::name::Name;
+use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::task::{AttemptLoss, AttemptRecord, Outcome, Priority};
@@ -63,7 +62,7 @@ pub(super) struct End {
     /// Rank among the ends of its client's tasks.
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
     /// The worker's copy of the result, to be acknowledged when the client has it.
     pub(super) confirm: Option<Holder>,
     /// Whether it was sent on the client's present connection.
@@ -88,7 +87,7 @@ pub(super) struct Task {
     pub(super) accepted_at: Instant,
     pub(super) name: Name,
     pub(super) name_key: NameKey,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
     pub(super) priority: Priority,
     pub(super) max_attempts: u8,
     pub(super) at_most_once: bool,

@@ -63,6 +63,7 @@ impl Manager {
                     }
                 }
             }
+            Body::Offer(offer) => self.worker(key).offer = offer,
             Body::Draining => {
                 let session = self.worker(key);
                 if !session.draining {
@@ -217,7 +218,7 @@ impl Manager {
                 now,
                 task,
                 Outcome::Lost { history },
-                bytes::Bytes::new(),
+                crate::payload::Payload::empty(),
                 None,
             );
         } else {
@@ -287,7 +288,7 @@ impl Manager {
                 now,
                 task,
                 Outcome::Lost { history },
-                bytes::Bytes::new(),
+                crate::payload::Payload::empty(),
                 None,
             );
         }

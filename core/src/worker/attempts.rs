@@ -8,7 +8,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
-use bytes::Bytes;
+use crate::payload::Payload;
 use slab::Slab;
 
 use crate::durations::NameKey;
@@ -60,7 +60,7 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct What {
     pub(super) name: Name,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
 }
 
 /// How it ended.
@@ -68,7 +68,7 @@ pub(super) struct What {
 pub(super) struct End {
     pub(super) ran: Duration,
     pub(super) end: AttemptEnd,
-    pub(super) payload: Bytes,
+    pub(super) payload: Payload,
 }
 
 impl End {
@@ -158,7 +158,7 @@ impl Attempts {
         now: Instant,
         assign: Assign,
         name_key: NameKey,
-        payload: Bytes,
+        payload: Payload,
     ) -> Option<Key> {
         let alloc::collections::btree_map::Entry::Vacant(vacant) = self.keys.entry(assign.attempt)
         else {
@@ -178,7 +178,7 @@ impl Attempts {
             place: Place::Held(End {
                 ran: Duration::ZERO,
                 end: AttemptEnd::Killed,
-                payload: Bytes::new(),
+                payload: Payload::empty(),
             }),
             next: NIL,
             prev: NIL,
@@ -331,7 +331,7 @@ impl Attempts {
 
 impl Entry {
     /// The message that says how it ended, and its payload; `None` if it has not.
-    pub(super) fn finished(&self) -> Option<(Finished, Bytes)> {
+    pub(super) fn finished(&self) -> Option<(Finished, Payload)> {
         let Place::Held(end) = &self.place else {
             return None;
         };

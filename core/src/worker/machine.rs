@@ -19,6 +19,7 @@ use crate::limits::{CAPACITY_MAX, PROBE_EVERY};
 use crate::link::{Link, LinkConfig};
 use crate::machine::Machine;
 use crate::message::{Body, Role};
+use crate::offer::Offer;
 use crate::rng::Rng;
 use crate::time::{Deadline, Instant, Timers, WakeReason};
 
@@ -57,6 +58,10 @@ pub struct Worker {
     pub(super) granted: Option<Window>,
     /// As many results are held as may be, until half of them are acknowledged.
     pub(super) full: bool,
+    /// What the process that got ready last can run, and so all that are given attempts.
+    pub(super) offer: Offer,
+    /// The manager has yet to be told.
+    pub(super) offer_due: bool,
     /// Answers for the manager, batched.
     pub(super) not_started: Vec<Attempt>,
     pub(super) started: Vec<Attempt>,
@@ -104,6 +109,8 @@ impl Worker {
             pace: Pace::default(),
             granted: None,
             full: false,
+            offer: Offer::nothing(),
+            offer_due: false,
             not_started: Vec::new(),
             started: Vec::new(),
             assigned: false,
@@ -129,6 +136,13 @@ impl Worker {
         let asking = self.granted.is_some_and(|granted| granted.ahead > 0);
         let ahead = self.pace.ahead(base, self.link.round_trip(), asking);
         Window { base, ahead }
+    }
+
+    fn send_offer(&mut self, now: Instant) {
+        if self.link.is_up() && core::mem::take(&mut self.offer_due) {
+            let offer = self.offer.clone();
+            self.link.send(now, Body::Offer(offer), &mut self.out);
+        }
     }
 
     fn grant(&mut self, now: Instant) {
@@ -252,6 +266,7 @@ impl Machine for Worker {
             Phase::Running | Phase::Draining { .. } => {
                 self.feed(now);
                 self.flush_returned(now);
+                self.send_offer(now);
                 self.grant(now);
                 self.probe(now);
                 if self.phase != Phase::Running && self.attempts.len() == 0 {

@@ -2,8 +2,6 @@
 
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use super::attempts::{End, Key, Place};
 use super::machine::{Phase, Worker};
 use crate::event::{CloseReason, Event, LinkDown};
@@ -11,6 +9,7 @@ use crate::ids::Attempt;
 use crate::limits::{PROBE_EVERY, WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Assign, AttemptEnd, Body, Message};
+use crate::payload::Payload;
 use crate::time::Instant;
 
 impl Worker {
@@ -52,6 +51,7 @@ impl Worker {
         self.return_waiting();
         self.not_started.clear();
         self.send_report(now);
+        self.offer_due = !self.offer.is_nothing();
         if matches!(self.phase, Phase::Draining { .. }) {
             self.link.send(now, Body::Draining, &mut self.out);
         }
@@ -103,7 +103,10 @@ impl Worker {
             | Body::Grant { .. }
             | Body::Finished(_)
             | Body::Returned { .. }
-            | Body::Draining => self.hang_up(now, "not for a worker"),
+            | Body::Draining
+            | Body::Offer(_)
+            | Body::RunningQuery { .. }
+            | Body::Running(_) => self.hang_up(now, "not for a worker"),
         }
     }
 
@@ -114,7 +117,7 @@ impl Worker {
         self.on_link_event(now, event);
     }
 
-    fn on_assign(&mut self, now: Instant, assign: Assign, payload: Bytes) {
+    fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {
         if self.phase != Phase::Running {
             if self.attempts.find(assign.attempt).is_none() {
                 self.not_started.push(assign.attempt);

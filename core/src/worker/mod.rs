@@ -18,13 +18,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
 use crate::link::{LinkInput, LinkOutput};
 use crate::name::Name;
+use crate::offer::Offer;
+use crate::payload::Payload;
 use crate::task::{ExitCause, TaskError};
 
 pub use machine::Worker;
@@ -95,7 +95,7 @@ pub struct Job {
     /// What to run.
     pub name: Name,
     /// Its argument.
-    pub payload: Bytes,
+    pub payload: Payload,
 }
 
 /// How a slot's run of an attempt ended by itself.
@@ -114,6 +114,8 @@ pub enum PoolInput {
     Ready {
         /// Which.
         slot: SlotLife,
+        /// What it can run.
+        offer: Offer,
     },
     /// A slot ended an attempt; slots answer in the order in which they were given attempts.
     Done {
@@ -126,7 +128,7 @@ pub enum PoolInput {
         /// How it ended.
         end: RunEnd,
         /// The result, or detail of the error.
-        payload: Bytes,
+        payload: Payload,
     },
     /// A pool process is gone, with everything that it started. Nothing more comes from this life.
     Exited {

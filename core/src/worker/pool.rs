@@ -83,6 +83,8 @@ pub(super) struct Slot {
     since: Instant,
     /// Processes that died young here, one after the other.
     failures: u32,
+    /// Which program this process runs: the number of changes before it.
+    program: u64,
 }
 
 /// All places.
@@ -93,6 +95,8 @@ pub(super) struct Pool {
     timers: Timers<SlotId>,
     max_requests: u64,
     kill_grace: Duration,
+    /// How often the program was seen to have changed.
+    program: u64,
     /// Slots that are `Dead` or `Gone`.
     empty: u32,
     gone: u32,
@@ -126,6 +130,7 @@ impl Pool {
             served: false,
             since: now,
             failures: 0,
+            program: 0,
         };
         let mut pool = Self {
             slots: (0..capacity).map(slot).collect(),
@@ -133,6 +138,7 @@ impl Pool {
             timers: Timers::default(),
             max_requests: max_requests.unwrap_or(u64::MAX).max(1),
             kill_grace,
+            program: 0,
             empty: capacity,
             gone: capacity,
         };
@@ -235,15 +241,31 @@ impl Pool {
         if self.get(slot).state != State::Starting {
             return false;
         }
-        self.get_mut(slot).since = now;
+        let program = self.program;
+        let place = self.get_mut(slot);
+        place.since = now;
+        place.program = program;
         self.set_state(slot, State::Ready);
         self.idle.insert(slot);
         true
     }
 
+    /// The program is another one, and `slot` is the first to run it: those that run the old one
+    /// are let go as soon as they have nothing to do.
+    pub(super) fn renew(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+        self.program += 1;
+        self.get_mut(slot).program = self.program;
+        for old in 0..self.capacity() {
+            if self.is_idle(old) && !self.may_run(old) {
+                self.stop(now, old, Stage::Retired, None, out);
+            }
+        }
+    }
+
     /// Whether another attempt may be written to the process of a ready slot.
     pub(super) fn may_run(&self, slot: u32) -> bool {
-        self.get(slot).runs < self.max_requests
+        let place = self.get(slot);
+        place.runs < self.max_requests && place.program == self.program
     }
 
     /// Whether an attempt that is expected to take no time worth speaking of may be queued behind

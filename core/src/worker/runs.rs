@@ -5,8 +5,6 @@ use core::time::Duration;
 use alloc::format;
 use alloc::string::String;
 
-use bytes::Bytes;
-
 use super::attempts::{End, Key, Place};
 use super::machine::Worker;
 use super::pool::{Stage, State, Verdict};
@@ -15,6 +13,8 @@ use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
+use crate::offer::Offer;
+use crate::payload::Payload;
 use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
 
@@ -22,7 +22,7 @@ impl Worker {
     /// Takes in a fact about the pool; facts about earlier lives mean nothing.
     pub(super) fn on_pool(&mut self, now: Instant, input: PoolInput) {
         match input {
-            PoolInput::Ready { slot } => self.on_ready(now, slot),
+            PoolInput::Ready { slot, offer } => self.on_ready(now, slot, offer),
             PoolInput::Done {
                 slot,
                 attempt,
@@ -39,12 +39,19 @@ impl Worker {
         }
     }
 
-    fn on_ready(&mut self, now: Instant, life: SlotLife) {
+    fn on_ready(&mut self, now: Instant, life: SlotLife, offer: Offer) {
         let Some(slot) = self.pool.find(life) else {
             return;
         };
-        if self.pool.on_ready(now, slot) {
-            self.notify(Event::SlotReady { slot: life.slot });
+        if !self.pool.on_ready(now, slot) {
+            return;
+        }
+        self.notify(Event::SlotReady { slot: life.slot });
+        if offer != self.offer {
+            // The program is another one now: the processes of the old one make room for it.
+            self.offer = offer;
+            self.offer_due = true;
+            self.pool.renew(now, slot, &mut self.out);
         }
     }
 
@@ -55,7 +62,7 @@ impl Worker {
         attempt: Attempt,
         ran: Duration,
         end: RunEnd,
-        payload: Bytes,
+        payload: Payload,
     ) {
         let Some(slot) = self.pool.find(life) else {
             return;
@@ -122,7 +129,7 @@ impl Worker {
         if let Some(end) = end
             && let Some(head) = queue.pop_front()
         {
-            let (ran, payload) = (now.since(since), Bytes::new());
+            let (ran, payload) = (now.since(since), Payload::empty());
             if ran >= CHILD_WORK_MAX {
                 // It would have run for longer still, so its name is not tiny.
                 let name = self.attempts.get(head).name_key;
@@ -370,7 +377,7 @@ impl End {
         Self {
             ran: Duration::ZERO,
             end,
-            payload: Bytes::new(),
+            payload: Payload::empty(),
         }
     }
 }

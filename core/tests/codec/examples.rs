@@ -5,10 +5,11 @@
 use argon_core::ids::*;
 use argon_core::message::*;
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::{Content, Payload};
 use argon_core::status::*;
 use argon_core::task::*;
 use argon_core::time::Nanos;
-use bytes::Bytes;
 
 const PEER: PeerId = PeerId(0x1122_3344_5566_7788);
 const EPOCH: Epoch = Epoch(0xa1a2_a3a4_a5a6_a7a8);
@@ -120,6 +121,7 @@ pub(crate) fn status() -> StatusReport {
             queue_size: 3,
             queue_bytes: 4,
             returning: 5,
+            stranded: 1,
             held: 6,
             assigned: 7,
             unacknowledged: 8,
@@ -163,6 +165,11 @@ pub(crate) fn status() -> StatusReport {
             rejected: 5,
             last_heard: Nanos(6),
         }],
+        kinds: vec![KindStatus {
+            workers: 2,
+            names: vec![name("add"), name("perl:*")],
+            more: 1,
+        }],
         more: true,
     }
 }
@@ -171,9 +178,13 @@ pub(crate) fn status() -> StatusReport {
 pub(crate) type Example<B> = (String, Message<B>);
 
 fn with_payload<B>(body: B, payload: &'static [u8]) -> Message<B> {
+    holding(Content::BYTES, body, payload)
+}
+
+fn holding<B>(content: Content, body: B, payload: &'static [u8]) -> Message<B> {
     Message {
         body,
-        payload: Bytes::from_static(payload),
+        payload: Payload::new(content, payload),
     }
 }
 
@@ -209,7 +220,7 @@ fn error_kinds() -> Vec<ErrorKind> {
     kinds
 }
 
-const REASONS: [RejectReason; 9] = [
+const REASONS: [RejectReason; 10] = [
     RejectReason::QueueFull,
     RejectReason::QueueBytesFull,
     RejectReason::Displaced,
@@ -219,6 +230,7 @@ const REASONS: [RejectReason; 9] = [
     RejectReason::Draining,
     RejectReason::NoWorkers,
     RejectReason::TooLarge,
+    RejectReason::NoRunner,
 ];
 
 fn outcomes() -> Vec<Outcome> {
@@ -238,6 +250,12 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Rejected {
             reason: RejectReason::QueueFull,
             retries: 10,
+            similar: Vec::new(),
+        },
+        Outcome::Rejected {
+            reason: RejectReason::NoRunner,
+            retries: 0,
+            similar: vec![name("echo")],
         },
     ]
 }
@@ -296,6 +314,10 @@ pub(crate) fn native() -> Vec<Example<Body>> {
         "submit".into(),
         with_payload(Body::Submit(submit()), b"hello"),
     ));
+    all.push((
+        "submit_json".into(),
+        holding(Content::JSON, Body::Submit(submit()), b"[4, 7]"),
+    ));
     let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
     add("cancel", Body::Cancel { seq: 7 });
     add("resume", Body::Resume { seqs: vec![7, 9] });
@@ -330,9 +352,20 @@ pub(crate) fn native() -> Vec<Example<Body>> {
         reason,
         retry_after: Nanos(SECOND / 10),
         may_have_run: false,
+        similar: Vec::new(),
     };
     numbered("reject", REASONS.map(reject), &mut all);
     let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    add(
+        "reject_naming",
+        Body::Reject {
+            seq: 7,
+            reason: RejectReason::NoRunner,
+            retry_after: Nanos::ZERO,
+            may_have_run: false,
+            similar: vec![name("echo"), name("each")],
+        },
+    );
     add("unknown", Body::Unknown { seqs: vec![9] });
     add("status", Body::Status(Box::new(status())));
     all.push((
@@ -403,6 +436,24 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
         },
     );
     add("draining", Body::Draining);
+    add("offer", Body::Offer(offer()));
+    add("offer_anything", Body::Offer(Offer::anything()));
+    add("running_query", Body::RunningQuery { page: 0 });
+    let running = RunningTask {
+        task: task(),
+        name: name("echo"),
+        worker: name("w1"),
+        age: Nanos(SECOND),
+    };
+    let report = RunningReport {
+        tasks: vec![running],
+        more: false,
+    };
+    add("running", Body::Running(Box::new(report)));
+}
+
+fn offer() -> Offer {
+    Offer::new([name("add"), name("perl:*")]).expect("few names")
 }
 
 /// Every message of the pool protocol.
@@ -415,6 +466,7 @@ pub(crate) fn pool() -> Vec<Example<PoolBody>> {
             PoolBody::Ready {
                 magic: MAGIC,
                 version: POOL_VERSION,
+                offer: offer(),
             }
             .into(),
         ),

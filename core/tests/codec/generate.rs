@@ -1,12 +1,14 @@
 //! Any message that can be sent, drawn by proptest.
 
 use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
+use argon_core::limits::SIMILAR_MAX;
 use argon_core::message::*;
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::{Content, Payload};
 use argon_core::status::*;
 use argon_core::task::*;
 use argon_core::time::Nanos;
-use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -94,7 +96,27 @@ fn reason() -> impl Strategy<Value = RejectReason> + Clone {
         RejectReason::Draining,
         RejectReason::NoWorkers,
         RejectReason::TooLarge,
+        RejectReason::NoRunner,
     ])
+}
+
+fn similar() -> impl Strategy<Value = Vec<Name>> {
+    vec(name(), 0..=SIMILAR_MAX)
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    vec(name(), 0..ITEMS).prop_map(|names| Offer::new(names).expect("few"))
+}
+
+fn running() -> impl Strategy<Value = RunningReport> {
+    let task =
+        (task_id(), name(), name(), nanos()).prop_map(|(task, name, worker, age)| RunningTask {
+            task,
+            name,
+            worker,
+            age,
+        });
+    (vec(task, 0..ITEMS), any::<bool>()).prop_map(|(tasks, more)| RunningReport { tasks, more })
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -111,8 +133,13 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         any::<bool>().prop_map(|may_have_run| Outcome::Expired { may_have_run }),
         any::<bool>().prop_map(|may_have_run| Outcome::Cancelled { may_have_run }),
         history().prop_map(|history| Outcome::Lost { history }),
-        (reason(), any::<u32>())
-            .prop_map(|(reason, retries)| Outcome::Rejected { reason, retries }),
+        (reason(), any::<u32>(), similar()).prop_map(|(reason, retries, similar)| {
+            Outcome::Rejected {
+                reason,
+                retries,
+                similar,
+            }
+        }),
     ]
 }
 
@@ -255,15 +282,23 @@ fn status() -> impl Strategy<Value = StatusReport> {
             last_heard: Nanos(long[6]),
         }
     });
-    let manager = (any::<[u64; 23]>(), any::<[u64; 8]>(), any::<bool>());
+    let kind = (any::<(u64, u64)>(), vec(name(), 0..ITEMS)).prop_map(|((workers, more), names)| {
+        KindStatus {
+            workers,
+            names,
+            more,
+        }
+    });
+    let manager = (any::<[u64; 24]>(), any::<[u64; 8]>(), any::<bool>());
     (
         manager,
         vec(worker, 0..ITEMS),
         vec(client, 0..ITEMS),
+        vec(kind, 0..ITEMS),
         any::<bool>(),
     )
         .prop_map(
-            |((n, queued_by_priority, draining), workers, clients, more)| StatusReport {
+            |((n, queued_by_priority, draining), workers, clients, kinds, more)| StatusReport {
                 manager: ManagerStatus {
                     epoch: Epoch(n[0]),
                     uptime: Nanos(n[1]),
@@ -274,6 +309,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                     queue_size: n[4],
                     queue_bytes: n[5],
                     returning: n[6],
+                    stranded: n[23],
                     held: n[7],
                     assigned: n[8],
                     unacknowledged: n[9],
@@ -293,6 +329,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                 },
                 workers,
                 clients,
+                kinds,
                 more,
             },
         )
@@ -342,13 +379,16 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
         (any::<u64>(), outcome())
             .prop_map(|(seq, outcome)| Body::Outcome { seq, outcome })
             .boxed(),
-        (any::<u64>(), reason(), nanos(), any::<bool>())
-            .prop_map(|(seq, reason, retry_after, may_have_run)| Body::Reject {
-                seq,
-                reason,
-                retry_after,
-                may_have_run,
-            })
+        (any::<u64>(), reason(), nanos(), any::<bool>(), similar())
+            .prop_map(
+                |(seq, reason, retry_after, may_have_run, similar)| Body::Reject {
+                    seq,
+                    reason,
+                    retry_after,
+                    may_have_run,
+                    similar,
+                },
+            )
             .boxed(),
         seqs().prop_map(|seqs| Body::Unknown { seqs }).boxed(),
         status()
@@ -385,14 +425,26 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
             })
             .boxed(),
         Just(Body::Draining).boxed(),
+        offer().prop_map(Body::Offer).boxed(),
+        any::<u32>()
+            .prop_map(|page| Body::RunningQuery { page })
+            .boxed(),
+        running()
+            .prop_map(|report| Body::Running(Box::new(report)))
+            .boxed(),
     ])
 }
 
 /// Any body of the pool protocol.
 pub(crate) fn pool_body() -> impl Strategy<Value = PoolBody> {
     prop_oneof![
-        (any::<[u8; 4]>(), version())
-            .prop_map(|(magic, version)| PoolBody::Ready { magic, version }),
+        (any::<[u8; 4]>(), version(), offer()).prop_map(|(magic, version, offer)| {
+            PoolBody::Ready {
+                magic,
+                version,
+                offer,
+            }
+        }),
         (any::<u64>(), name()).prop_map(|(id, name)| PoolBody::Run { id, name }),
         (any::<u64>(), nanos()).prop_map(|(id, ran)| PoolBody::Completed { id, ran }),
         (any::<u64>(), nanos(), error()).prop_map(|(id, ran, error)| PoolBody::Failed {
@@ -411,8 +463,8 @@ pub(crate) fn message<B: core::fmt::Debug>(
         4 => vec(any::<u8>(), 0..64),
         1 => (0usize..12_000, any::<u8>()).prop_map(|(len, byte)| std::vec![byte; len]),
     ];
-    (body, payload).prop_map(|(body, payload)| Message {
+    (body, payload, any::<u8>()).prop_map(|(body, payload, content)| Message {
         body,
-        payload: Bytes::from(payload),
+        payload: Payload::new(Content(content), payload),
     })
 }

@@ -12,7 +12,8 @@ const FRAME_MAX: usize = codec::frame_max(1_000);
 
 fn framed(header: &[u8]) -> BytesMut {
     let mut out = BytesMut::new();
-    out.put_u32_le(header.len() as u32);
+    out.put_u32_le(1 + header.len() as u32);
+    out.put_u8(0);
     out.put_slice(header);
     out
 }
@@ -55,7 +56,7 @@ fn a_frame_without_a_header_is_refused() {
 
 #[test]
 fn unknown_tags_are_refused() {
-    refused(&25u32.to_le_bytes());
+    refused(&28u32.to_le_bytes());
     refused(&u32::MAX.to_le_bytes());
     let mut buffer = framed(&4u32.to_le_bytes());
     assert_eq!(
@@ -74,17 +75,17 @@ fn bools_options_and_priorities_have_one_form() {
     // Submit with priority 8: levels index arrays.
     let submit = Message::from(Body::Submit(crate::examples::submit()));
     let mut bytes = frame(&submit);
-    assert_eq!(bytes[16], 4, "the offset in docs/protocol.md");
-    bytes[16] = 7;
+    assert_eq!(bytes[17], 4, "the offset in docs/protocol.md");
+    bytes[17] = 7;
     assert!(codec::decode::<Body>(&mut bytes.clone(), FRAME_MAX).is_ok());
-    bytes[16] = 8;
-    refused(&bytes[4..]);
+    bytes[17] = 8;
+    refused(&bytes[5..]);
     // Hello with an option tag of 2.
     let hello = Message::from(Body::Hello(crate::examples::hello()));
     let mut bytes = frame(&hello);
-    assert_eq!(bytes[36], 0, "the offset in docs/protocol.md");
-    bytes[36] = 2;
-    refused(&bytes[4..]);
+    assert_eq!(bytes[37], 0, "the offset in docs/protocol.md");
+    bytes[37] = 2;
+    refused(&bytes[5..]);
 }
 
 #[test]

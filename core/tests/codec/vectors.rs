@@ -16,9 +16,10 @@ const HEAD: &str = "\
 # Golden vectors of both protocols: whole frames, the length in front included.
 # docs/protocol.md and docs/pool-protocol.md explain the bytes.
 #
-# One block of four lines a frame, then an empty line:
+# One block of five lines a frame, then an empty line:
 #   name     the protocol (native or pool), a slash, and a name of its own
 #   fields   the message as Rust prints it; for people, not for programs
+#   content  what the payload holds, as a number
 #   payload  the payload in hexadecimal; may be empty
 #   frame    the whole frame in hexadecimal
 #
@@ -52,8 +53,9 @@ fn write<B: bincode::Encode + Debug>(protocol: &str, all: &[Example<B>], out: &m
     for (name, message) in all {
         let _ = write!(
             out,
-            "\nname {protocol}/{name}\nfields {:?}\npayload {}\nframe {}\n",
+            "\nname {protocol}/{name}\nfields {:?}\ncontent {}\npayload {}\nframe {}\n",
             message.body,
+            message.payload.content.0,
             hex(&message.payload),
             hex(&frame(message)),
         );
@@ -104,7 +106,7 @@ fn tags<B: bincode::Encode + Debug>(all: &[Example<B>]) -> BTreeSet<(u32, String
     all.iter()
         .map(|(_, message)| {
             let bytes = frame(message);
-            let tag = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+            let tag = u32::from_le_bytes(bytes[5..9].try_into().expect("four bytes"));
             let debug = format!("{:?}", message.body);
             let name = debug.split([' ', '(', '{']).next().expect("a name");
             (tag, name.to_owned())

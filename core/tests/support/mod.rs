@@ -235,7 +235,7 @@ impl Bench {
             conn,
             Message {
                 body: Body::Submit(submit),
-                payload: Bytes::from_static(b"x"),
+                payload: Bytes::from_static(b"x").into(),
             },
         );
     }
@@ -293,7 +293,7 @@ impl Bench {
             conn,
             Message {
                 body,
-                payload: Bytes::from_static(b"result"),
+                payload: Bytes::from_static(b"result").into(),
             },
         );
     }

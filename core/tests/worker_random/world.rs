@@ -99,7 +99,10 @@ impl World {
 
     pub(crate) fn say(&mut self, body: Body, payload: Bytes) {
         if let (true, Some(conn)) = (self.up, self.conn) {
-            let message = Message { body, payload };
+            let message = Message {
+                body,
+                payload: payload.into(),
+            };
             self.feed(WorkerInput::Link(LinkInput::Received { conn, message }));
         }
     }
@@ -267,7 +270,7 @@ impl World {
                 let starts = self.starts.entry(job.attempt).or_default();
                 *starts += 1;
                 assert!(!(once && *starts > 1), "started twice");
-                assert_eq!(job.payload, payload(job.attempt.number));
+                assert_eq!(job.payload, payload(job.attempt.number).into());
             }
             PoolOutput::Retire { .. } => {
                 assert!(child.queue.is_empty());
@@ -343,7 +346,7 @@ impl World {
                 attempt,
                 ran,
                 end,
-                payload,
+                payload: payload.into(),
             });
         }
     }
@@ -365,7 +368,10 @@ impl World {
         let child = &mut self.children[slot];
         if child.alive && !child.ready && !child.killed {
             child.ready = true;
-            self.pool(PoolInput::Ready { slot: life });
+            self.pool(PoolInput::Ready {
+                slot: life,
+                offer: argon_core::offer::Offer::anything(),
+            });
         }
     }
 

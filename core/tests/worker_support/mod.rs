@@ -102,7 +102,7 @@ pub fn run(slot: SlotLife, number: u64) -> WorkerOutput {
         attempt: attempt(number),
         task: task(number),
         name: name("t"),
-        payload: payload(number),
+        payload: payload(number).into(),
     };
     WorkerOutput::Pool(PoolOutput::Run { slot, job })
 }
@@ -133,6 +133,7 @@ impl Rig {
         for slot in 0..capacity {
             rig.feed(WorkerInput::Pool(PoolInput::Ready {
                 slot: life(slot, 1),
+                offer: argon_core::offer::Offer::anything(),
             }));
         }
         rig.step();
@@ -222,7 +223,10 @@ impl Rig {
     pub fn assign(&mut self, assign: Assign) {
         let payload = payload(assign.attempt.number);
         let body = Body::Assign(assign);
-        self.say(Message { body, payload });
+        self.say(Message {
+            body,
+            payload: payload.into(),
+        });
     }
 
     pub fn assign_all(&mut self, numbers: impl IntoIterator<Item = u64>) {
@@ -237,7 +241,7 @@ impl Rig {
             let conn = self.conn.unwrap();
             let message = Message {
                 body: Body::Assign(assign(number)),
-                payload: payload(number),
+                payload: payload(number).into(),
             };
             let input = WorkerInput::Link(LinkInput::Received { conn, message });
             self.worker.handle_input(self.now, input);
@@ -255,7 +259,7 @@ impl Rig {
             attempt: attempt(number),
             ran,
             end,
-            payload: payload(number + 1_000),
+            payload: payload(number + 1_000).into(),
         }));
     }
 
@@ -268,7 +272,10 @@ impl Rig {
     }
 
     pub fn ready_again(&mut self, slot: SlotLife) -> Vec<WorkerOutput> {
-        self.feed(WorkerInput::Pool(PoolInput::Ready { slot }));
+        self.feed(WorkerInput::Pool(PoolInput::Ready {
+            slot,
+            offer: argon_core::offer::Offer::anything(),
+        }));
         self.step()
     }
 
@@ -279,7 +286,7 @@ impl Rig {
             attempt: attempt(number),
             ran: MS,
             end: RunEnd::Completed,
-            payload: payload(number),
+            payload: payload(number).into(),
         };
         self.worker.handle_input(self.now, WorkerInput::Pool(done));
         self.worker.settle(self.now);
@@ -355,7 +362,10 @@ impl Rig {
             ran: ran.into(),
             end,
         });
-        self.sent(Message { body, payload })
+        self.sent(Message {
+            body,
+            payload: payload.into(),
+        })
     }
 
     pub fn completed(&self, number: u64, ran: Duration) -> WorkerOutput {

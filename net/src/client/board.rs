@@ -10,8 +10,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use argon_core::payload::Payload;
 use argon_core::task::Outcome;
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -251,7 +251,7 @@ impl Board {
     /// Hands outcomes to their takers. `wakers` is scratch space.
     pub(super) fn deliver(
         &self,
-        outcomes: &mut Vec<(u64, Outcome, Bytes)>,
+        outcomes: &mut Vec<(u64, Outcome, Payload)>,
         wakers: &mut Vec<Waker>,
     ) {
         let mut state = self.lock();
@@ -300,7 +300,7 @@ impl Board {
                 state.untaken += 1;
                 *entry = Entry::Done(Ended {
                     outcome: Outcome::Cancelled { may_have_run: true },
-                    payload: Bytes::new(),
+                    payload: Payload::empty(),
                 });
                 true
             }

@@ -8,9 +8,9 @@ use argon_core::Machine;
 use argon_core::client::{self, ClientInput, ClientOutput};
 use argon_core::ids::TaskId;
 use argon_core::link::LinkInput;
+use argon_core::payload::Payload;
 use argon_core::task::{Outcome, TaskSpec};
 use argon_core::time::Instant;
-use bytes::Bytes;
 
 use super::Submission;
 use super::board::{Admission, Board};
@@ -101,7 +101,7 @@ pub(super) struct ClientSide<M> {
     desk: Arc<Desk<M>>,
     stopping: bool,
     cancels: Vec<u64>,
-    outcomes: Vec<(u64, Outcome, Bytes)>,
+    outcomes: Vec<(u64, Outcome, Payload)>,
     wakers: Vec<Waker>,
 }
 

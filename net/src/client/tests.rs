@@ -11,6 +11,7 @@ use argon_core::ids::{ConnId, Epoch, PeerId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::message::{Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
+use argon_core::payload::Payload;
 use argon_core::task::{Completion, Outcome, TaskSpec};
 use argon_core::time::{Deadline, Instant, Nanos};
 use bytes::BytesMut;
@@ -45,7 +46,7 @@ struct Fake {
 }
 
 impl Fake {
-    fn deliver(&mut self, seq: u64, outcome: Outcome, payload: bytes::Bytes) {
+    fn deliver(&mut self, seq: u64, outcome: Outcome, payload: Payload) {
         if self.held.remove(&seq).is_some() {
             self.outputs.push_back(ClientOutput::Deliver {
                 seq,
@@ -196,7 +197,7 @@ impl Stage {
 }
 
 fn spec() -> TaskSpec {
-    TaskSpec::new(Name::new("x").unwrap(), "".into())
+    TaskSpec::new(Name::new("x").unwrap(), "")
 }
 
 /// Lets every other task run until it waits.
@@ -214,7 +215,7 @@ async fn each_submission_gets_its_own_outcome() {
     stage.complete(1).await;
     let ended = second.await;
     assert_eq!(ended.outcome, completed());
-    assert_eq!(ended.payload, "result");
+    assert_eq!(ended.payload, "result".into());
     let mut first = pin!(first);
     let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(first.as_mut().poll(cx))).await;
     assert!(polled.is_pending());

@@ -16,8 +16,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use argon_core::Machine;
+use argon_core::codec;
 use argon_core::ids::ConnId;
-use argon_core::limits::{HEADER_MAX, WORKER_WINDOW_BYTES};
+use argon_core::limits::WORKER_WINDOW_BYTES;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Body, Message};
 use argon_core::time::Instant;
@@ -121,7 +122,7 @@ impl<M: ManagerMachine> Hub<M> {
                 drained: false,
             }),
             changed: Notify::new(),
-            frame_max: payload_max + HEADER_MAX,
+            frame_max: codec::frame_max(payload_max),
             output_max: payload_max + OUTPUT_SLACK,
         })
     }

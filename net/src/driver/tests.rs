@@ -12,6 +12,7 @@ use argon_core::ids::{ConnId, Epoch};
 use argon_core::limits::{HELLO_FRAME_MAX, WORKER_WINDOW_BYTES};
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Body, Message, VERSION, Welcome};
+use argon_core::payload::Payload;
 use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -41,7 +42,7 @@ impl Scribe {
         self.notes.lock().unwrap().push(text.into());
     }
 
-    fn send(&mut self, conn: ConnId, body: Body, payload: Bytes) {
+    fn send(&mut self, conn: ConnId, body: Body, payload: Payload) {
         let message = Message { body, payload };
         self.outputs
             .push_back(ManagerOutput::Send { conn, message });
@@ -57,7 +58,7 @@ impl Scribe {
                 lease: Nanos::NONE,
                 payload_max: PAYLOAD_MAX as u32,
             };
-            self.send(conn, Body::Welcome(welcome), Bytes::new());
+            self.send(conn, Body::Welcome(welcome), Payload::empty());
             return;
         }
         match &message.payload[..] {
@@ -66,11 +67,15 @@ impl Scribe {
                 let parts = (WORKER_WINDOW_BYTES as usize + (64 << 20)) / PAYLOAD_MAX;
                 for _ in 0..parts {
                     let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
-                    self.send(conn, Body::Goodbye, payload);
+                    self.send(conn, Body::Goodbye, payload.into());
                 }
             }
             b"close" => {
-                self.send(conn, Body::Goodbye, Bytes::from_static(b"last words"));
+                self.send(
+                    conn,
+                    Body::Goodbye,
+                    Bytes::from_static(b"last words").into(),
+                );
                 let reason = CloseReason::Done;
                 self.outputs
                     .push_back(ManagerOutput::Close { conn, reason });
@@ -200,7 +205,7 @@ fn frame(payload: &[u8]) -> BytesMut {
     let mut frame = BytesMut::new();
     let message = Message {
         body: Body::Cancel { seq: 0 },
-        payload: Bytes::copy_from_slice(payload),
+        payload: Bytes::copy_from_slice(payload).into(),
     };
     codec::encode(&message, &mut frame).unwrap();
     frame
@@ -242,7 +247,7 @@ async fn what_comes_together_is_decided_together() {
     }
     guest.stream.write_all(&frames).await.unwrap();
     for _ in 0..100 {
-        assert_eq!(guest.hear().await.payload, "x");
+        assert_eq!(guest.hear().await.payload, "x".into());
     }
     assert_eq!(stage.count("received 1"), 100);
     assert_eq!(stage.count("settle"), 1);
@@ -257,7 +262,7 @@ async fn garbage_ends_the_connection_and_no_other() {
     assert!(vandal.try_hear().await.is_none());
     assert_eq!(stage.count("closed"), 1);
     guest.say("still here").await;
-    assert_eq!(guest.hear().await.payload, "still here");
+    assert_eq!(guest.hear().await.payload, "still here".into());
 }
 
 #[tokio::test]
@@ -281,7 +286,7 @@ async fn a_peer_that_does_not_read_is_cut_off() {
     sleeper.say("flood").await;
     stage.until("closed").await;
     guest.say("still here").await;
-    assert_eq!(guest.hear().await.payload, "still here");
+    assert_eq!(guest.hear().await.payload, "still here".into());
     while sleeper.try_hear().await.is_some() {}
     assert_eq!(stage.count("closed"), 1);
 }
@@ -292,7 +297,7 @@ async fn last_words_are_sent_before_the_connection_is_closed() {
     let mut guest = stage.guest().await;
     guest.say("close").await;
     guest.say("ignored").await;
-    assert_eq!(guest.hear().await.payload, "last words");
+    assert_eq!(guest.hear().await.payload, "last words".into());
     assert!(guest.try_hear().await.is_none());
     drop(guest);
     yield_now().await;
@@ -385,7 +390,7 @@ async fn a_busy_peer_does_not_starve_the_others() {
     });
     for _ in 0..10 {
         guest.say("ping").await;
-        assert_eq!(guest.hear().await.payload, "ping");
+        assert_eq!(guest.hear().await.payload, "ping".into());
     }
     busy.abort();
     drain.abort();

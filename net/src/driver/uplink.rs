@@ -5,9 +5,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use argon_core::codec;
 use argon_core::event::CloseReason;
 use argon_core::ids::ConnId;
-use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::limits::{HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::message::{Body, Message};
 use argon_core::time::Instant;
@@ -282,7 +283,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
                         if let Body::Welcome(welcome) = &message.body {
                             let payload_max = welcome.payload_max as usize;
                             let payload_max = payload_max.min(PAYLOAD_MAX_CEILING);
-                            self.incoming.set_frame_max(payload_max + HEADER_MAX);
+                            self.incoming.set_frame_max(codec::frame_max(payload_max));
                         }
                         let conn = self.conn;
                         facts.push(LinkInput::Received { conn, message });

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use argon_core::limits::CAPACITY_MAX;
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::Payload;
 use argon_core::task::{ExitCause, TaskError};
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
-use bytes::Bytes;
 use nix::sys::signal::Signal;
 use tokio::time::{Sleep, sleep};
 
@@ -27,7 +28,7 @@ use crate::runtime::catch;
 use crate::text::cut_error;
 
 /// What threads run: the task's name and payload in, its result out.
-pub type Handler = dyn Fn(&Name, Bytes) -> Result<Bytes, TaskError> + Send + Sync;
+pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync;
 
 /// A thread calls for its results to be collected when it has nothing left to do, or has done
 /// this much, or has taken this long since it last called.
@@ -42,6 +43,7 @@ const RETIRED: ExitCause = ExitCause::Exit(0);
 
 /// Runs attempts on threads, one for each slot.
 pub struct ThreadExecutor {
+    offer: Offer,
     handler: Arc<Handler>,
     places: Vec<Place>,
     /// Places that were given something since the last poll.
@@ -113,11 +115,13 @@ impl Call {
 }
 
 impl ThreadExecutor {
-    /// An executor of `handler`. Threads are started as slots are.
+    /// An executor of `handler`, which runs what `offer` says. Threads are started as slots are.
     pub fn new(
-        handler: impl Fn(&Name, Bytes) -> Result<Bytes, TaskError> + Send + Sync + 'static,
+        offer: Offer,
+        handler: impl Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync + 'static,
     ) -> Self {
         Self {
+            offer,
             handler: Arc::new(handler),
             places: Vec::new(),
             touched: Vec::new(),
@@ -148,6 +152,7 @@ impl ThreadExecutor {
             let desk = Arc::<Desk>::default();
             let (handler, call) = (Arc::clone(&self.handler), Arc::clone(&self.call));
             let hand = Hand {
+                offer: self.offer.clone(),
                 desk: Arc::clone(&desk),
                 handler,
                 call,
@@ -271,6 +276,7 @@ impl Drop for ThreadExecutor {
 
 /// A thread's own things.
 struct Hand {
+    offer: Offer,
     desk: Arc<Desk>,
     handler: Arc<Handler>,
     call: Arc<Call>,
@@ -297,7 +303,10 @@ impl Hand {
             match orders.pop_front() {
                 Some(Order::Begin(slot)) => {
                     life = Some(slot);
-                    self.tell(PoolInput::Ready { slot });
+                    self.tell(PoolInput::Ready {
+                        slot,
+                        offer: self.offer.clone(),
+                    });
                 }
                 Some(Order::Run(slot, job)) if life == Some(slot) => {
                     let begun = now;
@@ -350,12 +359,12 @@ impl Hand {
         mem::swap(&mut *desk, orders);
     }
 
-    fn run(&self, job: &Job) -> (RunEnd, Bytes) {
+    fn run(&self, job: &Job) -> (RunEnd, Payload) {
         match catch(|| (self.handler)(&job.name, job.payload.clone())) {
             Ok(result) => (RunEnd::Completed, result),
             Err(mut error) => {
                 cut_error(&mut error);
-                (RunEnd::Failed(Box::new(error)), Bytes::new())
+                (RunEnd::Failed(Box::new(error)), Payload::empty())
             }
         }
     }

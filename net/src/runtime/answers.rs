@@ -11,7 +11,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use argon_core::message::PoolBody;
-use bytes::Bytes;
+use argon_core::payload::Payload;
 
 use crate::frames::OutBuffer;
 
@@ -50,7 +50,7 @@ impl<W: Write> Answers<W> {
     }
 
     /// Adds an answer.
-    pub(super) fn push(&self, body: PoolBody, payload: Bytes) -> io::Result<()> {
+    pub(super) fn push(&self, body: PoolBody, payload: Payload) -> io::Result<()> {
         let mut inner = self.lock();
         inner.buffer.push(body, payload).map_err(io::Error::other)?;
         if inner.buffer.len() >= BYTES_MAX {

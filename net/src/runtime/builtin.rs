@@ -16,8 +16,9 @@ use std::thread;
 use std::time::Duration;
 
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
-use bytes::Bytes;
 use nix::sys::prctl;
 
 use super::run::Runner;
@@ -32,7 +33,7 @@ pub fn main() -> ExitCode {
     let served = prctl::set_child_subreaper(true)
         .map_err(Into::into)
         .and_then(|()| {
-            serve(|name, payload| {
+            serve(offer(true), |name, payload| {
                 if name.as_str() == RUN {
                     let spec = CommandSpec::decode(&payload).map_err(|error| {
                         TaskError::new(ErrorKind::BadPayload, format!("no command: {error}"))
@@ -52,17 +53,29 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What [`simple`] runs, and commands too if there is a process to run them in.
+///
+/// # Panics
+/// Never: they are few and valid names.
+#[must_use]
+pub fn offer(commands: bool) -> Offer {
+    let simple = ["noop", "echo", "sleep"];
+    let all = simple.into_iter().chain(commands.then_some(RUN));
+    let names = all.map(|text| Name::new(text).expect("a valid name"));
+    Offer::new(names).expect("they are few")
+}
+
 /// The tasks that need no process: `echo`, `sleep` and `noop`.
 ///
 /// # Errors
 /// If the task has another name, or `sleep` no number.
-pub fn simple(name: &Name, payload: Bytes) -> Result<Bytes, TaskError> {
+pub fn simple(name: &Name, payload: Payload) -> Result<Payload, TaskError> {
     match name.as_str() {
-        "noop" => Ok(Bytes::new()),
+        "noop" => Ok(Payload::empty()),
         "echo" => Ok(payload),
         "sleep" => {
             thread::sleep(seconds(&payload)?);
-            Ok(Bytes::new())
+            Ok(Payload::empty())
         }
         _ => {
             let text =

@@ -8,8 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
+use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,7 +44,7 @@ impl Runner {
     }
 
     /// Runs a command to its end and kills what it leaves behind.
-    pub(super) fn run(&mut self, spec: &CommandSpec) -> Result<Bytes, TaskFailure> {
+    pub(super) fn run(&mut self, spec: &CommandSpec) -> Result<Payload, TaskFailure> {
         let mut child = start(spec)?;
         let mut talk = Talk::new(&mut child, spec, self.limit);
         let talked = talk.until_end(&child, &mut self.scratch);
@@ -150,7 +150,7 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
 }
 
 /// The result of a command that has run.
-fn conclude(name: &str, status: ExitStatus, talk: Talk<'_>) -> Result<Bytes, TaskFailure> {
+fn conclude(name: &str, status: ExitStatus, talk: Talk<'_>) -> Result<Payload, TaskFailure> {
     let (status, kind, text) = match (status.signal(), status.code().unwrap_or_default()) {
         (Some(signal), _) => {
             let text = format!("{name} was ended by signal {signal}");

@@ -8,12 +8,14 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use argon_core::codec;
-use argon_core::limits::{HEADER_MAX, PAYLOAD_MAX_CEILING, PAYLOAD_MAX_DEFAULT};
+use argon_core::limits::{PAYLOAD_MAX_CEILING, PAYLOAD_MAX_DEFAULT};
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::Payload;
 use argon_core::task::{self, TaskError};
 use argon_core::time::Nanos;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
 use super::TaskFailure;
@@ -23,7 +25,7 @@ use crate::text::cut_error;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
-/// Runs attempts with `handler` until the worker closes standard input.
+/// Runs attempts of the tasks in `offer` with `handler` until the worker closes standard input.
 ///
 /// While it runs, standard input is empty and standard output is standard error for everything
 /// else in the process, so that a task that prints cannot break the protocol. A panic of the
@@ -33,11 +35,12 @@ const READ: usize = 64 * 1024;
 /// # Errors
 /// If standard input or output cannot be read or written, or what comes is not the pool protocol.
 pub fn serve<E: Into<TaskFailure>>(
-    mut handler: impl FnMut(&Name, Bytes) -> Result<Bytes, E>,
+    offer: Offer,
+    mut handler: impl FnMut(&Name, Payload) -> Result<Payload, E>,
 ) -> io::Result<()> {
     remember_places();
     let (input, output) = take_stdio()?;
-    serve_on(input, output, payload_max(), |name, payload| {
+    serve_on(input, output, payload_max(), offer, |name, payload| {
         handler(name, payload).map_err(Into::into)
     })
 }
@@ -64,14 +67,22 @@ fn serve_on(
     input: impl Read,
     output: impl Write + Send,
     payload_max: usize,
-    handler: impl FnMut(&Name, Bytes) -> Result<Bytes, TaskFailure>,
+    offer: Offer,
+    handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
 ) -> io::Result<()> {
     let answers = Answers::new(output);
     thread::scope(|scope| {
         let watcher = thread::Builder::new()
             .name("argon-answers".to_owned())
             .spawn_scoped(scope, || answers.watch())?;
-        let served = run_all(input, &answers, watcher.thread(), payload_max, handler);
+        let served = run_all(
+            input,
+            &answers,
+            watcher.thread(),
+            payload_max,
+            offer,
+            handler,
+        );
         answers.end(watcher.thread());
         served
     })
@@ -82,19 +93,21 @@ fn run_all(
     answers: &Answers<impl Write>,
     watcher: &Thread,
     payload_max: usize,
-    mut handler: impl FnMut(&Name, Bytes) -> Result<Bytes, TaskFailure>,
+    offer: Offer,
+    mut handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
 ) -> io::Result<()> {
     let mut inbox = BytesMut::new();
     let mut scratch = vec![0; READ];
     let ready = PoolBody::Ready {
         magic: MAGIC,
         version: POOL_VERSION,
+        offer,
     };
-    answers.push(ready, Bytes::new())?;
+    answers.push(ready, Payload::empty())?;
     let mut now = Instant::now();
     loop {
         // Above the limit come no answers but long arguments: their limit is the worker's affair.
-        let frame = codec::decode::<PoolBody>(&mut inbox, HEADER_MAX + PAYLOAD_MAX_CEILING);
+        let frame = codec::decode::<PoolBody>(&mut inbox, codec::frame_max(PAYLOAD_MAX_CEILING));
         let Some(message) = frame.map_err(io::Error::other)? else {
             answers.flush()?;
             if !read(&mut input, &mut inbox, &mut scratch)? {
@@ -120,9 +133,9 @@ fn run_all(
 fn answer(
     id: u64,
     ran: Nanos,
-    end: Result<Bytes, TaskFailure>,
+    end: Result<Payload, TaskFailure>,
     payload_max: usize,
-) -> (PoolBody, Bytes) {
+) -> (PoolBody, Payload) {
     let failure = match end {
         Ok(result) if result.len() <= payload_max => {
             return (PoolBody::Completed { id, ran }, result);
@@ -141,7 +154,7 @@ fn answer(
     } = failure;
     cut_error(&mut error);
     if detail.len() > payload_max {
-        detail = Bytes::new();
+        detail = Payload::empty();
     }
     (
         PoolBody::Failed {

@@ -18,6 +18,8 @@ use argon_core::codec;
 use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, PoolMessage, Version};
 use argon_core::name::Name;
+use argon_core::offer::Offer;
+use argon_core::payload::{Content, Payload};
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
 use argon_core::worker::{Job, PoolInput, PoolOutput, SlotLife};
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     let result = match mode.to_str() {
         Some("guard") => return guard::main(rest),
         Some("pool") => return runtime::builtin::main(),
-        Some("tasks") => runtime::serve(task),
+        Some("tasks") => runtime::serve(Offer::anything(), task),
         Some("bad") => bad(first),
         Some("ignorant") => ignorant(),
         Some("worker") => worker(rest).map(|never| match never {}),
@@ -50,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 /// A Rust program's own tasks.
-fn task(name: &Name, payload: Bytes) -> Result<Bytes, TaskFailure> {
+fn task(name: &Name, payload: Payload) -> Result<Payload, TaskFailure> {
     let text = String::from_utf8_lossy(&payload);
     match name.as_str() {
         "panic" => panic!("{text}"),
@@ -88,10 +90,10 @@ fn task(name: &Name, payload: Bytes) -> Result<Bytes, TaskFailure> {
         }
         name => return Err(TaskError::new(ErrorKind::UnknownTask, name).into()),
     }
-    Ok(Bytes::new())
+    Ok(Payload::empty())
 }
 
-fn say(body: PoolBody, payload: Bytes) -> io::Result<()> {
+fn say(body: PoolBody, payload: Payload) -> io::Result<()> {
     let mut bytes = BytesMut::new();
     codec::encode(&PoolMessage { body, payload }, &mut bytes).map_err(io::Error::other)?;
     io::stdout().write_all(&bytes)?;
@@ -103,8 +105,9 @@ fn ready() -> io::Result<()> {
         PoolBody::Ready {
             magic: MAGIC,
             version: POOL_VERSION,
+            offer: Offer::anything(),
         },
-        Bytes::new(),
+        Payload::empty(),
     )
 }
 
@@ -114,7 +117,7 @@ fn completed(id: u64) -> io::Result<()> {
             id,
             ran: Nanos::ZERO,
         },
-        Bytes::new(),
+        Payload::empty(),
     )
 }
 
@@ -132,8 +135,9 @@ fn bad(how: &str) -> io::Result<()> {
                 PoolBody::Ready {
                     magic: MAGIC,
                     version,
+                    offer: Offer::anything(),
                 },
-                Bytes::new(),
+                Payload::empty(),
             )?;
         }
         "hasty" => completed(0)?,
@@ -170,7 +174,7 @@ fn bad(how: &str) -> io::Result<()> {
                     id,
                     ran: Nanos::ZERO,
                 };
-                say(body, Bytes::from_static(&[1; 500]))?;
+                say(body, Bytes::from_static(&[1; 500]).into())?;
             }
             eprintln!("farewell");
             process::exit(3);
@@ -237,7 +241,7 @@ async fn worker(args: Vec<OsString>) -> io::Result<Infallible> {
                 seq: 0,
             };
             let name = Name::new(RUN).map_err(io::Error::other)?;
-            let payload = payload.clone().into();
+            let payload = Payload::new(Content::COMMAND, payload.clone());
             let job = Job {
                 attempt,
                 task,

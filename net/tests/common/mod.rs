@@ -13,9 +13,9 @@ use argon::command::{CommandOutput, CommandSpec};
 use argon::executor::{Executor, Launcher, ProcessExecutor, ProcessOptions};
 use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
 use argon_core::name::Name;
+use argon_core::payload::Payload;
 use argon_core::task::{ExitCause, TaskError};
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
-use bytes::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -92,11 +92,14 @@ impl<X: Executor> Pool<X> {
         while matches!(event, PoolInput::Memory { .. }) {
             event = self.next().await;
         }
-        assert_eq!(event, PoolInput::Ready { slot: life(slot) });
+        assert!(
+            matches!(event, PoolInput::Ready { slot: ready, .. } if ready == life(slot)),
+            "{event:?}"
+        );
     }
 
     /// Gives an attempt to a slot; its number.
-    pub(crate) fn run(&mut self, slot: u32, name: &str, payload: impl Into<Bytes>) -> u64 {
+    pub(crate) fn run(&mut self, slot: u32, name: &str, payload: impl Into<Payload>) -> u64 {
         self.attempts += 1;
         let number = self.attempts;
         let job = Job {
@@ -138,7 +141,7 @@ impl<X: Executor> Pool<X> {
     }
 
     /// The next that happens must be the end of this attempt.
-    pub(crate) async fn done(&mut self, number: u64) -> (RunEnd, Bytes) {
+    pub(crate) async fn done(&mut self, number: u64) -> (RunEnd, Payload) {
         match self.next().await {
             PoolInput::Done {
                 attempt,
@@ -162,7 +165,11 @@ impl<X: Executor> Pool<X> {
     }
 
     /// Runs an attempt to its end in slot 0.
-    pub(crate) async fn call(&mut self, name: &str, payload: impl Into<Bytes>) -> (RunEnd, Bytes) {
+    pub(crate) async fn call(
+        &mut self,
+        name: &str,
+        payload: impl Into<Payload>,
+    ) -> (RunEnd, Payload) {
         let number = self.run(0, name, payload);
         self.done(number).await
     }
@@ -178,8 +185,8 @@ impl<X: Executor> Pool<X> {
     pub(crate) async fn failure(
         &mut self,
         name: &str,
-        payload: impl Into<Bytes>,
-    ) -> (TaskError, Bytes) {
+        payload: impl Into<Payload>,
+    ) -> (TaskError, Payload) {
         match self.call(name, payload).await {
             (RunEnd::Failed(error), payload) => (*error, payload),
             (RunEnd::Completed, payload) => panic!("completed: {payload:?}"),

@@ -3,7 +3,8 @@
 
 use argon::executor::ThreadExecutor;
 use argon::{
-    Client, ManagerOptions, ManagerServer, Name, Outcome, TaskSpec, WorkerOptions, WorkerServer,
+    Client, ManagerOptions, ManagerServer, Name, Offer, Outcome, TaskSpec, WorkerOptions,
+    WorkerServer,
 };
 use tokio::task::JoinHandle;
 
@@ -13,11 +14,13 @@ pub fn name(text: &str) -> Name {
 
 /// Threads that echo; `block` never ends.
 pub fn threads() -> ThreadExecutor {
-    ThreadExecutor::new(|name: &Name, payload| match name.as_str() {
-        "block" => loop {
-            std::thread::park();
-        },
-        _ => Ok(payload),
+    ThreadExecutor::new(Offer::anything(), |name: &Name, payload| {
+        match name.as_str() {
+            "block" => loop {
+                std::thread::park();
+            },
+            _ => Ok(payload),
+        }
     })
 }
 
@@ -43,7 +46,7 @@ pub async fn echoes(client: &Client, count: usize, size: usize) {
     let mut waiting = Vec::new();
     for index in 0..count {
         let payload = vec![index as u8; size];
-        let spec = TaskSpec::new(name("echo"), payload.clone().into());
+        let spec = TaskSpec::new(name("echo"), payload.clone());
         waiting.push((payload, client.submit(spec).await.unwrap()));
     }
     for (payload, submission) in waiting {
@@ -53,6 +56,6 @@ pub async fn echoes(client: &Client, count: usize, size: usize) {
             "{:?}",
             ended.outcome
         );
-        assert!(ended.payload == payload, "another payload came back");
+        assert!(ended.payload == payload.into(), "another payload came back");
     }
 }

@@ -120,7 +120,7 @@ impl World {
                     attempt,
                     ran: MS,
                     end: RunEnd::Completed,
-                    payload: Bytes::new(),
+                    payload: Bytes::new().into(),
                 });
             }
             Step::Pass(micros) => {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES};
-use argon_core::limits::{HEADER_MAX, HELLO_FRAME_MAX};
+use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
+use argon_core::offer::Offer;
+use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
 use argon_core::worker::RunEnd;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use crate::guard::NOT_STARTED;
 use crate::text::{cut_error, cut_start};
@@ -17,19 +19,19 @@ use crate::text::{cut_error, cut_start};
 const SPACE_MIN: usize = 8 * 1024;
 const SPACE_MAX: usize = 256 * 1024;
 /// Bytes of a `Completed` without its length and its payload.
-const COMPLETED_BYTES: usize = 20;
+const COMPLETED_BYTES: usize = 21;
 /// Bytes of nonsense that are shown.
 const SHOWN: usize = 64;
 
 /// A frame from a pool process that makes sense.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Ready,
+    Ready(Offer),
     Done {
         id: u64,
         ran: Duration,
         end: End,
-        payload: Bytes,
+        payload: Payload,
     },
 }
 
@@ -105,7 +107,7 @@ impl Inbox {
         if !self.ready {
             return self.first();
         }
-        match codec::decode::<PoolBody>(&mut self.buffer, HEADER_MAX + self.payload_max) {
+        match codec::decode::<PoolBody>(&mut self.buffer, codec::frame_max(self.payload_max)) {
             Ok(None) => Ok(None),
             Ok(Some(message)) => match message.body {
                 PoolBody::Completed { id, ran } => {
@@ -114,7 +116,7 @@ impl Inbox {
                 PoolBody::Failed { id, ran, error } => {
                     let payload = message.payload;
                     let payload = if payload.len() > self.payload_max {
-                        Bytes::new()
+                        Payload::empty()
                     } else {
                         payload
                     };
@@ -134,7 +136,7 @@ impl Inbox {
         }
     }
 
-    fn completed(&self, id: u64, ran: Nanos, payload: Bytes) -> Answer {
+    fn completed(&self, id: u64, ran: Nanos, payload: Payload) -> Answer {
         let ran = span(ran);
         if payload.len() > self.payload_max {
             return self.too_large(id, ran, payload.len());
@@ -156,7 +158,7 @@ impl Inbox {
             id,
             ran,
             end,
-            payload: Bytes::new(),
+            payload: Payload::empty(),
         }
     }
 
@@ -196,12 +198,13 @@ impl Inbox {
         {
             return Ok(None);
         }
-        match codec::decode::<PoolBody>(&mut self.buffer, HELLO_FRAME_MAX) {
+        match codec::decode::<PoolBody>(&mut self.buffer, codec::frame_max(0)) {
             Ok(None) => Ok(None),
             Ok(Some(message)) => match message.body {
                 PoolBody::Ready {
                     magic: MAGIC,
                     version,
+                    offer,
                 } => {
                     if version.major != POOL_VERSION.major {
                         return Err(format!(
@@ -210,7 +213,7 @@ impl Inbox {
                         ));
                     }
                     self.ready = true;
-                    Ok(Some(Answer::Ready))
+                    Ok(Some(Answer::Ready(offer)))
                 }
                 _ => Err("the first that it said is not that it is ready".to_owned()),
             },

@@ -338,9 +338,12 @@ impl Slot {
         loop {
             match self.inbox.next() {
                 Ok(None) => return,
-                Ok(Some(Answer::Ready)) => {
+                Ok(Some(Answer::Ready(offer))) => {
                     self.alarm = None;
-                    events.push(PoolInput::Ready { slot: self.life });
+                    events.push(PoolInput::Ready {
+                        slot: self.life,
+                        offer,
+                    });
                 }
                 Ok(Some(Answer::Done {
                     id,
