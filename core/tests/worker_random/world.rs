@@ -6,11 +6,13 @@ use crate::worker_support::{EPOCH, LEASE, MS, US, attempt, payload};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, SlotId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{Assign, Beat, Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
+use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::{Instant, Nanos};
@@ -26,6 +28,8 @@ pub(crate) struct Child {
     ready: bool,
     killed: bool,
     leaving: bool,
+    /// What its program runs.
+    offer: Offer,
     queue: VecDeque<Attempt>,
 }
 
@@ -62,6 +66,8 @@ pub(crate) struct World {
     next: u64,
     stopped: bool,
     draining: bool,
+    /// What the program of the child that got ready last runs.
+    newest: Offer,
 }
 
 impl World {
@@ -87,6 +93,7 @@ impl World {
             next: 0,
             stopped: false,
             draining: false,
+            newest: Offer::nothing(),
         };
         world.settle();
         world
@@ -119,6 +126,10 @@ impl World {
             match output {
                 WorkerOutput::Link(output) => self.on_link(output),
                 WorkerOutput::Pool(output) => self.on_pool(output),
+                WorkerOutput::Notify(Event::SlotReady { slot }) => {
+                    let child = &self.children[slot.0 as usize];
+                    self.newest = child.offer.clone();
+                }
                 WorkerOutput::Notify(_) => {}
                 WorkerOutput::Stopped => {
                     assert!(self.children.iter().all(|child| !child.alive));
@@ -192,6 +203,10 @@ impl World {
                 }
             }
             Body::Draining => assert!(self.draining),
+            Body::Offer(offer) => {
+                assert!(!self.reporting, "the report comes first");
+                assert_eq!(offer, self.newest);
+            }
             Body::Goodbye => {}
             body => panic!("a worker never says {body:?}"),
         }
@@ -259,6 +274,7 @@ impl World {
         match output {
             PoolOutput::Run { job, .. } => {
                 assert!(child.ready && !child.leaving && !child.killed);
+                assert_eq!(child.offer, self.newest, "only the newest program is used");
                 let once = self.at_most_once.contains(&job.attempt);
                 let tiny = self.last_ran.get(&job.name).is_some_and(|&ran| ran < MS);
                 self.names.insert(job.attempt, job.name);
@@ -368,10 +384,14 @@ impl World {
         let child = &mut self.children[slot];
         if child.alive && !child.ready && !child.killed {
             child.ready = true;
-            self.pool(PoolInput::Ready {
-                slot: life,
-                offer: argon_core::offer::Offer::anything(),
-            });
+            // Somebody replaces the program now and then.
+            let offer = if life.life % 5 < 3 {
+                Offer::anything()
+            } else {
+                Offer::nothing()
+            };
+            child.offer = offer.clone();
+            self.pool(PoolInput::Ready { slot: life, offer });
         }
     }
 
