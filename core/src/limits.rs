@@ -27,6 +27,12 @@ pub const WINDOW_MAX: u32 = 8_192;
 pub const CAPACITY_MAX: u32 = 4_096;
 /// Most patterns in what a pool says that it can run; they go into one message.
 pub const OFFER_MAX: usize = 512;
+/// Most kinds of workers, which differ in what they can run, at one manager.
+pub const KINDS_MAX: usize = 64;
+/// Names of tasks in all kinds together that a status report shows.
+pub const STATUS_NAMES: usize = 128;
+/// How long a task that no worker can run waits for one that can.
+pub const RUNNER_WAIT: Duration = Duration::from_secs(10);
 /// Most names that a rejection suggests instead of one that nobody runs.
 pub const SIMILAR_MAX: usize = 3;
 /// Rows of one page of what runs where.
@@ -135,7 +141,9 @@ const _: () = {
     // An error has four texts: its type, message, backtrace, and standard error.
     assert!(ERROR_TEXT_MAX * 4 + ATTEMPTS_MAX as usize * (NAME_MAX + 16) + 1_024 < HEADER_MAX);
     // Rows of status are a name and less than 128 bytes; a page is that many of both kinds.
-    assert!(STATUS_PAGE * 2 * (NAME_MAX + 128) + 1_024 < HEADER_MAX);
+    assert!(
+        STATUS_PAGE * 2 * (NAME_MAX + 128) + STATUS_NAMES * (NAME_MAX + 1) + 4_096 < HEADER_MAX
+    );
     assert!(RUNNING_PAGE * (2 * NAME_MAX + 64) + 1_024 < HEADER_MAX);
     assert!(OFFER_MAX * (NAME_MAX + 1) + 1_024 < HEADER_MAX);
     assert!(PAYLOAD_MAX_CEILING as u64 + (HEADER_MAX as u64) < u32::MAX as u64);

@@ -73,7 +73,7 @@ impl Manager {
 
     /// Takes a task out of wherever it is: queue, hold, or the hands of workers. Its state is
     /// stale afterwards and must be replaced.
-    fn withdraw(&mut self, now: Instant, key: TaskKey) {
+    pub(super) fn withdraw(&mut self, now: Instant, key: TaskKey) {
         match self.task(key).state {
             State::Queued => {
                 let removed = self.queue.remove(key);
@@ -126,14 +126,13 @@ impl Manager {
     /// loose until the caller places or ends it.
     pub(super) fn unassign(&mut self, key: TaskKey, ran: u64) {
         let record = self.task(key);
-        let State::Assigned { charged, .. } = record.state else {
+        let State::Assigned { class, charged, .. } = record.state else {
             return;
         };
         let (client, priority) = (record.client, record.priority);
         // An assignment without a charge was adopted.
         if charged > 0 {
-            self.queue
-                .correct(client, crate::queue::ClassId::ANY, priority, charged, ran);
+            self.queue.correct(client, class, priority, charged, ran);
         }
         self.client(client).assigned -= 1;
         self.assigned -= 1;
@@ -301,7 +300,7 @@ impl Manager {
         self.remove_record(key);
     }
 
-    fn remove_record(&mut self, key: TaskKey) {
+    pub(super) fn remove_record(&mut self, key: TaskKey) {
         let record = self.tasks.remove(key.0 as usize);
         self.client(record.client).tasks.remove(&record.id.seq);
     }

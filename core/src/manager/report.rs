@@ -12,6 +12,7 @@ use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
 use crate::time::Instant;
 
+use super::abilities::NOBODY;
 use super::session::{Occupied, Purpose};
 use super::task::{Holder, State};
 use super::{Absence, Manager};
@@ -192,6 +193,7 @@ impl Manager {
         let record = self.task(task);
         record.may_have_run = true;
         record.state = State::Assigned {
+            class: NOBODY,
             holder,
             at: record.accepted_at,
             charged: 0,
