@@ -171,7 +171,7 @@ pub struct Manager {
     tasks: Slab<Task>,
     queue: Queue,
     abilities: Abilities,
-    /// Names of waiting tasks that nobody can run, and since when that counts, on the awake clock.
+    /// Names of waiting tasks that nobody can run, and how long they wait, on the awake clock.
     stranded: BTreeMap<Name, Instant>,
     /// Dispatches since the oldest of all classes was taken, while several could be.
     since_oldest: u32,

@@ -2,6 +2,7 @@
 //! last that could run a name goes.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
@@ -18,6 +19,8 @@ use super::similar::similar;
 use super::task::State;
 use super::{Absence, Manager};
 
+/// How often at most it is asked again whether somebody may yet come who can run a task.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Names without tasks that may be listed before the list is made anew.
 const STRANDED_SLACK: usize = 64;
 /// Names for which others are suggested at one time: looking for them takes a while.
@@ -87,13 +90,13 @@ impl Manager {
 
     /// Brings the names that nobody can run up to date with the tasks that wait.
     fn list_stranded(&mut self, now: Instant) {
-        let since = self.clock.at(now);
+        let until = self.clock.at(now) + self.config.runner_wait;
         let before = core::mem::take(&mut self.stranded);
         for entry in self.queue.iter().filter(|entry| entry.class == NOBODY) {
             let name = &self.tasks[entry.task.0 as usize].name;
             if !self.stranded.contains_key(name) {
-                let since = before.get(name).copied().unwrap_or(since);
-                self.stranded.insert(name.clone(), since);
+                let until = before.get(name).copied().unwrap_or(until);
+                self.stranded.insert(name.clone(), until);
             }
         }
         self.watch_stranded();
@@ -111,12 +114,12 @@ impl Manager {
     }
 
     fn note_stranded(&mut self, now: Instant, key: TaskKey) {
-        let since = self.clock.at(now);
+        let until = self.clock.at(now) + self.config.runner_wait;
         let name = &self.tasks[key.0 as usize].name;
         if self.stranded.contains_key(name) {
             return;
         }
-        self.stranded.insert(name.clone(), since);
+        self.stranded.insert(name.clone(), until);
         // Names whose tasks have left otherwise are still listed; not many more than the others.
         if self.stranded.len() > 2 * self.queue.class_len(NOBODY) + STRANDED_SLACK {
             return self.list_stranded(now);
@@ -126,10 +129,7 @@ impl Manager {
 
     fn watch_stranded(&mut self) {
         match self.stranded.values().min() {
-            Some(&since) => {
-                let until = since + self.config.runner_wait;
-                self.absences.set(Absence::Stranded, until);
-            }
+            Some(&until) => self.absences.set(Absence::Stranded, until),
             None => self.absences.cancel(Absence::Stranded),
         }
     }
@@ -144,10 +144,10 @@ impl Manager {
             session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake
         });
         let unknown = undecided || self.connected_workers == 0;
-        let due = |since: &Instant| *since + wait <= awake;
+        let due = |until: &Instant| *until <= awake;
         if unknown {
-            for since in self.stranded.values_mut().filter(|since| due(since)) {
-                *since = awake;
+            for until in self.stranded.values_mut().filter(|until| due(until)) {
+                *until = awake + wait.max(LOOK_EVERY);
             }
             return self.watch_stranded();
         }
@@ -161,7 +161,7 @@ impl Manager {
             let task = &self.tasks[task.0 as usize];
             (task.name.clone(), task.order)
         });
-        self.stranded.retain(|_, since| !due(since));
+        self.stranded.retain(|_, until| !due(until));
         let mut suggested: Option<(Name, Vec<Name>)> = None;
         let mut suggestions = 0;
         for task in tasks {
