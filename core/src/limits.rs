@@ -127,6 +127,37 @@ pub const ATTEMPTS_DEFAULT: u8 = 3;
 /// Default number of times that a client submits a rejected task again.
 pub const RETRIES_DEFAULT: u32 = 10;
 
+/// Bounds inside the machines that nobody needs to set: the defaults are right. Simulations make
+/// them tiny, so that what is rare in production happens often there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Most ids in a message that is sent; at most [`IDS_MAX`].
+    pub ids: usize,
+    /// See [`OUTCOME_WINDOW_BYTES`].
+    pub outcome_window: u64,
+    /// See [`WORKER_WINDOW_BYTES`].
+    pub worker_window: u64,
+    /// See [`UNCONFIRMED_MAX`].
+    pub unconfirmed: usize,
+    /// See [`ORPHANS_MAX`].
+    pub orphans: usize,
+    /// See [`RESULT_ACK`].
+    pub result_ack: Duration,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            ids: IDS_MAX,
+            outcome_window: OUTCOME_WINDOW_BYTES,
+            worker_window: WORKER_WINDOW_BYTES,
+            unconfirmed: UNCONFIRMED_MAX,
+            orphans: ORPHANS_MAX,
+            result_ack: RESULT_ACK,
+        }
+    }
+}
+
 // The relations that the clocks must keep, for the defaults; configurations are checked alike.
 const _: () = {
     assert!(RECONNECT_GRACE.as_nanos() < LEASE.as_nanos());

@@ -35,6 +35,8 @@ pub struct ManagerConfig {
     pub resume_window: Duration,
     /// How long a task that no worker can run waits for one that can.
     pub runner_wait: Duration,
+    /// Bounds that need no setting.
+    pub inner: limits::Inner,
 }
 
 impl ManagerConfig {
@@ -55,6 +57,7 @@ impl ManagerConfig {
             restart_grace: limits::RESTART_GRACE,
             resume_window: limits::RESUME_WINDOW,
             runner_wait: limits::RUNNER_WAIT,
+            inner: limits::Inner::default(),
         }
     }
 

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::event::Event;
-use crate::limits::{OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
 use crate::message::{Body, Message};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
@@ -52,8 +51,9 @@ impl Manager {
         session.result_bytes += bytes;
         session.unsent.insert(rank, key);
         if let Some(attempt) = attempt {
-            self.unconfirmed.push_back((now + RESULT_ACK, key, attempt));
-            if self.unconfirmed.len() > UNCONFIRMED_MAX {
+            self.unconfirmed
+                .push_back((now + self.config.inner.result_ack, key, attempt));
+            if self.unconfirmed.len() > self.config.inner.unconfirmed {
                 self.confirm_oldest();
             }
         }
@@ -209,7 +209,7 @@ impl Manager {
         let Some(conn) = session.conn else {
             return;
         };
-        while session.sent_bytes < OUTCOME_WINDOW_BYTES {
+        while session.sent_bytes < self.config.inner.outcome_window {
             let Some((_, task)) = session.unsent.pop_first() else {
                 return;
             };

@@ -196,7 +196,7 @@ impl Manager {
             if let Some(kind) = session.kind {
                 assert_eq!(
                     self.abilities.bid(kind, key),
-                    session.bid(),
+                    session.bid(self.config.inner.worker_window),
                     "the router knows every bid"
                 );
             }

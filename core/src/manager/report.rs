@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, TaskId};
-use crate::limits::{HELD_RESULTS_DEFAULT, ORPHANS_MAX, WINDOW_MAX};
+use crate::limits::{HELD_RESULTS_DEFAULT, WINDOW_MAX};
 use crate::message::{Body, Report, ReportedAttempt};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
@@ -242,7 +242,7 @@ impl Manager {
     /// The attempt's client has yet to return, or to submit the task again.
     fn keep_orphan(&mut self, now: Instant, holder: Holder, id: TaskId, finished: bool) {
         let Holder { worker, attempt } = holder;
-        if self.orphans.len() >= ORPHANS_MAX {
+        if self.orphans.len() >= self.config.inner.orphans {
             return self.discard(now, holder, finished);
         }
         self.orphans.insert((id, worker, attempt));

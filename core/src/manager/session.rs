@@ -4,7 +4,6 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
-use crate::limits::WORKER_WINDOW_BYTES;
 use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::{Bid, Speed, WorkerKey};
@@ -185,10 +184,11 @@ impl WorkerSession {
         self.outstanding() < self.capacity.min(self.window)
     }
 
-    /// How good it would be to give it a task now; `None` if it takes none.
-    pub(super) fn bid(&self) -> Option<Bid> {
+    /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
+    /// `window_bytes` already.
+    pub(super) fn bid(&self, window_bytes: u64) -> Option<Bid> {
         let ready = self.conn.is_some() && self.reported && !self.draining;
-        let room = self.outstanding() < self.window && self.bytes < WORKER_WINDOW_BYTES;
+        let room = self.outstanding() < self.window && self.bytes < window_bytes;
         (ready && room).then(|| Bid::new(&self.speed, self.outstanding(), self.capacity))
     }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
-use crate::limits::{IDS_MAX, WINDOW_MAX};
+use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
 use crate::queue::Standing;
 use crate::router::WorkerKey;
@@ -80,7 +80,8 @@ impl Manager {
     pub(super) fn rebid(&mut self, key: WorkerKey) {
         let session = &self.workers[key.0 as usize];
         if let Some(kind) = session.kind {
-            self.abilities.set_bid(kind, key, session.bid());
+            self.abilities
+                .set_bid(kind, key, session.bid(self.config.inner.worker_window));
         }
         let is_ahead =
             session.conn.is_some() && session.outstanding() > session.capacity && session.reported;
@@ -331,8 +332,8 @@ impl Manager {
                 continue;
             };
             let mut acks = core::mem::take(&mut session.acks);
-            while acks.len() > IDS_MAX {
-                let attempts = acks.split_off(acks.len() - IDS_MAX);
+            while acks.len() > self.config.inner.ids {
+                let attempts = acks.split_off(acks.len() - self.config.inner.ids);
                 self.send(now, conn, Body::AckResults { attempts });
             }
             if !acks.is_empty() {
