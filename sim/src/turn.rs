@@ -268,13 +268,13 @@ impl World<'_> {
     ) {
         let end = in_own_words(outcome);
         *self.report.outcomes.entry(end.name()).or_default() += 1;
-        let task = process
-            .numbers
-            .iter()
-            .find_map(|(task, number)| (*number == seq).then_some(*task));
-        self.say(host, task, || {
-            short(&format!("delivers {seq}: {outcome:?}"))
-        });
+        if self.trace.is_on() {
+            let mut numbers = process.numbers.iter();
+            let task = numbers.find_map(|(task, number)| (*number == seq).then_some(*task));
+            self.say(host, task, || {
+                short(&format!("delivers {seq}: {outcome:?}"))
+            });
+        }
         self.open[usize::from(host)] = self.open[usize::from(host)].saturating_sub(1);
         self.history.deliveries.push(Delivery {
             at: self.now,
