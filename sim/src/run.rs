@@ -125,9 +125,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
         limit_events(&mut world);
     }
     if world.failure.is_none() {
-        if let Some(left) = quiet::leftovers(&world) {
-            world.fail(left);
-        }
+        world.failure = quiet::leftovers(&world);
     }
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
