@@ -42,7 +42,7 @@ pub fn evenly(range: &Range<u64>, index: u64) -> u64 {
     // The fractional part of multiples of the golden ratio, in 2^-64.
     let share = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let width = u128::from(range.end - range.start);
-    range.start + (u128::from(share) * width >> 64) as u64
+    range.start + ((u128::from(share) * width) >> 64) as u64
 }
 
 /// An open load: whatever becomes of them, tasks come at an even rate, in turn at each client.
