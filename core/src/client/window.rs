@@ -235,24 +235,23 @@ impl Window {
         retry: &Retry,
         rng: &mut Rng,
     ) {
-        if reason != RejectReason::TooLarge {
-            self.refused_at = now;
-            self.quiet_step = 1;
-        }
         let from = match reason {
-            RejectReason::TooLarge => return,
+            // That is about this task. Others may be smaller or more patient, and those that are
+            // not are to hear it at once.
+            RejectReason::TooLarge | RejectReason::TooSlow => return,
             RejectReason::QueueFull
             | RejectReason::QueueBytesFull
             | RejectReason::Displaced
             | RejectReason::ClientFull
-            | RejectReason::InFlightFull
-            | RejectReason::TooSlow => {
+            | RejectReason::InFlightFull => {
                 self.narrow(number, held);
                 priority
             }
             // Importance is no help there.
             RejectReason::Draining | RejectReason::NoWorkers => Priority::MOST,
         };
+        self.refused_at = now;
+        self.quiet_step = 1;
         if held == 0 {
             let brief = Retry {
                 cap: PAUSE_MAX,
