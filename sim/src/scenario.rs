@@ -170,12 +170,12 @@ impl<'h> Measured<'h> {
         let mut since = BTreeMap::new();
         let mut all = Vec::new();
         for wire in &self.history.wire {
-            let id = (wire.manager, wire.client, wire.seq);
+            let id = (wire.life, wire.client, wire.seq);
             match wire.what {
                 WireWhat::Submitted { .. } => {
                     since.entry(id).or_insert(wire.at);
                 }
-                WireWhat::Rejected => {
+                WireWhat::Rejected { .. } => {
                     since.remove(&id);
                 }
                 WireWhat::Ended => all.extend(since.remove(&id).map(|from| wire.at - from)),
