@@ -245,7 +245,8 @@ impl Queue {
     }
 
     /// Whether another task of this size is within the bounds.
-    fn has_room(&self, bytes: u64) -> bool {
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
         self.has_task_room() && self.has_byte_room(bytes)
     }
 
