@@ -230,3 +230,42 @@ fn p14_a_restarted_manager_repeats_nothing() {
         assert_eq!(report.outcomes["completed"], 60, "seed {seed}");
     }
 }
+
+/// Promise 12: whoever loses the connection is back at once, and when the manager itself was away,
+/// soon after that is back: work goes on within the second that a reconnect may wait at most.
+#[test]
+fn p12_peers_are_back_soon() {
+    for (span, kind, within) in [
+        (MS, FaultKind::Reset(1, 0), 50 * MS),
+        (MS, FaultKind::Reset(2, 0), 50 * MS),
+        (200 * MS, FaultKind::Crash(0), 1_200 * MS),
+    ] {
+        let mut options = calm(vec![4], 1);
+        options.heal_at = 10 * S;
+        let tasks = (0..800)
+            .map(|index| Submission::plain(100 * MS + index * 10 * MS, 2, 5 * MS))
+            .collect();
+        let at = 3 * S;
+        let faults = vec![Fault {
+            at,
+            span,
+            kind: kind.clone(),
+        }];
+        let plan = plan(options, tasks, faults);
+        let (report, history) = turmoil::run_with_history(&plan, &mut Trace::off());
+        assert_eq!(report.failure, None, "{kind:?}");
+        let mut ends: Vec<u64> = history
+            .deliveries
+            .iter()
+            .map(|delivery| delivery.at)
+            .collect();
+        ends.sort_unstable();
+        let longest = ends.windows(2).map(|pair| pair[1] - pair[0]).max();
+        let longest = longest.expect("many tasks end");
+        assert!(
+            longest <= within,
+            "{kind:?}: {} ms without an outcome",
+            longest / MS
+        );
+    }
+}

@@ -17,6 +17,7 @@ mod stranger;
 mod tap;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub use self::plan::plan;
 
 use self::cluster::Cluster;
 use self::log::Listener;
-use self::scene::{Command, Scene};
+use self::scene::{Command, Scene, called};
 use self::tap::order_assignments;
 use crate::checker;
 use crate::history::History;
@@ -131,6 +132,9 @@ fn look_for_leaks(cluster: &mut Cluster<'_>) {
     let scene = Arc::clone(&cluster.scene);
     let options = scene.options();
     let manager = options.core_manager;
+    if let Some(failure) = stray_connections(&scene) {
+        scene.fail(failure);
+    }
     cluster.tell(scene.stranger(), Command::Ask { manager });
     while !cluster.failed() && scene.lock().status.is_none() {
         cluster.step();
@@ -157,6 +161,38 @@ fn look_for_leaks(cluster: &mut Cluster<'_>) {
     if let Some(failure) = failure {
         scene.fail(failure);
     }
+}
+
+/// After quiet, every process of the core has its one connection, and nobody has another.
+fn stray_connections(scene: &Scene) -> Option<Failure> {
+    let options = scene.options();
+    let inner = scene.lock();
+    let mut found: BTreeMap<(Host, Host), u32> = BTreeMap::new();
+    for end in inner.ends.values() {
+        *found.entry((end.host, end.peer)).or_default() += 1;
+    }
+    let mut wanted = BTreeMap::new();
+    for host in options.core_workers.iter().chain(&options.core_clients) {
+        if inner.hosts[usize::from(*host)].is_alive() {
+            wanted.insert((*host, options.core_manager), 1);
+            wanted.insert((options.core_manager, *host), 1);
+        }
+    }
+    let describe = |ends: &BTreeMap<(Host, Host), u32>| {
+        let ends = ends.iter().map(|((host, peer), count)| {
+            let [host, peer] = [host, peer].map(|host| called(options, *host));
+            format!("{host} to {peer}: {count}")
+        });
+        ends.collect::<Vec<_>>().join(", ")
+    };
+    (found != wanted).then(|| {
+        let text = format!(
+            "connections: {}; not: {}",
+            describe(&found),
+            describe(&wanted)
+        );
+        Failure::new(Class::Leak, "after quiet, nothing is left", text)
+    })
 }
 
 /// The verdict on what happened; afterwards nothing that ends is part of the run.

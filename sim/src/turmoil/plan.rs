@@ -8,6 +8,8 @@ use crate::rng::{Draw, mix, stream};
 pub(super) const TICK: u64 = 5 * MS;
 /// Most tasks of a run.
 const TASKS_MAX: u64 = 100;
+/// Longest fault: what it started (a stranger, say) is over when quiet ends.
+const SPAN_MAX: u64 = 5 * S;
 /// Most work of a run, as time of the whole pool.
 const WORK_MAX: u64 = 6 * S;
 
@@ -41,6 +43,9 @@ pub fn plan(seed: u64) -> Plan {
     options.pick_core(&mut rng);
     let mut plan = Plan::with(seed, options);
     thin_out(&mut plan);
+    for fault in &mut plan.faults {
+        fault.span = fault.span.min(SPAN_MAX);
+    }
     plan
 }
 
