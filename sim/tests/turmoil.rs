@@ -116,6 +116,10 @@ fn plan(options: Options, tasks: Vec<Submission>, faults: Vec<Fault>) -> Plan {
     }
 }
 
+fn fault(at: u64, span: u64, kind: FaultKind) -> Fault {
+    Fault { at, span, kind }
+}
+
 fn calm(workers: Vec<u32>, clients: u16) -> Options {
     let mut options = Options::calm(workers, clients);
     options.delay = (MS, 2 * MS);
@@ -236,24 +240,22 @@ fn p14_a_restarted_manager_repeats_nothing() {
 #[test]
 fn p12_peers_are_back_soon() {
     for (span, kind, within) in [
-        (MS, FaultKind::Reset(1, 0), 50 * MS),
-        (MS, FaultKind::Reset(2, 0), 50 * MS),
+        (MS, FaultKind::Reset(1, 0), 150 * MS),
+        (MS, FaultKind::HalfOpen(1, 0), 150 * MS),
+        (MS, FaultKind::Reset(2, 0), 150 * MS),
         (200 * MS, FaultKind::Crash(0), 1_200 * MS),
     ] {
         let mut options = calm(vec![4], 1);
         options.heal_at = 10 * S;
-        let tasks = (0..800)
-            .map(|index| Submission::plain(100 * MS + index * 10 * MS, 2, 5 * MS))
+        // There is always something that runs, to be reported on the way back.
+        let tasks = (0..300)
+            .map(|index| Submission::plain(100 * MS + index * 20 * MS, 2, 60 * MS))
             .collect();
-        let at = 3 * S;
-        let faults = vec![Fault {
-            at,
-            span,
-            kind: kind.clone(),
-        }];
+        let faults = vec![fault(3 * S, span, kind.clone())];
         let plan = plan(options, tasks, faults);
         let (report, history) = turmoil::run_with_history(&plan, &mut Trace::off());
         assert_eq!(report.failure, None, "{kind:?}");
+        assert_eq!(report.executions, 300, "{kind:?}");
         let mut ends: Vec<u64> = history
             .deliveries
             .iter()
@@ -267,5 +269,103 @@ fn p12_peers_are_back_soon() {
             "{kind:?}: {} ms without an outcome",
             longest / MS
         );
+    }
+}
+
+/// Promise 12: who stands still for less than the lease loses nothing, since what waits to be read
+/// is read before silence is judged.
+#[test]
+fn p12_a_pause_within_the_lease_repeats_nothing() {
+    for host in 0..4 {
+        let mut options = calm(vec![2, 2], 1);
+        options.heal_at = 8 * S;
+        let tasks = (0..100)
+            .map(|index| Submission::plain(index * 40 * MS, 3, 60 * MS))
+            .collect();
+        let faults = vec![
+            fault(S, 1_300 * MS, FaultKind::Pause(host)),
+            fault(4 * S, 700 * MS, FaultKind::Pause(host)),
+        ];
+        let report = holds(Level::Turmoil, &plan(options, tasks, faults));
+        assert_eq!(report.executions, 100, "host {host}");
+        assert_eq!(report.outcomes["completed"], 100, "host {host}");
+    }
+}
+
+/// Promise 4: what is cancelled ends soon, queued or running, and leaves its slot.
+#[test]
+fn p4_cancelled_tasks_end_soon() {
+    let mut options = calm(vec![2], 1);
+    options.heal_at = 5 * S;
+    options.kill_grace = 100 * MS;
+    let tasks = (0..6)
+        .map(|_| Submission {
+            cancel_after: Some(500 * MS),
+            ..Submission::plain(100 * MS, 2, 30 * S)
+        })
+        .collect();
+    let plan = plan(options, tasks, vec![]);
+    let (report, history) = turmoil::run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    assert_eq!(history.deliveries.len(), 6);
+    for delivery in &history.deliveries {
+        assert!(delivery.at <= 900 * MS, "{} ms", delivery.at / MS);
+    }
+    for run in &history.executions {
+        let (end, _) = run.end.expect("it was ended");
+        assert!(end <= 900 * MS, "{} ms", end / MS);
+    }
+}
+
+/// Promise 15: a worker that leaves says so: its tasks go elsewhere at once, with no clock run out.
+#[test]
+fn p15_who_stops_hands_over_at_once() {
+    let mut options = calm(vec![4, 4], 1);
+    options.heal_at = 10 * S;
+    options.reconnect_grace = S;
+    options.kill_grace = 0;
+    let tasks = (0..4)
+        .map(|_| Submission::plain(100 * MS, 3, 3 * S))
+        .collect();
+    let plan = plan(options, tasks, vec![fault(S, MS, FaultKind::Stop(1))]);
+    let (report, history) = turmoil::run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    let struck: Vec<_> = history
+        .executions
+        .iter()
+        .filter(|run| history.lives[run.life].host == 1 && run.start < S)
+        .collect();
+    assert!(!struck.is_empty(), "the worker had tasks");
+    for run in struck {
+        let next = history
+            .executions
+            .iter()
+            .find(|other| other.task == run.task && other.start > S)
+            .expect("it runs again");
+        assert!(next.start <= S + 100 * MS, "{} ms", (next.start - S) / MS);
+    }
+}
+
+/// Promise 15: rolling restarts: everybody drains or stops in turn, and no attempt is repeated.
+#[test]
+fn p15_drains_repeat_nothing() {
+    let mut options = calm(vec![2, 2], 1);
+    options.heal_at = 10 * S;
+    let tasks = (0..100)
+        .map(|index| Submission::plain(index * 50 * MS, 3, 80 * MS))
+        .collect();
+    let faults = vec![
+        fault(S, MS, FaultKind::Drain(1)),
+        fault(3 * S, MS, FaultKind::Drain(2)),
+        fault(5 * S, MS, FaultKind::Drain(0)),
+    ];
+    let plan = plan(options, tasks, faults);
+    let (report, history) = turmoil::run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    assert_eq!(report.executions, 100);
+    assert_eq!(report.outcomes["completed"], 100);
+    for host in 0..3 {
+        let lives = history.lives.iter().filter(|life| life.host == host);
+        assert_eq!(lives.count(), 2, "host {host} left and came back");
     }
 }

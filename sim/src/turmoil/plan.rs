@@ -8,6 +8,8 @@ use crate::rng::{Draw, mix, stream};
 pub(super) const TICK: u64 = 5 * MS;
 /// Most tasks of a run.
 const TASKS_MAX: u64 = 100;
+/// Largest argument or result, in bytes.
+const PAYLOAD_MAX: u64 = 300_000;
 /// Longest fault: what it started (a stranger, say) is over when quiet ends.
 const SPAN_MAX: u64 = 5 * S;
 /// Most work of a run, as time of the whole pool.
@@ -43,6 +45,7 @@ pub fn plan(seed: u64) -> Plan {
     options.pick_core(&mut rng);
     let mut plan = Plan::with(seed, options);
     thin_out(&mut plan);
+    enlarge(&mut plan);
     for fault in &mut plan.faults {
         fault.span = fault.span.min(SPAN_MAX);
     }
@@ -67,4 +70,20 @@ fn thin_out(plan: &mut Plan) {
         index += 1;
         index == 1 || mix(seed, &[31, index]) % 1_000 < keep
     });
+}
+
+/// Gives some tasks of some runs arguments and results that no single read takes in.
+fn enlarge(plan: &mut Plan) {
+    let mut rng = stream(plan.seed, &[32]);
+    if !rng.percent(20) {
+        return;
+    }
+    for task in &mut plan.tasks {
+        if rng.percent(20) {
+            task.payload = rng.log_between(1_000, PAYLOAD_MAX) as u32;
+        }
+        if rng.percent(20) {
+            task.result = rng.log_between(1_000, PAYLOAD_MAX) as u32;
+        }
+    }
 }

@@ -28,7 +28,9 @@ pub(super) const PORT: u16 = 8000;
 /// Between two tries to reach a host that does not answer.
 const SYN_EVERY: Duration = Duration::from_secs(1);
 /// Most bytes of one read or write where they are short.
-const SHORT_MAX: u64 = 64;
+const SHORT_MAX: usize = 64;
+/// Most parts into which one write falls there.
+const PARTS_MAX: usize = 64;
 
 /// The network as one life of a process sees it.
 #[derive(Clone)]
@@ -131,10 +133,11 @@ impl SimStream {
         }
     }
 
-    fn most(&mut self) -> usize {
+    /// How many of `bytes` are taken at once.
+    fn most(&mut self, bytes: usize, short_max: usize) -> usize {
         match &mut self.short {
-            Some(rng) => rng.between(1, SHORT_MAX) as usize,
-            None => usize::MAX,
+            Some(rng) => bytes.min(rng.between(1, short_max as u64) as usize),
+            None => bytes,
         }
     }
 }
@@ -146,14 +149,14 @@ impl AsyncRead for SimStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(cx, 0)?;
-        let most = self.most().min(buf.remaining());
+        let most = self.most(buf.remaining(), SHORT_MAX);
         let this = &mut *self;
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(Ok(()));
         };
         let before = buf.filled().len();
         let polled = if most < buf.remaining() {
-            let mut space = [0; SHORT_MAX as usize];
+            let mut space = [0; SHORT_MAX];
             let mut part = ReadBuf::new(&mut space[..most]);
             let polled = Pin::new(inner).poll_read(cx, &mut part);
             buf.put_slice(part.filled());
@@ -175,7 +178,7 @@ impl AsyncWrite for SimStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(cx, 1)?;
-        let most = self.most().min(bytes.len());
+        let most = self.most(bytes.len(), SHORT_MAX.max(bytes.len() / PARTS_MAX));
         let this = &mut *self;
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
