@@ -354,7 +354,8 @@ fn finish<M: Machine>(machine: &mut M, local: Instant, early: bool, check: bool)
     }
 }
 
-fn in_own_words(outcome: &Outcome) -> End {
+/// An outcome in the checker's words.
+pub(crate) fn in_own_words(outcome: &Outcome) -> End {
     match outcome {
         Outcome::Completed(completion) => End::Completed {
             charged: completion.charged,
