@@ -11,6 +11,7 @@
 
 pub mod checker;
 mod disturb;
+pub mod explore;
 pub mod faults;
 pub mod history;
 mod hostile;
