@@ -3,6 +3,7 @@
 //! ```text
 //! sim replay SEED|FILE [--level fast|turmoil] [--trace] [--minimise] [--save FILE]
 //! sim swarm [--level fast|turmoil|both] [--minutes N] [--seeds N] [--from SEED]
+//! sim explore [--depth N] [--faults N] [--world NAME] [--follow up0,down1,...]
 //! ```
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("replay") => replay(&arguments[1..]),
         Some("swarm") => swarm(&arguments[1..]),
+        Some("explore") => sim::explore::command::run(&arguments[1..]),
         _ => Err(
             "usage: sim replay SEED|FILE [--level fast|turmoil] [--trace] [--minimise] \
              [--save FILE]\n       \

@@ -15,6 +15,7 @@
 //! heartbeats as choices: they are delivered at once unless something on the connection is before
 //! them. So silence comes from messages that stay undelivered while time passes.
 
+pub mod command;
 mod ledger;
 mod world;
 
