@@ -28,25 +28,35 @@ pub(crate) struct Clock {
     rate: u64,
 }
 
+/// The rate of a clock that is neither fast nor slow.
+const EVEN: u64 = 1_000_000;
+
 impl Clock {
     fn draw(seed: u64, host: Host, count: u64, now: u64, options: &Options) -> Self {
         let mut rng = stream(seed, &[10, u64::from(host), count]);
         Self {
             start: now,
             offset: rng.log_between(1, 1_000_000 * S),
-            rate: 1_000_000 + rng.up_to(2 * options.drift) - options.drift,
+            rate: EVEN + rng.up_to(2 * options.drift) - options.drift,
         }
     }
 
     pub(crate) fn read(&self, now: u64) -> Instant {
-        let passed = u128::from(now - self.start) * u128::from(self.rate) / 1_000_000;
+        let passed = now - self.start;
+        if self.rate == EVEN {
+            return Instant::from_nanos(self.offset + passed);
+        }
+        let passed = u128::from(passed) * u128::from(self.rate) / u128::from(EVEN);
         Instant::from_nanos(self.offset + passed as u64)
     }
 
     /// The first virtual instant at which the clock shows `local` or later.
     pub(crate) fn when(&self, local: Instant) -> u64 {
         let ahead = local.as_nanos().saturating_sub(self.offset);
-        let passed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate));
+        if self.rate == EVEN {
+            return self.start.saturating_add(ahead);
+        }
+        let passed = (u128::from(ahead) * u128::from(EVEN)).div_ceil(u128::from(self.rate));
         self.start
             .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
@@ -111,7 +121,8 @@ pub(crate) struct Process {
 /// A place in the cluster.
 #[derive(Default)]
 pub(crate) struct HostState {
-    pub process: Option<Process>,
+    /// Boxed, since it is taken out for each of its turns.
+    pub process: Option<Box<Process>>,
     /// Off: nobody is told anything.
     pub dark: bool,
     /// It stays dead.
@@ -137,7 +148,7 @@ pub(crate) fn boot(
     life: usize,
     now: u64,
     options: &Options,
-) -> (Process, u64) {
+) -> (Box<Process>, u64) {
     let clock = Clock::draw(seed, host, count, now, options);
     let id = mix(seed, &[11, u64::from(host), count]);
     let rng = stream(seed, &[12, u64::from(host), count]);
@@ -198,7 +209,7 @@ pub(crate) fn boot(
         peers: BTreeMap::new(),
         hostile: BTreeSet::new(),
     };
-    (process, id)
+    (Box::new(process), id)
 }
 
 /// A fact in a manager's words.

@@ -131,10 +131,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
         world.failure = checker::check(plan, &world.history).err();
     }
     INSIDE.with(|inside| inside.set(false));
-    let mut report = std::mem::take(&mut world.report);
-    report.failure = world.failure.take();
-    report.virtual_time = world.now;
-    (report, world.history)
+    (world.take_report(), world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.

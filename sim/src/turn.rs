@@ -43,13 +43,14 @@ impl World<'_> {
         process.turn_due = false;
         let local = process.clock.read(self.now);
         let mut left = false;
+        let mut due = None;
         for round in 0.. {
-            let outputs = self.one_batch(host, &mut process, local);
-            for output in outputs {
+            self.one_batch(host, &mut process, local);
+            while let Some(output) = poll_output(&mut process.node) {
                 left |= self.apply(host, &mut process, output);
             }
-            let due = deadline(&process).is_some_and(|at| at <= local);
-            if left || (!due && process.inbox.is_empty()) {
+            due = deadline(&process);
+            if left || (due.is_none_or(|at| at > local) && process.inbox.is_empty()) {
                 break;
             }
             if round >= ROUNDS_MAX {
@@ -57,7 +58,7 @@ impl World<'_> {
                 break;
             }
         }
-        let wake_at = deadline(&process).map(|at| process.clock.when(at));
+        let wake_at = due.map(|at| process.clock.when(at));
         if wake_at != process.wake_at {
             process.wake_at = wake_at;
             if let Some(at) = wake_at {
@@ -73,7 +74,7 @@ impl World<'_> {
         }
     }
 
-    fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) -> Vec<Output> {
+    fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) {
         process.turns += 1;
         let check = process
             .turns
@@ -81,47 +82,30 @@ impl World<'_> {
         // A call before its time does nothing, so now and then there is one.
         let early = process.turns.is_multiple_of(8);
         let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
-        let facts: Vec<Fact> = process.inbox.drain(..batch).collect();
-        for fact in &facts {
-            self.note_received(process, fact);
-        }
-        let mut outputs = Vec::new();
-        match &mut process.node {
-            Node::Manager(manager) => {
-                for fact in facts {
+        for _ in 0..batch {
+            let Some(fact) = process.inbox.pop_front() else {
+                break;
+            };
+            self.note_received(process, &fact);
+            match &mut process.node {
+                Node::Manager(manager) => {
                     if let Some(input) = for_manager(fact) {
                         manager.handle_input(local, input);
                     }
                 }
-                finish(manager.as_mut(), local, early, check);
-                while let Some(output) = manager.poll_output() {
-                    outputs.push(Output::Manager(output));
-                }
-            }
-            Node::Worker(worker, _) => {
-                for fact in facts {
+                Node::Worker(worker, _) => {
                     if let Some(input) = for_worker(fact) {
                         worker.handle_input(local, input);
                     }
                 }
-                finish(worker.as_mut(), local, early, check);
-                while let Some(output) = worker.poll_output() {
-                    outputs.push(Output::Worker(output));
-                }
-            }
-            Node::Client(_) => {
-                for fact in facts {
-                    self.client_fact(host, process, local, fact);
-                }
-                if let Node::Client(client) = &mut process.node {
-                    finish(client.as_mut(), local, early, check);
-                    while let Some(output) = client.poll_output() {
-                        outputs.push(Output::Client(output));
-                    }
-                }
+                Node::Client(_) => self.client_fact(host, process, local, fact),
             }
         }
-        outputs
+        match &mut process.node {
+            Node::Manager(manager) => finish(manager.as_mut(), local, early, check),
+            Node::Worker(worker, _) => finish(worker.as_mut(), local, early, check),
+            Node::Client(client) => finish(client.as_mut(), local, early, check),
+        }
     }
 
     fn client_fact(&mut self, host: Host, process: &mut Process, local: Instant, fact: Fact) {
@@ -332,6 +316,14 @@ impl World<'_> {
                 what,
             });
         }
+    }
+}
+
+fn poll_output(node: &mut Node) -> Option<Output> {
+    match node {
+        Node::Manager(manager) => manager.poll_output().map(Output::Manager),
+        Node::Worker(worker, _) => worker.poll_output().map(Output::Worker),
+        Node::Client(client) => client.poll_output().map(Output::Client),
     }
 }
 
