@@ -74,6 +74,9 @@ pub struct Options {
     pub codec: bool,
     /// Check every machine's invariants at every so many of its turns, and at the end.
     pub check_every: u32,
+    /// End as soon as nothing is left, and do not wait for what might still come of nothing.
+    #[serde(default)]
+    pub brief_quiet: bool,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
 
@@ -145,6 +148,7 @@ impl Options {
             drift: 0,
             codec: false,
             check_every: 1,
+            brief_quiet: false,
             same_names: true,
             heal_at: S,
             core_manager: 0,
@@ -217,6 +221,7 @@ impl Options {
         options.pick_core(&mut rng);
         // Looking changes nothing but costs as much as all the rest: some runs look at every turn,
         // the others now and then, and all of them at the end.
+        options.brief_quiet = stream(seed, &[20]).percent(90);
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options
     }

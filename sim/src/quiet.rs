@@ -99,12 +99,17 @@ fn of_manager(world: &World<'_>, manager: &Manager, local: Instant, left: &mut V
         if worker.assigned != 0 {
             left.push(format!("{} still has {}", worker.name, worker.assigned));
         }
+        if !worker.connected {
+            left.push(format!("{} is not connected", worker.name));
+        }
         if worker.window < worker.capacity {
             let (window, capacity) = (worker.window, worker.capacity);
             left.push(format!("{} takes {window} of {capacity}", worker.name));
         }
         capacity += u64::from(worker.capacity);
     }
+    let away = client_rows.iter().filter(|client| !client.connected);
+    left.extend(away.map(|client| format!("{} is not connected", client.name)));
     let offered: u64 = options
         .core_workers
         .iter()

@@ -117,10 +117,19 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
     let mut lives = world.history.lives.len();
+    // What is under way by then has come about, and whoever has left is back.
+    let pause = 2 * plan.options.lease + 3 * S;
+    let mut look = world.now + pause;
     while world.failure.is_none() && world.step(quiet) {
         if world.history.lives.len() > lives {
             lives = world.history.lives.len();
             quiet = world.now + quiet_time(plan);
+        }
+        if plan.options.brief_quiet && world.now >= look {
+            if quiet::leftovers(&world).is_none() {
+                break;
+            }
+            look = world.now + pause;
         }
         limit_events(&mut world);
     }
