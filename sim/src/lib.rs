@@ -11,6 +11,7 @@ mod disturb;
 pub mod faults;
 pub mod history;
 mod hostile;
+mod impostor;
 pub mod minimise;
 mod network;
 pub mod options;

@@ -77,6 +77,15 @@ pub struct Options {
     /// End as soon as nothing is left, and do not wait for what might still come of nothing.
     #[serde(default)]
     pub brief_quiet: bool,
+    /// Largest payload that managers take; what no plan reaches if it is not given.
+    #[serde(default)]
+    pub payload_max: Option<u32>,
+    /// Most memory of a pool process.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
+    /// Bytes of payloads a second on every connection; 0: they take no time.
+    #[serde(default)]
+    pub bandwidth: u64,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
 
@@ -149,6 +158,9 @@ impl Options {
             codec: false,
             check_every: 1,
             brief_quiet: false,
+            payload_max: None,
+            memory_limit: None,
+            bandwidth: 0,
             same_names: true,
             heal_at: S,
             core_manager: 0,
@@ -253,7 +265,7 @@ impl Plan {
                 options.core_clients = clients.collect();
             }
         }
-        let tasks = workload::draw(seed, &options, calm);
+        let tasks = workload::draw(seed, &mut options, calm);
         let faults = if calm {
             Vec::new()
         } else {

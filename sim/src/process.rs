@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::network::ConnIndex;
 use crate::options::{Host, Options, S};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolEvent};
 use crate::rng::{Draw, mix, stream};
 
 /// A monotonic clock of one process: begins anywhere, runs a little fast or slow.
@@ -69,6 +69,8 @@ pub(crate) enum Fact {
     Connected(ConnId),
     Received(ConnId, Message),
     Closed(ConnId),
+    /// Bytes of something large have moved.
+    Progress(ConnId),
     Pool(PoolInput),
     Submit(usize),
     Cancel(usize),
@@ -127,6 +129,11 @@ pub(crate) struct HostState {
     pub dark: bool,
     /// It stays dead.
     pub gone: bool,
+    /// How many faults hold the whole host still, and what its pool would have done meanwhile.
+    pub frozen: u32,
+    pub thawing: Vec<(usize, PoolEvent)>,
+    /// Somebody else answers at its address.
+    pub impostor: bool,
     /// How many processes have lived here.
     pub lives: u64,
 }
@@ -171,6 +178,9 @@ pub(crate) fn boot(
         config.lease = span(options.lease);
         config.restart_grace = span(options.restart_grace);
         config.resume_window = span(options.resume_window);
+        if let Some(limit) = options.payload_max {
+            config.payload_max = limit as usize;
+        }
         if let Err(error) = config.validate() {
             panic!("the simulator drew settings that contradict each other: {error}");
         }
@@ -180,6 +190,7 @@ pub(crate) fn boot(
         let mut config = WorkerConfig::new(PeerId(id), called("w"), capacity);
         config.addresses = usize::from(options.managers);
         config.max_requests = options.max_requests;
+        config.memory_limit = options.memory_limit;
         config.kill_grace = span(options.kill_grace);
         config.drain_timeout = span(options.drain_timeout);
         config.held_results = options.held_results as usize;
@@ -218,6 +229,7 @@ pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
         Fact::Accepted(conn) => ManagerInput::Accepted { conn },
         Fact::Received(conn, message) => ManagerInput::Received { conn, message },
         Fact::Closed(conn) => ManagerInput::Closed { conn },
+        Fact::Progress(conn) => ManagerInput::Progress { conn },
         Fact::Drain => ManagerInput::Drain,
         _ => return None,
     })
@@ -228,6 +240,7 @@ fn for_link(fact: Fact) -> Option<LinkInput> {
         Fact::Connected(conn) => LinkInput::Connected { conn },
         Fact::Received(conn, message) => LinkInput::Received { conn, message },
         Fact::Closed(conn) => LinkInput::Closed { conn },
+        Fact::Progress(conn) => LinkInput::Progress { conn },
         _ => return None,
     })
 }

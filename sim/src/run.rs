@@ -89,7 +89,14 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    2 * options.resume_window
+    let bytes = |task: &crate::workload::Submission| {
+        let once = u64::from(task.payload) + u64::from(task.result) + 24;
+        once.saturating_mul(u64::from(task.max_attempts) + 10)
+    };
+    let bytes: u64 = plan.tasks.iter().map(bytes).sum();
+    let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    moving
+        + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout

@@ -6,6 +6,7 @@ use argon_core::ids::ConnId;
 use argon_core::link::LinkOutput;
 use argon_core::manager::ManagerOutput;
 use argon_core::message::{Body, Message};
+use argon_core::status::ManagerStatus;
 use argon_core::task::{ErrorKind, Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Instant;
 use argon_core::worker::WorkerOutput;
@@ -15,6 +16,7 @@ use crate::history::{Delivery, End, FailedWhy, Submit, Wire, WireWhat};
 use crate::network::Packet;
 use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
+use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
 use crate::wire::{task_of, through_codec};
 use crate::world::{Event, World, short};
@@ -102,9 +104,30 @@ impl World<'_> {
             }
         }
         match &mut process.node {
-            Node::Manager(manager) => finish(manager.as_mut(), local, early, check),
+            Node::Manager(manager) => {
+                finish(manager.as_mut(), local, early, check);
+                if check {
+                    let status = manager.status(local, u32::MAX).manager;
+                    self.check_bounds(host, &status);
+                }
+            }
             Node::Worker(worker, _) => finish(worker.as_mut(), local, early, check),
             Node::Client(client) => finish(client.as_mut(), local, early, check),
+        }
+    }
+
+    /// Promise 5: what a manager says of itself is within what it was told.
+    fn check_bounds(&mut self, host: Host, status: &ManagerStatus) {
+        let options = self.options();
+        let tasks = status.queued > options.queue_tasks;
+        let bytes = status.queued_bytes > options.queue_bytes;
+        if tasks || bytes {
+            let (tasks, bytes) = (status.queued, status.queued_bytes);
+            let text = format!(
+                "{tasks} tasks of {bytes} bytes in the queue of {}",
+                self.who(host)
+            );
+            self.fail(Failure::new(Class::Safety, "5 (bounds)", text));
         }
     }
 
@@ -355,6 +378,7 @@ fn in_own_words(outcome: &Outcome) -> End {
             why: match &failure.error.kind {
                 ErrorKind::Raised(_) => FailedWhy::Raised(failure.error.message.clone()),
                 ErrorKind::TimeLimit => FailedWhy::TimeLimit,
+                ErrorKind::MemoryLimit => FailedWhy::MemoryLimit,
                 ErrorKind::Crashed(_) => FailedWhy::Crashed,
                 other => FailedWhy::Other(format!("{other:?}")),
             },

@@ -1,6 +1,6 @@
 //! The world: one loop over one heap of events in virtual time.
 
-mod connections;
+pub(crate) mod connections;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -33,6 +33,10 @@ pub(crate) enum Event {
     Cancel(usize),
     /// A stranger says this to a life of a manager.
     Hostile(Host, usize, ConnId, Box<Fact>),
+    /// A stranger at a manager's address speaks on this connection, so many times more.
+    Impostor(ConnIndex, u64),
+    /// Bytes of something large move.
+    Progress(ConnIndex, usize),
     FaultBegins(usize),
     FaultEnds(usize),
     Start(Host),
@@ -184,6 +188,8 @@ impl<'p> World<'p> {
             Event::Hostile(host, life, conn, fact) => {
                 self.hostile_speaks(host, life, conn, *fact);
             }
+            Event::Impostor(index, left) => self.impostor_speaks(index, left),
+            Event::Progress(index, side) => self.progress(index, side),
             Event::FaultBegins(fault) => self.fault_begins(fault),
             Event::FaultEnds(fault) => self.fault_ends(fault),
             Event::Start(host) => self.start(host),
@@ -196,7 +202,7 @@ impl<'p> World<'p> {
     /// Starts the process of a host, if none runs.
     pub(crate) fn start(&mut self, host: Host) {
         let state = &mut self.hosts[usize::from(host)];
-        if state.process.is_some() || state.gone {
+        if state.process.is_some() || state.gone || state.impostor {
             return;
         }
         state.dark = false;
@@ -265,7 +271,12 @@ impl<'p> World<'p> {
 
     fn pool_event(&mut self, host: Host, life: usize, event: PoolEvent) {
         let (plan, now) = (self.plan, self.now);
-        let Some(process) = &mut self.hosts[usize::from(host)].process else {
+        let state = &mut self.hosts[usize::from(host)];
+        if state.frozen > 0 {
+            state.thawing.push((life, event));
+            return;
+        }
+        let Some(process) = &mut state.process else {
             return;
         };
         if process.life != life {
