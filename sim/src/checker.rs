@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::history::{Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Submit};
 use crate::options::{Host, Plan, S};
 use crate::report::{Class, Failure};
+use crate::workload::Deed;
 
 /// Judges a history.
 ///
@@ -167,10 +168,24 @@ impl<'h> Ledger<'h> {
                     }
                 }
                 End::Failed {
+                    why: FailedWhy::MemoryLimit,
+                    ..
+                } => {
+                    let hog = self.plan.tasks[*task].deed == Deed::Hog;
+                    if !hog || entry.executions.is_empty() {
+                        return Err(broken(promise, "it took no memory", *task));
+                    }
+                }
+                End::Failed {
                     why: FailedWhy::Other(what),
                     ..
                 } => {
                     return Err(broken(promise, format!("failed with {what}"), *task));
+                }
+                End::Rejected {
+                    too_large: true, ..
+                } if !self.may_be_too_large(*task) => {
+                    return Err(broken(promise, "it is not too large", *task));
                 }
                 End::Rejected { .. }
                 | End::Expired {
@@ -208,6 +223,20 @@ impl<'h> Ledger<'h> {
         Ok(())
     }
 
+    /// Whether a manager may say that a task is too large: it is, or the manager is a stranger.
+    fn may_be_too_large(&self, task: usize) -> bool {
+        let bytes = 8 + u64::from(self.plan.tasks[task].payload);
+        let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
+        // Names are of two bytes.
+        bytes > limit
+            || bytes + 2 > self.plan.options.queue_bytes
+            || self
+                .history
+                .disturbances
+                .iter()
+                .any(|what| what.what == "impostor")
+    }
+
     /// The execution that a result says it is of.
     fn completed_by(&self, delivery: &Delivery) -> Option<&Execution> {
         let task = u64::from_le_bytes(*delivery.payload.first_chunk::<8>()?);
@@ -222,6 +251,10 @@ impl<'h> Ledger<'h> {
         for (task, entry) in &self.tasks {
             let plan = &self.plan.tasks[*task];
             let delivery = entry.deliveries.first();
+            let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
+            if 8 + u64::from(plan.payload) > limit && !entry.executions.is_empty() {
+                return Err(broken("17 (limits)", "it is too large to be taken", *task));
+            }
             if plan.at_most_once && entry.executions.len() > 1 {
                 let text = format!("started {} times", entry.executions.len());
                 return Err(broken("3 (at most once)", text, *task));
@@ -402,7 +435,7 @@ impl<'h> Ledger<'h> {
             };
             let allowed = self.plan.tasks[*task].retries.or(self.plan.options.retries);
             let honest = if *too_large {
-                *retries == 0
+                *retries == 0 || self.may_be_too_large(*task)
             } else {
                 allowed == Some(*retries)
             };

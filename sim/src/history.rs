@@ -95,6 +95,8 @@ pub enum FailedWhy {
     Raised(String),
     /// It ran for too long.
     TimeLimit,
+    /// It took too much memory.
+    MemoryLimit,
     /// Its pool process died.
     Crashed,
     /// Something else, which no simulated task does.

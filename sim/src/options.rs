@@ -74,6 +74,18 @@ pub struct Options {
     pub codec: bool,
     /// Check every machine's invariants at every so many of its turns, and at the end.
     pub check_every: u32,
+    /// End as soon as nothing is left, and do not wait for what might still come of nothing.
+    #[serde(default)]
+    pub brief_quiet: bool,
+    /// Largest payload that managers take; what no plan reaches if it is not given.
+    #[serde(default)]
+    pub payload_max: Option<u32>,
+    /// Most memory of a pool process.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
+    /// Bytes of payloads a second on every connection; 0: they take no time.
+    #[serde(default)]
+    pub bandwidth: u64,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
 
@@ -145,6 +157,10 @@ impl Options {
             drift: 0,
             codec: false,
             check_every: 1,
+            brief_quiet: false,
+            payload_max: None,
+            memory_limit: None,
+            bandwidth: 0,
             same_names: true,
             heal_at: S,
             core_manager: 0,
@@ -217,6 +233,7 @@ impl Options {
         options.pick_core(&mut rng);
         // Looking changes nothing but costs as much as all the rest: some runs look at every turn,
         // the others now and then, and all of them at the end.
+        options.brief_quiet = stream(seed, &[20]).percent(90);
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options
     }
@@ -252,7 +269,7 @@ impl Plan {
                 options.core_clients = clients.collect();
             }
         }
-        let tasks = workload::draw(seed, &options, calm);
+        let tasks = workload::draw(seed, &mut options, calm);
         let faults = if calm {
             Vec::new()
         } else {

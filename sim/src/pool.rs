@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::history::{Execution, ExecutionEnd, History, Process};
 use crate::options::{MS, Options, S, US};
 use crate::rng::{Draw, stream};
-use crate::workload::{Deed, Submission, number_of};
+use crate::workload::{Deed, MEMORY_LIMIT, Submission, number_of};
 
 /// Most that a slow worker adds to an execution.
 pub(crate) const SLOW_MAX: u64 = 10 * S;
@@ -35,6 +35,10 @@ pub(crate) enum PoolWhat {
     },
     Exit {
         cause: ExitCause,
+    },
+    /// This execution takes more memory than it may.
+    Hog {
+        execution: usize,
     },
 }
 
@@ -237,6 +241,10 @@ impl Pool {
         let (deed, run) = tasks
             .get(task)
             .map_or((Deed::Complete, MS), |plan| (plan.deed, plan.run));
+        if deed == Deed::Hog {
+            let what = PoolWhat::Hog { execution };
+            effects.later.push((run / 2, PoolEvent { slot, what }));
+        }
         if !matches!(deed, Deed::Hang | Deed::HangStubborn) {
             let what = PoolWhat::Done { execution };
             let slow = run.saturating_mul(slowness);
@@ -272,13 +280,20 @@ impl Pool {
                     });
                 }
             }
+            PoolWhat::Hog { execution } => {
+                let known = self.live(slot);
+                if known.is_some_and(|known| known.running == Some(execution)) {
+                    let bytes = MEMORY_LIMIT + 1;
+                    effects.tell.push(PoolInput::Memory { slot, bytes });
+                }
+            }
             PoolWhat::Done { execution } => {
                 self.done(now, slot, execution, tasks, history, &mut effects);
             }
             PoolWhat::Exit { cause } => {
                 if self
                     .live(slot)
-                    .is_some_and(|known| known.dying == Some(now))
+                    .is_some_and(|known| known.dying.is_some_and(|at| at <= now))
                 {
                     self.exit(
                         now,

@@ -103,7 +103,14 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    2 * options.resume_window
+    let bytes = |task: &crate::workload::Submission| {
+        let once = u64::from(task.payload) + u64::from(task.result) + 24;
+        once.saturating_mul(u64::from(task.max_attempts) + 10)
+    };
+    let bytes: u64 = plan.tasks.iter().map(bytes).sum();
+    let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    moving
+        + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
@@ -132,10 +139,19 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
     let mut lives = world.history.lives.len();
+    // What is under way by then has come about, and whoever has left is back.
+    let pause = 2 * plan.options.lease + 3 * S;
+    let mut look = world.now + pause;
     while world.failure.is_none() && world.step(quiet) {
         if world.history.lives.len() > lives {
             lives = world.history.lives.len();
             quiet = world.now + quiet_time(plan);
+        }
+        if plan.options.brief_quiet && world.now >= look {
+            if quiet::leftovers(&world).is_none() {
+                break;
+            }
+            look = world.now + pause;
         }
         limit_events(&mut world);
     }
@@ -146,10 +162,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
         world.failure = checker::check(plan, &world.history).err();
     }
     keep_panics(false);
-    let mut report = std::mem::take(&mut world.report);
-    report.failure = world.failure.take();
-    report.virtual_time = world.now;
-    (report, world.history)
+    (world.take_report(), world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.
