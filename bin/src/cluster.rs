@@ -59,7 +59,7 @@ impl Cluster {
         let capacity = args.workers.unwrap_or_else(pool::cpus);
         let mut standalone = StandaloneOptions::new(pool::default_name()?, capacity)?;
         standalone.manager.payload_max = options.payload_max;
-        let executor = pool::executor(&[], None, options.payload_max)?;
+        let executor = pool::executor(&[], None, options.payload_max, false)?;
         let standalone = Standalone::start(standalone, executor).await?;
         Ok(Self {
             client: standalone.client(options)?,

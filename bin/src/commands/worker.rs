@@ -84,6 +84,9 @@ struct PoolArgs {
     /// Kill a process when it and what it started take more memory than this [default: never]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory_limit: Option<u64>,
+    /// Let PROGRAM run code that clients ship, and not only what is installed here
+    #[arg(long, requires = "program")]
+    allow_eval: bool,
     /// From the polite signal (TERM) to the last (KILL)
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration)]
     kill_grace: Duration,
@@ -119,6 +122,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
         &args.program,
         args.pool.memory_limit,
         args.limits.max_payload(),
+        args.pool.allow_eval,
     )?;
     if args.manager.is_empty() {
         let mut options = StandaloneOptions::new(name, capacity)?;

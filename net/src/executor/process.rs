@@ -75,6 +75,9 @@ pub struct ProcessOptions {
     pub payload_max: usize,
     /// How long a program may take until it is ready.
     pub ready_timeout: Duration,
+    /// Whether runtimes may run code that clients ship. They are told by `ARGON_ALLOW_EVAL`, and
+    /// only by that: what the worker's own environment says of it does not reach them.
+    pub allow_eval: bool,
 }
 
 impl ProcessOptions {
@@ -88,6 +91,7 @@ impl ProcessOptions {
             memory_interval: Duration::from_millis(50),
             payload_max: PAYLOAD_MAX_DEFAULT,
             ready_timeout: Duration::from_secs(60),
+            allow_eval: false,
         }
     }
 }

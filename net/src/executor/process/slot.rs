@@ -31,6 +31,8 @@ use crate::text::{Tail, cut_start};
 
 /// The largest payload, told to runtimes so that they can refuse what is too large themselves.
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
+/// Set to 1 where runtimes may run code that clients ship.
+const ALLOW_EVAL: &str = "ARGON_ALLOW_EVAL";
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
 /// Most bytes of standard error read before answers are taken: what a pipe holds.
@@ -127,7 +129,8 @@ impl Slot {
         let options = &shared.options;
         let worker = std::process::id();
         let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
-        let mut child = Command::new(&options.launcher.program)
+        let mut command = Command::new(&options.launcher.program);
+        command
             .args(&options.launcher.args)
             .arg(guard::WATCH)
             .arg(worker.to_string())
@@ -135,11 +138,15 @@ impl Slot {
             .args(&options.args)
             .env(MARK, &mark)
             .env(PAYLOAD_MAX, options.payload_max.to_string())
+            .env_remove(ALLOW_EVAL)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        if options.allow_eval {
+            command.env(ALLOW_EVAL, "1");
+        }
+        let mut child = command.spawn()?;
         let guard = child
             .id()
             .expect("a child that was not waited for has an id")
