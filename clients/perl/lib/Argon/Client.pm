@@ -393,3 +393,251 @@ END {
 }
 
 1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+Argon::Client - sends tasks to Argon and gets their results
+
+=head1 SYNOPSIS
+
+    use Argon::Client;
+
+    my $client = Argon::Client->new(host => 'mgrhost', port => 8000);
+
+    # Wait for the result
+    my $result = $client->process(sub { my ($x, $y) = @_; return $x + $y }, [4, 7]);
+
+    # Get it later
+    my $deferred = $client->defer('My::Task', [4, 7]);
+    print $deferred->();
+
+    # Many at once
+    my @deferred = map { $client->defer(sub { $_[0] ** 2 }, [$_]) } 1 .. 1_000;
+    my @squares  = map { $_->() } @deferred;
+
+    # Any task of any language
+    my $root = $client->call('python:math:sqrt', [2], deadline => 10);
+
+    $client->shutdown;
+
+=head1 DESCRIPTION
+
+All tasks of a client share one connection, which is made at first use. If it is lost, or the manager is
+restarted, the client comes back and resumes: its callers notice only the delay. Each task ends exactly once, with
+its result or with an L<Argon::Error>.
+
+There are no threads and no children: a client works only while it is called. See L</A CLIENT THAT IS BUSY>.
+
+The connection is not encrypted; see L<Argon/SECURITY>.
+
+=head1 CONSTRUCTOR
+
+=head2 new(%options)
+
+=over
+
+=item host, port
+
+Where the manager is; or a worker that serves clients itself.
+
+=item addresses
+
+Instead of these, several managers: C<'a:8000,b:8000'>, or an array reference. The first that answers is used, and the
+next when it is gone, or has no workers.
+
+=item connect_timeout
+
+Seconds until the first use dies with C<not_connected> if no manager answers; 10 if it is not given, for ever
+if it is C<undef>. Once there was a connection, a manager that goes away is waited for without end; give tasks a
+C<deadline> if that is not wanted.
+
+=item max_tries
+
+How often a task that the manager has rejected for want of room is submitted again, with growing, jittered delays
+that follow the manager's advice; 10. A task may say otherwise.
+
+=item in_flight
+
+Most tasks at the manager at once; 1,000. More wait here. It begins with fewer, and takes less than it may
+from a manager that is full.
+
+=item max_tasks, max_bytes
+
+Most tasks without an outcome, and bytes of their arguments, that are held here; 10,000 and 256 MiB. Submitting
+more waits until some have ended.
+
+=item name
+
+What status shows; C<perl-> and the process id.
+
+=back
+
+=head1 TASKS
+
+=head2 process($task, \@args, $priority, $max_tries)
+
+Runs a task and returns its result, or dies with what it died with.
+
+=over
+
+=item $task
+
+A code reference: its source is shipped, as L<Argon::Code> says, and run with C<@args>. Workers refuse that unless they
+were started with C<--allow-eval>. Or the name of a class that is on the include path of the workers:
+C<< $task->new(@args)->run >>.
+
+=item \@args
+
+Numbers, strings, C<undef>, and arrays and hashes of those; none if it is left out. See L<Argon::JSON>.
+
+=item $priority
+
+C<$PRI_HIGH>, C<$PRI_NORMAL> (if left out) or C<$PRI_LOW>, or a number from 0 (most important) to 7. They can be imported
+from here with C<:priorities>.
+
+=item $max_tries
+
+As C<max_tries> of C<new>.
+
+=back
+
+=head2 defer($task, \@args, $priority, $max_tries)
+
+Sends a task off and returns an L<Argon::Deferred>: a code reference that waits for the result and returns it,
+or dies.
+
+=head2 queue($task, \@args, $priority, $max_tries)
+
+Sends a task off and returns its id.
+
+=head2 collect($id)
+
+Waits for the result of a queued task and returns it, or dies. Each can be collected once. Results wait for as
+long as the client lives; no more than C<max_tasks> of them.
+
+=head2 submit($name, $args, %options)
+
+Any task by its full name: C<perl:My::Task>, C<python:module:function>, or what a Rust program calls it. Returns an
+L<Argon::Deferred>. C<$args> is an array reference of arguments; a hash reference with C<args> and C<kwargs>; a reference
+to a string, which is sent as bytes; or C<undef>. A result of bytes is returned as a string of bytes.
+
+Options, all in seconds where they are times:
+
+=over
+
+=item priority, max_tries
+
+As above.
+
+=item deadline
+
+The task ends as C<expired> if it has not ended by then.
+
+=item max_wait
+
+The manager rejects it rather than have it wait longer than this.
+
+=item time_limit
+
+It is killed when one attempt has run this long.
+
+=item max_attempts
+
+How often it may be started when workers are lost or crash under it, 1 to 16; 3.
+
+=item at_most_once
+
+It is never started twice, and ends as C<lost> if its worker is lost.
+
+=back
+
+=head2 call($name, $args, %options)
+
+C<submit> that waits for the result.
+
+=head1 OTHER METHODS
+
+=head2 connect
+
+Makes the connection now. Dies as C<connect_timeout> says.
+
+=head2 pump($seconds)
+
+Takes in what has come, answers the manager's heartbeats, and sends what waits; for C<$seconds>, or without waiting. Returns
+how many tasks have not ended.
+
+=head2 pending
+
+How many tasks have not ended, without looking.
+
+=head2 server_status
+
+A hash (in scalar context a reference to it):
+
+=over
+
+=item workers, total_capacity, current_capacity, queue_length
+
+How many workers there are, how many tasks they run at once, how many of those places are free, and how many tasks
+wait.
+
+=item pending
+
+What is with which worker since how many seconds: C<< { $worker => { $id => $age } } >>. Ids are those of C<queue> and
+of C<id> of L<Argon::Deferred>.
+
+=item manager, worker_list, client_list, kinds
+
+All that the manager says of itself, its workers and its clients; times in nanoseconds. C<kinds> says what the
+workers can run.
+
+=back
+
+Opens a connection of its own for as long as it takes. Dies if no manager answers within 10 seconds.
+
+=head2 shutdown, disconnect
+
+Leaves the manager. Tasks that have not ended are dropped there, or killed if they run, and die here. It also happens
+when the program ends or the client is destroyed. Using the client again connects it again.
+
+=head2 split_address($address)
+
+A function: host and port of C<host:port> or C<[::1]:port>.
+
+=head1 ERRORS
+
+Tasks that have no result die with an L<Argon::Error>, which as a string is the message. If the task died, that
+is its message to the letter, with the file and line of the code that it was shipped from. Wrong use dies at once, from
+the caller's point of view. That a sub cannot be shipped is said with the variable that is the reason.
+
+=head1 A CLIENT THAT IS BUSY
+
+A manager that hears nothing from a client for a lease (2 seconds) closes the connection. It keeps the client's
+tasks and results for 30 seconds. A program that computes for longer than the lease between two calls of its client
+therefore finds the connection closed. The next call connects again and resumes, and no task runs twice and
+nothing is lost; it costs a few round trips.
+
+After more than 30 seconds the manager has given the client up: tasks that waited are dropped, tasks that ran are killed, and
+results that were not fetched are forgotten. The next call submits them all again. Tasks then may run twice, except
+those marked C<at_most_once>, which end as C<lost> if they may have started.
+
+So call C<< $client->pump >> now and then in long computations. It takes microseconds if there is nothing to do.
+
+    for my $row (@rows) {
+        compute($row);
+        $client->pump;
+    }
+
+=head1 SIGNALS AND FORKS
+
+A handler of a signal may die while the client waits, as with C<alarm>. The connection is then dropped, and the
+next call resumes; tasks are not affected. A handler cannot use the client while it is in use.
+
+After C<fork> the child has a client of its own, with a connection of its own when it is first used. Tasks that the parent has
+submitted stay with the parent; in the child their deferreds die.
+
+=cut
