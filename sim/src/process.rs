@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use argon_core::Machine;
 use argon_core::client::{Client, ClientConfig, ClientInput};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::LinkInput;
@@ -70,6 +71,16 @@ pub(crate) enum Node {
     Manager(Box<Manager>),
     Worker(Box<Worker>, Pool),
     Client(Box<Client>),
+}
+
+impl Node {
+    pub(crate) fn check_invariants(&self) {
+        match self {
+            Self::Manager(manager) => manager.check_invariants(),
+            Self::Worker(worker, _) => worker.check_invariants(),
+            Self::Client(client) => client.check_invariants(),
+        }
+    }
 }
 
 /// One life of a process.

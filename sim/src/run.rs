@@ -5,14 +5,16 @@ use std::sync::Once;
 
 use crate::checker;
 use crate::history::History;
-use crate::options::{Host, Plan, S};
-use crate::process::Node;
+use crate::options::{Plan, S};
+use crate::quiet;
 use crate::report::{Class, Failure, Report};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// Steps after which a run counts as going round in circles.
+/// Steps, and steps for each task, after which a run counts as going round in circles.
 const EVENTS_MAX: u64 = 20_000_000;
+/// See `EVENTS_MAX`.
+const EVENTS_MAX_TASK: u64 = 100;
 
 /// Runs what a seed stands for.
 #[must_use]
@@ -123,7 +125,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
         limit_events(&mut world);
     }
     if world.failure.is_none() {
-        check_nothing_left(&mut world);
+        world.failure = quiet::leftovers(&world);
     }
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
@@ -142,7 +144,7 @@ fn quiet_time(plan: &Plan) -> u64 {
 }
 
 fn limit_events(world: &mut World<'_>) {
-    if world.report.events > EVENTS_MAX {
+    if world.report.events > EVENTS_MAX + EVENTS_MAX_TASK * world.plan.tasks.len() as u64 {
         world.fail(Failure::new(
             Class::Liveness,
             "machine",
@@ -176,54 +178,4 @@ fn late(world: &mut World<'_>) {
     );
     failure.task = task;
     world.fail(failure);
-}
-
-/// After quiet, nobody holds anything that only finished work needed.
-fn check_nothing_left(world: &mut World<'_>) {
-    let options = world.options();
-    let now = world.now;
-    let alive = |hosts: &[Host]| -> u64 {
-        let alive = |host: &&Host| world.hosts[usize::from(**host)].process.is_some();
-        hosts.iter().filter(alive).count() as u64
-    };
-    let (workers, clients) = (alive(&options.core_workers), alive(&options.core_clients));
-    let mut left = Vec::new();
-    if let Some(process) = &world.hosts[usize::from(options.core_manager)].process
-        && let Node::Manager(manager) = &process.node
-    {
-        let status = manager.status(process.clock.read(now), 0);
-        let it = &status.manager;
-        for (what, is, should) in [
-            ("queued", it.queued, 0),
-            ("queued bytes", it.queued_bytes, 0),
-            ("returning", it.returning, 0),
-            ("held", it.held, 0),
-            ("assigned", it.assigned, 0),
-            ("unacknowledged", it.unacknowledged, 0),
-            ("orphans", it.orphans, 0),
-            ("workers", it.workers, workers),
-            ("known workers", status.workers.len() as u64, workers),
-            ("clients", it.clients, clients),
-        ] {
-            if is != should {
-                left.push(format!("{what}: {is}, not {should}"));
-            }
-        }
-        for worker in &status.workers {
-            if worker.assigned != 0 {
-                left.push(format!("{} still has {}", worker.name, worker.assigned));
-            }
-            if worker.window < worker.capacity {
-                let (window, capacity) = (worker.window, worker.capacity);
-                left.push(format!("{} takes {window} of {capacity}", worker.name));
-            }
-        }
-    }
-    if !left.is_empty() {
-        world.fail(Failure::new(
-            Class::Leak,
-            "after quiet, nothing is left",
-            left.join("; "),
-        ));
-    }
 }
