@@ -30,11 +30,11 @@ sub pack_code {
 
 sub _source {
     my ($code, $cv) = @_;
-    # All closures that one `sub {...}` makes share its code, which lives while that around it
-    # does. Holding on to that, and not to a closure, keeps nobody's values alive.
-    my $around = $cv->CvFLAGS & B::CVf_ANON && $cv->OUTSIDE;
-    my $key = $around && ref $around eq 'B::CV' ? ${ $cv->ROOT } : undef;
-    return $cache{$key}{source} if defined $key && $cache{$key};
+    # All closures that one `sub {...}` makes share its code. Another sub may come to be at the same
+    # place when that is gone, but its first statement has another number.
+    my $start = $cv->START;
+    my $key = $start->isa('B::COP') ? join '-', ${ $cv->ROOT }, $start->cop_seq : undef;
+    return $cache{$key} if defined $key && $cache{$key};
     # With lines, so that errors name the place in the program that shipped it.
     my $deparse = B::Deparse->new('-sCi4', '-l');
     my $before  = _package_variables($cv);
@@ -49,7 +49,7 @@ sub _source {
     if (defined $key) {
         delete $cache{ shift @cached } if @cached >= CACHE_MAX;
         push @cached, $key;
-        $cache{$key} = { source => $source, around => $around->object_2svref };
+        $cache{$key} = $source;
     }
     return $source;
 }

@@ -28,6 +28,7 @@ sub encode {
 }
 
 sub _text {
+    no warnings 'recursion';
     my ($value, $depth) = @_;
     return 'null' if !defined $value;
     my $kind = ref $value;
