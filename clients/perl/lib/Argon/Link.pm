@@ -216,9 +216,9 @@ sub down {
 sub move_on {
     my ($self, $now) = @_;
     $self->_write;
+    my $next = ($self->{address} + 1) % @{ $self->{addresses} };
     $self->down($now, 'it has no workers');
-    $self->{address} = ($self->{address} + 1) % @{ $self->{addresses} };
-    @$self{qw(until failures)} = ($now, 0);
+    @$self{qw(address until failures)} = ($next, $now, 0);
     return;
 }
 
