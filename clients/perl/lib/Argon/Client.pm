@@ -22,6 +22,8 @@ use Scalar::Util qw(refaddr reftype weaken);
 our $VERSION     = '0.1.0';
 our @EXPORT_OK   = @Argon::EXPORT_OK;
 our %EXPORT_TAGS = %Argon::EXPORT_TAGS;
+# Wrong use is the fault of who calls from outside.
+our @CARP_NOT = qw(Argon::Wire Argon::Simple);
 
 use constant {
     LOOK_EVERY  => 0.02,     # submissions in a row look for answers this often
@@ -220,7 +222,7 @@ sub defer {
     croak 'arguments are an array reference' if ref $args ne 'ARRAY';
     my @options = (priority => $priority, max_tries => $max_tries);
     if (ref $task && reftype $task eq 'CODE') {
-        my $shipped = Argon::Code::pack_code($task);
+        my $shipped = eval { Argon::Code::pack_code($task) } // croak $@ =~ s/\n\z//r;
         $shipped->{args} = $args;
         return $self->_submit('perl:eval', JSON, _json($shipped, 'the arguments'), @options);
     }

@@ -305,10 +305,13 @@ sub _arguments {
             . 'args and kwargs' };
 }
 
+# Files that did not compile. Some of their subs are there all the same.
+my %broken;
+
 sub _load {
     my ($class) = @_;
-    return if $class->can('new');
     my $file = ($class =~ s{::}{/}gr) . '.pm';
+    return if $class->can('new') && !$broken{$file};
     if (!eval { require $file; 1 }) {
         my $problem = $@;
         # So that the next attempt gets the whole message too.
@@ -316,8 +319,10 @@ sub _load {
         die { kind => 'unknown_task', message => "no class $class on this worker's include path: "
                 . join(' ', grep { !ref } @INC) }
             if $problem =~ /\ACan't locate \Q$file\E in \@INC/;
+        $broken{$file} = 1;
         die $problem;
     }
+    delete $broken{$file};
     die { kind => 'unknown_task', message => "$file is here, but no $class with a method new" }
         if !$class->can('new');
     return;

@@ -11,6 +11,7 @@ use Exporter qw(import);
 our $VERSION   = '0.1.0';
 our @EXPORT    = qw(connect process task);
 our @EXPORT_OK = qw(client);
+our @CARP_NOT  = qw(Argon::Client);
 
 my (%clients, $current);
 

@@ -16,6 +16,7 @@ our @EXPORT_OK = qw(
     w_name w_text w_list r_u8 r_u16 r_u32 r_i32 r_u64 r_bool r_name r_text r_list r_rest
     w_error r_error w_cause r_cause
 );
+our @CARP_NOT = qw(Argon::Client);
 our %EXPORT_TAGS = (all => \@EXPORT_OK);
 
 BEGIN { $Config{ivsize} >= 8 or die "Argon needs a perl with 64-bit integers\n" }
