@@ -73,11 +73,10 @@ pub struct ProcessOptions {
     pub memory_interval: Duration,
     /// Largest result, in bytes.
     pub payload_max: usize,
+    /// Whether runtimes may run code that clients ship, as those of Perl and Python can.
+    pub allow_eval: bool,
     /// How long a program may take until it is ready.
     pub ready_timeout: Duration,
-    /// Whether runtimes may run code that clients ship. They are told by `ARGON_ALLOW_EVAL`, and
-    /// only by that: what the worker's own environment says of it does not reach them.
-    pub allow_eval: bool,
 }
 
 impl ProcessOptions {
@@ -90,8 +89,8 @@ impl ProcessOptions {
             memory_limit: None,
             memory_interval: Duration::from_millis(50),
             payload_max: PAYLOAD_MAX_DEFAULT,
-            ready_timeout: Duration::from_secs(60),
             allow_eval: false,
+            ready_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::text::{Tail, cut_start};
 
 /// The largest payload, told to runtimes so that they can refuse what is too large themselves.
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
-/// Set to 1 where runtimes may run code that clients ship.
+/// Told to runtimes that may run code which clients ship; never inherited.
 const ALLOW_EVAL: &str = "ARGON_ALLOW_EVAL";
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
@@ -130,7 +130,11 @@ impl Slot {
         let worker = std::process::id();
         let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
         let mut command = Command::new(&options.launcher.program);
-        command
+        command.env_remove(ALLOW_EVAL);
+        if options.allow_eval {
+            command.env(ALLOW_EVAL, "1");
+        }
+        let mut child = command
             .args(&options.launcher.args)
             .arg(guard::WATCH)
             .arg(worker.to_string())
@@ -138,15 +142,11 @@ impl Slot {
             .args(&options.args)
             .env(MARK, &mark)
             .env(PAYLOAD_MAX, options.payload_max.to_string())
-            .env_remove(ALLOW_EVAL)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if options.allow_eval {
-            command.env(ALLOW_EVAL, "1");
-        }
-        let mut child = command.spawn()?;
+            .stderr(Stdio::piped())
+            .spawn()?;
         let guard = child
             .id()
             .expect("a child that was not waited for has an id")
