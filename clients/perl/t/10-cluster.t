@@ -14,13 +14,7 @@ argon();
 my (undef, $port) = manager();
 my $probe = client($port);
 
-subtest 'a manager without workers' => sub {
-    my $start = time;
-    my $error = eval { $probe->process('My::Task::Class', [], undef, 1); 1 } ? undef : $@;
-    is($error->outcome, 'rejected', 'takes nothing');
-    is($error->reason, 'no_workers', 'for that reason');
-    is($error->retries, 1, 'after the retries that were asked for');
-};
+my $early = $probe->defer('My::Task::Trial', ['echo', 'early']);
 
 # Three workers of three runtimes, if the manager knows what each can run.
 my $worker = perl_worker($port, '--name', 'eval', '--workers', 2, '--allow-eval');
@@ -40,6 +34,8 @@ sub until_kinds {
     }
     return 0;
 }
+
+is($early->(), 'early', 'what was sent before there was a worker runs when there is one');
 
 subtest 'the code of the manual' => sub {
     my $code = <<'END';
