@@ -57,7 +57,7 @@ my $random;
 $random = sub {
     my ($depth) = @_;
     my $pick = int rand($depth > 3 ? 4 : 6);
-    return undef if $pick == 0;    ## no critic
+    return undef if $pick == 0;
     return int(rand 2_000_000) - 1_000_000 if $pick == 1;
     return join '', map { chr int rand(rand() < 0.1 ? 0xd000 : 256) } 1 .. rand 12 if $pick < 4;
     return [map { $random->($depth + 1) } 1 .. rand 5] if $pick == 4;

@@ -136,6 +136,14 @@ subtest 'status' => sub {
     is($client->process('My::Task::Trial', ['echo', 5]), 5, 'the client can be used again');
 };
 
+subtest 'examples' => sub {
+    my @run = ($^X, "$FindBin::Bin/../examples/squares.pl", "127.0.0.1:$port");
+    open my $squares, '-|', @run or die "perl: $!";
+    is_deeply([<$squares>], [map { $_ ** 2 . "\n" } 1 .. 1_000], 'squares of 1,000 numbers');
+    close $squares;
+    is($?, 0, 'end well');
+};
+
 subtest 'no eval' => sub {
     stop($worker);
     perl_worker($port, '--name', 'strict', '--workers', 1);

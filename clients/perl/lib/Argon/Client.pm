@@ -121,7 +121,7 @@ sub _mine {
     return;
 }
 
-sub connect {    ## no critic: it is what users call it
+sub connect {
     my ($self) = @_;
     $self->_mine;
     until ($self->{session}->link->is_up) {
@@ -359,7 +359,7 @@ sub server_status {
     return wantarray ? %$report : $report;
 }
 
-sub shutdown {    ## no critic: it is what users call it
+sub shutdown {
     my ($self) = @_;
     return if $self->{pid} != $$;
     my $session = $self->{session};

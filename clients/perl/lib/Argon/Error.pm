@@ -21,7 +21,7 @@ sub throw {
 for my $field (qw(
     message outcome kind type code backtrace stderr history may_have_run reason retries similar detail
     )) {
-    no strict 'refs';    ## no critic: accessors
+    no strict 'refs';
     *$field = sub { $_[0]{$field} };
 }
 

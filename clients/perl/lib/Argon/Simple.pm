@@ -15,7 +15,7 @@ our @CARP_NOT  = qw(Argon::Client);
 
 my (%clients, $current);
 
-sub connect {    ## no critic: taking the builtin's name is the point
+sub connect {
     my ($address, $port) = @_;
     croak 'connect takes "host:port", or a host and a port' if !defined $address || @_ > 2;
     if (defined $port) {
@@ -28,7 +28,7 @@ sub client {
     return $current // croak 'there is no connection; call connect first';
 }
 
-sub process(&@) {    ## no critic: it has the look of a builtin
+sub process(&@) {
     my ($code, @args) = @_;
     return _started(client()->defer($code, \@args));
 }
