@@ -304,6 +304,64 @@ subtest 'deadlines' => sub {
     is(error_of($third)->outcome, 'cancelled', 'a task that waits here is cancelled here');
 };
 
+subtest 'status' => sub {
+    my ($client, $manager) = pair({});
+    my %zero = map { $_ => 0 } qw(
+        epoch uptime draining queued queued_bytes queue_size queue_bytes returning stranded held
+        assigned unacknowledged orphans oldest_wait estimated_wait capacity workers clients accepted
+        rejected displaced completed not_completed attempts_lost rate
+    ), map { "queued_$_" } 0 .. 7;
+    my $worker = sub {
+        my %row = map { $_ => 0 } qw(
+            peer connected draining capacity window assigned oldest finished failed average slowness
+            last_heard
+        );
+        return { %row, name => $_[0] };
+    };
+    # The manager is another process, so that the client can wait for it.
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        eval {
+            local $SIG{ALRM} = sub { die "late\n" };
+            alarm 20;
+            my $nobody = bless {}, 'Local::Nobody';
+            my $page = $manager->hear($nobody, 'status_query')->{page};
+            $manager->drop if $page == 0;
+            my $hello = $manager->hear($nobody, 'hello');
+            $manager->say({ type => 'welcome', epoch => 7, resumed => 1, lease => 2e9,
+                payload_max => 1_000 });
+            for my $want (0, 1) {
+                $page = $manager->hear($nobody, 'status_query')->{page};
+                die "page $page\n" if $page != $want;
+                $manager->say({ type => 'status', more => 1 - $want, clients => [], kinds => [],
+                    manager => { %zero, workers => 2, capacity => 9, assigned => 4, queued => 3 },
+                    workers => [$worker->("w$want")] });
+            }
+            for my $want (0, 1) {
+                $page = $manager->hear($nobody, 'running_query')->{page};
+                die "page $page\n" if $page != $want;
+                $manager->say({ type => 'running', more => 1 - $want, tasks => [{ peer => 255,
+                    seq => $want, name => 't', worker => 'w1', age => 1.5e9 }] });
+            }
+            1;
+        } or warn $@;
+        sleep 20;
+        POSIX::_exit(0);
+    }
+    close $manager->{socket};
+    my %status = $client->server_status;
+    is_deeply([@status{qw(workers total_capacity current_capacity queue_length)}], [2, 9, 5, 3],
+        'counts');
+    is_deeply($status{pending}, { w1 => { '00000000000000ff-0' => 1.5, '00000000000000ff-1' => 1.5 } },
+        'what runs where, on two pages');
+    is_deeply([map { $_->{name} } @{ $status{worker_list} }], ['w0', 'w1'],
+        'workers, once each although the connection broke');
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+};
+
+sub Local::Nobody::pump { return }
+
 subtest 'several managers' => sub {
     my @managers = map { Local::FakeManager->new(epoch => $_) } 1, 2;
     my $client = Argon::Client->new(addresses => join ',', map { $_->address } @managers);

@@ -350,12 +350,20 @@ sub _cancel {
 sub server_status {
     my ($self) = @_;
     $self->_mine;
-    my $session = $self->{session};
-    # The one that this client uses first.
-    my @addresses = @{ $self->{addresses} };
-    push @addresses, splice @addresses, 0, $session->link->{address};
-    my $report = Argon::Status::ask(\@addresses, $self->{name}, STATUS_TIME,
-        sub { $self->pump if $session->ever_up });
+    $self->connect if !$self->{session}->ever_up;
+    my $status = Argon::Status->new;
+    $self->_guarded(sub { $self->{session}->ask($status) });
+    my $until = Argon::Link::now() + STATUS_TIME;
+    until ($status->report) {
+        my $now = Argon::Link::now();
+        last if $now >= $until;
+        $self->_turn($until);
+    }
+    $self->{session}->ask(undef);
+    my $report = $status->report // Argon::Error->throw(
+        outcome => 'not_connected',
+        message => 'the manager does not answer: ' . ($self->{session}->link->problem // 'it is busy'),
+    );
     return wantarray ? %$report : $report;
 }
 
@@ -599,7 +607,7 @@ workers can run.
 
 =back
 
-Opens a connection of its own for as long as it takes. Dies if no manager answers within 10 seconds.
+Dies if no manager answers within 10 seconds.
 
 =head2 shutdown, disconnect
 

@@ -29,6 +29,9 @@ use constant {
     OUT_BYTES_MAX  => 1 << 20,  # beyond it nothing new is written for now
 };
 
+# A write to a connection that is gone is an error and no signal, where the system can do that.
+use constant QUIETLY => eval { Socket::MSG_NOSIGNAL() } // 0;
+
 sub now { return clock_gettime(CLOCK_MONOTONIC) }
 
 # `owner` is told: on_up($welcome), on_down($why), on_message($message), on_refused($reason).
@@ -36,7 +39,6 @@ sub new {
     my ($class, %options) = @_;
     my $self = bless {
         addresses  => $options{addresses},
-        role       => $options{role} // 'client',
         name       => $options{name},
         peer       => _random_id(),
         owner      => $options{owner},
@@ -266,7 +268,7 @@ sub _connected {
     }
     $self->{state} = 'greeting';
     $self->{out} = Argon::Wire::Native::encode({
-        type => 'hello', role => $self->{role}, peer => $self->{peer},
+        type => 'hello', role => 'client', peer => $self->{peer},
         connection => ++$self->{connection}, session => $self->{session}, name => $self->{name},
     });
     return $self->flush;
@@ -286,8 +288,8 @@ sub flush {
 sub _write {
     my ($self) = @_;
     while (length $self->{out}) {
-        local $SIG{PIPE} = 'IGNORE';
-        my $wrote = syswrite $self->{socket}, $self->{out};
+        local $SIG{PIPE} = 'IGNORE' if !QUIETLY;
+        my $wrote = CORE::send $self->{socket}, $self->{out}, QUIETLY;
         if (!defined $wrote) {
             next if $! == EINTR;
             return $! == EAGAIN || $! == EWOULDBLOCK ? undef : "$!";
@@ -404,7 +406,7 @@ is alive only while it is called. L<Argon::Client> is what programs use.
 
 =over
 
-=item new(addresses => [[$host, $port], ...], role => 'client', name => $name, owner => $object)
+=item new(addresses => [[$host, $port], ...], name => $name, owner => $object)
 
 The owner is told of what happens: C<on_up($now, \%welcome)>, C<on_down($why)>, C<on_message($now, \%message)>,
 C<on_confirmed($now)> and C<on_refused($reason)>. It is held weakly.

@@ -281,6 +281,14 @@ sub _send_task {
     return;
 }
 
+# Puts a question to the manager, now or when it is there. `undef` gives it up.
+sub ask {
+    my ($self, $status) = @_;
+    $self->{asking} = $status;
+    $self->{link}->send($status->first) if $status && $self->{link}->is_up;
+    return;
+}
+
 # What the link says.
 
 sub on_up {
@@ -293,6 +301,7 @@ sub on_up {
     %{ $self->{abandoned} } = ();
     $self->{ack_due} = 1;
     $self->_acknowledge;
+    $link->send($self->{asking}->first) if $self->{asking};
     my @sent = map { $self->{live}{$_} }
         sort { $a <=> $b } grep { $self->{live}{$_}{state} eq 'sent' } keys %{ $self->{live} };
     if ($welcome->{resumed}) {
@@ -356,7 +365,12 @@ sub on_message {
         $self->_unknown($_) for @{ $message->{seqs} };
         return;
     }
-    die "it said $type, which is not for clients\n";
+    die "it said $type, which is not for clients\n" if $type !~ /^(?:status|running)$/;
+    my $asking = $self->{asking} // return;
+    my $question = $asking->take($message);
+    return $self->{link}->send($question) if defined $question;
+    $self->{asking} = undef;
+    return;
 }
 
 # The end of a task. What is known no more is acknowledged too, or the manager would keep it.
@@ -510,6 +524,10 @@ Takes a task in; asks for its end; ends all because no manager can be reached.
 =item step($now)
 
 Does what is due; tells when it is to be called again.
+
+=item ask($status)
+
+Puts the questions of an L<Argon::Status>.
 
 =item held, held_bytes, payload_max, ever_up, refused, link
 

@@ -4,77 +4,47 @@ use 5.030;
 use strict;
 use warnings;
 
-use Argon::Error;
-use Argon::Link;
 use Argon::Wire qw(NANOS);
 use Argon::Wire::Native;
 
 our $VERSION = '0.1.0';
 
-use constant LOOK_EVERY => 0.05;
+use constant PAGES_MAX => 1_000;
 
-# Asks the first manager that answers, as an observer. $tick is called now and then.
-sub ask {
-    my ($addresses, $name, $seconds, $tick) = @_;
-    my $self = bless {}, __PACKAGE__;
-    my $link = $self->{link}
-        = Argon::Link->new(addresses => $addresses, role => 'observer', name => $name, owner => $self);
-    my $until = Argon::Link::now() + $seconds;
-    while (!$self->{done}) {
-        my $now = Argon::Link::now();
-        if ($now >= $until || $self->{refused}) {
-            my $problem = $link->problem // $link->address . ': no answer';
-            Argon::Error->throw(
-                outcome => 'not_connected', message => "cannot reach a manager: $problem");
-        }
-        my $wake = $link->step($now);
-        $wake = $now + LOOK_EVERY if $wake > $now + LOOK_EVERY;
-        $link->turn($now, $wake);
-        $tick->();
-    }
-    $link->send(Argon::Wire::Native::encode({ type => 'goodbye' }));
-    $link->flush;
-    $link->stop;
-    return $self->_report;
+sub new {
+    my ($class) = @_;
+    return bless {}, $class;
 }
 
-sub on_up {
+# What to send first. Whatever was heard before is forgotten.
+sub first {
     my ($self) = @_;
-    @$self{qw(status workers clients running)} = (undef, [], [], []);
-    $self->_ask('status_query', 0);
-    return;
+    %$self = (workers => [], clients => [], running => []);
+    return $self->_question('status_query', 0);
 }
 
-sub _ask {
+sub _question {
     my ($self, $type, $page) = @_;
     $self->{page} = $page;
-    $self->{link}->send(Argon::Wire::Native::encode({ type => $type, page => $page }));
-    return;
+    return Argon::Wire::Native::encode({ type => $type, page => $page });
 }
 
-sub on_down { return }
-sub on_confirmed { return }
-
-sub on_refused {
-    my ($self, $reason) = @_;
-    $self->{refused} = $reason;
-    return;
-}
-
-sub on_message {
-    my ($self, $now, $message) = @_;
+# Takes in an answer. Returns what to send next, or nothing if that was the last.
+sub take {
+    my ($self, $message) = @_;
     my $next = $self->{page} + 1;
     if ($message->{type} eq 'status') {
         $self->{status} //= $message;
         push @{ $self->{$_} }, @{ $message->{$_} } for qw(workers clients);
-        return $self->_ask($message->{more} ? ('status_query', $next) : ('running_query', 0));
+        return $self->_question($message->{more} && $next < PAGES_MAX ? ('status_query', $next) : ('running_query', 0));
     }
-    die "it said $message->{type}, which is not for observers\n" if $message->{type} ne 'running';
     push @{ $self->{running} }, @{ $message->{tasks} };
-    return $self->_ask('running_query', $next) if $message->{more};
-    $self->{done} = 1;
+    return $self->_question('running_query', $next) if $message->{more} && $next < PAGES_MAX;
+    $self->{report} = $self->_report;
     return;
 }
+
+sub report { return $_[0]{report} }
 
 sub _report {
     my ($self) = @_;
@@ -109,20 +79,21 @@ Argon::Status - what a manager says about itself
 
 =head1 DESCRIPTION
 
-For C<server_status> of L<Argon::Client>. Only observers may ask, so this has a connection of its own, for as long as
-the answer takes.
+The questions of C<server_status> of L<Argon::Client>, and what is made of the answers: page after page of the status, then
+of what runs where.
 
-=head1 FUNCTIONS
+=head1 METHODS
 
 =over
 
-=item ask(\@addresses, $name, $seconds, $tick)
+=item new, first, take(\%message)
 
-The report. Dies with an L<Argon::Error> if nobody answers in time. C<$tick> is called at least every 50 ms.
+A report to be made; what to send first, also once more after a new connection; takes in an answer and returns what to
+send next, or nothing.
 
-=item on_up, on_down, on_message, on_confirmed, on_refused
+=item report
 
-What the L<Argon::Link> says.
+The report, when all is there.
 
 =back
 
