@@ -199,7 +199,7 @@ pub struct Local {
 
 /// Starts a [`Local`] with all tasks of this program.
 ///
-/// ```
+/// ```standalone_crate
 /// #[argon::task]
 /// fn add(x: i64, y: i64) -> i64 {
 ///     x + y

@@ -104,7 +104,7 @@ pub use argon_core::worker::WorkerConfig;
 /// - a type of the same name whose function `local` is the function itself: `add::local(2, 3)`;
 /// - an entry in the list that [`serve`], [`serve_if_pool`], [`local()`] and [`Tasks::all`] take.
 ///
-/// ```
+/// ```standalone_crate
 /// use std::num::TryFromIntError;
 ///
 /// #[argon::task]

@@ -13,7 +13,7 @@ use crate::tasks::Tasks;
 /// A manager and a worker in this process, and a client of them. Tasks run on threads, one for
 /// each CPU unless told otherwise. Ends when it is dropped; what runs then is cancelled.
 ///
-/// ```
+/// ```standalone_crate
 /// #[argon::task]
 /// fn add(x: i64, y: i64) -> i64 {
 ///     x + y

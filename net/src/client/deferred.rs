@@ -16,7 +16,7 @@ impl Client {
     /// Runs a call somewhere and waits for its result. Dropping the future before it is ready
     /// cancels the task.
     ///
-    /// ```
+    /// ```standalone_crate
     /// #[argon::task]
     /// async fn add(x: i64, y: i64) -> i64 {
     ///     x + y
@@ -48,7 +48,7 @@ impl Client {
     /// more than [`in_flight`](super::ClientBuilder::in_flight) of them: for many calls there is
     /// [`map`](Self::map).
     ///
-    /// ```
+    /// ```standalone_crate
     /// # #[argon::task]
     /// # async fn add(x: i64, y: i64) -> i64 { x + y }
     /// # #[tokio::main(flavor = "current_thread")]

@@ -26,7 +26,7 @@ impl Client {
     /// under way or wait to be taken. A call that fails is an error in its place, and the rest
     /// goes on. Dropping the stream cancels what has not ended.
     ///
-    /// ```
+    /// ```standalone_crate
     /// #[argon::task]
     /// fn square(x: u64) -> u64 {
     ///     x * x
