@@ -11,6 +11,7 @@ use argon_core::message::{
     Assign, AttemptEnd, Body, Finished, Hello, MAGIC, Message, Report, Role, Submit, VERSION,
 };
 use argon_core::name::Name;
+use argon_core::offer::Offer;
 use argon_core::task::Priority;
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
@@ -57,6 +58,7 @@ impl Steady {
                 last: true,
             };
             steady.receive(ConnId(worker), Body::Report(report).into());
+            steady.receive(ConnId(worker), Body::Offer(Offer::anything()).into());
             steady.receive(ConnId(worker), Body::Grant { window: CAPACITY }.into());
         }
         for _ in 0..queued + workers as usize * CAPACITY as usize {

@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use argon::Payload;
-use argon::{Client, ClientOptions, LinkState, Outcome, Standalone, StandaloneOptions, TaskSpec};
+use argon::{
+    Client, ClientOptions, LinkState, Outcome, Payload, Standalone, StandaloneOptions, TaskSpec,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::map::progress::Screen;
@@ -58,6 +59,8 @@ impl Cluster {
         }
         let capacity = args.workers.unwrap_or_else(pool::cpus);
         let mut standalone = StandaloneOptions::new(pool::default_name()?, capacity)?;
+        // Nobody else can come who runs what our own pool does not.
+        standalone.manager.runner_wait = Duration::ZERO;
         standalone.manager.payload_max = options.payload_max;
         let executor = pool::executor(&[], None, options.payload_max)?;
         let standalone = Standalone::start(standalone, executor).await?;

@@ -28,6 +28,11 @@ impl NameKey {
         Self(generation << Self::SLOT_BITS | slot)
     }
 
+    /// Where the name is kept: below [`NAMES_MAX`], and used again for other names.
+    pub(crate) fn place(self) -> usize {
+        self.slot() as usize
+    }
+
     fn slot(self) -> u32 {
         self.0 & ((1 << Self::SLOT_BITS) - 1)
     }

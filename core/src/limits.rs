@@ -27,6 +27,12 @@ pub const WINDOW_MAX: u32 = 8_192;
 pub const CAPACITY_MAX: u32 = 4_096;
 /// Most patterns in what a pool says that it can run; they go into one message.
 pub const OFFER_MAX: usize = 512;
+/// Most kinds of workers, which differ in what they can run, at one manager.
+pub const KINDS_MAX: usize = 64;
+/// Names of tasks in all kinds together that a status report shows.
+pub const STATUS_NAMES: usize = 128;
+/// How long a task that no worker can run waits for one that can.
+pub const RUNNER_WAIT: Duration = Duration::from_secs(10);
 /// Most names that a rejection suggests instead of one that nobody runs.
 pub const SIMILAR_MAX: usize = 3;
 /// Rows of one page of what runs where.
@@ -121,6 +127,37 @@ pub const ATTEMPTS_DEFAULT: u8 = 3;
 /// Default number of times that a client submits a rejected task again.
 pub const RETRIES_DEFAULT: u32 = 10;
 
+/// Bounds inside the machines that nobody needs to set: the defaults are right. Simulations make
+/// them tiny, so that what is rare in production happens often there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Most ids in a message that is sent; at most [`IDS_MAX`].
+    pub ids: usize,
+    /// See [`OUTCOME_WINDOW_BYTES`].
+    pub outcome_window: u64,
+    /// See [`WORKER_WINDOW_BYTES`].
+    pub worker_window: u64,
+    /// See [`UNCONFIRMED_MAX`].
+    pub unconfirmed: usize,
+    /// See [`ORPHANS_MAX`].
+    pub orphans: usize,
+    /// See [`RESULT_ACK`].
+    pub result_ack: Duration,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            ids: IDS_MAX,
+            outcome_window: OUTCOME_WINDOW_BYTES,
+            worker_window: WORKER_WINDOW_BYTES,
+            unconfirmed: UNCONFIRMED_MAX,
+            orphans: ORPHANS_MAX,
+            result_ack: RESULT_ACK,
+        }
+    }
+}
+
 // The relations that the clocks must keep, for the defaults; configurations are checked alike.
 const _: () = {
     assert!(RECONNECT_GRACE.as_nanos() < LEASE.as_nanos());
@@ -135,7 +172,9 @@ const _: () = {
     // An error has four texts: its type, message, backtrace, and standard error.
     assert!(ERROR_TEXT_MAX * 4 + ATTEMPTS_MAX as usize * (NAME_MAX + 16) + 1_024 < HEADER_MAX);
     // Rows of status are a name and less than 128 bytes; a page is that many of both kinds.
-    assert!(STATUS_PAGE * 2 * (NAME_MAX + 128) + 1_024 < HEADER_MAX);
+    assert!(
+        STATUS_PAGE * 2 * (NAME_MAX + 128) + STATUS_NAMES * (NAME_MAX + 1) + 4_096 < HEADER_MAX
+    );
     assert!(RUNNING_PAGE * (2 * NAME_MAX + 64) + 1_024 < HEADER_MAX);
     assert!(OFFER_MAX * (NAME_MAX + 1) + 1_024 < HEADER_MAX);
     assert!(PAYLOAD_MAX_CEILING as u64 + (HEADER_MAX as u64) < u32::MAX as u64);

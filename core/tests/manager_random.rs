@@ -44,6 +44,10 @@ enum Step {
         conn: usize,
         window: u32,
     },
+    Offer {
+        conn: usize,
+        which: usize,
+    },
     Submit {
         conn: usize,
         seq: u64,
@@ -102,6 +106,11 @@ enum Step {
     },
 }
 
+/// What workers say that they can run.
+const OFFERS: [&[&str]; 6] = [&["*"], &["a"], &["a", "b"], &["b*"], &["c"], &[]];
+/// What tasks are called.
+const NAMES: [&str; 4] = ["a", "b", "bc", "work"];
+
 fn steps() -> impl Strategy<Value = Step> {
     let ids = || vec((0..3_u64, 0..8_u64, 0..12_u64), 0..3);
     prop_oneof![
@@ -114,6 +123,7 @@ fn steps() -> impl Strategy<Value = Step> {
             |(conn, running, finished, honest)| Step::Report { conn, running, finished, honest }
         ),
         4 => (any::<usize>(), 0..6_u32).prop_map(|(conn, window)| Step::Grant { conn, window }),
+        3 => (any::<usize>(), 0..OFFERS.len()).prop_map(|(conn, which)| Step::Offer { conn, which }),
         16 => (any::<usize>(), 0..12_u64, 0..8_u8, any::<u8>(), 0..4_000_u64, 0..9_usize).prop_map(
             |(conn, seq, priority, flags, deadline, bytes)| Step::Submit {
                 conn, seq, priority, flags, deadline, bytes
@@ -146,6 +156,8 @@ struct Chaos {
     conns: Vec<ConnId>,
     /// What each worker connection was told to run and has not answered for.
     running: BTreeMap<ConnId, Vec<Assign>>,
+    /// What each worker connection said last that it can run.
+    offers: BTreeMap<ConnId, &'static [&'static str]>,
 }
 
 impl Chaos {
@@ -156,6 +168,10 @@ impl Chaos {
     fn collect(&mut self) {
         for conn in self.conns.clone() {
             let assigned = self.bench.assigned(conn);
+            for assign in &assigned {
+                let offer = support::offer(self.offers.get(&conn).copied().unwrap_or(&["*"]));
+                assert!(offer.covers(&assign.name), "{offer:?} {:?}", assign.name);
+            }
             self.running.entry(conn).or_default().extend(assigned);
         }
         for conn in std::mem::take(&mut self.bench.closed) {
@@ -237,6 +253,11 @@ impl Chaos {
                 let Some(conn) = self.conn(conn) else { return };
                 self.bench.grant(conn, window);
             }
+            Step::Offer { conn, which } => {
+                let Some(conn) = self.conn(conn) else { return };
+                self.offers.insert(conn, OFFERS[which]);
+                self.bench.offer(conn, OFFERS[which]);
+            }
             Step::Submit {
                 conn,
                 seq,
@@ -247,6 +268,7 @@ impl Chaos {
             } => {
                 let Some(conn) = self.conn(conn) else { return };
                 let submit = Submit {
+                    name: support::name(NAMES[usize::from(flags) / 16 % NAMES.len()]),
                     priority: Priority::new(priority).unwrap(),
                     at_most_once: flags & 1 > 0,
                     may_have_run: flags & 6 == 6,
@@ -377,7 +399,7 @@ proptest! {
             config.client_tasks = 8;
             config.client_result_bytes = 20;
         });
-        let mut chaos = Chaos { bench, conns: Vec::new(), running: BTreeMap::new() };
+        let mut chaos = Chaos { bench, conns: Vec::new(), running: BTreeMap::new(), offers: BTreeMap::new() };
         for step in script {
             chaos.run(step);
             chaos.collect();

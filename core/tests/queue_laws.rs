@@ -31,7 +31,7 @@ impl Bench {
         Entry {
             task: TaskKey(self.next),
             client: ClientKey(client),
-            class: ClassId::ANY,
+            class: ClassId(0),
             priority,
             bytes: 100,
             order: u64::from(self.next),
@@ -56,7 +56,7 @@ impl Bench {
     }
 
     fn pop(&mut self) -> Option<Entry> {
-        self.queue.pop(ClassId::ANY)
+        self.queue.pop(ClassId(0))
     }
 
     /// Dispatches one task, expected to take `estimate`, which then takes `actual`.
@@ -344,7 +344,7 @@ fn a_blocked_client_is_passed_over_and_earns_no_credit() {
 
     bench.queue.set_blocked(ClientKey(1), true);
     bench.queue.set_blocked(ClientKey(2), true);
-    assert!(!bench.queue.has_dispatchable(ClassId::ANY));
+    assert!(!bench.queue.has_dispatchable(ClassId(0)));
     assert_eq!(bench.pop(), None);
 }
 
@@ -360,7 +360,7 @@ fn a_class_without_workers_holds_up_no_other() {
     }
     bench.fill(1, 20);
     for _ in 0..20 {
-        assert_eq!(bench.run(MS, |_| MS).class, ClassId::ANY);
+        assert_eq!(bench.run(MS, |_| MS).class, ClassId(0));
     }
     assert_eq!(bench.pop(), None);
     assert_eq!(bench.queue.len(), 100);
@@ -444,7 +444,7 @@ fn sixteen_may_go_for_bytes_but_only_if_that_is_enough() {
     let entry = |task: u32, priority, bytes| Entry {
         task: TaskKey(task),
         client: ClientKey(task % 2),
-        class: ClassId::ANY,
+        class: ClassId(0),
         priority,
         bytes,
         order: u64::from(task),

@@ -30,7 +30,7 @@ fn bodies(said: &[WorkerOutput]) -> Vec<&Message> {
 fn first_a_report_then_a_window() {
     let mut rig = Rig::ready(config(4));
     let said = rig.connect();
-    assert_eq!(said, vec![rig.report(&[], &[]), rig.grant(4)]);
+    assert_eq!(said, vec![rig.report(&[], &[]), rig.offer(), rig.grant(4)]);
 }
 
 #[test]
@@ -48,7 +48,10 @@ fn a_cut_keeps_what_runs_reports_what_ended_and_drops_what_waits() {
     rig.step();
     rig.cut();
     let said = rig.connect();
-    assert_eq!(said, vec![rig.report(&[3, 4], &[1, 2]), rig.grant(2)]);
+    assert_eq!(
+        said,
+        vec![rig.report(&[3, 4], &[1, 2]), rig.offer(), rig.grant(2)]
+    );
     rig.done(life(1, 1), 4, MS);
     assert_eq!(rig.step(), vec![rig.completed(4, MS)], "5 is forgotten");
 }
@@ -296,6 +299,7 @@ fn a_draining_worker_says_so_to_every_manager() {
         vec![
             rig.report(&[1], &[]),
             rig.sent(Body::Draining),
+            rig.offer(),
             rig.grant(0)
         ]
     );

@@ -89,7 +89,9 @@ pub use argon_core::manager::ManagerConfig;
 pub use argon_core::name::{Name, NameError};
 pub use argon_core::offer::Offer;
 pub use argon_core::payload::{Content, Payload};
-pub use argon_core::status::{ClientStatus, ManagerStatus, StatusReport, WorkerStatus};
+pub use argon_core::status::{
+    ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
+};
 pub use argon_core::task::{
     AttemptLoss, AttemptRecord, Completion, ErrorKind, ExitCause, Failure, Outcome, Priority,
     RejectReason, TaskError, TaskSpec,

@@ -6,6 +6,7 @@ use argon_core::message::{
     AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role, Submit,
     VERSION, Version,
 };
+use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ExitCause, Priority};
 use argon_core::time::Nanos;
@@ -129,7 +130,7 @@ fn nanos(rng: &mut Rng) -> Nanos {
 }
 
 fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
-    match rng.up_to(15) {
+    match rng.up_to(17) {
         0 => Body::Hello(hello(rng, id, index)),
         1 => Body::Ping(Beat {
             nonce: rng.draw(),
@@ -180,6 +181,8 @@ fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
         },
         14 => Body::Draining,
         // It may claim any window only for nothing: what it was given it would never run.
+        15 => Body::Offer(Offer::anything()),
+        16 => Body::RunningQuery { page: 0 },
         _ => Body::Grant { window: 0 },
     }
 }

@@ -78,6 +78,9 @@ pub(crate) struct LimitArgs {
     /// How long the tasks of a client that is away are kept [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     resume_window: Option<Duration>,
+    /// How long a task that no worker runs waits for a worker that does [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    runner_wait: Option<Duration>,
 }
 
 impl LimitArgs {
@@ -104,6 +107,7 @@ impl LimitArgs {
         set(&mut config.reconnect_grace, self.reconnect_grace);
         set(&mut config.restart_grace, self.restart_grace);
         set(&mut config.resume_window, self.resume_window);
+        set(&mut config.runner_wait, self.runner_wait);
     }
 }
 

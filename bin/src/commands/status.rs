@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use argon::{ManagerStatus, StatusReport};
+use argon::{KindStatus, ManagerStatus, Name, StatusReport};
 use argon_core::time::Nanos;
 use clap::Args;
 
@@ -150,10 +150,26 @@ fn table(address: &str, report: &StatusReport) -> String {
         "CLIENT", "STATE", "QUEUED", "RUNNING", "UNREAD", "FINISHED", "REJECTED", "HEARD",
     ];
     text.push_str(&columns(heads, clients));
+    text.push_str(&kinds(&report.kinds));
     if report.more {
         text.push_str("\n(and more workers or clients)\n");
     }
     text
+}
+
+/// What workers run, if they do not all run the same.
+fn kinds(kinds: &[KindStatus]) -> String {
+    if kinds.len() < 2 {
+        return String::new();
+    }
+    let rows = kinds.iter().map(|kind| {
+        let mut names: Vec<String> = kind.names.iter().map(Name::to_string).collect();
+        if kind.more > 0 {
+            names.push(format!("and {} more", kind.more));
+        }
+        [names.join(", "), kind.workers.to_string()]
+    });
+    columns(["TASKS RUN", "WORKERS"], rows)
 }
 
 fn manager(address: &str, status: &ManagerStatus) -> String {
@@ -188,6 +204,13 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
         span(status.oldest_wait),
         span(status.estimated_wait)
     );
+    if status.stranded > 0 {
+        let _ = writeln!(
+            text,
+            "  stranded   {} that no worker can run",
+            status.stranded
+        );
+    }
     let _ = writeln!(
         text,
         "  running    {} at {} workers that run {} at once; {} a second",

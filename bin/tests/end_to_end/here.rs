@@ -273,8 +273,10 @@ fn call_prints_the_result_as_it_is() {
     let called = output_of(argon(&["call", "echo", "--stdin"]), &b"\0\xff"[..]);
     assert_eq!(called.stdout, b"\0\xff");
     let called = output(argon(&["call", "dance"]));
-    assert_eq!(called.status.code(), Some(1));
-    assert!(text(&called.stderr).contains("dance: unknown task"));
+    assert_eq!(called.status.code(), Some(255));
+    assert!(text(&called.stderr).contains("dance: rejected: no worker"));
+    let called = output(argon(&["call", "ecko"]));
+    assert!(text(&called.stderr).contains("one runs \"echo\""));
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub struct ClientConfig {
     pub retries: Option<u32>,
     /// Largest payload that is sent, in bytes; the manager's own limit counts too.
     pub payload_max: usize,
+    /// Bounds that need no setting.
+    pub inner: limits::Inner,
 }
 
 impl ClientConfig {
@@ -66,6 +68,7 @@ impl ClientConfig {
             bytes: limits::QUEUE_BYTES_DEFAULT,
             retries: Some(limits::RETRIES_DEFAULT),
             payload_max: limits::PAYLOAD_MAX_DEFAULT,
+            inner: limits::Inner::default(),
         }
     }
 }
@@ -350,7 +353,7 @@ impl Client {
             if until > now {
                 return self.tasks.alarms.set(alarm, until);
             }
-            if self.abandoned.len() < limits::IDS_MAX {
+            if self.abandoned.len() < self.config.inner.ids {
                 self.abandoned.insert(seq);
             }
         }
@@ -453,8 +456,8 @@ impl Machine for Client {
         let cut_off = self.epoch.is_some() && !self.link.is_up() && !self.stopped;
         self.tasks.check_invariants(cut_off);
         self.window.check_invariants();
-        assert!(self.acks.len() < limits::IDS_MAX);
-        assert!(self.abandoned.len() <= limits::IDS_MAX);
+        assert!(self.acks.len() < self.config.inner.ids);
+        assert!(self.abandoned.len() <= self.config.inner.ids);
         assert!(self.tasks.len() <= self.config.tasks.max(1));
         assert!(self.tasks.len() <= 1 || self.tasks.bytes() <= self.config.bytes);
         if self.stopped {

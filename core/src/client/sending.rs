@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::limits::IDS_MAX;
 use crate::message::Body;
 use crate::name::Name;
 use crate::payload::Payload;
@@ -24,7 +23,7 @@ impl Client {
     /// Notes that the outcome of `seq` is delivered, now or earlier.
     pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) {
         self.acks.push(seq);
-        if self.acks.len() >= IDS_MAX {
+        if self.acks.len() >= self.config.inner.ids {
             self.flush_acks(now);
         }
     }

@@ -4,7 +4,7 @@ use crate::payload::Payload;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event, LinkDown};
-use crate::limits::{IDS_MAX, RECONNECT_DELAY_MAX};
+use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::LinkEvent;
 use crate::message::{Body, Welcome};
 use crate::task::Outcome;
@@ -101,7 +101,7 @@ impl Client {
     /// The manager knows us: it is asked what it still has of what it was sent.
     fn resume(&mut self, now: Instant) {
         let sent = self.tasks.select(|task| task.sent().is_some());
-        for part in sent.chunks(IDS_MAX) {
+        for part in sent.chunks(self.config.inner.ids) {
             let seqs = part.to_vec();
             self.send(now, Body::Resume { seqs });
         }

@@ -33,6 +33,10 @@ pub struct ManagerConfig {
     pub restart_grace: Duration,
     /// How long sessions, their tasks and orphans are kept.
     pub resume_window: Duration,
+    /// How long a task that no worker can run waits for one that can.
+    pub runner_wait: Duration,
+    /// Bounds that need no setting.
+    pub inner: limits::Inner,
 }
 
 impl ManagerConfig {
@@ -52,6 +56,8 @@ impl ManagerConfig {
             lease: limits::LEASE,
             restart_grace: limits::RESTART_GRACE,
             resume_window: limits::RESUME_WINDOW,
+            runner_wait: limits::RUNNER_WAIT,
+            inner: limits::Inner::default(),
         }
     }
 

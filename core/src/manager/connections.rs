@@ -338,6 +338,7 @@ impl Manager {
         session.draining = false;
         session.reported = false;
         session.heard = awake;
+        session.joined = awake;
         session.progress = now;
         session.unreported_results = session.results.clone();
         for occupied in session.attempts.values_mut() {

@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::Attempt;
+use crate::limits::OLDEST_EVERY;
 use crate::message::{Assign, Body, Message};
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
 use crate::task::RejectReason;
 use crate::time::{Instant, Nanos};
 
+use super::abilities::KindKey;
 use super::session::{Occupied, Purpose};
 use super::task::{Ending, Holder, State};
 use super::{Alarm, Manager};
@@ -23,8 +25,8 @@ const STALL_MIN: Duration = Duration::from_millis(2);
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        while let Some(worker) = self.router.pick() {
-            let Some(task) = self.next_task() else {
+        while let Some((class, worker)) = self.next_class() {
+            let Some(task) = self.next_task(class) else {
                 return;
             };
             let record = self.task(task);
@@ -34,22 +36,60 @@ impl Manager {
                 self.end_asked(now, task, Ending::Expire);
                 continue;
             }
-            self.assign(now, task, worker);
+            self.assign(now, task, class, worker);
         }
     }
 
-    /// The next task that may go out. At the bound of what may be in flight that is one which
-    /// has its room already.
-    fn next_task(&mut self) -> Option<TaskKey> {
-        let entry = if self.is_in_flight_full() {
-            self.queue.pop_returning(ClassId::ANY)
+    /// A class with a task that may go out, and the worker for it. Where several classes have
+    /// one, and so may be after the same workers, the more important task goes first and then
+    /// the one that came first; now and then it is the oldest, as within a class.
+    fn next_class(&self) -> Option<(ClassId, WorkerKey)> {
+        let ready = |class| Some((class, self.abilities.pick(class)?));
+        if self.is_in_flight_full() {
+            let returning = self.queue.returning_classes().filter_map(ready);
+            let oldest = |(class, worker)| {
+                let entry = self.queue.oldest_returning(class)?;
+                Some((entry.order, class, worker))
+            };
+            let (_, class, worker) = returning.filter_map(oldest).min()?;
+            return Some((class, worker));
+        }
+        let mut classes = self.queue.classes().filter_map(ready);
+        let first = classes.next()?;
+        let Some(second) = classes.next() else {
+            return Some(first);
+        };
+        let all = [first, second].into_iter().chain(classes);
+        if self.is_turn_of_oldest() {
+            let order = |class| self.queue.oldest(class).map(|entry| entry.order);
+            all.min_by_key(|(class, _)| order(*class))
         } else {
-            self.queue.pop(ClassId::ANY)
+            all.min_by_key(|(class, _)| self.queue.next_rank(*class))
+        }
+    }
+
+    fn is_turn_of_oldest(&self) -> bool {
+        self.since_oldest + 1 >= OLDEST_EVERY
+    }
+
+    /// The next task of this class that may go out. At the bound of what may be in flight that is
+    /// one which has its room already.
+    fn next_task(&mut self, class: ClassId) -> Option<TaskKey> {
+        let entry = if self.is_in_flight_full() {
+            self.queue.pop_returning(class)
+        } else if self.queue.classes().nth(1).is_none() {
+            self.queue.pop(class)
+        } else if self.is_turn_of_oldest() {
+            self.since_oldest = 0;
+            self.queue.pop_oldest(class)
+        } else {
+            self.since_oldest += 1;
+            self.queue.pop(class)
         };
         Some(entry?.task)
     }
 
-    fn assign(&mut self, now: Instant, task: TaskKey, key: WorkerKey) {
+    fn assign(&mut self, now: Instant, task: TaskKey, class: ClassId, key: WorkerKey) {
         self.enter_reserve(task);
         let attempt = Attempt {
             epoch: self.config.epoch,
@@ -66,6 +106,7 @@ impl Manager {
         record.state = State::Assigned {
             holder,
             at: now,
+            class,
             charged,
         };
         let deadline = record.deadline.map(|deadline| deadline.since(now));
@@ -82,7 +123,7 @@ impl Manager {
             payload: record.payload.clone(),
         };
         let (client, priority, bytes) = (record.client, record.priority, record.bytes());
-        self.queue.charge(client, ClassId::ANY, priority, charged);
+        self.queue.charge(client, class, priority, charged);
         self.client(client).assigned += 1;
         self.assigned += 1;
         let session = &mut self.workers[key.0 as usize];
@@ -110,21 +151,29 @@ impl Manager {
     /// and the queue has nothing for it.
     pub(super) fn take_back(&mut self, now: Instant) {
         self.alarms.cancel(Alarm::TakeBack);
-        if self.ahead.is_empty() || self.queue.has_dispatchable(ClassId::ANY) {
+        if self.ahead.is_empty() {
             return;
         }
-        let Some(free) = self
-            .router
-            .pick()
-            .map(|free| &self.workers[free.0 as usize])
-        else {
+        for kind in self.abilities.kinds() {
+            self.take_back_for(now, kind);
+        }
+    }
+
+    /// Takes back what the best worker of `kind` could run at once.
+    fn take_back_for(&mut self, now: Instant, kind: KindKey) {
+        let runs = |class| self.abilities.runs(kind, class);
+        if self.queue.classes().any(runs) {
+            return;
+        }
+        let Some(free) = self.abilities.pick_of(kind) else {
             return;
         };
+        let free = &self.workers[free.0 as usize];
         if !free.has_idle_slot() {
             return;
         }
         let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
-        let mut next_look: Option<Instant> = None;
+        let mut next_look = self.alarms.get(Alarm::TakeBack);
         // Begins where the last look ended, so that every worker has its turn.
         let later = self.ahead.range(self.ahead_from..);
         let earlier = self.ahead.range(..self.ahead_from);
@@ -145,16 +194,16 @@ impl Manager {
                 next_look = Some(next_look.map_or(stalled_at, |look| look.min(stalled_at)));
                 continue;
             }
-            wanted -= self.ask_back(now, key, wanted);
+            wanted -= self.ask_back(now, key, kind, wanted);
         }
         if let Some(at) = next_look {
             self.alarms.set(Alarm::TakeBack, at);
         }
     }
 
-    /// Asks a worker for at most `wanted` of the attempts beyond its slots, newest first; says
-    /// how many were asked for or are on their way already.
-    fn ask_back(&mut self, now: Instant, key: WorkerKey, wanted: usize) -> usize {
+    /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `kind`
+    /// can run, newest first; says how many were asked for or are on their way already.
+    fn ask_back(&mut self, now: Instant, key: WorkerKey, kind: KindKey, wanted: usize) -> usize {
         let session = &mut self.workers[key.0 as usize];
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
@@ -163,7 +212,12 @@ impl Manager {
             if pending == wanted {
                 break;
             }
-            if occupied.started || !matches!(occupied.purpose, Purpose::Live(_)) {
+            let Purpose::Live(task) = occupied.purpose else {
+                continue;
+            };
+            let record = &self.tasks[task.0 as usize];
+            let class = self.abilities.class_of(&record.name, record.name_key);
+            if occupied.started || !self.abilities.runs(kind, class) {
                 continue;
             }
             pending += 1;

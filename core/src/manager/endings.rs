@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::event::Event;
-use crate::limits::{OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
 use crate::message::{Body, Message};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
@@ -52,8 +51,9 @@ impl Manager {
         session.result_bytes += bytes;
         session.unsent.insert(rank, key);
         if let Some(attempt) = attempt {
-            self.unconfirmed.push_back((now + RESULT_ACK, key, attempt));
-            if self.unconfirmed.len() > UNCONFIRMED_MAX {
+            self.unconfirmed
+                .push_back((now + self.config.inner.result_ack, key, attempt));
+            if self.unconfirmed.len() > self.config.inner.unconfirmed {
                 self.confirm_oldest();
             }
         }
@@ -73,7 +73,7 @@ impl Manager {
 
     /// Takes a task out of wherever it is: queue, hold, or the hands of workers. Its state is
     /// stale afterwards and must be replaced.
-    fn withdraw(&mut self, now: Instant, key: TaskKey) {
+    pub(super) fn withdraw(&mut self, now: Instant, key: TaskKey) {
         match self.task(key).state {
             State::Queued => {
                 let removed = self.queue.remove(key);
@@ -126,14 +126,13 @@ impl Manager {
     /// loose until the caller places or ends it.
     pub(super) fn unassign(&mut self, key: TaskKey, ran: u64) {
         let record = self.task(key);
-        let State::Assigned { charged, .. } = record.state else {
+        let State::Assigned { class, charged, .. } = record.state else {
             return;
         };
         let (client, priority) = (record.client, record.priority);
         // An assignment without a charge was adopted.
         if charged > 0 {
-            self.queue
-                .correct(client, crate::queue::ClassId::ANY, priority, charged, ran);
+            self.queue.correct(client, class, priority, charged, ran);
         }
         self.client(client).assigned -= 1;
         self.assigned -= 1;
@@ -210,7 +209,7 @@ impl Manager {
         let Some(conn) = session.conn else {
             return;
         };
-        while session.sent_bytes < OUTCOME_WINDOW_BYTES {
+        while session.sent_bytes < self.config.inner.outcome_window {
             let Some((_, task)) = session.unsent.pop_first() else {
                 return;
             };
@@ -301,7 +300,7 @@ impl Manager {
         self.remove_record(key);
     }
 
-    fn remove_record(&mut self, key: TaskKey) {
+    pub(super) fn remove_record(&mut self, key: TaskKey) {
         let record = self.tasks.remove(key.0 as usize);
         self.client(record.client).tasks.remove(&record.id.seq);
     }

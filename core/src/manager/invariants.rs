@@ -1,5 +1,6 @@
 //! What must hold between any two calls.
 
+use super::abilities::NOBODY;
 use super::session::{Peer, Purpose};
 use super::task::State;
 use super::{Absence, Alarm, Manager};
@@ -14,6 +15,32 @@ impl Manager {
         self.check_clients();
         self.check_workers();
         self.check_connections();
+        self.check_classes();
+    }
+
+    fn check_classes(&self) {
+        self.abilities.check();
+        for kind in self.abilities.kinds() {
+            let workers = self.workers.iter().map(|(_, session)| session.kind);
+            let same = workers.filter(|other| *other == Some(kind)).count();
+            assert_eq!(same, self.abilities.workers(kind) as usize);
+        }
+        for entry in self.queue.iter() {
+            let name = &self.tasks[entry.task.0 as usize].name;
+            assert_eq!(
+                self.abilities.look_up(name),
+                Some(entry.class),
+                "tasks wait in the class of their name"
+            );
+            assert!(
+                entry.class != NOBODY || self.stranded.contains_key(name),
+                "what nobody can run is watched"
+            );
+        }
+        assert_eq!(
+            self.absences.get(Absence::Stranded).is_some(),
+            !self.stranded.is_empty()
+        );
     }
 
     fn check_tasks(&self) {
@@ -166,11 +193,13 @@ impl Manager {
                 }
                 assert_eq!(self.conns[&conn].peer, Peer::Worker(key));
             }
-            assert_eq!(
-                self.router.bid(key),
-                session.bid(),
-                "the router knows every bid"
-            );
+            if let Some(kind) = session.kind {
+                assert_eq!(
+                    self.abilities.bid(kind, key),
+                    session.bid(self.config.inner.worker_window),
+                    "the router knows every bid"
+                );
+            }
             let mut bytes = 0;
             for (attempt, occupied) in &session.attempts {
                 bytes += u64::from(occupied.bytes);

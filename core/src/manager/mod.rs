@@ -10,6 +10,7 @@
 //!
 //! Units: instants of the driver for what users asked for, of the awake clock for silence.
 
+mod abilities;
 mod attempts;
 mod clients;
 mod config;
@@ -20,7 +21,9 @@ mod invariants;
 mod pace;
 mod report;
 mod session;
+mod similar;
 mod status;
+mod stranded;
 mod submissions;
 mod task;
 mod workers;
@@ -38,11 +41,12 @@ use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::name::Name;
 use crate::queue::{ClientKey, Queue, TaskKey};
-use crate::router::{Router, WorkerKey};
+use crate::router::WorkerKey;
 use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
 
+use abilities::Abilities;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
 use task::Task;
@@ -129,6 +133,8 @@ enum Absence {
     Claim(TaskKey),
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
+    /// Tasks that nobody can run have waited long enough.
+    Stranded,
     /// A restarted manager no longer expects workers to come back.
     Startup,
 }
@@ -164,7 +170,11 @@ pub struct Manager {
 
     tasks: Slab<Task>,
     queue: Queue,
-    router: Router,
+    abilities: Abilities,
+    /// Names of waiting tasks that nobody can run, and how long they wait, on the awake clock.
+    stranded: BTreeMap<Name, Instant>,
+    /// Dispatches since the oldest of all classes was taken, while several could be.
+    since_oldest: u32,
     durations: Durations,
     pace: Pace,
     /// Attempts reported for tasks that are not here, by task.
@@ -218,7 +228,9 @@ impl Manager {
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
             tasks: Slab::new(),
-            router: Router::new(),
+            abilities: Abilities::new(),
+            stranded: BTreeMap::new(),
+            since_oldest: 0,
             durations: Durations::new(),
             pace: Pace::new(now),
             orphans: BTreeSet::new(),
@@ -324,6 +336,7 @@ impl Manager {
             Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
             Absence::Claim(task) => self.on_unclaimed(now, task),
             Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
+            Absence::Stranded => self.on_stranded(now),
             Absence::Startup => self.starting = false,
         }
     }
@@ -399,7 +412,7 @@ impl Machine for Manager {
                 Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
                 Absence::Grace(_) => WakeReason::Grace,
                 Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
-                Absence::Claim(_) | Absence::Startup => WakeReason::Claim,
+                Absence::Claim(_) | Absence::Startup | Absence::Stranded => WakeReason::Claim,
             },
         });
         match (alarm, absence) {

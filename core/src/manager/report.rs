@@ -5,13 +5,14 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, TaskId};
-use crate::limits::{HELD_RESULTS_DEFAULT, ORPHANS_MAX, WINDOW_MAX};
+use crate::limits::{HELD_RESULTS_DEFAULT, WINDOW_MAX};
 use crate::message::{Body, Report, ReportedAttempt};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
 use crate::time::Instant;
 
+use super::abilities::NOBODY;
 use super::session::{Occupied, Purpose};
 use super::task::{Holder, State};
 use super::{Absence, Manager};
@@ -192,6 +193,7 @@ impl Manager {
         let record = self.task(task);
         record.may_have_run = true;
         record.state = State::Assigned {
+            class: NOBODY,
             holder,
             at: record.accepted_at,
             charged: 0,
@@ -240,7 +242,7 @@ impl Manager {
     /// The attempt's client has yet to return, or to submit the task again.
     fn keep_orphan(&mut self, now: Instant, holder: Holder, id: TaskId, finished: bool) {
         let Holder { worker, attempt } = holder;
-        if self.orphans.len() >= ORPHANS_MAX {
+        if self.orphans.len() >= self.config.inner.orphans {
             return self.discard(now, holder, finished);
         }
         self.orphans.insert((id, worker, attempt));

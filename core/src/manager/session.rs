@@ -4,13 +4,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
-use crate::limits::WORKER_WINDOW_BYTES;
 use crate::name::Name;
-use crate::offer::Offer;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::{Bid, Speed, WorkerKey};
 use crate::time::Instant;
 use crate::watch::Watch;
+
+use super::abilities::KindKey;
 
 /// A connection and who is at its other end.
 #[derive(Debug)]
@@ -117,8 +117,10 @@ pub(super) struct WorkerSession {
     pub(super) connection: u64,
     pub(super) capacity: u32,
     pub(super) window: u32,
-    /// What it can run, as it said last.
-    pub(super) offer: Offer,
+    /// The kind of what it said last that it can run.
+    pub(super) kind: Option<KindKey>,
+    /// When it last came in, on the awake clock.
+    pub(super) joined: Instant,
     pub(super) draining: bool,
     /// Its report after the last connection is complete.
     pub(super) reported: bool,
@@ -153,7 +155,8 @@ impl WorkerSession {
             connection: 0,
             capacity,
             window: 0,
-            offer: Offer::nothing(),
+            kind: None,
+            joined: now,
             draining: false,
             reported: false,
             elsewhere: false,
@@ -181,10 +184,11 @@ impl WorkerSession {
         self.outstanding() < self.capacity.min(self.window)
     }
 
-    /// How good it would be to give it a task now; `None` if it takes none.
-    pub(super) fn bid(&self) -> Option<Bid> {
+    /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
+    /// `window_bytes` already.
+    pub(super) fn bid(&self, window_bytes: u64) -> Option<Bid> {
         let ready = self.conn.is_some() && self.reported && !self.draining;
-        let room = self.outstanding() < self.window && self.bytes < WORKER_WINDOW_BYTES;
+        let room = self.outstanding() < self.window && self.bytes < window_bytes;
         (ready && room).then(|| Bid::new(&self.speed, self.outstanding(), self.capacity))
     }
 

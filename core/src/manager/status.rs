@@ -4,16 +4,17 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::ids::ConnId;
-use crate::limits::{RUNNING_PAGE, STATUS_PAGE};
+use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
 use crate::message::Body;
-use crate::queue::{ClassId, ClientKey};
+use crate::queue::ClientKey;
 use crate::status::{
-    ClientStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
+    ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
 };
 use crate::task::Priority;
 use crate::time::{Instant, Nanos};
 
 use super::Manager;
+use super::abilities::NOBODY;
 use super::session::{ClientSession, Purpose, WorkerSession};
 
 impl Manager {
@@ -36,7 +37,7 @@ impl Manager {
             clients: clients
                 .map(|(key, session)| self.client_status(now, ClientKey(key as u32), session))
                 .collect(),
-            kinds: Vec::new(),
+            kinds: if page == 0 { self.kinds() } else { Vec::new() },
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
         }
     }
@@ -85,7 +86,11 @@ impl Manager {
                 *queued = self.queue.len_at(priority) as u64;
             }
         }
-        let oldest = self.queue.oldest(ClassId::ANY);
+        let oldest = self
+            .queue
+            .classes()
+            .filter_map(|class| self.queue.oldest(class))
+            .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
             now.since(self.tasks[entry.task.0 as usize].accepted_at)
                 .into()
@@ -100,7 +105,7 @@ impl Manager {
             queue_size: self.config.queue_tasks as u64,
             queue_bytes: self.config.queue_bytes,
             returning: self.queue.returning() as u64,
-            stranded: 0,
+            stranded: self.queue.class_len(NOBODY) as u64,
             held: self.held as u64,
             assigned: self.assigned as u64,
             unacknowledged: self.ended as u64,
@@ -118,6 +123,23 @@ impl Manager {
             attempts_lost: self.totals.attempts_lost,
             rate: self.pace.rate(now),
         }
+    }
+
+    fn kinds(&self) -> Vec<KindStatus> {
+        let mut room = STATUS_NAMES;
+        let kinds = self.abilities.kinds();
+        kinds
+            .map(|kind| {
+                let patterns = self.abilities.offer(kind).patterns();
+                let shown = &patterns[..patterns.len().min(room)];
+                room -= shown.len();
+                KindStatus {
+                    workers: self.abilities.workers(kind).into(),
+                    names: shown.to_vec(),
+                    more: (patterns.len() - shown.len()) as u64,
+                }
+            })
+            .collect()
     }
 
     fn worker_status(&self, now: Instant, session: &WorkerSession) -> WorkerStatus {

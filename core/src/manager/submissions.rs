@@ -55,8 +55,7 @@ impl Manager {
         }
         let seq = submit.seq;
         let task = self.create(now, client, submit, payload);
-        let entry = self.task(task).entry(task, Standing::Fresh);
-        match self.queue.push(entry) {
+        match self.push(now, task, Standing::Fresh) {
             Push::Queued { displaced } => {
                 self.task(task).state = State::Queued;
                 self.accept(task);
@@ -86,11 +85,10 @@ impl Manager {
         let record = self.task(task);
         if submit.may_have_run && matches!(record.state, State::Queued) && !record.in_flight {
             // It may no longer be displaced.
-            if self.queue.remove(task).is_some() {
-                let entry = self.task(task).entry(task, Standing::Resubmitted);
-                if let Push::Full(_) = self.queue.push(entry) {
-                    debug_assert!(false, "there is room where it just was");
-                }
+            if self.queue.remove(task).is_some()
+                && let Push::Full(_) = self.push(now, task, Standing::Resubmitted)
+            {
+                debug_assert!(false, "there is room where it just was");
             }
         }
     }
@@ -168,8 +166,7 @@ impl Manager {
         self.unhold(key);
         let record = self.task(key);
         record.state = State::Queued;
-        let entry = record.entry(key, Standing::Resubmitted);
-        if let Push::Full(_) = self.queue.push(entry) {
+        if let Push::Full(_) = self.push(now, key, Standing::Resubmitted) {
             debug_assert!(false, "its room was held");
         }
     }

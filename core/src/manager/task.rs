@@ -47,6 +47,8 @@ pub(super) enum State {
     Assigned {
         holder: Holder,
         at: Instant,
+        /// The class that it was dispatched from.
+        class: ClassId,
         /// What its client's virtual time was charged, in nanoseconds.
         charged: u64,
     },
@@ -111,11 +113,11 @@ impl Task {
         u32::try_from(self.payload.len() + self.name.as_str().len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn entry(&self, task: TaskKey, standing: Standing) -> Entry {
+    pub(super) fn entry(&self, task: TaskKey, class: ClassId, standing: Standing) -> Entry {
         Entry {
             task,
             client: self.client,
-            class: ClassId::ANY,
+            class,
             priority: self.priority,
             bytes: self.bytes(),
             order: self.order,

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
-use crate::limits::{IDS_MAX, WINDOW_MAX};
+use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
 use crate::queue::Standing;
 use crate::router::WorkerKey;
@@ -63,7 +63,7 @@ impl Manager {
                     }
                 }
             }
-            Body::Offer(offer) => self.worker(key).offer = offer,
+            Body::Offer(offer) => self.on_offer(now, conn, key, offer),
             Body::Draining => {
                 let session = self.worker(key);
                 if !session.draining {
@@ -79,7 +79,10 @@ impl Manager {
     /// Tells the router how good a choice this worker is now.
     pub(super) fn rebid(&mut self, key: WorkerKey) {
         let session = &self.workers[key.0 as usize];
-        self.router.set(key, session.bid());
+        if let Some(kind) = session.kind {
+            self.abilities
+                .set_bid(kind, key, session.bid(self.config.inner.worker_window));
+        }
         let is_ahead =
             session.conn.is_some() && session.outstanding() > session.capacity && session.reported;
         if is_ahead {
@@ -149,7 +152,7 @@ impl Manager {
             };
             self.forget_orphan(id, holder);
         }
-        self.router.set(key, None);
+        self.set_kind(now, key, None);
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
         let session = self.workers.remove(key.0 as usize);
@@ -314,8 +317,7 @@ impl Manager {
         }
         let record = self.task(key);
         record.state = State::Queued;
-        let entry = record.entry(key, Standing::Returning);
-        self.queue.push(entry);
+        self.push(now, key, Standing::Returning);
     }
 
     /// Sends each worker its acknowledgements, batched.
@@ -330,8 +332,8 @@ impl Manager {
                 continue;
             };
             let mut acks = core::mem::take(&mut session.acks);
-            while acks.len() > IDS_MAX {
-                let attempts = acks.split_off(acks.len() - IDS_MAX);
+            while acks.len() > self.config.inner.ids {
+                let attempts = acks.split_off(acks.len() - self.config.inner.ids);
                 self.send(now, conn, Body::AckResults { attempts });
             }
             if !acks.is_empty() {

@@ -2,7 +2,7 @@
 
 use alloc::vec;
 
-use super::{NONE, Queue, Standing};
+use super::{ClassId, NONE, Queue, Standing};
 use crate::task::Priority;
 
 impl Queue {
@@ -45,6 +45,13 @@ impl Queue {
         }
         for (index, node) in &self.nodes {
             assert_eq!(self.by_task[node.entry.task.0 as usize] as usize, index);
+        }
+        for (number, class) in self.classes.iter().enumerate() {
+            let id = ClassId(number as u16);
+            let waiting = self.iter().filter(|entry| entry.class == id).count();
+            assert_eq!(class.waiting as usize, waiting);
+            let ready = self.classes().any(|ready| ready == id);
+            assert_eq!(ready, self.has_dispatchable(id), "{id:?}");
         }
         let known = self.by_task.iter().filter(|&&node| node != NONE).count();
         assert_eq!(known, self.nodes.len());

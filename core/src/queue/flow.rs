@@ -49,6 +49,8 @@ pub(super) struct Client {
 /// The flows of one class that may be dispatched.
 #[derive(Debug, Default)]
 pub(super) struct Class {
+    /// All tasks that wait, of blocked clients too.
+    pub(super) waiting: u32,
     /// Dispatches since the last that took the oldest.
     pub(super) since_oldest: u32,
     /// A bit for each band that has a turn to give.
@@ -173,6 +175,8 @@ impl Queue {
         if self.classes.len() <= usize::from(class.0) {
             self.classes
                 .resize_with(usize::from(class.0) + 1, Class::default);
+            self.ready
+                .resize(self.classes.len().div_ceil(u64::BITS as usize), 0);
         }
         let flow = self.flows.insert(Flow {
             client,
@@ -231,6 +235,7 @@ impl Queue {
             self.returned.insert((entry.class, entry.order, index));
         }
         self.waiting[entry.priority.level()] += 1;
+        self.classes[usize::from(entry.class.0)].waiting += 1;
         self.clients[entry.client.0 as usize].waiting += 1;
         self.hold(index);
         self.refresh(flow_index);
@@ -263,6 +268,7 @@ impl Queue {
             self.returned.remove(&(entry.class, entry.order, index));
         }
         self.waiting[entry.priority.level()] -= 1;
+        self.classes[usize::from(entry.class.0)].waiting -= 1;
         self.clients[entry.client.0 as usize].waiting -= 1;
         self.release(index);
         self.refresh(flow_index);
@@ -277,7 +283,8 @@ impl Queue {
         } else {
             self.head(index)
         };
-        let class = &mut self.classes[usize::from(flow.class.0)];
+        let number = usize::from(flow.class.0);
+        let class = &mut self.classes[number];
         let level = flow.priority.level();
         let turns = &mut class.bands[level].turns;
         if let Some(head) = head {
@@ -292,6 +299,9 @@ impl Queue {
                 class.busy &= !(1 << level);
             }
         }
+        let (word, bit) = (number / u64::BITS as usize, number % u64::BITS as usize);
+        self.ready[word] &= !(1 << bit);
+        self.ready[word] |= u64::from(class.busy != 0) << bit;
     }
 
     /// Brings the turns up to date after a flow's virtual time has changed.

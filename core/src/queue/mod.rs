@@ -39,6 +39,8 @@ mod types;
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::iter;
+use core::ops::Bound;
 
 use slab::Slab;
 
@@ -83,6 +85,8 @@ pub struct Queue {
     flows: Slab<Flow>,
     clients: Vec<Client>,
     classes: Vec<Class>,
+    /// A bit for each class that has a task to give.
+    ready: Vec<u64>,
     /// Places of flows in the heaps of their class.
     turns_at: Places,
     ages_at: Places,
@@ -111,6 +115,7 @@ impl Queue {
             flows: Slab::new(),
             clients: Vec::new(),
             classes: Vec::new(),
+            ready: Vec::new(),
             turns_at: Places::default(),
             ages_at: Places::default(),
             holders: Default::default(),
@@ -137,6 +142,20 @@ impl Queue {
         } else {
             Vec::new()
         };
+        self.insert(entry);
+        Push::Queued { displaced }
+    }
+
+    /// Puts a task that waits here into another class: who can run it has changed. It keeps its
+    /// room and its rank, but of what its client may lose it counts as the newest.
+    pub fn set_class(&mut self, task: TaskKey, class: ClassId) {
+        if let Some(mut entry) = self.remove(task) {
+            entry.class = class;
+            self.insert(entry);
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) {
         let flow = self.flow_of(&entry);
         if self.head(flow).is_none() && !self.clients[entry.client.0 as usize].blocked {
             self.restart(flow);
@@ -157,16 +176,24 @@ impl Queue {
         }
         self.by_task[entry.task.0 as usize] = node;
         self.link(node);
-        Push::Queued { displaced }
     }
 
     /// Takes out the task of `class` that is to be dispatched now, of clients that are not
     /// blocked: usually the next in order, every [`OLDEST_EVERY`]th time the oldest.
     pub fn pop(&mut self, class: ClassId) -> Option<Entry> {
+        self.pop_as(class, false)
+    }
+
+    /// As `pop`, but the oldest now.
+    pub fn pop_oldest(&mut self, class: ClassId) -> Option<Entry> {
+        self.pop_as(class, true)
+    }
+
+    fn pop_as(&mut self, class: ClassId, want_oldest: bool) -> Option<Entry> {
         let state = self.classes.get_mut(usize::from(class.0))?;
         let (_, oldest) = state.ages.first()?;
         state.since_oldest += 1;
-        let flow = if state.since_oldest >= OLDEST_EVERY {
+        let flow = if want_oldest || state.since_oldest >= OLDEST_EVERY {
             state.since_oldest = 0;
             oldest
         } else {
@@ -186,15 +213,18 @@ impl Queue {
     /// Takes out the oldest task of `class` that came back from a worker, of clients that are not
     /// blocked: for when no other may go, since only these have their room reserved.
     pub fn pop_returning(&mut self, class: ClassId) -> Option<Entry> {
-        let of_class = self.returned.range((class, 0, 0)..);
-        let &(_, _, node) =
-            of_class
-                .take_while(|(other, ..)| *other == class)
-                .find(|(_, _, node)| {
-                    let client = self.node(*node).entry.client;
-                    !self.clients[client.0 as usize].blocked
-                })?;
+        let node = self.first_returning(class)?;
         Some(self.take(node))
+    }
+
+    fn first_returning(&self, class: ClassId) -> Option<u32> {
+        let of_class = self.returned.range((class, 0, 0)..);
+        let mut of_class = of_class.take_while(|(other, ..)| *other == class);
+        let found = of_class.find(|(_, _, node)| {
+            let client = self.node(*node).entry.client;
+            !self.clients[client.0 as usize].blocked
+        });
+        found.map(|&(_, _, node)| node)
     }
 
     /// Keeps room within the bounds for a task that may be pushed later; false if there is none.
@@ -304,10 +334,27 @@ impl Queue {
         client.map_or(0, |client| client.waiting as usize)
     }
 
+    /// The classes of which `pop` would give a task, in order of their numbers.
+    pub fn classes(&self) -> impl Iterator<Item = ClassId> {
+        let words = (0..).zip(&self.ready);
+        words.flat_map(|(word, &bits)| {
+            let ready = (0..u64::BITS as u16).filter(move |bit| bits & 1 << bit != 0);
+            ready.map(move |bit| ClassId(word * u64::BITS as u16 + bit))
+        })
+    }
+
     /// Whether `pop` would give a task of this class.
     #[must_use]
     pub fn has_dispatchable(&self, class: ClassId) -> bool {
         self.oldest_flow(class).is_some()
+    }
+
+    /// The priority and rank of the task of this class whose turn it is.
+    #[must_use]
+    pub fn next_rank(&self, class: ClassId) -> Option<(Priority, u64)> {
+        let flow = self.classes.get(usize::from(class.0))?.next()?;
+        let entry = &self.node(self.head(flow)?).entry;
+        Some((entry.priority, entry.order))
     }
 
     /// The task of this class that was accepted first, of clients that are not blocked.
@@ -315,6 +362,35 @@ impl Queue {
     pub fn oldest(&self, class: ClassId) -> Option<Entry> {
         let node = self.head(self.oldest_flow(class)?)?;
         Some(self.node(node).entry)
+    }
+
+    /// The task that `pop_returning` would give.
+    #[must_use]
+    pub fn oldest_returning(&self, class: ClassId) -> Option<Entry> {
+        let node = self.first_returning(class)?;
+        Some(self.node(node).entry)
+    }
+
+    /// The classes of which tasks came back from a worker, in order of their numbers.
+    pub fn returning_classes(&self) -> impl Iterator<Item = ClassId> {
+        let class_after = |from: (ClassId, u64, u32)| {
+            let next = self
+                .returned
+                .range((Bound::Excluded(from), Bound::Unbounded))
+                .next();
+            next.map(|&(class, ..)| class)
+        };
+        let first = self.returned.first().map(|&(class, ..)| class);
+        iter::successors(first, move |class| {
+            class_after((*class, u64::MAX, u32::MAX))
+        })
+    }
+
+    /// How many tasks of this class wait.
+    #[must_use]
+    pub fn class_len(&self, class: ClassId) -> usize {
+        let class = self.classes.get(usize::from(class.0));
+        class.map_or(0, |class| class.waiting as usize)
     }
 
     /// Whether this task waits here.

@@ -16,11 +16,6 @@ pub struct ClientKey(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClassId(pub u16);
 
-impl ClassId {
-    /// Any worker; with uniform workers, the only class.
-    pub const ANY: Self = Self(0);
-}
-
 /// What a waiting task has behind it, and so where its room comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {

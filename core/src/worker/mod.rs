@@ -54,6 +54,8 @@ pub struct WorkerConfig {
     pub held_results: usize,
     /// Most bytes of results held for acknowledgement.
     pub held_bytes: u64,
+    /// Bounds that need no setting.
+    pub inner: limits::Inner,
 }
 
 impl WorkerConfig {
@@ -72,6 +74,7 @@ impl WorkerConfig {
             drain_timeout: Duration::from_secs(30),
             held_results: limits::HELD_RESULTS_DEFAULT,
             held_bytes: limits::HELD_BYTES_DEFAULT,
+            inner: limits::Inner::default(),
         }
     }
 }

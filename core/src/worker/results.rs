@@ -6,7 +6,6 @@ use super::attempts::{End, Key, Place};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
-use crate::limits::IDS_MAX;
 use crate::message::{AttemptEnd, Body, Message, Report, ReportedAttempt};
 use crate::time::Instant;
 
@@ -81,7 +80,7 @@ impl Worker {
                 attempt: entry.attempt,
                 task: entry.task,
             };
-            if report.running.len() + report.finished.len() == IDS_MAX {
+            if report.running.len() + report.finished.len() == self.config.inner.ids {
                 let part = core::mem::replace(
                     &mut report,
                     Report {
@@ -108,8 +107,9 @@ impl Worker {
                 let rest = from.split_off(from.len().min(room));
                 core::mem::replace(from, rest)
             };
-            let not_started = take(&mut self.not_started, IDS_MAX);
-            let started = take(&mut self.started, IDS_MAX - not_started.len());
+            let room = self.config.inner.ids;
+            let not_started = take(&mut self.not_started, room);
+            let started = take(&mut self.started, room - not_started.len());
             let body = Body::Returned {
                 not_started,
                 started,

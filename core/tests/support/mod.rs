@@ -13,6 +13,7 @@ use argon_core::message::{
     Submit, VERSION, Welcome,
 };
 use argon_core::name::Name;
+use argon_core::offer::Offer;
 use argon_core::task::{Outcome, Priority, RejectReason};
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
@@ -210,6 +211,11 @@ impl Bench {
         conn
     }
 
+    /// Says what a worker can run.
+    pub fn offer(&mut self, conn: ConnId, patterns: &[&str]) {
+        self.send(conn, Body::Offer(offer(patterns)));
+    }
+
     pub fn grant(&mut self, conn: ConnId, window: u32) {
         self.send(conn, Body::Grant { window });
     }
@@ -228,6 +234,7 @@ impl Bench {
                 last: true,
             }),
         );
+        self.offer(conn, &["*"]);
     }
 
     pub fn submit(&mut self, conn: ConnId, submit: Submit) {
@@ -308,6 +315,11 @@ pub fn reported(assign: &Assign) -> ReportedAttempt {
         attempt: assign.attempt,
         task: assign.task,
     }
+}
+
+/// An offer of these names.
+pub fn offer(patterns: &[&str]) -> Offer {
+    Offer::new(patterns.iter().map(|text| name(text))).expect("few names")
 }
 
 pub fn task(client: u64, seq: u64) -> TaskId {

@@ -16,6 +16,7 @@ use argon_core::message::{
     Assign, AttemptEnd, Beat, Body, Finished, Message, Report, ReportedAttempt, VERSION, Welcome,
 };
 use argon_core::name::Name;
+use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::{Instant, Nanos};
@@ -133,7 +134,7 @@ impl Rig {
         for slot in 0..capacity {
             rig.feed(WorkerInput::Pool(PoolInput::Ready {
                 slot: life(slot, 1),
-                offer: argon_core::offer::Offer::anything(),
+                offer: Offer::anything(),
             }));
         }
         rig.step();
@@ -274,7 +275,7 @@ impl Rig {
     pub fn ready_again(&mut self, slot: SlotLife) -> Vec<WorkerOutput> {
         self.feed(WorkerInput::Pool(PoolInput::Ready {
             slot,
-            offer: argon_core::offer::Offer::anything(),
+            offer: Offer::anything(),
         }));
         self.step()
     }
@@ -382,6 +383,10 @@ impl Rig {
 
     pub fn grant(&self, window: u32) -> WorkerOutput {
         self.sent(Body::Grant { window })
+    }
+
+    pub fn offer(&self) -> WorkerOutput {
+        self.sent(Body::Offer(Offer::anything()))
     }
 
     pub fn report(&self, running: &[u64], finished: &[u64]) -> WorkerOutput {
