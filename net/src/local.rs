@@ -1,6 +1,7 @@
 //! A whole Argon in this process: for tests, and for programs that one machine is enough for.
 
 use std::thread;
+use std::time::Duration;
 
 use argon_core::limits::CAPACITY_MAX;
 use argon_core::name::Name;
@@ -57,7 +58,9 @@ impl Local {
     /// If it cannot be; also if there are to be none, or more than a worker may have.
     pub async fn with_threads(tasks: Tasks, threads: u32) -> Result<Self, Error> {
         let name = Name::new("local").expect("a valid name");
-        let options = StandaloneOptions::new(name, threads)?;
+        let mut options = StandaloneOptions::new(name, threads)?;
+        // Nobody else can come who runs what this program does not.
+        options.manager.runner_wait = Duration::ZERO;
         let standalone = Standalone::start(options, tasks.threads()?).await?;
         let client = standalone.client(ClientOptions::new(Vec::new()))?;
         Ok(Self {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Poll;
 
-use argon::{Error, ErrorKind, Local, Payload, tasks};
+use argon::{Error, ErrorKind, Local, Payload, RejectReason, tasks};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,6 +217,27 @@ async fn too_large_is_said_at_once() {
         matches!(error, Error::TooLarge { bytes, .. } if bytes == 65 << 20),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_runs_is_rejected_with_names_like_it() {
+    let local = Local::start(tasks![add, length]).await.unwrap();
+    let error = local
+        .client()
+        .process(argon::call::<i64>("ad", (1, 2)))
+        .await
+        .unwrap_err();
+    let Error::Rejected {
+        reason, similar, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (reason, &similar[..]),
+        (&RejectReason::NoRunner, &["add".to_owned()][..])
+    );
+    assert!(error.to_string().contains("did you mean add?"), "{error}");
 }
 
 #[tokio::test]
