@@ -176,7 +176,8 @@ impl<T> Call<T> {
     }
 
     /// A manager that cannot start it within this time, as far as it can tell, rejects it now and
-    /// not later.
+    /// not later. The time that it waits in the client, which sends no more than the manager
+    /// takes, does not count; a [`deadline`](Self::deadline) bounds all of it.
     pub fn max_wait(self, max_wait: Duration) -> Self {
         self.with(|spec| spec.max_wait = Some(max_wait))
     }

@@ -4,8 +4,8 @@
 //!     web [--manager HOST:PORT] --load REQUESTS         asks itself so often, all at once
 //!     argon worker --manager HOST:PORT -- web           runs its tasks
 //!
-//! `GET /primes/100000` counts the primes below. What cannot start soon is refused at once (503),
-//! what takes too long ends (504), and what nobody waits for any more is cancelled.
+//! `GET /primes/100000` counts the primes below. When too many ask, the rest is refused at once
+//! (503); what takes too long ends (504), and what nobody waits for any more is cancelled.
 //!
 //! HTTP is written out here to need no other library; with any of them `primes` looks the same.
 
@@ -18,10 +18,13 @@ use std::time::{Duration, Instant};
 use argon::{Client, Error};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+/// Requests under way; more are refused.
+const UNDER_WAY: usize = 40;
 /// Work that cannot start within this time is refused: the user would be gone by then.
-const START_WITHIN: Duration = Duration::from_millis(250);
+const START_WITHIN: Duration = Duration::from_millis(500);
 /// From request to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Requests have less than this.
@@ -49,7 +52,10 @@ fn count_primes(below: u32) -> usize {
 }
 
 /// The status and the text of an answer.
-async fn primes(client: &Client, below: u32) -> (u16, String) {
+async fn primes(client: &Client, under_way: &Semaphore, below: u32) -> (u16, String) {
+    let Ok(_permit) = under_way.try_acquire() else {
+        return (503, "too many ask; come back in a second\n".to_owned());
+    };
     // A refusal is to be told at once, and not tried again.
     let call = count_primes(below)
         .max_wait(START_WITHIN)
@@ -103,17 +109,22 @@ async fn main() -> Result<(), Problem> {
 }
 
 async fn serve(listener: TcpListener, client: Client) -> Result<(), Problem> {
+    let under_way = Arc::new(Semaphore::new(UNDER_WAY));
     loop {
         let (stream, _) = listener.accept().await?;
-        let client = client.clone();
+        let (client, under_way) = (client.clone(), Arc::clone(&under_way));
         tokio::spawn(async move {
             // One that hangs up in the middle is no problem of ours.
-            let _ = answer(stream, &client).await;
+            let _ = answer(stream, &client, &under_way).await;
         });
     }
 }
 
-async fn answer(mut stream: TcpStream, client: &Client) -> Result<(), Problem> {
+async fn answer(
+    mut stream: TcpStream,
+    client: &Client,
+    under_way: &Semaphore,
+) -> Result<(), Problem> {
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     let mut request = String::new();
@@ -130,7 +141,7 @@ async fn answer(mut stream: TcpStream, client: &Client) -> Result<(), Problem> {
         Some(below @ 0..=10_000_000) => {
             let mut more = [0];
             tokio::select! {
-                answer = primes(client, below) => answer,
+                answer = primes(client, under_way, below) => answer,
                 // It has hung up. Dropping the future cancels the task.
                 _ = reading.read(&mut more) => return Ok(()),
             }
@@ -169,7 +180,7 @@ async fn ask(address: &str, requests: usize) -> Result<(), Problem> {
         times.sort_unstable();
         let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
         println!(
-            "{status}: {} times, after {middle:.0?} at the median, {last:.0?} at most",
+            "{status}: {} times, after {middle:.1?} at the median, {last:.1?} at most",
             times.len()
         );
     }
