@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Poll;
+use std::time::Duration;
 
 use argon::{Error, ErrorKind, Local, Payload, RejectReason, tasks};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ impl std::error::Error for TooSmall {}
 
 #[argon::task]
 async fn add(x: i64, y: i64) -> Result<i64, TooSmall> {
-    tokio::time::sleep(std::time::Duration::ZERO).await;
+    tokio::time::sleep(Duration::ZERO).await;
     if x < 0 { Err(TooSmall(x)) } else { Ok(x + y) }
 }
 
@@ -275,8 +276,9 @@ async fn what_is_dropped_is_cancelled_and_what_is_deferred_is_not() {
     assert_eq!(first.await.unwrap(), 1);
     arrived().await;
     GATE.open.0.send(()).unwrap();
-    // Had the first of the two not been cancelled, this would wait for ever behind it.
-    client.process(nothing()).await.unwrap();
+    // Had the first of the two not been cancelled, this would wait behind it until its deadline.
+    let last = nothing().deadline(Duration::from_secs(30));
+    client.process(last).await.unwrap();
 }
 
 #[tokio::test]
