@@ -2,6 +2,8 @@
 //!
 //! Each function is one promise, by its number in the contract.
 
+mod order;
+
 use std::collections::BTreeMap;
 
 use crate::history::{Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Submit};
@@ -21,8 +23,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.ended_tasks_stop()?;
     ledger.capacity()?;
     ledger.retries()?;
-    ledger.first_in_first_out()?;
-    Ok(())
+    order::check(plan, history)
 }
 
 /// The two ledgers side by side, by task.
@@ -408,42 +409,6 @@ impl<'h> Ledger<'h> {
             if !honest {
                 let text = format!("rejected after {retries} retries of {allowed:?}");
                 return Err(broken("6 (retries)", text, *task));
-            }
-        }
-        Ok(())
-    }
-
-    /// Promise 7: within one client and one priority, first in, first out, without faults.
-    fn first_in_first_out(&self) -> Result<(), Failure> {
-        use crate::history::WireWhat;
-        if !self.history.disturbances.is_empty() || !self.plan.is_calm() {
-            return Ok(());
-        }
-        let mut waiting: BTreeMap<(u64, u64), (usize, u8)> = BTreeMap::new();
-        let mut last: BTreeMap<(u64, u8), usize> = BTreeMap::new();
-        let mut assigned = std::collections::BTreeSet::new();
-        for (order, wire) in self.history.wire.iter().enumerate() {
-            let id = (wire.client, wire.seq);
-            match wire.what {
-                WireWhat::Submitted { priority } => {
-                    waiting.insert(id, (order, priority));
-                }
-                WireWhat::Rejected | WireWhat::Ended => {
-                    waiting.remove(&id);
-                }
-                WireWhat::Assigned => {
-                    if !assigned.insert(id) {
-                        continue;
-                    }
-                    let Some(&(accepted, priority)) = waiting.get(&id) else {
-                        continue;
-                    };
-                    let before = last.insert((wire.client, priority), accepted);
-                    if before.is_some_and(|before| before > accepted) {
-                        let text = format!("number {} was overtaken by a later one", wire.seq);
-                        return Err(Failure::new(Class::Safety, "7 (first in, first out)", text));
-                    }
-                }
             }
         }
         Ok(())

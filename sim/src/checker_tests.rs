@@ -2,7 +2,8 @@
 
 use super::check;
 use crate::history::{
-    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit,
+    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit, Wire,
+    WireWhat,
 };
 use crate::options::{Options, Plan, S};
 use crate::workload::Submission;
@@ -165,4 +166,72 @@ fn ended_tasks_stop_and_slots_are_not_shared() {
     };
     assert_eq!(crowded(15), "capacity");
     assert_eq!(crowded(20), "fine");
+}
+
+/// A manager's messages about tasks of one client, as (at, number, what).
+fn said(wire: &[(u64, u64, WireWhat)]) -> String {
+    verdict(|_, h| {
+        for &(at, seq, what) in wire {
+            let (life, client) = (0, 102);
+            h.wire.push(Wire {
+                at,
+                life,
+                client,
+                seq,
+                what,
+            });
+        }
+    })
+}
+
+#[test]
+fn order_is_judged() {
+    let came = |at, seq, priority| {
+        let marked = false;
+        (at, seq, WireWhat::Submitted { priority, marked })
+    };
+    let goes = |at, seq| (at, seq, WireWhat::Assigned);
+    let pushed_out = |at, seq| (at, seq, WireWhat::Rejected { displaced: true });
+    let refused = |at, seq| (at, seq, WireWhat::Rejected { displaced: false });
+    let orderly = [came(1, 0, 4), came(2, 1, 4), goes(3, 0), goes(3, 1)];
+    assert_eq!(said(&orderly), "fine");
+    let overtaken = [came(1, 0, 4), came(2, 1, 4), goes(3, 1), goes(3, 0)];
+    assert_eq!(said(&overtaken), "7");
+    let important = [came(1, 0, 4), came(2, 1, 3), goes(3, 1), goes(3, 0)];
+    assert_eq!(said(&important), "fine");
+    // Refused and submitted again: it has lost its place.
+    let again = [
+        came(1, 0, 4),
+        refused(1, 0),
+        came(2, 1, 4),
+        came(3, 0, 4),
+        goes(4, 1),
+        goes(4, 0),
+    ];
+    assert_eq!(said(&again), "fine");
+
+    let among = |others: u64| {
+        let mut wire = vec![came(1, 0, 7)];
+        for seq in 1..=others {
+            wire.extend([came(2, seq, 0), goes(2, seq)]);
+        }
+        wire.push(goes(3, 0));
+        said(&wire)
+    };
+    assert_eq!(among(15), "fine");
+    assert_eq!(among(16), "7");
+
+    let displaced = |newcomer, victim| {
+        let newcomer = came(5, 2, newcomer);
+        said(&[
+            came(1, 0, 4),
+            came(2, 1, 4),
+            newcomer,
+            pushed_out(5, victim),
+        ])
+    };
+    assert_eq!(displaced(3, 1), "fine");
+    assert_eq!(displaced(4, 1), "fine");
+    assert_eq!(displaced(5, 1), "8");
+    assert_eq!(displaced(3, 0), "8");
 }

@@ -185,8 +185,8 @@ pub struct Disturbance {
 pub struct Wire {
     /// When.
     pub at: u64,
-    /// Which manager.
-    pub manager: Host,
+    /// Which life of which manager.
+    pub life: usize,
     /// The task.
     pub client: u64,
     /// See `client`.
@@ -200,13 +200,18 @@ pub struct Wire {
 pub enum WireWhat {
     /// The manager took in a submission.
     Submitted {
-        /// Its importance.
+        /// Its importance; lower is more.
         priority: u8,
+        /// Its client says that it may have run.
+        marked: bool,
     },
     /// The manager sent an assignment.
     Assigned,
     /// The manager sent a rejection.
-    Rejected,
+    Rejected {
+        /// For having been displaced.
+        displaced: bool,
+    },
     /// The manager sent an outcome.
     Ended,
 }

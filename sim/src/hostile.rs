@@ -18,7 +18,7 @@ use crate::rng::{Draw, stream};
 use crate::world::{Event, World};
 
 /// Most messages that it sends on one connection.
-const MESSAGES_MAX: u64 = 40;
+pub(crate) const MESSAGES_MAX: u64 = 40;
 
 impl World<'_> {
     /// It connects; what it will say is decided now.
@@ -71,7 +71,8 @@ impl World<'_> {
     }
 }
 
-fn hello(rng: &mut Rng, id: u64, index: u64) -> Hello {
+/// A greeting of sorts.
+pub(crate) fn hello(rng: &mut Rng, id: u64, index: u64) -> Hello {
     Hello {
         magic: if rng.percent(95) { MAGIC } else { *b"HTTP" },
         version: if rng.percent(90) {
@@ -129,7 +130,8 @@ fn nanos(rng: &mut Rng) -> Nanos {
     Nanos(rng.pick(&[0, 1, MS, 1_000 * MS, u64::MAX - 1, u64::MAX]))
 }
 
-fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
+/// Any message.
+pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
     match rng.up_to(17) {
         0 => Body::Hello(hello(rng, id, index)),
         1 => Body::Ping(Beat {

@@ -72,7 +72,7 @@ pub struct Options {
     pub drift: u64,
     /// Whether every message goes through the codec.
     pub codec: bool,
-    /// Check every machine's invariants at every so many turns.
+    /// Check every machine's invariants at every so many of its turns, and at the end.
     pub check_every: u32,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
@@ -153,7 +153,7 @@ impl Options {
         }
     }
 
-    fn draw(seed: u64) -> Self {
+    pub(crate) fn draw(seed: u64) -> Self {
         let mut rng = stream(seed, &[1]);
         let managers = rng.pick(&[1, 1, 1, 1, 2, 3]);
         let worker_count = rng.log_between(1, 8) as u16;
@@ -215,10 +215,13 @@ impl Options {
         options.codec = rng.percent(25);
         options.same_names = rng.percent(80);
         options.pick_core(&mut rng);
+        // Looking changes nothing but costs as much as all the rest: some runs look at every turn,
+        // the others now and then, and all of them at the end.
+        options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options
     }
 
-    fn pick_core(&mut self, rng: &mut argon_core::rng::Rng) {
+    pub(crate) fn pick_core(&mut self, rng: &mut argon_core::rng::Rng) {
         self.core_manager = rng.between(0, u64::from(self.managers) - 1) as Host;
         let all = rng.percent(50);
         let mut some = |hosts: std::ops::Range<Host>| -> Vec<Host> {
@@ -236,7 +239,11 @@ impl Plan {
     /// What this seed stands for.
     #[must_use]
     pub fn from_seed(seed: u64) -> Self {
-        let mut options = Options::draw(seed);
+        Self::with(seed, Options::draw(seed))
+    }
+
+    /// A workload and faults for these options.
+    pub(crate) fn with(seed: u64, mut options: Options) -> Self {
         let calm = stream(seed, &[2]).percent(20);
         if calm {
             let (workers, clients) = (options.worker_hosts(), options.client_hosts());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use argon_core::Machine;
 use argon_core::client::{Client, ClientConfig, ClientInput};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::LinkInput;
@@ -72,6 +73,16 @@ pub(crate) enum Node {
     Client(Box<Client>),
 }
 
+impl Node {
+    pub(crate) fn check_invariants(&self) {
+        match self {
+            Self::Manager(manager) => manager.check_invariants(),
+            Self::Worker(worker, _) => worker.check_invariants(),
+            Self::Client(client) => client.check_invariants(),
+        }
+    }
+}
+
 /// One life of a process.
 pub(crate) struct Process {
     pub node: Node,
@@ -118,6 +129,42 @@ pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("short and printable")
 }
 
+/// What the process of a host is called in its so many-th life.
+pub(crate) fn called(options: &Options, what: &str, host: Host, count: u64) -> Name {
+    if options.same_names {
+        name(&format!("{what}{host}"))
+    } else {
+        name(&format!("{what}{host}.{count}"))
+    }
+}
+
+/// The settings of a manager.
+pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
+    let mut config = ManagerConfig::new(Epoch(id));
+    config.queue_tasks = options.queue_tasks as usize;
+    config.queue_bytes = options.queue_bytes;
+    config.in_flight_tasks = options.in_flight_tasks as usize;
+    config.client_tasks = options.client_tasks as usize;
+    config.client_result_bytes = options.client_result_bytes;
+    config.reconnect_grace = span(options.reconnect_grace);
+    config.lease = span(options.lease);
+    config.restart_grace = span(options.restart_grace);
+    config.resume_window = span(options.resume_window);
+    config
+}
+
+/// The settings of a worker.
+pub(crate) fn worker_config(options: &Options, host: Host, count: u64, id: u64) -> WorkerConfig {
+    let capacity = options.workers[usize::from(host - options.managers)];
+    let mut config = WorkerConfig::new(PeerId(id), called(options, "w", host, count), capacity);
+    config.addresses = usize::from(options.managers);
+    config.max_requests = options.max_requests;
+    config.kill_grace = span(options.kill_grace);
+    config.drain_timeout = span(options.drain_timeout);
+    config.held_results = options.held_results as usize;
+    config
+}
+
 /// Makes the machine of a host's next life.
 pub(crate) fn boot(
     seed: u64,
@@ -131,40 +178,18 @@ pub(crate) fn boot(
     let id = mix(seed, &[11, u64::from(host), count]);
     let rng = stream(seed, &[12, u64::from(host), count]);
     let local = clock.read(now);
-    let called = |what: &str| {
-        if options.same_names {
-            name(&format!("{what}{host}"))
-        } else {
-            name(&format!("{what}{host}.{count}"))
-        }
-    };
     let node = if host < options.managers {
-        let mut config = ManagerConfig::new(Epoch(id));
-        config.queue_tasks = options.queue_tasks as usize;
-        config.queue_bytes = options.queue_bytes;
-        config.in_flight_tasks = options.in_flight_tasks as usize;
-        config.client_tasks = options.client_tasks as usize;
-        config.client_result_bytes = options.client_result_bytes;
-        config.reconnect_grace = span(options.reconnect_grace);
-        config.lease = span(options.lease);
-        config.restart_grace = span(options.restart_grace);
-        config.resume_window = span(options.resume_window);
+        let config = manager_config(options, id);
         if let Err(error) = config.validate() {
             panic!("the simulator drew settings that contradict each other: {error}");
         }
         Node::Manager(Box::new(Manager::new(config, local)))
     } else if options.worker_hosts().contains(&host) {
-        let capacity = options.workers[usize::from(host - options.managers)];
-        let mut config = WorkerConfig::new(PeerId(id), called("w"), capacity);
-        config.addresses = usize::from(options.managers);
-        config.max_requests = options.max_requests;
-        config.kill_grace = span(options.kill_grace);
-        config.drain_timeout = span(options.drain_timeout);
-        config.held_results = options.held_results as usize;
+        let config = worker_config(options, host, count, id);
         let pool = Pool::new(seed, life, host, count, options);
         Node::Worker(Box::new(Worker::new(config, rng, local)), pool)
     } else {
-        let mut config = ClientConfig::new(PeerId(id), called("c"));
+        let mut config = ClientConfig::new(PeerId(id), called(options, "c", host, count));
         config.addresses = usize::from(options.managers);
         config.retries = options.retries;
         config.tasks = options.client_held as usize;

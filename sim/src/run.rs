@@ -5,14 +5,16 @@ use std::sync::Once;
 
 use crate::checker;
 use crate::history::History;
-use crate::options::{Host, Plan, S};
-use crate::process::Node;
+use crate::options::{Plan, S};
+use crate::quiet;
 use crate::report::{Class, Failure, Report};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// Steps after which a run counts as going round in circles.
+/// Steps, and steps for each task, after which a run counts as going round in circles.
 const EVENTS_MAX: u64 = 20_000_000;
+/// See `EVENTS_MAX`.
+const EVENTS_MAX_TASK: u64 = 100;
 
 /// Runs what a seed stands for.
 #[must_use]
@@ -31,7 +33,7 @@ pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_default();
-        let place = LAST_PANIC.with(std::cell::RefCell::take);
+        let place = take_panic().map_or_else(String::new, |(_, place)| place);
         Report {
             failure: Some(Failure::new(
                 Class::Panic,
@@ -44,19 +46,33 @@ pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
 }
 
 thread_local! {
-    static LAST_PANIC: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+    static FIRST_PANIC: std::cell::RefCell<Option<(String, String)>> = const { std::cell::RefCell::new(None) };
     static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
+/// Takes the first panic of this thread since the last call: what it said, and where it was. A
+/// runtime may have swallowed it.
+pub(crate) fn take_panic() -> Option<(String, String)> {
+    FIRST_PANIC.with(std::cell::RefCell::take)
+}
+
+/// From now on, or no longer, panics of this thread are kept instead of printed.
+pub(crate) fn keep_panics(keep: bool) {
+    INSIDE.with(|inside| inside.set(keep));
+}
+
 /// Panics inside a run are reported by it and need no lines of their own.
-fn quiet_panics() {
+pub(crate) fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if INSIDE.with(std::cell::Cell::get) {
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
-                LAST_PANIC.with(|last| *last.borrow_mut() = place);
+                let text = info.payload_as_str().unwrap_or_default().to_owned();
+                FIRST_PANIC.with(|first| {
+                    first.borrow_mut().get_or_insert((text, place));
+                });
             } else {
                 before(info);
             }
@@ -98,7 +114,7 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
 /// Runs a plan and also gives back what happened. Panics of the product go through.
 #[must_use]
 pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
-    INSIDE.with(|inside| inside.set(true));
+    keep_panics(true);
     let mut world = World::new(plan, trace);
     let healed = plan.options.heal_at;
     let bound = healed + liveness_bound(plan);
@@ -108,7 +124,8 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     }
     while world.failure.is_none() && open_tasks(&world) > 0 {
         if !world.step(bound) {
-            late(&mut world);
+            let failure = late(&world.history, open_tasks(&world));
+            world.fail(failure);
         }
         limit_events(&mut world);
     }
@@ -123,12 +140,12 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
         limit_events(&mut world);
     }
     if world.failure.is_none() {
-        check_nothing_left(&mut world);
+        world.failure = quiet::leftovers(&world);
     }
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
     }
-    INSIDE.with(|inside| inside.set(false));
+    keep_panics(false);
     let mut report = std::mem::take(&mut world.report);
     report.failure = world.failure.take();
     report.virtual_time = world.now;
@@ -136,13 +153,13 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.
-fn quiet_time(plan: &Plan) -> u64 {
+pub(crate) fn quiet_time(plan: &Plan) -> u64 {
     let options = &plan.options;
     options.resume_window + options.restart_grace + 2 * options.lease + 5 * S
 }
 
 fn limit_events(world: &mut World<'_>) {
-    if world.report.events > EVENTS_MAX {
+    if world.report.events > EVENTS_MAX + EVENTS_MAX_TASK * world.plan.tasks.len() as u64 {
         world.fail(Failure::new(
             Class::Liveness,
             "machine",
@@ -156,74 +173,22 @@ fn open_tasks(world: &World<'_>) -> usize {
     core.iter().map(|host| world.open[usize::from(*host)]).sum()
 }
 
-fn late(world: &mut World<'_>) {
-    let delivered: std::collections::BTreeSet<(usize, u64)> = world
-        .history
+/// That so many tasks have not ended in time.
+pub(crate) fn late(history: &History, open: usize) -> Failure {
+    let delivered: std::collections::BTreeSet<(usize, u64)> = history
         .deliveries
         .iter()
         .map(|delivery| (delivery.life, delivery.seq))
         .collect();
-    let stuck = world.history.submits.iter().find(|submit| {
-        let life = &world.history.lives[submit.life];
+    let stuck = history.submits.iter().find(|submit| {
+        let life = &history.lives[submit.life];
         life.end.is_none() && !delivered.contains(&(submit.life, submit.seq))
     });
-    let task = stuck.map(|submit| submit.task);
-    let open = open_tasks(world);
     let mut failure = Failure::new(
         Class::Liveness,
         "1 (every task ends)",
         format!("{open} tasks of healed clients have no outcome within the bound"),
     );
-    failure.task = task;
-    world.fail(failure);
-}
-
-/// After quiet, nobody holds anything that only finished work needed.
-fn check_nothing_left(world: &mut World<'_>) {
-    let options = world.options();
-    let now = world.now;
-    let alive = |hosts: &[Host]| -> u64 {
-        let alive = |host: &&Host| world.hosts[usize::from(**host)].process.is_some();
-        hosts.iter().filter(alive).count() as u64
-    };
-    let (workers, clients) = (alive(&options.core_workers), alive(&options.core_clients));
-    let mut left = Vec::new();
-    if let Some(process) = &world.hosts[usize::from(options.core_manager)].process
-        && let Node::Manager(manager) = &process.node
-    {
-        let status = manager.status(process.clock.read(now), 0);
-        let it = &status.manager;
-        for (what, is, should) in [
-            ("queued", it.queued, 0),
-            ("queued bytes", it.queued_bytes, 0),
-            ("returning", it.returning, 0),
-            ("held", it.held, 0),
-            ("assigned", it.assigned, 0),
-            ("unacknowledged", it.unacknowledged, 0),
-            ("orphans", it.orphans, 0),
-            ("workers", it.workers, workers),
-            ("known workers", status.workers.len() as u64, workers),
-            ("clients", it.clients, clients),
-        ] {
-            if is != should {
-                left.push(format!("{what}: {is}, not {should}"));
-            }
-        }
-        for worker in &status.workers {
-            if worker.assigned != 0 {
-                left.push(format!("{} still has {}", worker.name, worker.assigned));
-            }
-            if worker.window < worker.capacity {
-                let (window, capacity) = (worker.window, worker.capacity);
-                left.push(format!("{} takes {window} of {capacity}", worker.name));
-            }
-        }
-    }
-    if !left.is_empty() {
-        world.fail(Failure::new(
-            Class::Leak,
-            "after quiet, nothing is left",
-            left.join("; "),
-        ));
-    }
+    failure.task = stuck.map(|submit| submit.task);
+    failure
 }

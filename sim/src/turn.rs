@@ -83,7 +83,7 @@ impl World<'_> {
         let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
         let facts: Vec<Fact> = process.inbox.drain(..batch).collect();
         for fact in &facts {
-            self.note_received(host, process, fact);
+            self.note_received(process, fact);
         }
         let mut outputs = Vec::new();
         match &mut process.node {
@@ -184,7 +184,7 @@ impl World<'_> {
     fn apply(&mut self, host: Host, process: &mut Process, output: Output) -> bool {
         match output {
             Output::Manager(ManagerOutput::Send { conn, message }) => {
-                self.note_sent(host, process, conn, &message);
+                self.note_sent(process, conn, &message);
                 self.send_message(host, process, conn, message);
             }
             Output::Manager(ManagerOutput::Close { conn, reason }) => {
@@ -268,13 +268,13 @@ impl World<'_> {
     ) {
         let end = in_own_words(outcome);
         *self.report.outcomes.entry(end.name()).or_default() += 1;
-        let task = process
-            .numbers
-            .iter()
-            .find_map(|(task, number)| (*number == seq).then_some(*task));
-        self.say(host, task, || {
-            short(&format!("delivers {seq}: {outcome:?}"))
-        });
+        if self.trace.is_on() {
+            let mut numbers = process.numbers.iter();
+            let task = numbers.find_map(|(task, number)| (*number == seq).then_some(*task));
+            self.say(host, task, || {
+                short(&format!("delivers {seq}: {outcome:?}"))
+            });
+        }
         self.open[usize::from(host)] = self.open[usize::from(host)].saturating_sub(1);
         self.history.deliveries.push(Delivery {
             at: self.now,
@@ -287,7 +287,7 @@ impl World<'_> {
 
     // ---- what order is judged by ----
 
-    fn note_received(&mut self, host: Host, process: &mut Process, fact: &Fact) {
+    fn note_received(&mut self, process: &mut Process, fact: &Fact) {
         if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
             match &message.body {
                 Body::Hello(hello) => {
@@ -298,10 +298,13 @@ impl World<'_> {
                         let priority = submit.priority.level() as u8;
                         self.history.wire.push(Wire {
                             at: self.now,
-                            manager: host,
+                            life: process.life,
                             client,
                             seq: submit.seq,
-                            what: WireWhat::Submitted { priority },
+                            what: WireWhat::Submitted {
+                                priority,
+                                marked: submit.may_have_run,
+                            },
                         });
                     }
                 }
@@ -310,10 +313,12 @@ impl World<'_> {
         }
     }
 
-    fn note_sent(&mut self, host: Host, process: &Process, conn: ConnId, message: &Message) {
+    fn note_sent(&mut self, process: &Process, conn: ConnId, message: &Message) {
         let what = match &message.body {
             Body::Assign(_) => WireWhat::Assigned,
-            Body::Reject { .. } => WireWhat::Rejected,
+            Body::Reject { reason, .. } => WireWhat::Rejected {
+                displaced: *reason == RejectReason::Displaced,
+            },
             Body::Outcome { .. } => WireWhat::Ended,
             _ => return,
         };
@@ -321,7 +326,7 @@ impl World<'_> {
         if let Some((client, seq)) = task_of(&message.body, peer) {
             self.history.wire.push(Wire {
                 at: self.now,
-                manager: host,
+                life: process.life,
                 client,
                 seq,
                 what,
@@ -349,7 +354,8 @@ fn finish<M: Machine>(machine: &mut M, local: Instant, early: bool, check: bool)
     }
 }
 
-fn in_own_words(outcome: &Outcome) -> End {
+/// An outcome in the checker's words.
+pub(crate) fn in_own_words(outcome: &Outcome) -> End {
     match outcome {
         Outcome::Completed(completion) => End::Completed {
             charged: completion.charged,

@@ -7,7 +7,7 @@ use common::{all_hold, holds};
 use sim::faults::{Fault, FaultKind};
 use sim::options::{MS, Options, Plan, S, US};
 use sim::workload::{Deed, Submission};
-use sim::{Trace, run_with_history};
+use sim::{Level, Trace, run_with_history};
 
 fn plan(options: Options, tasks: Vec<Submission>, faults: Vec<Fault>) -> Plan {
     Plan {
@@ -22,7 +22,7 @@ fn plan(options: Options, tasks: Vec<Submission>, faults: Vec<Fault>) -> Plan {
 #[test]
 fn all_promises_hold_for_many_seeds() {
     let count = std::env::var("SIM_SEEDS").map_or(1_000, |text| text.parse().unwrap());
-    let report = all_hold(count, Plan::from_seed);
+    let report = all_hold(Level::Fast, count, Plan::from_seed);
     println!(
         "{count} seeds, {} tasks, {:.1} virtual hours\nfaults: {:?}\nmarks: {:?}",
         report.submitted,
@@ -71,7 +71,7 @@ fn plans_of_mended_defects_hold() {
     for file in files {
         println!("{}", file.display());
         let text = std::fs::read_to_string(&file).unwrap();
-        holds(&serde_json::from_str(&text).unwrap());
+        holds(Level::Fast, &serde_json::from_str(&text).unwrap());
     }
 }
 
@@ -129,7 +129,7 @@ fn p3_without_faults_every_task_runs_exactly_once() {
             task.cancel_after = None;
             task.retries = None;
         }
-        let report = holds(&plan);
+        let report = holds(Level::Fast, &plan);
         assert_eq!(report.executions, report.submitted, "seed {seed}");
         assert_eq!(
             report.outcomes.get("completed").copied().unwrap_or(0),
@@ -163,7 +163,7 @@ fn p12_a_short_cut_repeats_no_attempt() {
             .collect();
         let mut plan = plan(options, tasks, faults);
         plan.seed = seed;
-        let report = holds(&plan);
+        let report = holds(Level::Fast, &plan);
         assert_eq!(report.executions, report.submitted, "seed {seed}");
         assert_eq!(report.outcomes["completed"], report.submitted);
     }
@@ -347,7 +347,7 @@ fn p14_a_restarted_manager_repeats_nothing() {
         }];
         let mut plan = plan(options, tasks, faults);
         plan.seed = seed;
-        let report = holds(&plan);
+        let report = holds(Level::Fast, &plan);
         assert_eq!(report.executions, report.submitted, "seed {seed}");
         assert_eq!(report.outcomes["completed"], report.submitted);
     }

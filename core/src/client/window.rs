@@ -31,6 +31,13 @@ const CAREFUL: u32 = 8;
 const QUIET: Duration = Duration::from_secs(2);
 /// What that time doubles to while each try is refused and nothing ends.
 const QUIET_MAX: Duration = Duration::from_secs(8);
+/// One part in this many of what the manager holds is given up with each narrowing, for others.
+/// What is less than a task is carried over: a client that rounded it up would go back from two
+/// tasks to one each time, and have no more than that in the long run.
+const SPARE: u32 = 8;
+/// Ceiling of the jitter of a pause. All of a client's tasks wait for its end, so it must not go on
+/// for long after an overload is over; one refusal a second is no burden to a manager.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// After a refusal with nothing held: nothing as unimportant as what was refused is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ struct Pause {
     from: Priority,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     size: u32,
     max: u32,
@@ -47,6 +54,8 @@ pub(super) struct Window {
     slow_start: bool,
     /// Widenings since the last refusal.
     widened: u32,
+    /// What narrowings have not given up yet, in parts of a task.
+    owed: u32,
     /// Outcomes since the last widening.
     outcomes: u32,
     /// Tasks sent so far; numbers them.
@@ -79,6 +88,7 @@ impl Window {
             max,
             slow_start: true,
             widened: 0,
+            owed: 0,
             outcomes: 0,
             sent: 0,
             round: 0,
@@ -225,26 +235,29 @@ impl Window {
         retry: &Retry,
         rng: &mut Rng,
     ) {
-        if !reason.is_final() {
-            self.refused_at = now;
-            self.quiet_step = 1;
-        }
         let from = match reason {
-            RejectReason::TooLarge | RejectReason::NoRunner => return,
+            // That is about this task. Others may be smaller or more patient, and those that are
+            // not are to hear it at once.
+            RejectReason::TooLarge | RejectReason::NoRunner | RejectReason::TooSlow => return,
             RejectReason::QueueFull
             | RejectReason::QueueBytesFull
             | RejectReason::Displaced
             | RejectReason::ClientFull
-            | RejectReason::InFlightFull
-            | RejectReason::TooSlow => {
+            | RejectReason::InFlightFull => {
                 self.narrow(number, held);
                 priority
             }
             // Importance is no help there.
             RejectReason::Draining | RejectReason::NoWorkers => Priority::MOST,
         };
+        self.refused_at = now;
+        self.quiet_step = 1;
         if held == 0 {
-            let until = now + retry.delay(self.strikes, hint, rng);
+            let brief = Retry {
+                cap: PAUSE_MAX,
+                ..*retry
+            };
+            let until = now + brief.delay(self.strikes, hint, rng);
             self.strikes = self.strikes.saturating_add(1);
             self.pause = Some(Pause { until, from });
             // What is sent before is no proof that what is sent after is taken.
@@ -261,7 +274,11 @@ impl Window {
             self.widened = 0;
             self.outcomes = 0;
             // A try for more while nothing ends leaves what was known before.
-            let spare = if self.moving { held.div_ceil(8) } else { 0 };
+            if self.moving {
+                self.owed += held;
+            }
+            let spare = (self.owed / SPARE).min(held);
+            self.owed %= SPARE;
             self.size = self.size.min(held - spare);
             if !self.moving {
                 self.quiet = (self.quiet * 2).min(QUIET_MAX);

@@ -50,6 +50,11 @@ impl Manager {
         if submit.may_have_run || self.has_orphan(id) {
             return self.take_back_in(now, client, submit, payload);
         }
+        let bytes = (payload.len() + submit.name.as_str().len()) as u64;
+        if !self.queue.has_room(bytes) || self.is_too_slow(&submit) {
+            // What came in the same batch may only look as if it had to wait.
+            self.dispatch(now);
+        }
         if let Some(reason) = self.refusal(&submit, client, payload.len()) {
             return self.refuse(now, client, submit.seq, reason, false);
         }

@@ -75,7 +75,7 @@ struct Node {
 const _: () = assert!(size_of::<Option<Node>>() <= 48);
 
 /// Tasks that wait for a worker. See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     tasks_max: usize,
     bytes_max: u64,
@@ -245,7 +245,8 @@ impl Queue {
     }
 
     /// Whether another task of this size is within the bounds.
-    fn has_room(&self, bytes: u64) -> bool {
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
         self.has_task_room() && self.has_byte_room(bytes)
     }
 

@@ -36,8 +36,21 @@ pub(super) enum Phase {
     Stopped,
 }
 
+/// What a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Attempts that wait for a slot.
+    pub waiting: usize,
+    /// Attempts that slots were given.
+    pub given: usize,
+    /// Ends that the manager has not acknowledged.
+    pub held: usize,
+    /// Their bytes.
+    pub held_bytes: u64,
+}
+
 /// The worker's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Worker {
     pub(super) config: WorkerConfig,
     pub(super) phase: Phase,
@@ -116,6 +129,18 @@ impl Worker {
             assigned: false,
             probe_at: now,
             out,
+        }
+    }
+
+    /// What the worker holds now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let (waiting, held) = (self.attempts.waiting(), self.attempts.held());
+        Load {
+            waiting,
+            given: self.attempts.len() - waiting - held,
+            held,
+            held_bytes: self.attempts.held_bytes(),
         }
     }
 

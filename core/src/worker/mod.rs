@@ -27,7 +27,7 @@ use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::task::{ExitCause, TaskError};
 
-pub use machine::Worker;
+pub use machine::{Load, Worker};
 
 /// Settings of a worker.
 #[derive(Clone, Debug)]

@@ -1,0 +1,153 @@
+//! Promises 7 and 8 as far as they are about order: who goes first, how long the worst wait is, and
+//! who may be displaced. Read off the messages that each life of a manager took and sent.
+//!
+//! What the messages do not show is given the benefit of the doubt: tasks that were submitted again,
+//! or that may have run, are judged by nobody's order, and whatever is assigned a second time may
+//! have been older than anything else.
+
+use std::collections::BTreeMap;
+
+use crate::history::{History, Wire, WireWhat};
+use crate::options::Plan;
+use crate::report::{Class, Failure};
+
+/// One dispatch in so many takes the oldest.
+const OLDEST_EVERY: u64 = 16;
+
+/// A task that waits in a manager's queue, as far as can be seen.
+struct Waiting {
+    priority: u8,
+    /// Which submission to this life of the manager it was.
+    order: u64,
+    at: u64,
+    /// Tasks that were there before it, and dispatches and returns until then.
+    older: u64,
+    dispatched: u64,
+    returned: u64,
+    /// It came once, and for the first time.
+    plain: bool,
+}
+
+/// One life of a manager.
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<(u64, u64), Waiting>,
+    assigned: std::collections::BTreeSet<(u64, u64)>,
+    /// The order of the last task that was first dispatched, by client and priority.
+    last: BTreeMap<(u64, u8), u64>,
+    submitted: u64,
+    dispatched: u64,
+    returned: u64,
+}
+
+/// Judges what managers said.
+pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
+    // At the bound of what is in flight, and for clients that do not read, order is suspended.
+    let usual =
+        plan.options.in_flight_tasks >= 262_144 && plan.options.client_result_bytes >= 256 << 20;
+    let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
+    for wire in &history.wire {
+        let queue = queues.entry(wire.life).or_default();
+        let id = (wire.client, wire.seq);
+        match wire.what {
+            WireWhat::Submitted { priority, marked } => queue.submitted(wire, priority, marked),
+            WireWhat::Rejected { displaced } => {
+                if displaced {
+                    queue.displaced(wire)?;
+                }
+                queue.waiting.remove(&id);
+            }
+            WireWhat::Ended => {
+                queue.waiting.remove(&id);
+                queue.assigned.remove(&id);
+            }
+            WireWhat::Assigned => queue.assigned(wire, usual)?,
+        }
+    }
+    Ok(())
+}
+
+fn broken(promise: &'static str, text: String) -> Failure {
+    Failure::new(Class::Safety, promise, text)
+}
+
+impl Queue {
+    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool) {
+        let id = (wire.client, wire.seq);
+        self.submitted += 1;
+        if self.assigned.contains(&id) {
+            return;
+        }
+        if let Some(known) = self.waiting.get_mut(&id) {
+            known.plain = false;
+            return;
+        }
+        let waiting = Waiting {
+            priority,
+            order: self.submitted,
+            at: wire.at,
+            older: self.waiting.len() as u64,
+            dispatched: self.dispatched,
+            returned: self.returned,
+            plain: !marked,
+        };
+        self.waiting.insert(id, waiting);
+    }
+
+    fn assigned(&mut self, wire: &Wire, usual: bool) -> Result<(), Failure> {
+        let id = (wire.client, wire.seq);
+        self.dispatched += 1;
+        let first = self.assigned.insert(id);
+        let Some(task) = self.waiting.remove(&id).filter(|task| first && task.plain) else {
+            self.returned += 1;
+            return Ok(());
+        };
+        let last = self.last.entry((wire.client, task.priority)).or_default();
+        if *last > task.order {
+            let text = format!("number {} was overtaken by a later one", wire.seq);
+            return Err(broken("7 (first in, first out)", text));
+        }
+        *last = task.order;
+        let older = task.older + self.returned - task.returned;
+        let most = OLDEST_EVERY * (older + 1);
+        let waited = self.dispatched - task.dispatched;
+        if usual && waited > most {
+            let text = format!(
+                "number {} was dispatched as the {waited}th after it came, with {older} older",
+                wire.seq
+            );
+            return Err(broken("7 (worst case)", text));
+        }
+        Ok(())
+    }
+
+    /// A victim makes room for somebody of its own importance or more, who has just come, and is
+    /// the newest of its client at its priority.
+    fn displaced(&mut self, wire: &Wire) -> Result<(), Failure> {
+        let promise = "8 (displacement)";
+        let Some(victim) = self.waiting.get(&(wire.client, wire.seq)) else {
+            return Ok(());
+        };
+        let came = |other: &&Waiting| other.at == wire.at && other.order != victim.order;
+        let mut newcomers = self.waiting.values().filter(came);
+        if !newcomers.any(|other| other.priority <= victim.priority) {
+            let text = format!("number {} made room for nobody more important", wire.seq);
+            return Err(broken(promise, text));
+        }
+        let range = (wire.client, 0)..=(wire.client, u64::MAX);
+        let newer = self.waiting.range(range).find(|(_, other)| {
+            other.plain
+                && other.priority == victim.priority
+                && other.order > victim.order
+                && other.at < wire.at
+        });
+        if let Some(((_, seq), _)) = newer.filter(|_| victim.plain) {
+            let text = format!(
+                "number {} was displaced, not {seq}, which is newer",
+                wire.seq
+            );
+            return Err(broken(promise, text));
+        }
+        Ok(())
+    }
+}
