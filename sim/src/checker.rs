@@ -6,7 +6,9 @@ mod order;
 
 use std::collections::BTreeMap;
 
-use crate::history::{Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Submit};
+use crate::history::{
+    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
+};
 use crate::options::{Host, Plan, S};
 use crate::report::{Class, Failure};
 use crate::workload::Deed;
@@ -183,7 +185,14 @@ impl<'h> Ledger<'h> {
                     return Err(broken(promise, format!("failed with {what}"), *task));
                 }
                 End::Rejected {
-                    too_large: true, ..
+                    why: RejectedWhy::NoRunner,
+                    ..
+                } if self.plan.options.is_run_by_all(self.plan.tasks[*task].name) => {
+                    return Err(broken(promise, "every worker runs it", *task));
+                }
+                End::Rejected {
+                    why: RejectedWhy::TooLarge,
+                    ..
                 } if !self.may_be_too_large(*task) => {
                     return Err(broken(promise, "it is not too large", *task));
                 }
@@ -254,6 +263,12 @@ impl<'h> Ledger<'h> {
             let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
             if 8 + u64::from(plan.payload) > limit && !entry.executions.is_empty() {
                 return Err(broken("17 (limits)", "it is too large to be taken", *task));
+            }
+            for run in &entry.executions {
+                if self.history.lives[run.life].runs & 1 << plan.name == 0 {
+                    let text = "ran where tasks of its name do not run";
+                    return Err(broken("1 (classes)", text, *task));
+                }
             }
             if plan.at_most_once && entry.executions.len() > 1 {
                 let text = format!("started {} times", entry.executions.len());
@@ -427,17 +442,17 @@ impl<'h> Ledger<'h> {
     fn retries(&self) -> Result<(), Failure> {
         for (task, entry) in &self.tasks {
             let Some(Delivery {
-                end: End::Rejected { retries, too_large },
+                end: End::Rejected { retries, why },
                 ..
             }) = entry.deliveries.first()
             else {
                 continue;
             };
             let allowed = self.plan.tasks[*task].retries.or(self.plan.options.retries);
-            let honest = if *too_large {
-                *retries == 0 || self.may_be_too_large(*task)
-            } else {
-                allowed == Some(*retries)
+            let honest = match why {
+                RejectedWhy::TooLarge => *retries == 0 || self.may_be_too_large(*task),
+                RejectedWhy::NoRunner => allowed.is_none_or(|allowed| *retries <= allowed),
+                RejectedWhy::Retries => allowed == Some(*retries),
             };
             if !honest {
                 let text = format!("rejected after {retries} retries of {allowed:?}");

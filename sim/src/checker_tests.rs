@@ -1,6 +1,7 @@
 //! The judge is judged: histories that break one promise each, and one that breaks none.
 
 use super::check;
+use crate::history::RejectedWhy;
 use crate::history::{
     Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit, Wire,
     WireWhat,
@@ -24,6 +25,7 @@ fn good() -> (Plan, History) {
         start: 0,
         end: None,
         capacity,
+        runs: u8::MAX,
     };
     let history = History {
         submits: vec![Submit {
@@ -102,8 +104,8 @@ fn outcomes_are_honest() {
     let may_have_run = false;
     assert_eq!(says(End::Cancelled { may_have_run }), "2");
     assert_eq!(says(End::Expired { may_have_run }), "2");
-    let (retries, too_large) = (10, false);
-    assert_eq!(says(End::Rejected { retries, too_large }), "2");
+    let (retries, why) = (10, RejectedWhy::Retries);
+    assert_eq!(says(End::Rejected { retries, why }), "2");
     let why = FailedWhy::Raised("execution 0".to_owned());
     assert_eq!(says(End::Failed { why, history: 0 }), "2");
 }

@@ -68,7 +68,7 @@ pub enum End {
     /// Nobody knows.
     Lost { history: usize },
     /// Never started.
-    Rejected { retries: u32, too_large: bool },
+    Rejected { retries: u32, why: RejectedWhy },
 }
 
 impl End {
@@ -86,6 +86,17 @@ impl End {
             Self::Rejected { .. } => "rejected",
         }
     }
+}
+
+/// Why a task was given up by its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedWhy {
+    /// Its retries were used up.
+    Retries,
+    /// The manager takes nothing so large.
+    TooLarge,
+    /// Nobody runs tasks of its name.
+    NoRunner,
 }
 
 /// Why a task failed.
@@ -167,6 +178,8 @@ pub struct Life {
     pub end: Option<u64>,
     /// For a worker: how many executions it may run at once.
     pub capacity: u32,
+    /// For a worker: the names that it runs, a bit each.
+    pub runs: u8,
 }
 
 /// Something went wrong from one instant to another.

@@ -13,11 +13,21 @@ use bytes::Bytes;
 
 use crate::history::{Execution, ExecutionEnd, History, Process};
 use crate::options::{MS, Options, S, US};
+use crate::process::name;
 use crate::rng::{Draw, stream};
 use crate::workload::{Deed, MEMORY_LIMIT, Submission, number_of};
 
 /// Most that a slow worker adds to an execution.
 pub(crate) const SLOW_MAX: u64 = 10 * S;
+
+/// What a pool says that it runs: these names, or anything if they are all that there are.
+fn offer(runs: u8) -> Offer {
+    if runs == u8::MAX {
+        return Offer::anything();
+    }
+    let names = (0..u8::BITS).filter(|name| runs & 1 << name != 0);
+    Offer::new(names.map(|number| name(&format!("t{number}")))).expect("they are few")
+}
 
 /// Something that a pool process does later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +72,7 @@ pub(crate) struct Pool {
     rng: Rng,
     slots: BTreeMap<u32, Slot>,
     spawn: u64,
+    offer: Offer,
     /// Executions take so many times as long.
     pub slowness: u64,
     /// How long a process takes to die of a kill.
@@ -90,6 +101,7 @@ impl Pool {
             rng: stream(seed, &[9, u64::from(host), count]),
             slots: BTreeMap::new(),
             spawn: options.spawn,
+            offer: offer(options.runs(host, count)),
             slowness: 1,
             stuck: 0,
             no_spawn: false,
@@ -276,7 +288,7 @@ impl Pool {
                     known.ready = true;
                     effects.tell.push(PoolInput::Ready {
                         slot,
-                        offer: Offer::anything(),
+                        offer: self.offer.clone(),
                     });
                 }
             }

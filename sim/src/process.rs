@@ -168,6 +168,7 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     config.lease = span(options.lease);
     config.restart_grace = span(options.restart_grace);
     config.resume_window = span(options.resume_window);
+    config.runner_wait = span(options.runner_wait);
     if let Some(limit) = options.payload_max {
         config.payload_max = limit as usize;
     }

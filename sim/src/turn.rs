@@ -12,7 +12,7 @@ use argon_core::time::Instant;
 use argon_core::worker::WorkerOutput;
 use std::time::Duration;
 
-use crate::history::{Delivery, End, FailedWhy, Submit, Wire, WireWhat};
+use crate::history::{Delivery, End, FailedWhy, RejectedWhy, Submit, Wire, WireWhat};
 use crate::network::Packet;
 use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
@@ -398,7 +398,11 @@ pub(crate) fn in_own_words(outcome: &Outcome) -> End {
             reason, retries, ..
         } => End::Rejected {
             retries: *retries,
-            too_large: *reason == RejectReason::TooLarge,
+            why: match reason {
+                RejectReason::TooLarge => RejectedWhy::TooLarge,
+                RejectReason::NoRunner => RejectedWhy::NoRunner,
+                _ => RejectedWhy::Retries,
+            },
         },
     }
 }

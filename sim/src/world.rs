@@ -211,10 +211,11 @@ impl<'p> World<'p> {
         let life = self.history.lives.len();
         let options = self.options();
         let (process, id) = boot(self.plan.seed, host, count, life, self.now, options);
-        let capacity = if options.worker_hosts().contains(&host) {
-            options.workers[usize::from(host - options.managers)]
+        let (capacity, runs) = if options.worker_hosts().contains(&host) {
+            let capacity = options.workers[usize::from(host - options.managers)];
+            (capacity, options.runs(host, count))
         } else {
-            0
+            (0, 0)
         };
         self.history.lives.push(Life {
             host,
@@ -222,6 +223,7 @@ impl<'p> World<'p> {
             start: self.now,
             end: None,
             capacity,
+            runs,
         });
         self.ids.insert(id, host);
         self.open[usize::from(host)] = 0;

@@ -284,8 +284,8 @@ fn p17_the_limit_of_payloads_is_exact() {
         // What the client knows to be too large it does not take in.
         assert_eq!(report.submitted, 3);
         assert_eq!(report.marks["submit-refused"], 1);
-        let (retries, too_large) = (0, true);
-        let end = sim::history::End::Rejected { retries, too_large };
+        let (retries, why) = (0, sim::history::RejectedWhy::TooLarge);
+        let end = sim::history::End::Rejected { retries, why };
         let refused = history.deliveries.iter().find(|other| other.end == end);
         let refused = refused.expect("one is refused");
         assert!(refused.at < 100 * MS, "at once");
