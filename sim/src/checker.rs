@@ -70,7 +70,15 @@ impl<'h> Ledger<'h> {
             };
             tasks.entry(*task).or_default().deliveries.push(delivery);
         }
+        let limit = plan
+            .options
+            .payload_max
+            .map_or(usize::MAX, |limit| limit as usize);
         for execution in &history.executions {
+            if execution.bytes > limit {
+                let text = "it is too large to be taken, whoever submitted it";
+                return Err(broken("17 (limits)", text, execution.task));
+            }
             if history.hostile.contains(&execution.client) {
                 continue;
             }
@@ -260,10 +268,6 @@ impl<'h> Ledger<'h> {
         for (task, entry) in &self.tasks {
             let plan = &self.plan.tasks[*task];
             let delivery = entry.deliveries.first();
-            let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
-            if 8 + u64::from(plan.payload) > limit && !entry.executions.is_empty() {
-                return Err(broken("17 (limits)", "it is too large to be taken", *task));
-            }
             for run in &entry.executions {
                 if self.history.lives[run.life].runs & 1 << plan.name == 0 {
                     let text = "ran where tasks of its name do not run";

@@ -66,6 +66,7 @@ fn ran(place: usize, start: u64) -> Execution {
         seq: 0,
         attempt: (100, place as u64),
         life: 1,
+        bytes: 8,
         process: 0,
         start,
         end: Some((start + 10, ExecutionEnd::Completed)),
@@ -131,6 +132,13 @@ fn no_execution_without_a_cause() {
         h.deliveries[0].end = End::Completed { charged: 1 };
     });
     assert_eq!(too_often, "3");
+}
+
+#[test]
+fn nobody_has_run_what_is_too_large() {
+    let limited = |limit| verdict(|p, _| p.options.payload_max = Some(limit));
+    assert_eq!(limited(8), "fine");
+    assert_eq!(limited(7), "17");
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub struct Execution {
     pub attempt: (u64, u64),
     /// Which life of which worker.
     pub life: usize,
+    /// Bytes of its argument.
+    pub bytes: usize,
     /// In which pool process.
     pub process: usize,
     /// When it began.

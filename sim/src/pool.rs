@@ -244,6 +244,7 @@ impl Pool {
             seq,
             attempt: (job.attempt.epoch.0, job.attempt.number),
             life,
+            bytes: job.payload.len(),
             process: known.process,
             start: now,
             end: None,

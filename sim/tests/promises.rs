@@ -290,4 +290,21 @@ fn p17_the_limit_of_payloads_is_exact() {
         let refused = refused.expect("one is refused");
         assert!(refused.at < 100 * MS, "at once");
     }
+
+    // A client of ours does not even send it; a stranger may.
+    for seed in 0..600 {
+        let mut options = Options::calm(vec![4], 1);
+        options.payload_max = Some(8);
+        options.heal_at = 3 * S;
+        let faults = (0..10)
+            .map(|index| Fault {
+                at: S + index * 100 * MS,
+                span: 100 * MS,
+                kind: FaultKind::Hostile(0),
+            })
+            .collect();
+        let mut plan = plan(options, vec![Submission::plain(S, 2, MS)], faults);
+        plan.seed = seed;
+        holds(Level::Fast, &plan);
+    }
 }
