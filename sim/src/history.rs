@@ -221,6 +221,8 @@ pub enum WireWhat {
         priority: u8,
         /// Its client says that it may have run.
         marked: bool,
+        /// What it runs: a hash of the name.
+        name: u64,
     },
     /// The manager sent an assignment.
     Assigned,

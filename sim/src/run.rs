@@ -90,6 +90,8 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .iter()
         .map(|host| u64::from(options.workers[usize::from(host - options.managers)]))
         .sum();
+    // Where workers differ, all work may be for the smallest.
+    let slots = if options.runs.is_empty() { slots } else { 1 };
     let at_once = slots.min(options.in_flight_tasks);
     let work: u64 = plan
         .tasks
@@ -109,7 +111,14 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
     };
     let bytes: u64 = plan.tasks.iter().map(bytes).sum();
     let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    // What nobody runs takes its room in the queue for as long as it waits for somebody.
+    let waits = plan
+        .tasks
+        .iter()
+        .filter(|task| !options.is_run_by_all(task.name));
+    let stranded = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
     moving
+        + stranded
         + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease

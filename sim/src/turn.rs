@@ -18,7 +18,7 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::wire::{task_of, through_codec};
+use crate::wire::{hash_of, task_of, through_codec};
 use crate::world::{Event, World, short};
 
 enum Output {
@@ -311,6 +311,7 @@ impl World<'_> {
                             what: WireWhat::Submitted {
                                 priority,
                                 marked: submit.may_have_run,
+                                name: hash_of(&submit.name),
                             },
                         });
                     }
