@@ -23,10 +23,15 @@ use crate::transport::{TokioTransport, Transport};
 /// # Errors
 /// If it cannot be reached, or does not answer within `limit`.
 pub async fn status(manager: &str, limit: Duration) -> Result<StatusReport, StatusError> {
-    status_on(&TokioTransport, manager, limit).await
+    let seed = entropy().map_err(|_| StatusError::Connection {
+        manager: manager.to_owned(),
+        error: io::Error::other("no random numbers"),
+    })?;
+    status_on(&TokioTransport, manager, limit, seed).await
 }
 
-/// The state of the manager at `manager`, all pages of it, over any transport.
+/// The state of the manager at `manager`, all pages of it, over any transport; the identity under
+/// which it is asked is `seed`.
 ///
 /// # Errors
 /// If it cannot be reached, or does not answer within `limit`.
@@ -34,6 +39,7 @@ pub async fn status_on<T: Transport>(
     transport: &T,
     manager: &str,
     limit: Duration,
+    seed: u64,
 ) -> Result<StatusReport, StatusError> {
     let asked = async {
         let stream = transport
@@ -43,7 +49,7 @@ pub async fn status_on<T: Transport>(
                 manager: manager.to_owned(),
                 error,
             })?;
-        Observer::new(manager, stream).ask().await
+        Observer::new(manager, PeerId(seed), stream).ask().await
     };
     match timeout(limit, asked).await {
         Ok(result) => result,
@@ -55,15 +61,17 @@ pub async fn status_on<T: Transport>(
 
 struct Observer<'a, S> {
     manager: &'a str,
+    peer: PeerId,
     stream: S,
     incoming: Incoming,
     outgoing: Outgoing,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
-    fn new(manager: &'a str, stream: S) -> Self {
+    fn new(manager: &'a str, peer: PeerId, stream: S) -> Self {
         Self {
             manager,
+            peer,
             stream,
             incoming: Incoming::new(HELLO_FRAME_MAX),
             outgoing: Outgoing::default(),
@@ -88,12 +96,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     }
 
     async fn greet(&mut self) -> Result<(), StatusError> {
-        let peer = entropy().map_err(|_| self.broken(io::Error::other("no random numbers")))?;
         let hello = Hello {
             magic: MAGIC,
             version: VERSION,
             role: Role::Observer,
-            peer: PeerId(peer),
+            peer: self.peer,
             connection: 0,
             session: None,
             name: Name::new("observer").expect("a valid name"),

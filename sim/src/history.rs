@@ -68,7 +68,7 @@ pub enum End {
     /// Nobody knows.
     Lost { history: usize },
     /// Never started.
-    Rejected { retries: u32, too_large: bool },
+    Rejected { retries: u32, why: RejectedWhy },
 }
 
 impl End {
@@ -88,6 +88,17 @@ impl End {
     }
 }
 
+/// Why a task was given up by its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedWhy {
+    /// Its retries were used up.
+    Retries,
+    /// The manager takes nothing so large.
+    TooLarge,
+    /// Nobody runs tasks of its name.
+    NoRunner,
+}
+
 /// Why a task failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailedWhy {
@@ -95,6 +106,8 @@ pub enum FailedWhy {
     Raised(String),
     /// It ran for too long.
     TimeLimit,
+    /// It took too much memory.
+    MemoryLimit,
     /// Its pool process died.
     Crashed,
     /// Something else, which no simulated task does.
@@ -116,6 +129,8 @@ pub struct Execution {
     pub attempt: (u64, u64),
     /// Which life of which worker.
     pub life: usize,
+    /// Bytes of its argument.
+    pub bytes: usize,
     /// In which pool process.
     pub process: usize,
     /// When it began.
@@ -165,6 +180,8 @@ pub struct Life {
     pub end: Option<u64>,
     /// For a worker: how many executions it may run at once.
     pub capacity: u32,
+    /// For a worker: the names that it runs, a bit each.
+    pub runs: u8,
 }
 
 /// Something went wrong from one instant to another.

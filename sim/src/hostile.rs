@@ -18,7 +18,7 @@ use crate::rng::{Draw, stream};
 use crate::world::{Event, World};
 
 /// Most messages that it sends on one connection.
-const MESSAGES_MAX: u64 = 40;
+pub(crate) const MESSAGES_MAX: u64 = 40;
 
 impl World<'_> {
     /// It connects; what it will say is decided now.
@@ -43,7 +43,11 @@ impl World<'_> {
                 body(&mut rng, id, index)
             };
             at += if rng.percent(50) { 0 } else { rng.up_to(span) };
-            let payload = Bytes::from(vec![1; rng.up_to(40) as usize]);
+            let bytes = rng.up_to(40);
+            // Around the limit, where there is one.
+            let limit = self.options().payload_max.map(u64::from);
+            let bytes = limit.map_or(bytes, |limit| limit - 1 + bytes % 3);
+            let payload = Bytes::from(vec![1; bytes as usize]);
             let message = Message {
                 body,
                 payload: payload.into(),
@@ -71,7 +75,8 @@ impl World<'_> {
     }
 }
 
-fn hello(rng: &mut Rng, id: u64, index: u64) -> Hello {
+/// A greeting of sorts.
+pub(crate) fn hello(rng: &mut Rng, id: u64, index: u64) -> Hello {
     Hello {
         magic: if rng.percent(95) { MAGIC } else { *b"HTTP" },
         version: if rng.percent(90) {
@@ -129,7 +134,8 @@ fn nanos(rng: &mut Rng) -> Nanos {
     Nanos(rng.pick(&[0, 1, MS, 1_000 * MS, u64::MAX - 1, u64::MAX]))
 }
 
-fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
+/// Any message.
+pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
     match rng.up_to(17) {
         0 => Body::Hello(hello(rng, id, index)),
         1 => Body::Ping(Beat {

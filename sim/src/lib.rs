@@ -1,6 +1,9 @@
 //! Deterministic simulations: the product's own state machines under faults drawn from a seed.
 //!
-//! One loop, virtual time, one heap of events in order of (time, sequence). The seed decides the
+//! There are two levels. The fast one drives the machines of core alone; the other, [`turmoil`],
+//! runs the whole of net over a simulated network. Both take a plan, and both are judged alike.
+//!
+//! The fast level is one loop, virtual time, one heap of events in order of (time, sequence). The seed decides the
 //! whole [`Plan`]: topology, settings, workload, and an explicit schedule of faults, so that a
 //! failing schedule can be made smaller without drawing anything again. A run fills a
 //! [`History`](history::History) of what clients submitted and got and of what pools ran; the
@@ -8,9 +11,12 @@
 
 pub mod checker;
 mod disturb;
+pub mod explore;
 pub mod faults;
 pub mod history;
 mod hostile;
+mod impostor;
+mod level;
 pub mod minimise;
 mod network;
 pub mod options;
@@ -22,11 +28,13 @@ pub mod rng;
 pub mod run;
 pub mod scenario;
 pub mod trace;
+pub mod turmoil;
 mod turn;
 mod wire;
 pub mod workload;
 mod world;
 
+pub use level::Level;
 pub use options::{Options, Plan};
 pub use report::{Class, Failure, Report};
 pub use run::{run, run_seed, run_with_history};

@@ -1,7 +1,7 @@
 //! Makes a failing plan smaller: leaves out faults and tasks for as long as it fails alike.
 
 use crate::options::Plan;
-use crate::report::{Class, Failure};
+use crate::report::{Class, Failure, Report};
 use crate::run::run;
 use crate::trace::Trace;
 
@@ -11,12 +11,18 @@ const RUNS_MAX: u32 = 1_000;
 /// The smallest plan found that fails in the same way.
 #[must_use]
 pub fn minimise(plan: &Plan, failure: &Failure) -> Plan {
+    minimise_by(plan, failure, &|plan| run(plan, &mut Trace::off()))
+}
+
+/// The same with another way to run a plan.
+#[must_use]
+pub fn minimise_by(plan: &Plan, failure: &Failure, run: &dyn Fn(&Plan) -> Report) -> Plan {
     let mut best = plan.clone();
     let mut runs = 0;
     loop {
         let before = (best.faults.len(), best.tasks.len());
-        best = without_parts(best, failure, &mut runs, |plan| &mut plan.faults);
-        best = without_parts(best, failure, &mut runs, |plan| &mut plan.tasks);
+        best = without_parts(best, failure, run, &mut runs, |plan| &mut plan.faults);
+        best = without_parts(best, failure, run, &mut runs, |plan| &mut plan.tasks);
         if (best.faults.len(), best.tasks.len()) == before || runs >= RUNS_MAX {
             return best;
         }
@@ -26,6 +32,7 @@ pub fn minimise(plan: &Plan, failure: &Failure) -> Plan {
 fn without_parts<T: Clone>(
     mut best: Plan,
     failure: &Failure,
+    run: &dyn Fn(&Plan) -> Report,
     runs: &mut u32,
     part: impl Fn(&mut Plan) -> &mut Vec<T>,
 ) -> Plan {
@@ -38,7 +45,7 @@ fn without_parts<T: Clone>(
             let end = (from + size).min(list.len());
             list.drain(from..end);
             *runs += 1;
-            if fails_alike(&smaller, failure) {
+            if fails_alike(&run(&smaller), failure) {
                 best = smaller;
             } else {
                 from += size;
@@ -49,8 +56,8 @@ fn without_parts<T: Clone>(
     best
 }
 
-fn fails_alike(plan: &Plan, failure: &Failure) -> bool {
-    run(plan, &mut Trace::off()).failure.is_some_and(|other| {
+fn fails_alike(report: &Report, failure: &Failure) -> bool {
+    report.failure.as_ref().is_some_and(|other| {
         other.class == failure.class
                 && other.promise == failure.promise
                 // Panics are told apart by where they happen.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::network::ConnIndex;
 use crate::options::{Host, Options, S};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolEvent};
 use crate::rng::{Draw, mix, stream};
 
 /// A monotonic clock of one process: begins anywhere, runs a little fast or slow.
@@ -28,25 +28,35 @@ pub(crate) struct Clock {
     rate: u64,
 }
 
+/// The rate of a clock that is neither fast nor slow.
+const EVEN: u64 = 1_000_000;
+
 impl Clock {
     fn draw(seed: u64, host: Host, count: u64, now: u64, options: &Options) -> Self {
         let mut rng = stream(seed, &[10, u64::from(host), count]);
         Self {
             start: now,
             offset: rng.log_between(1, 1_000_000 * S),
-            rate: 1_000_000 + rng.up_to(2 * options.drift) - options.drift,
+            rate: EVEN + rng.up_to(2 * options.drift) - options.drift,
         }
     }
 
     pub(crate) fn read(&self, now: u64) -> Instant {
-        let passed = u128::from(now - self.start) * u128::from(self.rate) / 1_000_000;
+        let passed = now - self.start;
+        if self.rate == EVEN {
+            return Instant::from_nanos(self.offset + passed);
+        }
+        let passed = u128::from(passed) * u128::from(self.rate) / u128::from(EVEN);
         Instant::from_nanos(self.offset + passed as u64)
     }
 
     /// The first virtual instant at which the clock shows `local` or later.
     pub(crate) fn when(&self, local: Instant) -> u64 {
         let ahead = local.as_nanos().saturating_sub(self.offset);
-        let passed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate));
+        if self.rate == EVEN {
+            return self.start.saturating_add(ahead);
+        }
+        let passed = (u128::from(ahead) * u128::from(EVEN)).div_ceil(u128::from(self.rate));
         self.start
             .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
@@ -59,6 +69,8 @@ pub(crate) enum Fact {
     Connected(ConnId),
     Received(ConnId, Message),
     Closed(ConnId),
+    /// Bytes of something large have moved.
+    Progress(ConnId),
     Pool(PoolInput),
     Submit(usize),
     Cancel(usize),
@@ -111,11 +123,17 @@ pub(crate) struct Process {
 /// A place in the cluster.
 #[derive(Default)]
 pub(crate) struct HostState {
-    pub process: Option<Process>,
+    /// Boxed, since it is taken out for each of its turns.
+    pub process: Option<Box<Process>>,
     /// Off: nobody is told anything.
     pub dark: bool,
     /// It stays dead.
     pub gone: bool,
+    /// How many faults hold the whole host still, and what its pool would have done meanwhile.
+    pub frozen: u32,
+    pub thawing: Vec<(usize, PoolEvent)>,
+    /// Somebody else answers at its address.
+    pub impostor: bool,
     /// How many processes have lived here.
     pub lives: u64,
 }
@@ -129,6 +147,47 @@ pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("short and printable")
 }
 
+/// What the process of a host is called in its so many-th life.
+pub(crate) fn called(options: &Options, what: &str, host: Host, count: u64) -> Name {
+    if options.same_names {
+        name(&format!("{what}{host}"))
+    } else {
+        name(&format!("{what}{host}.{count}"))
+    }
+}
+
+/// The settings of a manager.
+pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
+    let mut config = ManagerConfig::new(Epoch(id));
+    config.queue_tasks = options.queue_tasks as usize;
+    config.queue_bytes = options.queue_bytes;
+    config.in_flight_tasks = options.in_flight_tasks as usize;
+    config.client_tasks = options.client_tasks as usize;
+    config.client_result_bytes = options.client_result_bytes;
+    config.reconnect_grace = span(options.reconnect_grace);
+    config.lease = span(options.lease);
+    config.restart_grace = span(options.restart_grace);
+    config.resume_window = span(options.resume_window);
+    config.runner_wait = span(options.runner_wait);
+    if let Some(limit) = options.payload_max {
+        config.payload_max = limit as usize;
+    }
+    config
+}
+
+/// The settings of a worker.
+pub(crate) fn worker_config(options: &Options, host: Host, count: u64, id: u64) -> WorkerConfig {
+    let capacity = options.workers[usize::from(host - options.managers)];
+    let mut config = WorkerConfig::new(PeerId(id), called(options, "w", host, count), capacity);
+    config.addresses = usize::from(options.managers);
+    config.max_requests = options.max_requests;
+    config.memory_limit = options.memory_limit;
+    config.kill_grace = span(options.kill_grace);
+    config.drain_timeout = span(options.drain_timeout);
+    config.held_results = options.held_results as usize;
+    config
+}
+
 /// Makes the machine of a host's next life.
 pub(crate) fn boot(
     seed: u64,
@@ -137,45 +196,23 @@ pub(crate) fn boot(
     life: usize,
     now: u64,
     options: &Options,
-) -> (Process, u64) {
+) -> (Box<Process>, u64) {
     let clock = Clock::draw(seed, host, count, now, options);
     let id = mix(seed, &[11, u64::from(host), count]);
     let rng = stream(seed, &[12, u64::from(host), count]);
     let local = clock.read(now);
-    let called = |what: &str| {
-        if options.same_names {
-            name(&format!("{what}{host}"))
-        } else {
-            name(&format!("{what}{host}.{count}"))
-        }
-    };
     let node = if host < options.managers {
-        let mut config = ManagerConfig::new(Epoch(id));
-        config.queue_tasks = options.queue_tasks as usize;
-        config.queue_bytes = options.queue_bytes;
-        config.in_flight_tasks = options.in_flight_tasks as usize;
-        config.client_tasks = options.client_tasks as usize;
-        config.client_result_bytes = options.client_result_bytes;
-        config.reconnect_grace = span(options.reconnect_grace);
-        config.lease = span(options.lease);
-        config.restart_grace = span(options.restart_grace);
-        config.resume_window = span(options.resume_window);
+        let config = manager_config(options, id);
         if let Err(error) = config.validate() {
             panic!("the simulator drew settings that contradict each other: {error}");
         }
         Node::Manager(Box::new(Manager::new(config, local)))
     } else if options.worker_hosts().contains(&host) {
-        let capacity = options.workers[usize::from(host - options.managers)];
-        let mut config = WorkerConfig::new(PeerId(id), called("w"), capacity);
-        config.addresses = usize::from(options.managers);
-        config.max_requests = options.max_requests;
-        config.kill_grace = span(options.kill_grace);
-        config.drain_timeout = span(options.drain_timeout);
-        config.held_results = options.held_results as usize;
+        let config = worker_config(options, host, count, id);
         let pool = Pool::new(seed, life, host, count, options);
         Node::Worker(Box::new(Worker::new(config, rng, local)), pool)
     } else {
-        let mut config = ClientConfig::new(PeerId(id), called("c"));
+        let mut config = ClientConfig::new(PeerId(id), called(options, "c", host, count));
         config.addresses = usize::from(options.managers);
         config.retries = options.retries;
         config.tasks = options.client_held as usize;
@@ -198,7 +235,7 @@ pub(crate) fn boot(
         peers: BTreeMap::new(),
         hostile: BTreeSet::new(),
     };
-    (process, id)
+    (Box::new(process), id)
 }
 
 /// A fact in a manager's words.
@@ -207,6 +244,7 @@ pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
         Fact::Accepted(conn) => ManagerInput::Accepted { conn },
         Fact::Received(conn, message) => ManagerInput::Received { conn, message },
         Fact::Closed(conn) => ManagerInput::Closed { conn },
+        Fact::Progress(conn) => ManagerInput::Progress { conn },
         Fact::Drain => ManagerInput::Drain,
         _ => return None,
     })
@@ -217,6 +255,7 @@ fn for_link(fact: Fact) -> Option<LinkInput> {
         Fact::Connected(conn) => LinkInput::Connected { conn },
         Fact::Received(conn, message) => LinkInput::Received { conn, message },
         Fact::Closed(conn) => LinkInput::Closed { conn },
+        Fact::Progress(conn) => LinkInput::Progress { conn },
         _ => return None,
     })
 }

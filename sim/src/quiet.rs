@@ -4,7 +4,7 @@
 use argon_core::Machine;
 use argon_core::client::Client;
 use argon_core::manager::Manager;
-use argon_core::status::{ClientStatus, WorkerStatus};
+use argon_core::status::StatusReport;
 use argon_core::time::{Instant, WakeReason};
 use argon_core::worker::Worker;
 
@@ -37,6 +37,21 @@ pub(crate) fn leftovers(world: &World<'_>) -> Option<Failure> {
         // What is never looked at would grow unseen.
         process.node.check_invariants();
     }
+    failure(&left)
+}
+
+/// What a manager still holds although all work has ended, with so many workers and clients there.
+pub(crate) fn left_at_manager(
+    status: &StatusReport,
+    workers: u64,
+    clients: u64,
+) -> Option<Failure> {
+    let mut left = Vec::new();
+    of_status(status, workers, clients, &mut left);
+    failure(&left)
+}
+
+fn failure(left: &[String]) -> Option<Failure> {
     let promise = "after quiet, nothing is left";
     (!left.is_empty()).then(|| Failure::new(Class::Leak, promise, left.join("; ")))
 }
@@ -66,45 +81,19 @@ fn of_manager(world: &World<'_>, manager: &Manager, local: Instant, left: &mut V
         hosts.iter().filter(alive).count() as u64
     };
     let (workers, clients) = (alive(&options.core_workers), alive(&options.core_clients));
-    let mut worker_rows: Vec<WorkerStatus> = Vec::new();
-    let mut client_rows: Vec<ClientStatus> = Vec::new();
-    let mut page = 0;
-    let it = loop {
-        let status = manager.status(local, page);
-        worker_rows.extend(status.workers);
-        client_rows.extend(status.clients);
+    let mut status = manager.status(local, 0);
+    for page in 1.. {
         if !status.more {
-            break status.manager;
+            break;
         }
-        page += 1;
-    };
-    differ(
-        left,
-        &[
-            ("queued", it.queued, 0),
-            ("queued bytes", it.queued_bytes, 0),
-            ("returning", it.returning, 0),
-            ("held", it.held, 0),
-            ("assigned", it.assigned, 0),
-            ("unacknowledged", it.unacknowledged, 0),
-            ("orphans", it.orphans, 0),
-            ("workers", it.workers, workers),
-            ("known workers", worker_rows.len() as u64, workers),
-            ("clients", it.clients, clients),
-            ("known clients", client_rows.len() as u64, clients),
-        ],
-    );
-    let mut capacity = 0;
-    for worker in &worker_rows {
-        if worker.assigned != 0 {
-            left.push(format!("{} still has {}", worker.name, worker.assigned));
-        }
-        if worker.window < worker.capacity {
-            let (window, capacity) = (worker.window, worker.capacity);
-            left.push(format!("{} takes {window} of {capacity}", worker.name));
-        }
-        capacity += u64::from(worker.capacity);
+        let next = manager.status(local, page);
+        status.workers.extend(next.workers);
+        status.clients.extend(next.clients);
+        status.more = next.more;
     }
+    of_status(&status, workers, clients, left);
+    let capacity = status.workers.iter();
+    let capacity: u64 = capacity.map(|worker| u64::from(worker.capacity)).sum();
     let offered: u64 = options
         .core_workers
         .iter()
@@ -115,10 +104,45 @@ fn of_manager(world: &World<'_>, manager: &Manager, local: Instant, left: &mut V
         left,
         &[
             ("slots", capacity, offered),
-            ("capacity", it.capacity, offered),
+            ("capacity", status.manager.capacity, offered),
         ],
     );
     timers(left, manager);
+}
+
+fn of_status(status: &StatusReport, workers: u64, clients: u64, left: &mut Vec<String>) {
+    let it = &status.manager;
+    differ(
+        left,
+        &[
+            ("queued", it.queued, 0),
+            ("queued bytes", it.queued_bytes, 0),
+            ("returning", it.returning, 0),
+            ("stranded", it.stranded, 0),
+            ("held", it.held, 0),
+            ("assigned", it.assigned, 0),
+            ("unacknowledged", it.unacknowledged, 0),
+            ("orphans", it.orphans, 0),
+            ("workers", it.workers, workers),
+            ("known workers", status.workers.len() as u64, workers),
+            ("clients", it.clients, clients),
+            ("known clients", status.clients.len() as u64, clients),
+        ],
+    );
+    let away = status.clients.iter().filter(|client| !client.connected);
+    left.extend(away.map(|client| format!("{} is not connected", client.name)));
+    for worker in &status.workers {
+        if !worker.connected {
+            left.push(format!("{} is not connected", worker.name));
+        }
+        if worker.assigned != 0 {
+            left.push(format!("{} still has {}", worker.name, worker.assigned));
+        }
+        if worker.window < worker.capacity {
+            let (window, capacity) = (worker.window, worker.capacity);
+            left.push(format!("{} takes {window} of {capacity}", worker.name));
+        }
+    }
 }
 
 fn of_worker(worker: &Worker, left: &mut Vec<String>) {

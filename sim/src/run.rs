@@ -33,7 +33,7 @@ pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_default();
-        let place = LAST_PANIC.with(std::cell::RefCell::take);
+        let place = take_panic().map_or_else(String::new, |(_, place)| place);
         Report {
             failure: Some(Failure::new(
                 Class::Panic,
@@ -46,19 +46,33 @@ pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
 }
 
 thread_local! {
-    static LAST_PANIC: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+    static FIRST_PANIC: std::cell::RefCell<Option<(String, String)>> = const { std::cell::RefCell::new(None) };
     static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
+/// Takes the first panic of this thread since the last call: what it said, and where it was. A
+/// runtime may have swallowed it.
+pub(crate) fn take_panic() -> Option<(String, String)> {
+    FIRST_PANIC.with(std::cell::RefCell::take)
+}
+
+/// From now on, or no longer, panics of this thread are kept instead of printed.
+pub(crate) fn keep_panics(keep: bool) {
+    INSIDE.with(|inside| inside.set(keep));
+}
+
 /// Panics inside a run are reported by it and need no lines of their own.
-fn quiet_panics() {
+pub(crate) fn quiet_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if INSIDE.with(std::cell::Cell::get) {
                 let place = info.location().map(ToString::to_string).unwrap_or_default();
-                LAST_PANIC.with(|last| *last.borrow_mut() = place);
+                let text = info.payload_as_str().unwrap_or_default().to_owned();
+                FIRST_PANIC.with(|first| {
+                    first.borrow_mut().get_or_insert((text, place));
+                });
             } else {
                 before(info);
             }
@@ -89,7 +103,14 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    2 * options.resume_window
+    let bytes = |task: &crate::workload::Submission| {
+        let once = u64::from(task.payload) + u64::from(task.result) + 24;
+        once.saturating_mul(u64::from(task.max_attempts) + 10)
+    };
+    let bytes: u64 = plan.tasks.iter().map(bytes).sum();
+    let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    moving
+        + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
@@ -100,7 +121,7 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
 /// Runs a plan and also gives back what happened. Panics of the product go through.
 #[must_use]
 pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
-    INSIDE.with(|inside| inside.set(true));
+    keep_panics(true);
     let mut world = World::new(plan, trace);
     let healed = plan.options.heal_at;
     let bound = healed + liveness_bound(plan);
@@ -110,17 +131,27 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     }
     while world.failure.is_none() && open_tasks(&world) > 0 {
         if !world.step(bound) {
-            late(&mut world);
+            let failure = late(&world.history, open_tasks(&world));
+            world.fail(failure);
         }
         limit_events(&mut world);
     }
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
     let mut lives = world.history.lives.len();
+    // What is under way by then has come about, and whoever has left is back.
+    let pause = 2 * plan.options.lease + 3 * S;
+    let mut look = world.now + pause;
     while world.failure.is_none() && world.step(quiet) {
         if world.history.lives.len() > lives {
             lives = world.history.lives.len();
             quiet = world.now + quiet_time(plan);
+        }
+        if plan.options.brief_quiet && world.now >= look {
+            if quiet::leftovers(&world).is_none() {
+                break;
+            }
+            look = world.now + pause;
         }
         limit_events(&mut world);
     }
@@ -130,15 +161,12 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
     }
-    INSIDE.with(|inside| inside.set(false));
-    let mut report = std::mem::take(&mut world.report);
-    report.failure = world.failure.take();
-    report.virtual_time = world.now;
-    (report, world.history)
+    keep_panics(false);
+    (world.take_report(), world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.
-fn quiet_time(plan: &Plan) -> u64 {
+pub(crate) fn quiet_time(plan: &Plan) -> u64 {
     let options = &plan.options;
     options.resume_window + options.restart_grace + 2 * options.lease + 5 * S
 }
@@ -158,24 +186,22 @@ fn open_tasks(world: &World<'_>) -> usize {
     core.iter().map(|host| world.open[usize::from(*host)]).sum()
 }
 
-fn late(world: &mut World<'_>) {
-    let delivered: std::collections::BTreeSet<(usize, u64)> = world
-        .history
+/// That so many tasks have not ended in time.
+pub(crate) fn late(history: &History, open: usize) -> Failure {
+    let delivered: std::collections::BTreeSet<(usize, u64)> = history
         .deliveries
         .iter()
         .map(|delivery| (delivery.life, delivery.seq))
         .collect();
-    let stuck = world.history.submits.iter().find(|submit| {
-        let life = &world.history.lives[submit.life];
+    let stuck = history.submits.iter().find(|submit| {
+        let life = &history.lives[submit.life];
         life.end.is_none() && !delivered.contains(&(submit.life, submit.seq))
     });
-    let task = stuck.map(|submit| submit.task);
-    let open = open_tasks(world);
     let mut failure = Failure::new(
         Class::Liveness,
         "1 (every task ends)",
         format!("{open} tasks of healed clients have no outcome within the bound"),
     );
-    failure.task = task;
-    world.fail(failure);
+    failure.task = stuck.map(|submit| submit.task);
+    failure
 }

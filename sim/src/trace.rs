@@ -48,6 +48,11 @@ impl Trace {
         self.lines.push(line);
     }
 
+    /// Puts the lines in order of time, for those who do not write them in that order.
+    pub(crate) fn sort(&mut self) {
+        self.lines.sort_by_key(|line| line.at);
+    }
+
     /// The lines, oldest first.
     #[must_use]
     pub fn lines(&self) -> &[Line] {

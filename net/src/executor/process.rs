@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::memory::MemoryWatch;
 use self::slot::{Shared, Slot};
 use super::Executor;
-use super::ready::{ReadyList, SlotWake};
+use crate::ready::{ReadyList, SlotWake};
 
 /// How to start a guard: a program, and arguments that lead to [`guard::main`](crate::guard::main).
 #[derive(Clone, Debug)]

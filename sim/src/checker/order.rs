@@ -53,7 +53,8 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
             WireWhat::Submitted { priority, marked } => queue.submitted(wire, priority, marked),
             WireWhat::Rejected { displaced } => {
                 if displaced {
-                    queue.displaced(wire)?;
+                    let all_seen = history.disturbances.is_empty();
+                    queue.displaced(wire, all_seen)?;
                 }
                 queue.waiting.remove(&id);
             }
@@ -122,8 +123,9 @@ impl Queue {
     }
 
     /// A victim makes room for somebody of its own importance or more, who has just come, and is
-    /// the newest of its client at its priority.
-    fn displaced(&mut self, wire: &Wire) -> Result<(), Failure> {
+    /// the newest of its client at its priority. `all_seen`: no rejection was for a client that was
+    /// away, which nobody hears of.
+    fn displaced(&mut self, wire: &Wire, all_seen: bool) -> Result<(), Failure> {
         let promise = "8 (displacement)";
         let Some(victim) = self.waiting.get(&(wire.client, wire.seq)) else {
             return Ok(());
@@ -141,7 +143,7 @@ impl Queue {
                 && other.order > victim.order
                 && other.at < wire.at
         });
-        if let Some(((_, seq), _)) = newer.filter(|_| victim.plain) {
+        if let Some(((_, seq), _)) = newer.filter(|_| victim.plain && all_seen) {
             let text = format!(
                 "number {} was displaced, not {seq}, which is newer",
                 wire.seq

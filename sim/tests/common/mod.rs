@@ -3,14 +3,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sim::minimise::minimise;
-use sim::{Failure, Plan, Report, Trace, run};
+use sim::minimise::minimise_by;
+use sim::{Failure, Level, Plan, Report, Trace};
 
 /// Runs every plan of `plans` on two threads.
 ///
 /// # Panics
 /// At the first broken promise, with a smaller plan, its timeline, and how to replay it.
-pub fn all_hold(count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
+pub fn all_hold(level: Level, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
     let next = AtomicU64::new(0);
     let total = Mutex::new((Report::default(), None::<(u64, Failure)>));
     std::thread::scope(|scope| {
@@ -21,7 +21,7 @@ pub fn all_hold(count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
                     if number >= count || total.lock().expect("no thread panicked").1.is_some() {
                         return;
                     }
-                    let report = run(&plan(number), &mut Trace::off());
+                    let report = level.run(&plan(number), &mut Trace::off());
                     let mut total = total.lock().expect("no thread panicked");
                     total.0.add(&report);
                     if let Some(failure) = report.failure
@@ -35,30 +35,31 @@ pub fn all_hold(count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
     });
     let (report, failure) = total.into_inner().expect("no thread panicked");
     if let Some((number, failure)) = failure {
-        explain(&plan(number), &failure);
+        explain(level, &plan(number), &failure);
     }
     report
 }
 
 /// Runs one plan, which must keep every promise.
-pub fn holds(plan: &Plan) -> Report {
-    let report = run(plan, &mut Trace::off());
+pub fn holds(level: Level, plan: &Plan) -> Report {
+    let report = level.run(plan, &mut Trace::off());
     if let Some(failure) = &report.failure {
-        explain(plan, failure);
+        explain(level, plan, failure);
     }
     report
 }
 
-fn explain(plan: &Plan, failure: &Failure) -> ! {
-    let small = minimise(plan, failure);
+fn explain(level: Level, plan: &Plan, failure: &Failure) -> ! {
+    let small = minimise_by(plan, failure, &|plan| level.run(plan, &mut Trace::off()));
     let mut trace = Trace::on();
-    let again = run(&small, &mut trace);
+    let again = level.run(&small, &mut trace);
     let text = serde_json::to_string(&small).expect("a plan is plain data");
     panic!(
         "\n{}\n{}\nthe smallest plan that fails so:\n{text}\n\
-         cargo run -p sim -- replay {} --minimise\n",
+         cargo run -p sim -- replay {} --level {} --minimise\n",
         trace.around(again.failure.and_then(|failure| failure.task), 60),
         failure,
         plan.seed,
+        level.name(),
     );
 }
