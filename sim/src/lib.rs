@@ -10,6 +10,7 @@
 //! [`checker`] judges that alone and shares no code with core.
 
 pub mod checker;
+pub mod diff;
 mod disturb;
 pub mod faults;
 pub mod history;

@@ -65,6 +65,14 @@ impl Trace {
         render(self.lines.iter())
     }
 
+    /// A number that two traces share if they are equal, byte for byte, and else hardly ever
+    /// (64-bit FNV-1a of the text).
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.render().bytes().fold(0xcbf2_9ce4_8422_2325, step)
+    }
+
     /// The lines that are about one task, all faults, and whatever was said just before the end.
     #[must_use]
     pub fn around(&self, task: Option<usize>, last: usize) -> String {
