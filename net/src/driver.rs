@@ -22,7 +22,8 @@ pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 pub(crate) const TURN_BYTES: usize = 64 * 1024;
 /// How long a closed connection may take to send its last words.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// Calls of `handle_timeout` in a row after which the next deadline must lie in the future.
+/// Calls of `handle_timeout`, and turns, in a row after which the next deadline must lie in the
+/// future.
 const TIMEOUTS_IN_A_ROW: usize = 16;
 
 /// Does what is due at `now`; tells whether anything was.
@@ -40,13 +41,24 @@ pub(crate) fn handle_timeouts<M: Machine>(machine: &mut M, now: Instant) -> bool
     true
 }
 
-/// Checks, after the outputs of a time-out are carried out, that the machine will rest.
-pub(crate) fn check_rest<M: Machine>(machine: &M, now: Instant) {
-    debug_assert!(
-        machine.poll_timeout().is_none_or(|next| next.at > now),
-        "a deadline that was handled at {now:?} is still due: {:?}",
-        machine.poll_timeout()
-    );
+/// Checks that a machine comes to rest.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// Turns in a row that ended with something to be done at once.
+    restless: usize,
+}
+
+impl Rest {
+    /// To be called when the outputs of a turn with a time-out are carried out. What was decided
+    /// in that turn may be due at once, but not for ever.
+    pub(crate) fn check<M: Machine>(&mut self, machine: &M, now: Instant) {
+        let due = machine.poll_timeout().filter(|next| next.at <= now);
+        self.restless = if due.is_some() { self.restless + 1 } else { 0 };
+        debug_assert!(
+            self.restless < TIMEOUTS_IN_A_ROW,
+            "what is due is never done: {due:?} at {now:?}"
+        );
+    }
 }
 
 #[cfg(test)]

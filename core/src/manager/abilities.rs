@@ -42,7 +42,7 @@ impl KindKey {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Kind {
     offer: Offer,
     workers: u32,
@@ -50,7 +50,7 @@ struct Kind {
 }
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Abilities {
     /// Without workers: free.
     kinds: Vec<Kind>,

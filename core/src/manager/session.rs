@@ -13,7 +13,7 @@ use crate::watch::Watch;
 use super::abilities::KindKey;
 
 /// A connection and who is at its other end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) peer: Peer,
     pub(super) watch: Watch,
@@ -29,7 +29,7 @@ pub(super) enum Peer {
 }
 
 /// A client, connected or expected back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ClientSession {
     pub(super) id: PeerId,
     pub(super) name: Name,
@@ -95,7 +95,7 @@ pub(super) enum Purpose {
 }
 
 /// An attempt that occupies a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Occupied {
     pub(super) purpose: Purpose,
     pub(super) at: Instant,
@@ -109,7 +109,7 @@ pub(super) struct Occupied {
 }
 
 /// A worker, connected or expected back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WorkerSession {
     pub(super) id: PeerId,
     pub(super) name: Name,

@@ -50,7 +50,7 @@ pub struct Load {
 }
 
 /// The worker's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Worker {
     pub(super) config: WorkerConfig,
     pub(super) phase: Phase,

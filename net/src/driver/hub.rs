@@ -27,7 +27,7 @@ use tokio::time::{sleep, sleep_until};
 use tracing::{debug, warn};
 
 use super::clock::Clock;
-use super::{LINGER, check_rest, handle_timeouts, log};
+use super::{LINGER, Rest, handle_timeouts, log};
 use crate::connection::Outgoing;
 use crate::error::RunError;
 use crate::transport::Transport;
@@ -80,6 +80,7 @@ struct State<M> {
     activity: u64,
     stopping: bool,
     drained: bool,
+    rest: Rest,
 }
 
 /// A connection, between the machine and its task.
@@ -120,6 +121,7 @@ impl<M: ManagerMachine> Hub<M> {
                 activity: 0,
                 stopping: false,
                 drained: false,
+                rest: Rest::default(),
             }),
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
@@ -228,7 +230,8 @@ impl<M: ManagerMachine> Hub<M> {
         let now = self.clock.now();
         if handle_timeouts(&mut state.machine, now) {
             self.turn_at(&mut state, now);
-            check_rest(&state.machine, now);
+            let State { machine, rest, .. } = &mut *state;
+            rest.check(machine, now);
         }
         Ok(())
     }

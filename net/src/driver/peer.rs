@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::clock::Clock;
 use super::uplink::Uplink;
-use super::{check_rest, handle_timeouts};
+use super::{Rest, handle_timeouts};
 use crate::link::LinkState;
 use crate::transport::Transport;
 
@@ -66,6 +66,7 @@ pub(crate) struct PeerDriver<T: Transport, S: Side> {
     armed: Option<Instant>,
     /// Turns by which a time-out was put off.
     put_off: usize,
+    rest: Rest,
     link_facts: Vec<LinkInput>,
     facts: Vec<<S::Machine as Machine>::Input>,
     outputs: Vec<<S::Machine as Machine>::Output>,
@@ -90,6 +91,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             sleep: Box::pin(sleep_until(clock.when(Instant::ZERO))),
             armed: None,
             put_off: 0,
+            rest: Rest::default(),
             link_facts: Vec::new(),
             facts: Vec::new(),
             outputs: Vec::new(),
@@ -141,7 +143,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
                 self.outputs.push(output);
             }
             if timed {
-                check_rest(&*machine, now);
+                self.rest.check(&*machine, now);
             }
             next = machine.poll_timeout().map(|next| next.at);
         }

@@ -23,6 +23,16 @@ pub enum Command {
     Swarm(swarm::Arguments),
     /// Shows where two runs go different ways.
     Diff(diff::Arguments),
+    /// Searches small worlds, or follows one way through one of them.
+    Explore {
+        /// See `sim::explore::command::USAGE`.
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "[--depth N] [--faults N] [--world NAME] [--follow up0,down1,...]"
+        )]
+        arguments: Vec<String>,
+    },
 }
 
 impl Command {
@@ -32,6 +42,7 @@ impl Command {
             Self::Replay(arguments) => replay::run(&arguments),
             Self::Swarm(arguments) => swarm::run(&arguments),
             Self::Diff(arguments) => diff::run(&arguments),
+            Self::Explore { arguments } => sim::explore::command::run(&arguments),
         }
     }
 }

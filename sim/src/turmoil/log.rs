@@ -10,10 +10,27 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::guard::current;
 use super::scene::Scene;
+use crate::faults::FaultKind;
+use crate::report::{Class, Failure};
 use crate::world::short;
 
 /// Listens to the log of the hosts of one run.
-pub(super) struct Listener(pub(super) Arc<Scene>);
+pub(super) struct Listener {
+    scene: Arc<Scene>,
+    /// Whether there are strangers, who may say anything.
+    strangers: bool,
+}
+
+impl Listener {
+    pub(super) fn new(scene: &Arc<Scene>) -> Self {
+        let mut faults = scene.plan.faults.iter();
+        let strangers = faults.any(|fault| matches!(fault.kind, FaultKind::Hostile(_)));
+        Self {
+            scene: Arc::clone(scene),
+            strangers,
+        }
+    }
+}
 
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -37,9 +54,14 @@ impl Subscriber for Listener {
         let mut line = Text::default();
         event.record(&mut line);
         if let Some(mark) = mark(&line.message, line.resumed) {
-            self.0.mark(mark);
+            self.scene.mark(mark);
         }
-        self.0.say(host, None, || {
+        if is_misunderstanding(&line) && !self.strangers {
+            let text = format!("{}{}", line.message, line.fields);
+            let promise = "11 (honest peers understand each other)";
+            self.scene.fail(Failure::new(Class::Safety, promise, text));
+        }
+        self.scene.say(host, None, || {
             short(&format!("log: {}{}", line.message, line.fields))
         });
     }
@@ -70,6 +92,11 @@ impl Visit for Text {
             let _ = write!(self.fields, " {field}={value:?}");
         }
     }
+}
+
+/// Whether somebody said what he must not say, as the other side sees it.
+fn is_misunderstanding(line: &Text) -> bool {
+    line.fields.contains("reason=Protocol") || line.message == "closing a connection that sent"
 }
 
 /// The mark of a line of the log, by the names that the fast level has for them, and some that

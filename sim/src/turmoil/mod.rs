@@ -54,7 +54,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     keep_panics(true);
     let _ = take_panic();
     let scene = Scene::new(plan, std::mem::take(trace));
-    let listener = tracing::Dispatch::new(Listener(Arc::clone(&scene)));
+    let listener = tracing::Dispatch::new(Listener::new(&scene));
     tracing::dispatcher::with_default(&listener, || {
         let ran = catch_unwind(AssertUnwindSafe(|| live(&scene)));
         if ran.is_err() {

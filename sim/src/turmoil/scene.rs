@@ -196,8 +196,8 @@ impl Scene {
         *self.lock().report.marks.entry(mark).or_default() += 1;
     }
 
-    /// Starts the next life of a host, as far as the books go; false if it must not, or lives.
-    pub(super) fn begin_life(&self, host: Host, id: u64) -> bool {
+    /// Starts the next life of a host, as far as the books go.
+    pub(super) fn begin_life(&self, host: Host, id: u64) {
         let now = self.now();
         let options = self.options();
         let capacity = if options.worker_hosts().contains(&host) {
@@ -221,7 +221,6 @@ impl Scene {
         });
         drop(inner);
         self.say(host, None, || format!("starts, id {id:016x}"));
-        true
     }
 
     /// The stranger has no life of its own in the books.

@@ -29,6 +29,8 @@ pub(super) const PORT: u16 = 8000;
 const SYN_EVERY: Duration = Duration::from_secs(1);
 /// Most bytes of one read or write where they are short.
 const SHORT_MAX: usize = 64;
+/// Most bytes of several pieces that are taken at once.
+const GATHER_MAX: usize = 64 * 1024;
 /// Most parts into which one write falls there.
 const PARTS_MAX: usize = 64;
 
@@ -189,6 +191,21 @@ impl AsyncWrite for SimStream {
             this.tap.wrote(&this.scene, &bytes[..count]);
         }
         polled
+    }
+
+    /// turmoil would take the first piece only; a socket takes what it has room for.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = pieces.iter().flat_map(|piece| piece.iter().copied());
+        let bytes: Vec<u8> = bytes.take(GATHER_MAX).collect();
+        self.poll_write(cx, &bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
