@@ -27,6 +27,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+pub mod study;
 pub mod trace;
 pub mod turmoil;
 mod turn;

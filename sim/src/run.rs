@@ -25,23 +25,30 @@ pub fn run_seed(seed: u64) -> Report {
 /// Runs a plan. Panics of the product are failures of the run.
 #[must_use]
 pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
+    caught(|| run_with_history(plan, trace).0).unwrap_or_else(|failure| Report {
+        failure: Some(failure),
+        ..Report::default()
+    })
+}
+
+/// Does something in which the product may panic.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
     quiet_panics();
-    let result = catch_unwind(AssertUnwindSafe(|| run_with_history(plan, trace).0));
-    result.unwrap_or_else(|panic| {
+    keep_panics(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    keep_panics(false);
+    result.map_err(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_default();
         let place = take_panic().map_or_else(String::new, |(_, place)| place);
-        Report {
-            failure: Some(Failure::new(
-                Class::Panic,
-                "17 (no input makes a process panic)",
-                format!("{text} ({place})"),
-            )),
-            ..Report::default()
-        }
+        Failure::new(
+            Class::Panic,
+            "17 (no input makes a process panic)",
+            format!("{text} ({place})"),
+        )
     })
 }
 

@@ -64,6 +64,9 @@ impl World<'_> {
                 self.at(at, Event::Wake(host, life));
             }
         }
+        if let Node::Manager(manager) = &process.node {
+            self.most_queued = self.most_queued.max(manager.load().queued);
+        }
         self.hosts[usize::from(host)].process = Some(process);
         if left {
             self.end_process(host, true, "it has left");
@@ -130,7 +133,9 @@ impl World<'_> {
         };
         match fact {
             Fact::Submit(task) => {
-                let plan = &self.plan.tasks[task];
+                let Some(plan) = self.book.task(task) else {
+                    return;
+                };
                 let mut spec = TaskSpec::new(name(&format!("t{}", plan.name)), plan.argument(task));
                 let span = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
                 spec.priority = Priority::new(plan.priority).unwrap_or_default();
@@ -160,6 +165,7 @@ impl World<'_> {
                     }
                     Err(error) => {
                         *self.report.marks.entry("submit-refused").or_default() += 1;
+                        self.history.turned_away.push(task);
                         self.say(host, Some(task), || {
                             format!("cannot submit {task}: {error}")
                         });
@@ -201,8 +207,8 @@ impl World<'_> {
                     if let Some(text) = text {
                         self.say(host, None, || text);
                     }
-                    let (now, plan) = (self.now, self.plan);
-                    let effects = pool.command(now, command, &plan.tasks, &mut self.history);
+                    let (now, book) = (self.now, self.book);
+                    let effects = pool.command(now, command, book, &mut self.history);
                     self.apply_pool(host, process.life, effects);
                 }
             }

@@ -17,6 +17,7 @@ use crate::report::{Class, Failure, Report};
 use crate::rng::{Draw, stream};
 use crate::trace::{Line, Trace};
 use crate::wire;
+use crate::workload::Book;
 
 /// What happens at an instant.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ impl Ord for Scheduled {
 /// A cluster, its network, and what has happened so far.
 pub(crate) struct World<'p> {
     pub plan: &'p Plan,
+    /// The tasks, which need not be those of the plan.
+    pub book: &'p dyn Book,
     pub now: u64,
     sequence: u64,
     heap: BinaryHeap<Reverse<Scheduled>>,
@@ -79,15 +82,31 @@ pub(crate) struct World<'p> {
     pub fault_lives: BTreeMap<usize, usize>,
     /// Tasks without an outcome, of the present life of each host.
     pub open: Vec<usize>,
+    /// Most tasks that a manager's queue held since somebody last looked.
+    pub most_queued: usize,
     /// Names of processes by the id that they drew, for traces.
     ids: BTreeMap<u64, Host>,
 }
 
 impl<'p> World<'p> {
     pub(crate) fn new(plan: &'p Plan, trace: &'p mut Trace) -> Self {
+        let mut world = Self::idle(plan, &plan.tasks, trace);
+        for (index, task) in plan.tasks.iter().enumerate() {
+            world.at(task.at, Event::Submit(index));
+        }
+        for (index, fault) in plan.faults.iter().enumerate() {
+            world.at(fault.at, Event::FaultBegins(index));
+        }
+        world.at(plan.options.heal_at, Event::Heal);
+        world
+    }
+
+    /// A world to which tasks and faults are yet to come: whoever steps it says when.
+    pub(crate) fn idle(plan: &'p Plan, book: &'p dyn Book, trace: &'p mut Trace) -> Self {
         let hosts = usize::from(plan.options.hosts());
         let mut world = Self {
             plan,
+            book,
             now: 0,
             sequence: 0,
             heap: BinaryHeap::new(),
@@ -100,19 +119,13 @@ impl<'p> World<'p> {
             active: BTreeMap::new(),
             fault_lives: BTreeMap::new(),
             open: vec![0; hosts],
+            most_queued: 0,
             ids: BTreeMap::new(),
         };
         for host in 0..plan.options.hosts() {
             let delay = stream(plan.seed, &[14, u64::from(host)]).up_to(5 * MS);
             world.at(delay, Event::Start(host));
         }
-        for (index, task) in plan.tasks.iter().enumerate() {
-            world.at(task.at, Event::Submit(index));
-        }
-        for (index, fault) in plan.faults.iter().enumerate() {
-            world.at(fault.at, Event::FaultBegins(index));
-        }
-        world.at(plan.options.heal_at, Event::Heal);
         world
     }
 
@@ -178,8 +191,8 @@ impl<'p> World<'p> {
             Event::Answer(index) => self.answer(index),
             Event::Reset(index, side) => self.reset(index, side),
             Event::Pool(host, life, event) => self.pool_event(host, life, event),
-            Event::Submit(task) => self.tell(self.plan.tasks[task].client, Fact::Submit(task)),
-            Event::Cancel(task) => self.tell(self.plan.tasks[task].client, Fact::Cancel(task)),
+            Event::Submit(task) => self.tell_client(task, Fact::Submit(task)),
+            Event::Cancel(task) => self.tell_client(task, Fact::Cancel(task)),
             Event::Hostile(host, life, conn, fact) => {
                 self.hostile_speaks(host, life, conn, *fact);
             }
@@ -262,8 +275,15 @@ impl<'p> World<'p> {
         }
     }
 
+    /// Puts a fact before the client whose task it is.
+    fn tell_client(&mut self, task: usize, fact: Fact) {
+        if let Some(client) = self.book.task(task).map(|task| task.client) {
+            self.tell(client, fact);
+        }
+    }
+
     fn pool_event(&mut self, host: Host, life: usize, event: PoolEvent) {
-        let (plan, now) = (self.plan, self.now);
+        let (book, now) = (self.book, self.now);
         let Some(process) = &mut self.hosts[usize::from(host)].process else {
             return;
         };
@@ -271,7 +291,7 @@ impl<'p> World<'p> {
             return;
         }
         if let Node::Worker(_, pool) = &mut process.node {
-            let effects = pool.event(now, event, &plan.tasks, &mut self.history);
+            let effects = pool.event(now, event, book, &mut self.history);
             self.apply_pool(host, life, effects);
         }
     }
@@ -282,8 +302,8 @@ impl<'p> World<'p> {
         }
         if let Some(began) = effects.began {
             self.report.executions += 1;
-            let task = self.history.executions[began].task;
-            let attempt = self.history.executions[began].attempt.1;
+            let run = self.history.execution(began);
+            let (task, attempt) = (run.task, run.attempt.1);
             self.say(host, Some(task), || {
                 format!("execution {began} begins: task {task}, attempt {attempt}")
             });

@@ -2,6 +2,7 @@
 
 mod diff;
 mod replay;
+mod study;
 mod swarm;
 
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ pub enum Command {
     Swarm(swarm::Arguments),
     /// Shows where two runs go different ways.
     Diff(diff::Arguments),
+    /// Puts a cluster of your own under a load of your own.
+    Study(sim::study::Arguments),
     /// Searches small worlds, or follows one way through one of them.
     Explore {
         /// See `sim::explore::command::USAGE`.
@@ -42,6 +45,7 @@ impl Command {
             Self::Replay(arguments) => replay::run(&arguments),
             Self::Swarm(arguments) => swarm::run(&arguments),
             Self::Diff(arguments) => diff::run(&arguments),
+            Self::Study(arguments) => study::run(&arguments),
             Self::Explore { arguments } => sim::explore::command::run(&arguments),
         }
     }
