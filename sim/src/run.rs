@@ -121,20 +121,43 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
 /// Runs a plan and also gives back what happened. Panics of the product go through.
 #[must_use]
 pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
-    keep_panics(true);
     let mut world = World::new(plan, trace);
+    keep_panics(true);
+    drive(plan, &mut world);
+    keep_panics(false);
+    told(world)
+}
+
+/// Runs a plan and also gives back what happened, up to a panic of the product if there is one.
+#[must_use]
+pub fn run_watched(plan: &Plan, trace: &mut Trace) -> (Report, History) {
+    let mut world = World::new(plan, trace);
+    if let Err(failure) = caught(|| drive(plan, &mut world)) {
+        world.failure = Some(failure);
+    }
+    told(world)
+}
+
+fn told(mut world: World<'_>) -> (Report, History) {
+    let mut report = std::mem::take(&mut world.report);
+    report.failure = world.failure.take();
+    report.virtual_time = world.now;
+    (report, world.history)
+}
+
+fn drive(plan: &Plan, world: &mut World<'_>) {
     let healed = plan.options.heal_at;
     let bound = healed + liveness_bound(plan);
     // Facts on their way at the healing are given a second to be taken in.
     while world.failure.is_none() && world.step(healed + S) {
-        limit_events(&mut world);
+        limit_events(world);
     }
-    while world.failure.is_none() && open_tasks(&world) > 0 {
+    while world.failure.is_none() && open_tasks(world) > 0 {
         if !world.step(bound) {
-            let failure = late(&world.history, open_tasks(&world));
+            let failure = late(&world.history, open_tasks(world));
             world.fail(failure);
         }
-        limit_events(&mut world);
+        limit_events(world);
     }
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
@@ -144,19 +167,14 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
             lives = world.history.lives.len();
             quiet = world.now + quiet_time(plan);
         }
-        limit_events(&mut world);
+        limit_events(world);
     }
     if world.failure.is_none() {
-        world.failure = quiet::leftovers(&world);
+        world.failure = quiet::leftovers(world);
     }
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
     }
-    keep_panics(false);
-    let mut report = std::mem::take(&mut world.report);
-    report.failure = world.failure.take();
-    report.virtual_time = world.now;
-    (report, world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.

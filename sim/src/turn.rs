@@ -64,15 +64,23 @@ impl World<'_> {
                 self.at(at, Event::Wake(host, life));
             }
         }
-        if let Node::Manager(manager) = &process.node {
-            self.most_queued = self.most_queued.max(manager.load().queued);
-        }
+        self.count(host, &process);
         self.hosts[usize::from(host)].process = Some(process);
         if left {
             self.end_process(host, true, "it has left");
             let delay = stream(self.plan.seed, &[16, u64::from(host), life as u64])
                 .between(10 * MS, 1_000 * MS);
             self.after(delay, Event::Start(host));
+        }
+    }
+
+    /// Looks at what the machine counts after a turn.
+    fn count(&mut self, host: Host, process: &Process) {
+        if let Node::Manager(manager) = &process.node {
+            self.most_queued = self.most_queued.max(manager.load().queued);
+        }
+        if self.trace.is_on() {
+            self.trace.counts(self.now, host, process.node.counts());
         }
     }
 
@@ -252,8 +260,8 @@ impl World<'_> {
         } else {
             message
         };
-        self.say_message(host, index, side, "->", &message.body);
-        self.send(index, side, Packet::Message(message));
+        let hop = self.say_message(host, index, side, "->", &message.body);
+        self.send(index, side, Packet::Message(message, hop));
     }
 
     fn close_conn(&mut self, host: Host, process: &mut Process, conn: ConnId) {

@@ -15,7 +15,7 @@ use crate::pool::{PoolEffects, PoolEvent};
 use crate::process::{Fact, HostState, Node, boot};
 use crate::report::{Class, Failure, Report};
 use crate::rng::{Draw, stream};
-use crate::trace::{Line, Trace};
+use crate::trace::{Hop, Line, Trace};
 use crate::wire;
 use crate::workload::Book;
 
@@ -375,22 +375,31 @@ impl<'p> World<'p> {
         side: usize,
         arrow: &str,
         body: &argon_core::message::Body,
-    ) {
+    ) -> Option<usize> {
         if !self.trace.is_on() || wire::is_beat(body) {
-            return;
+            return None;
         }
         // Side 0 dialled, so it is the client or worker.
         let ends = self.net.connections[index].ends;
         let client = self.history.lives.get(ends[0].life).map(|life| life.id);
         let task = wire::task_of(body, client).and_then(|(id, seq)| self.task_by_number(id, seq));
         // `side` is always the sender's.
-        let other = ends[if arrow == "->" { 1 - side } else { side }].host;
-        let text = format!(
-            "{arrow} {}: {}",
-            self.who(other),
-            short(&format!("{body:?}"))
-        );
+        let leaves = arrow == "->";
+        let other = ends[if leaves { 1 - side } else { side }].host;
+        let words = short(&format!("{body:?}"));
+        let text = format!("{arrow} {}: {words}", self.who(other));
         self.say(host, task, || text);
+        leaves.then(|| {
+            let end = words.find(|c: char| !c.is_alphanumeric());
+            self.trace.leaves(Hop {
+                from: host,
+                to: other,
+                sent: self.now,
+                arrived: None,
+                kind: words[..end.unwrap_or(words.len())].to_owned(),
+                task,
+            })
+        })
     }
 
     pub(crate) fn task_by_number(&self, client: u64, seq: u64) -> Option<usize> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sim::diff;
 use sim::minimise::minimise_by;
+use sim::timeline::timeline;
 use sim::{Failure, Level, Plan, Report, Trace};
 
 /// What to run, and what to show of it.
@@ -18,6 +19,12 @@ pub struct Arguments {
     /// Print every line of the trace.
     #[arg(long)]
     trace: bool,
+    /// Print a log with a column for each node, and what machines count
+    #[arg(long)]
+    timeline: bool,
+    /// Of the timeline, only what is about this task and the faults; in the picture, this task first
+    #[arg(long, value_name = "NUMBER")]
+    task: Option<usize>,
     /// Leave out faults and tasks for as long as the run fails alike.
     #[arg(long)]
     minimise: bool,
@@ -63,6 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(file) = &arguments.save_trace {
         super::write(file, &trace.render())?;
     }
+    if arguments.timeline {
+        print!("{}", timeline(&plan, &trace, arguments.task));
+    }
     if arguments.trace {
         print!("{}", trace.render());
     }
@@ -70,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         println!("{}", super::summary(&report, 1));
         return Ok(ExitCode::SUCCESS);
     };
-    let around = !arguments.trace;
+    let around = !arguments.trace && !arguments.timeline;
     println!("{}", explain(level, &plan, failure, &trace, around));
     Ok(ExitCode::from(failure.class.exit_code()))
 }

@@ -152,7 +152,10 @@ impl World<'_> {
                 continue;
             }
             match packet {
-                Packet::Message(message) => {
+                Packet::Message(message, hop) => {
+                    if let Some(hop) = hop {
+                        self.trace.arrives(hop, self.now);
+                    }
                     self.say_message(to.host, index, side, "<-", &message.body);
                     self.tell(to.host, Fact::Received(to.conn, message));
                 }
