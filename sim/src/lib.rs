@@ -20,6 +20,7 @@ mod level;
 pub mod minimise;
 mod network;
 pub mod options;
+pub mod picture;
 mod pool;
 mod process;
 mod quiet;

@@ -243,6 +243,11 @@ impl<'p> World<'p> {
         };
         self.say(host, None, || format!("ends: {why}"));
         self.history.lives[process.life].end = Some(self.now);
+        if self.trace.is_on() {
+            // What it held is gone.
+            let counts = process.node.counts().map(|(name, _)| (name, 0));
+            self.trace.counts(self.now, host, counts);
+        }
         if let Node::Worker(_, pool) = &mut process.node {
             pool.end(self.now, &mut self.history);
         }

@@ -72,6 +72,13 @@ fn read(file: &str) -> Result<String, String> {
         .map_err(|error| format!("{file}: neither a seed nor a file that can be read: {error}"))
 }
 
+/// Prints what may be long, for as long as somebody reads it.
+fn show(text: &str) {
+    use std::io::Write as _;
+    // Who closes the pipe has seen enough.
+    let _closed = std::io::stdout().write_all(text.as_bytes());
+}
+
 fn write(file: &str, text: &str) -> Result<(), String> {
     std::fs::write(file, text).map_err(|error| format!("{file}: {error}"))
 }

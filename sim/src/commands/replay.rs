@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 use sim::diff;
 use sim::minimise::minimise_by;
+use sim::picture::picture;
+use sim::run_watched;
 use sim::timeline::timeline;
 use sim::{Failure, Level, Plan, Report, Trace};
 
@@ -22,6 +24,9 @@ pub struct Arguments {
     /// Print a log with a column for each node, and what machines count
     #[arg(long)]
     timeline: bool,
+    /// Draw the run into this HTML file; of the fast level only
+    #[arg(long, value_name = "FILE")]
+    picture: Option<String>,
     /// Of the timeline, only what is about this task and the faults; in the picture, this task first
     #[arg(long, value_name = "NUMBER")]
     task: Option<usize>,
@@ -70,11 +75,24 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(file) = &arguments.save_trace {
         super::write(file, &trace.render())?;
     }
+    if let Some(file) = &arguments.picture {
+        if level != Level::Fast {
+            return Err("--picture: there are pictures of the fast level only".to_owned());
+        }
+        // Once more, since only this way of running keeps the history.
+        let mut trace = Trace::on();
+        let (report, history) = run_watched(&plan, &mut trace);
+        let failure = report.failure.as_ref();
+        super::write(
+            file,
+            &picture(&plan, &history, &trace, failure, arguments.task),
+        )?;
+    }
     if arguments.timeline {
-        print!("{}", timeline(&plan, &trace, arguments.task));
+        super::show(&timeline(&plan, &trace, arguments.task));
     }
     if arguments.trace {
-        print!("{}", trace.render());
+        super::show(&trace.render());
     }
     let Some(failure) = &report.failure else {
         println!("{}", super::summary(&report, 1));
