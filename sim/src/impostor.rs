@@ -75,7 +75,7 @@ impl World<'_> {
             payload: payload.into(),
         };
         self.say_message(end.host, index, 1, "->", &message.body);
-        self.send(index, 1, Packet::Message(message));
+        self.send(index, 1, Packet::Message(message, None));
         let later = if rng.percent(50) {
             0
         } else {

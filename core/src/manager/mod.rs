@@ -45,6 +45,7 @@ use crate::router::WorkerKey;
 use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
+pub use status::Load;
 
 use abilities::Abilities;
 use pace::Pace;
