@@ -50,7 +50,7 @@ const UNKNOWN: u64 = 1_000_000;
 /// Longer run times count as this long (52 days), so that no sum overflows.
 const RAN_MAX: u64 = 1 << 52;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Slot {
     name: Name,
     key: NameKey,
@@ -64,7 +64,7 @@ struct Slot {
 }
 
 /// Run times by name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Durations {
     slots: Vec<Slot>,
     by_name: BTreeMap<Name, u32>,

@@ -100,7 +100,7 @@ pub enum LinkEvent {
     Refused(RefuseReason),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// Nothing is open; dial at this instant.
     Waiting { until: Instant },
@@ -119,7 +119,7 @@ enum State {
 }
 
 /// The connection of one peer to the first manager that answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Link {
     config: LinkConfig,
     rng: Rng,

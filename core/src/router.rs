@@ -57,7 +57,7 @@ impl Bid {
 const ABSENT: u64 = u64::MAX;
 
 /// The workers that would take a task, by their bids.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Router {
     /// By worker; a power of two of them, or none.
     bids: Vec<u64>,

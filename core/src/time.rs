@@ -130,7 +130,7 @@ pub enum WakeReason {
 }
 
 /// A set of deadlines, at most one for each key, in order of time and then of key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Timers<K> {
     due: BTreeSet<(Instant, K)>,
     at: BTreeMap<K, Instant>,
@@ -202,7 +202,7 @@ impl<K: Ord + Copy> Timers<K> {
 /// A machine that was paused (stopped, swapped out, starved) must not take its own absence for
 /// its peers' silence. The machine asks to be called at a deadline; whatever it is late by is
 /// left out of every clock that measures silence.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AwakeClock {
     asleep: Duration,
     expected: Option<Instant>,

@@ -155,7 +155,7 @@ impl From<LinkOutput> for ClientOutput {
 }
 
 /// The client's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     config: ClientConfig,
     retry: Retry,

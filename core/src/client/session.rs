@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_millis(20);
 const MOVE_EVERY: Duration = RECONNECT_DELAY_MAX;
 
 /// Leaving managers that have no workers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Moves {
     /// Moves since a task last ended at a manager.
     count: usize,

@@ -38,7 +38,7 @@ pub(super) enum Alarm {
     Expiry(u64),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Task {
     name: Name,
     pub(super) payload: Bytes,
@@ -123,7 +123,7 @@ impl Task {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
     live: BTreeMap<u64, Task>,
     next_seq: u64,

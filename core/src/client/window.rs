@@ -39,7 +39,7 @@ struct Pause {
     from: Priority,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     size: u32,
     max: u32,

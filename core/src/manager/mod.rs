@@ -134,7 +134,7 @@ enum Absence {
 }
 
 /// Counters for the status report, since the start.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Totals {
     accepted: u64,
     rejected: u64,
@@ -145,7 +145,7 @@ struct Totals {
 }
 
 /// The manager's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Manager {
     config: ManagerConfig,
     started: Instant,

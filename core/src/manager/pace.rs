@@ -10,7 +10,7 @@ const WEIGHT: u64 = 16;
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// A record of recent ends.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pace {
     /// Smoothed run time of completed attempts, in nanoseconds; 0 while unknown.
     mean_run: u64,

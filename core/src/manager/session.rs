@@ -12,7 +12,7 @@ use crate::time::Instant;
 use crate::watch::Watch;
 
 /// A connection and who is at its other end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) peer: Peer,
     pub(super) watch: Watch,
@@ -28,7 +28,7 @@ pub(super) enum Peer {
 }
 
 /// A client, connected or expected back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ClientSession {
     pub(super) id: PeerId,
     pub(super) name: Name,
@@ -94,7 +94,7 @@ pub(super) enum Purpose {
 }
 
 /// An attempt that occupies a worker.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Occupied {
     pub(super) purpose: Purpose,
     pub(super) at: Instant,
@@ -108,7 +108,7 @@ pub(super) struct Occupied {
 }
 
 /// A worker, connected or expected back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WorkerSession {
     pub(super) id: PeerId,
     pub(super) name: Name,

@@ -38,7 +38,7 @@ pub(super) enum Ending {
     Expire,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum State {
     /// In the queue.
     Queued,
@@ -58,7 +58,7 @@ pub(super) enum State {
 }
 
 /// An outcome on its way to the client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct End {
     /// Rank among the ends of its client's tasks.
     pub(super) rank: u64,
@@ -71,7 +71,7 @@ pub(super) struct End {
 }
 
 /// What few tasks have.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
     /// Charged attempts, oldest first, and which attempt each was while it may come back.
     pub(super) history: Vec<(AttemptRecord, Attempt)>,
@@ -79,7 +79,7 @@ pub(super) struct Rare {
     pub(super) superseded: Vec<Holder>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) id: TaskId,
     pub(super) client: ClientKey,

@@ -27,7 +27,7 @@ impl Default for Holding {
 
 /// The clients that have something to lose at one priority, the one that holds most first. Of
 /// those that hold the same, the one with the lowest key: it will hold one less afterwards.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Holders {
     /// By the complement of what they hold, so that the least key holds most.
     pub(super) heap: Heap<u32>,

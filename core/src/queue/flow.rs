@@ -15,7 +15,7 @@ const CHARGE_MAX: u64 = 1 << 52;
 
 /// The tasks of one client at one priority and class. Kept until the client is forgotten, since
 /// its virtual time is the memory that makes sharing fair.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Flow {
     pub(super) client: ClientKey,
     pub(super) class: ClassId,
@@ -35,7 +35,7 @@ pub(super) struct Flow {
 }
 
 /// One client.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Client {
     pub(super) blocked: bool,
     /// All of its tasks that wait.
@@ -47,7 +47,7 @@ pub(super) struct Client {
 }
 
 /// The flows of one class that may be dispatched.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Class {
     /// Dispatches since the last that took the oldest.
     pub(super) since_oldest: u32,
@@ -61,7 +61,7 @@ pub(super) struct Class {
 const _: () = assert!(Priority::LEVELS <= u8::BITS as usize);
 
 /// The flows of one class and priority that may be dispatched.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Band {
     /// By virtual time, then by the rank of their first task.
     pub(super) turns: Heap<(u64, u64)>,

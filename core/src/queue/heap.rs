@@ -13,7 +13,7 @@ const CHILDREN: usize = 4;
 const NOWHERE: u32 = u32::MAX;
 
 /// Where each item is. Heaps that never share an item may share one of these.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Places(Vec<u32>);
 
 impl Places {
@@ -36,7 +36,7 @@ impl Places {
 }
 
 /// Items (small numbers) with keys, the least first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Heap<K> {
     items: Vec<(K, u32)>,
 }

@@ -73,7 +73,7 @@ struct Node {
 const _: () = assert!(size_of::<Option<Node>>() <= 48);
 
 /// Tasks that wait for a worker. See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Queue {
     tasks_max: usize,
     bytes_max: u64,

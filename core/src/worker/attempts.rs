@@ -24,7 +24,7 @@ pub(super) type Key = u32;
 const NIL: Key = Key::MAX;
 
 /// Everything known of an attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) attempt: Attempt,
     pub(super) task: TaskId,
@@ -45,7 +45,7 @@ pub(super) struct Entry {
 }
 
 /// Where an attempt is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Place {
     /// In the list of those that wait for a slot.
     Waiting(What),
@@ -86,7 +86,7 @@ impl End {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Attempts {
     entries: Slab<Entry>,
     keys: BTreeMap<Attempt, Key>,

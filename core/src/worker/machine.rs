@@ -36,7 +36,7 @@ pub(super) enum Phase {
 }
 
 /// The worker's state machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Worker {
     pub(super) config: WorkerConfig,
     pub(super) phase: Phase,

@@ -61,7 +61,7 @@ pub(super) enum Verdict {
 }
 
 /// One place in the pool.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) state: State,
     pub(super) life: u64,
@@ -86,7 +86,7 @@ pub(super) struct Slot {
 }
 
 /// All places.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
     slots: Vec<Slot>,
     idle: BTreeSet<u32>,

@@ -44,7 +44,7 @@ impl Window {
 }
 
 /// How fast attempts go through the pool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Pace {
     /// Mean run time of recent attempts, in nanoseconds times `WEIGHT`.
     service: Option<u64>,
