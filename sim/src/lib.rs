@@ -8,6 +8,7 @@
 
 pub mod checker;
 mod disturb;
+pub mod explore;
 pub mod faults;
 pub mod history;
 mod hostile;

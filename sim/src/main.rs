@@ -3,6 +3,7 @@
 //! ```text
 //! sim replay SEED|FILE [--trace] [--minimise] [--save FILE]
 //! sim swarm [--minutes N] [--seeds N] [--from SEED]
+//! sim explore [--variant NAME] [--depth N] [--faults N] [--ticks N] [--replay CHOICES]
 //! ```
 
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sim::explore::{Limits, Variant, explore};
 use sim::minimise::minimise;
 use sim::{Failure, Plan, Report, Trace, run};
 
@@ -18,9 +20,11 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("replay") => replay(&arguments[1..]),
         Some("swarm") => swarm(&arguments[1..]),
+        Some("explore") => explored(&arguments[1..]),
         _ => Err(
             "usage: sim replay SEED|FILE [--trace] [--minimise] [--save FILE]\n       \
-             sim swarm [--minutes N] [--seeds N] [--from SEED]"
+             sim swarm [--minutes N] [--seeds N] [--from SEED]\n       \
+             sim explore [--variant NAME] [--depth N] [--faults N] [--ticks N] [--replay CHOICES]"
                 .to_owned(),
         ),
     };
@@ -76,6 +80,56 @@ fn replay(arguments: &[String]) -> Result<ExitCode, String> {
     };
     println!("{}", explain(&plan, failure, &trace, !flag("--trace")));
     Ok(ExitCode::from(failure.class.exit_code()))
+}
+
+/// Goes through all that can happen in a small world; see `sim::explore`.
+fn explored(arguments: &[String]) -> Result<ExitCode, String> {
+    let limit = |name, default| {
+        number(arguments, name).map(|given| given.map_or(default, |given| given as u32))
+    };
+    let limits = Limits {
+        depth: limit("--depth", 12)?,
+        faults: limit("--faults", 1)?,
+        ticks: limit("--ticks", 2)?,
+    };
+    let wanted = option(arguments, "--variant");
+    let mut variants = Variant::ALL.to_vec();
+    if let Some(name) = wanted {
+        variants.retain(|(known, _)| *known == name);
+        if variants.is_empty() {
+            let names = Variant::ALL.map(|(name, _)| name).join(", ");
+            return Err(format!("--variant: one of {names}"));
+        }
+    }
+    if let Some(path) = option(arguments, "--replay") {
+        let path = path.split(',').map(str::parse);
+        let path = path.collect::<Result<Vec<_>, String>>()?;
+        let (trace, wrong) = sim::explore::replay(variants[0].1, &path);
+        println!("{trace}");
+        return Ok(match wrong {
+            None => ExitCode::SUCCESS,
+            Some(text) => {
+                println!("{text}");
+                ExitCode::from(10)
+            }
+        });
+    }
+    for (name, variant) in variants {
+        let started = Instant::now();
+        match explore(variant, limits) {
+            Ok(counts) => println!("{name}: {counts}, {:.1?}", started.elapsed()),
+            Err(found) => {
+                let path: Vec<String> = found.path.iter().map(ToString::to_string).collect();
+                println!(
+                    "{name}: {found}\n  replay: cargo run -p sim -- explore --variant {name} \
+                     --replay {}",
+                    path.join(",")
+                );
+                return Ok(ExitCode::from(10));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn explain(plan: &Plan, failure: &Failure, trace: &Trace, timeline: bool) -> String {

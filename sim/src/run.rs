@@ -23,29 +23,35 @@ pub fn run_seed(seed: u64) -> Report {
 /// Runs a plan. Panics of the product are failures of the run.
 #[must_use]
 pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
-    quiet_panics();
-    let result = catch_unwind(AssertUnwindSafe(|| run_with_history(plan, trace).0));
-    result.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .unwrap_or_default();
-        let place = LAST_PANIC.with(std::cell::RefCell::take);
-        Report {
-            failure: Some(Failure::new(
-                Class::Panic,
-                "17 (no input makes a process panic)",
-                format!("{text} ({place})"),
-            )),
-            ..Report::default()
-        }
+    catching(|| run_with_history(plan, trace).0).unwrap_or_else(|text| Report {
+        failure: Some(Failure::new(
+            Class::Panic,
+            "17 (no input makes a process panic)",
+            text,
+        )),
+        ..Report::default()
     })
 }
 
 thread_local! {
     static LAST_PANIC: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
     static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs something of which a panic of the product is an answer: its text and place.
+pub(crate) fn catching<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    quiet_panics();
+    let before = INSIDE.with(|inside| inside.replace(true));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    INSIDE.with(|inside| inside.set(before));
+    result.map_err(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default();
+        format!("{text} ({})", LAST_PANIC.with(std::cell::RefCell::take))
+    })
 }
 
 /// Panics inside a run are reported by it and need no lines of their own.
@@ -98,7 +104,6 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
 /// Runs a plan and also gives back what happened. Panics of the product go through.
 #[must_use]
 pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
-    INSIDE.with(|inside| inside.set(true));
     let mut world = World::new(plan, trace);
     let healed = plan.options.heal_at;
     let bound = healed + liveness_bound(plan);
@@ -128,7 +133,6 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
     }
-    INSIDE.with(|inside| inside.set(false));
     let mut report = std::mem::take(&mut world.report);
     report.failure = world.failure.take();
     report.virtual_time = world.now;
