@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use argon_core::ids::Attempt;
 use argon_core::task::{ErrorKind, Outcome};
 
-use super::world::{GRACE, LEASE, RESTART_GRACE};
+use super::world::{DRAIN_TIMEOUT, GRACE, LEASE, RESTART_GRACE};
 
 /// A run by its attempt, and by which life of which worker ran it.
 type RunName = (Attempt, usize, u32);
@@ -16,7 +16,6 @@ pub(crate) enum RunEnd {
     Completed,
     Crashed,
     Ended,
-    WorkerGone,
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +41,13 @@ pub(crate) struct Ledger {
     runs: BTreeMap<RunName, Run>,
     delivered: BTreeMap<usize, Outcome>,
     faults: BTreeSet<(u64, Fault)>,
+    /// Lives of workers that are over, and with them what they knew.
+    gone: BTreeSet<(usize, u32)>,
     /// Whether a pool process died by itself.
     crashed: bool,
     cancelled: bool,
-    drained: bool,
+    /// When a drain was asked for.
+    drained: Option<u64>,
 }
 
 impl Ledger {
@@ -57,8 +59,8 @@ impl Ledger {
         self.cancelled = true;
     }
 
-    pub(crate) fn note_drain(&mut self) {
-        self.drained = true;
+    pub(crate) fn note_drain(&mut self, now: u64) {
+        self.drained = Some(now);
     }
 
     /// A pool process begins a run.
@@ -69,13 +71,14 @@ impl Ledger {
         careful: bool,
         name: RunName,
     ) -> Result<(), String> {
-        for ((attempt, host, _), before) in self.runs.iter().filter(|(_, run)| run.task == task) {
+        for ((attempt, host, life), before) in self.runs.iter().filter(|(_, run)| run.task == task)
+        {
             if careful {
                 return Err(format!(
                     "promise 3: task {task}, at most once, starts twice"
                 ));
             }
-            if !self.is_justified(now, *host, before) {
+            if !self.gone.contains(&(*host, *life)) && !self.is_justified(now, *host, before) {
                 return Err(format!(
                     "promise 3: task {task} starts again (attempt {}) without a cause; it ran as \
                      {attempt} at host {host}",
@@ -97,7 +100,11 @@ impl Ledger {
 
     /// Whether a task that ran so may start again now.
     fn is_justified(&self, now: u64, host: usize, before: &Run) -> bool {
-        if matches!(before.end, Some(RunEnd::Crashed | RunEnd::WorkerGone)) {
+        // A manager without its memory does not know that it was asked for the end of a run.
+        let forgotten = before.end == Some(RunEnd::Ended)
+            && self.faults.iter().any(|(_, fault)| *fault == Fault::Gone);
+        let drained = self.drained.is_some_and(|at| at + DRAIN_TIMEOUT <= now);
+        if before.end == Some(RunEnd::Crashed) || forgotten || drained {
             return true;
         }
         self.faults.iter().any(|&(at, fault)| {
@@ -110,6 +117,10 @@ impl Ledger {
             };
             noticed <= now
         })
+    }
+
+    pub(crate) fn note_gone(&mut self, host: usize, life: u32) {
+        self.gone.insert((host, life));
     }
 
     pub(crate) fn end(&mut self, name: RunName, end: RunEnd) {
@@ -144,7 +155,7 @@ impl Ledger {
             Outcome::Cancelled { .. } => self.cancelled && task == 0,
             Outcome::Expired { .. } => false,
             Outcome::Lost { .. } => !calm,
-            Outcome::Rejected { .. } => !calm || self.drained,
+            Outcome::Rejected { .. } => !calm || self.drained.is_some(),
         };
         if !honest {
             return Err(format!("promise 2: task {task} did not end as {outcome:?}"));
@@ -157,7 +168,7 @@ impl Ledger {
 
     /// At the end: without faults and wishes every task ran once and completed.
     pub(crate) fn check_calm(&self) -> Result<(), String> {
-        if self.faults.is_empty() && !self.crashed && !self.cancelled && !self.drained {
+        if self.faults.is_empty() && !self.crashed && !self.cancelled && self.drained.is_none() {
             if self.runs.len() != self.delivered.len() {
                 return Err(format!("nothing went wrong, but {} runs", self.runs.len()));
             }

@@ -44,7 +44,7 @@ pub enum Variant {
     Plain,
     /// The first task must never start twice.
     AtMostOnce,
-    /// The queue holds one task.
+    /// The queue holds one task, and there are four.
     TinyQueue,
     /// The application may cancel the first task.
     Cancel,
@@ -79,13 +79,16 @@ impl Variant {
         1 + usize::from(self == Self::Failover)
     }
 
+    /// Tasks of the one client.
+    pub(crate) fn tasks(self) -> usize {
+        if self == Self::TinyQueue { 4 } else { 2 }
+    }
+
     /// Whether the first task is at most once.
     pub(crate) fn is_careful(self) -> bool {
         matches!(self, Self::AtMostOnce | Self::Failover)
     }
 }
 
-/// Tasks of the one client.
-pub(crate) const TASKS: usize = 2;
 /// Workers, each of one slot.
 pub(crate) const WORKERS: usize = 2;

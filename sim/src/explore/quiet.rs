@@ -1,8 +1,8 @@
 //! The end of every path: no more faults, everybody is there, and all work must come to its end.
 
+use super::WORKERS;
 use super::choice::Choice;
 use super::world::{Node, RESTART_GRACE, RESUME_WINDOW, World};
-use super::{TASKS, WORKERS};
 use argon_core::time::Instant;
 
 /// How long everything may take to end: what may have to wait out a session, a restart, a drain.
@@ -58,7 +58,7 @@ impl World {
     /// What is not yet as it should be in the end.
     fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
-        let open = self.ledger.open(TASKS);
+        let open = self.ledger.open(self.variant.tasks());
         if self.client_lives() && !open.is_empty() {
             left.push(format!("promise 1: tasks {open:?} have no outcome"));
             return left;

@@ -147,7 +147,7 @@ impl World {
             }
             Choice::Drain(host) => {
                 self.wish_left = false;
-                self.ledger.note_drain();
+                self.ledger.note_drain(self.now);
                 self.turn(host, Some(Fact::Drain))?;
             }
             Choice::Tick => self.pass_time()?,
@@ -256,7 +256,6 @@ impl World {
             }
             let due = self.deadline(host).map(|deadline| deadline.at.as_nanos());
             if due.is_none_or(|at| at > self.now) {
-                self.reprint(host);
                 return Ok(());
             }
         }

@@ -1,5 +1,6 @@
 //! The state of a small world: processes, pools, connections, ledgers, time.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hasher};
@@ -15,9 +16,9 @@ use argon_core::task::TaskSpec;
 use argon_core::time::{Deadline, Instant};
 use argon_core::worker::{SlotLife, Worker, WorkerConfig};
 
-use super::ledger::{Fault, Ledger, RunEnd};
+use super::ledger::{Fault, Ledger};
 use super::network::Link;
-use super::{TASKS, Variant, WORKERS};
+use super::{Variant, WORKERS};
 use crate::options::{MS, S};
 use crate::process::name;
 
@@ -63,8 +64,8 @@ pub(crate) struct Process {
 pub(crate) struct HostState {
     pub process: Option<Rc<Process>>,
     pub lives: u32,
-    /// Of the process, as it is now.
-    print: u64,
+    /// Of the process, if it has not changed since.
+    print: Cell<Option<u64>>,
 }
 
 /// Everything.
@@ -119,7 +120,7 @@ impl World {
                 world.take(choice)?;
             }
         }
-        for task in 0..TASKS {
+        for task in 0..variant.tasks() {
             let payload = format!("{task}").into_bytes();
             let mut spec = TaskSpec::new(name("t"), payload.into());
             spec.at_most_once = task == 0 && variant.is_careful();
@@ -156,7 +157,9 @@ impl World {
 
     /// The process of a host, to be changed; copied first if another world shares it.
     pub(crate) fn process_mut(&mut self, host: usize) -> Option<&mut Process> {
-        self.hosts[host].process.as_mut().map(Rc::make_mut)
+        let state = &mut self.hosts[host];
+        state.print.set(None);
+        state.process.as_mut().map(Rc::make_mut)
     }
 
     pub(crate) fn node(&mut self, host: usize) -> Option<&mut Node> {
@@ -248,16 +251,11 @@ impl World {
         let Some(process) = self.hosts[host].process.take() else {
             return;
         };
-        self.hosts[host].print = 0;
+        self.hosts[host].print.set(None);
         for &index in process.conns.values() {
             self.close_side(index, host);
         }
-        if let Node::Worker(_, slot) = &process.node
-            && let Some((attempt, _)) = slot.running
-        {
-            let name = (attempt, host, process.life);
-            self.ledger.end(name, RunEnd::WorkerGone);
-        }
+        self.ledger.note_gone(host, process.life);
     }
 
     /// A process dies although nobody asked it to.
@@ -266,18 +264,13 @@ impl World {
         self.end_process(host);
     }
 
-    /// Takes down what a process is now, after it was changed.
-    pub(crate) fn reprint(&mut self, host: usize) {
-        let print = self.process(host).map_or(0, print_of);
-        self.hosts[host].print = print;
-    }
-
     /// Tells states apart; see the head of the folder for what is taken as one.
     pub(crate) fn print(&self) -> u64 {
         let mut hasher = Print(DefaultHasher::new());
-        let prints = self.hosts.iter().map(|host| (host.lives, host.print));
-        for (lives, print) in prints {
-            hasher.0.write_u32(lives);
+        for host in &self.hosts {
+            let print = host.print.get().unwrap_or_else(|| print_of(&host.process));
+            host.print.set(Some(print));
+            hasher.0.write_u32(host.lives);
             hasher.0.write_u64(print);
         }
         hasher.0.write_u64(self.now);
