@@ -78,7 +78,9 @@ impl Ledger {
                     "promise 3: task {task}, at most once, starts twice"
                 ));
             }
-            if !self.gone.contains(&(*host, *life)) && !self.is_justified(now, *host, before) {
+            if !self.gone.contains(&(*host, *life))
+                && !self.is_justified(now, [*host, name.1], before)
+            {
                 return Err(format!(
                     "promise 3: task {task} starts again (attempt {}) without a cause; it ran as \
                      {attempt} at host {host}",
@@ -98,8 +100,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a task that ran so may start again now.
-    fn is_justified(&self, now: u64, host: usize, before: &Run) -> bool {
+    /// Whether a task that ran so may start again now; where it ran, and where it is to.
+    fn is_justified(&self, now: u64, hosts: [usize; 2], before: &Run) -> bool {
         // A manager without its memory does not know that it was asked for the end of a run.
         let forgotten = before.end == Some(RunEnd::Ended)
             && self.faults.iter().any(|(_, fault)| *fault == Fault::Gone);
@@ -109,7 +111,7 @@ impl Ledger {
         }
         self.faults.iter().any(|&(at, fault)| {
             let noticed = match fault {
-                Fault::Cut(cut) if cut == host => at + GRACE,
+                Fault::Cut(cut) if hosts.contains(&cut) => at + GRACE,
                 // It may have been heard last a while before.
                 Fault::Silence => at + LEASE / 2,
                 // Another manager, or this one without its memory, waits for it to be claimed.
