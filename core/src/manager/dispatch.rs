@@ -180,6 +180,25 @@ impl Manager {
         pending
     }
 
+    /// No worker came, or came back: whatever waits is of more use at a manager that has some, or
+    /// once there are some here. The last attempt of each is over or was given up on, so what may
+    /// have run says so, and its client asks again for as long as it takes.
+    pub(super) fn on_no_workers(&mut self, now: Instant) {
+        self.starting = false;
+        if !self.workers.is_empty() {
+            return;
+        }
+        let waiting: Vec<TaskKey> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Queued | State::Held))
+            .map(|(key, _)| TaskKey(key as u32))
+            .collect();
+        for task in waiting {
+            self.reject_task(now, task, RejectReason::NoWorkers);
+        }
+    }
+
     /// A draining manager refuses what it has not started.
     pub(super) fn reject_unstarted(&mut self, now: Instant) {
         let unstarted: Vec<TaskKey> = self

@@ -195,14 +195,19 @@ impl Manager {
         }
     }
 
-    /// Refuses a task that was taken in before: displaced, or never started in a drain.
+    /// Refuses a task that was taken in before: displaced, never started in a drain, or waiting
+    /// where there are no workers.
     pub(super) fn reject_task(&mut self, now: Instant, key: TaskKey, reason: RejectReason) {
         self.withdraw(now, key);
         let record = self.task(key);
-        debug_assert!(!record.may_have_run, "what may have run is never refused");
+        let may_have_run = record.may_have_run;
+        debug_assert!(
+            !may_have_run || reason == RejectReason::NoWorkers,
+            "what may have run keeps its place"
+        );
         let (client, seq) = (record.client, record.id.seq);
         self.remove_record(key);
-        self.refuse(now, client, seq, reason, false);
+        self.refuse(now, client, seq, reason, may_have_run);
     }
 
     /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed.

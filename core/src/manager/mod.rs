@@ -129,8 +129,9 @@ enum Absence {
     Claim(TaskKey),
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
-    /// A restarted manager no longer expects workers to come back.
-    Startup,
+    /// A manager without workers, just started or just left by the last of them, no longer expects
+    /// any to come.
+    NoWorkers,
 }
 
 /// Counters for the status report, since the start.
@@ -201,7 +202,7 @@ impl Manager {
     #[must_use]
     pub fn new(config: ManagerConfig, now: Instant) -> Self {
         let mut absences = Timers::default();
-        absences.set(Absence::Startup, now + config.restart_grace);
+        absences.set(Absence::NoWorkers, now + config.restart_grace);
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
             config,
@@ -324,7 +325,7 @@ impl Manager {
             Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
             Absence::Claim(task) => self.on_unclaimed(now, task),
             Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
-            Absence::Startup => self.starting = false,
+            Absence::NoWorkers => self.on_no_workers(now),
         }
     }
 
@@ -399,7 +400,7 @@ impl Machine for Manager {
                 Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
                 Absence::Grace(_) => WakeReason::Grace,
                 Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
-                Absence::Claim(_) | Absence::Startup => WakeReason::Claim,
+                Absence::Claim(_) | Absence::NoWorkers => WakeReason::Claim,
             },
         });
         match (alarm, absence) {

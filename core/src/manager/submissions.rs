@@ -110,6 +110,8 @@ impl Manager {
             Some(RejectReason::TooLarge)
         } else if self.draining {
             Some(RejectReason::Draining)
+        } else if self.workers.is_empty() && !self.starting {
+            Some(RejectReason::NoWorkers)
         } else if crowded {
             Some(RejectReason::ClientFull)
         } else if at_most_once && self.is_in_flight_full() {

@@ -156,6 +156,10 @@ impl Manager {
         if self.workers_by_name.get(&session.name) == Some(&key) {
             self.workers_by_name.remove(&session.name);
         }
+        if self.workers.is_empty() && !self.starting {
+            let until = self.clock.at(now) + self.config.restart_grace;
+            self.absences.set(Absence::NoWorkers, until);
+        }
         let why = match leaving {
             Leaving::Expired => "did not come back in time",
             Leaving::Replaced => "was replaced by a new process of its name",

@@ -1,0 +1,94 @@
+//! Corners that the manager must not be caught in, each as one short scene: workers that leave
+//! for good, that answer some things and not others, and that say too much.
+
+mod support;
+
+use argon_core::message::{Body, Message, Submit};
+use argon_core::task::RejectReason;
+use support::{Bench, ms, submit};
+
+/// Refusals with their word on whether the task may have run.
+fn refusals(inbox: Vec<Message>) -> Vec<(u64, RejectReason, bool)> {
+    let refusal = |message: Message| match message.body {
+        Body::Reject {
+            seq,
+            reason,
+            may_have_run,
+            ..
+        } => Some((seq, reason, may_have_run)),
+        _ => None,
+    };
+    inbox.into_iter().filter_map(refusal).collect()
+}
+
+#[test]
+fn what_waits_is_refused_once_the_last_worker_has_been_gone_for_the_restart_grace() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let client = bench.client(3);
+    bench.advance_alive(ms(4_000), &[worker, client]);
+    for seq in 0..2 {
+        bench.submit(client, submit(seq));
+    }
+    assert_eq!(bench.assigned(worker).len(), 1);
+    bench.send(worker, Body::Goodbye);
+    bench.advance_alive(ms(2_900), &[client]);
+    assert_eq!(refusals(bench.inbox(client)), []);
+    bench.advance_alive(ms(200), &[client]);
+    let no_workers = RejectReason::NoWorkers;
+    let refused = [(0, no_workers, true), (1, no_workers, false)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+}
+
+#[test]
+fn a_worker_that_comes_in_time_gets_what_waits() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let client = bench.client(3);
+    bench.advance_alive(ms(4_000), &[worker, client]);
+    bench.submit(client, submit(0));
+    bench.send(worker, Body::Goodbye);
+    bench.advance_alive(ms(2_900), &[client]);
+    let other = bench.worker(2, 1);
+    bench.advance_alive(ms(200), &[client, other]);
+    assert_eq!(refusals(bench.inbox(client)), []);
+    assert_eq!(bench.assigned(other).len(), 1);
+}
+
+#[test]
+fn a_draining_manager_without_workers_ends() {
+    let mut bench = Bench::new();
+    let client = bench.client(3);
+    let may_have_run = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, may_have_run.clone());
+    let once = Submit {
+        at_most_once: true,
+        seq: 1,
+        ..may_have_run
+    };
+    bench.submit(client, once);
+    bench.step(argon_core::manager::ManagerInput::Drain);
+    assert!(!bench.drained, "a worker may claim them");
+    bench.advance_alive(ms(3_100), &[client]);
+    assert!(bench.drained);
+    let no_workers = RejectReason::NoWorkers;
+    let refused = [(0, no_workers, true), (1, no_workers, true)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+}
+
+#[test]
+fn a_manager_without_workers_keeps_nothing_that_may_have_run() {
+    let mut bench = Bench::new();
+    let client = bench.client(3);
+    bench.advance_alive(ms(3_100), &[client]);
+    let may_have_run = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, may_have_run);
+    let refused = [(0, RejectReason::NoWorkers, true)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+}
