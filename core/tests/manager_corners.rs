@@ -3,9 +3,10 @@
 
 mod support;
 
-use argon_core::message::{Body, Message, Submit};
-use argon_core::task::RejectReason;
-use support::{Bench, ms, submit};
+use argon_core::message::{Body, Message, Role, Submit};
+use argon_core::task::{Outcome, RejectReason};
+use argon_core::time::Nanos;
+use support::{Bench, EPOCH, ms, reported, submit};
 
 /// Refusals with their word on whether the task may have run.
 fn refusals(inbox: Vec<Message>) -> Vec<(u64, RejectReason, bool)> {
@@ -91,4 +92,80 @@ fn a_manager_without_workers_keeps_nothing_that_may_have_run() {
     bench.submit(client, may_have_run);
     let refused = [(0, RejectReason::NoWorkers, true)];
     assert_eq!(refusals(bench.inbox(client)), refused);
+}
+
+#[test]
+fn a_worker_that_never_answers_a_kill_does_not_hold_its_task_open() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    bench.submit(client, submit(0));
+    let hurried = Submit {
+        deadline: Nanos::from(ms(100)),
+        ..submit(1)
+    };
+    let other = bench.worker(2, 1);
+    bench.submit(client, hurried);
+    bench.send(client, Body::Cancel { seq: 0 });
+    let alive = [worker, other, client];
+    bench.advance_alive(ms(3_900), &alive);
+    assert!(bench.outcomes(client).is_empty(), "the answer may come");
+    bench.advance_alive(ms(300), &alive);
+    let may_have_run = true;
+    let ends = [
+        (0, Outcome::Cancelled { may_have_run }),
+        (1, Outcome::Expired { may_have_run }),
+    ];
+    assert_eq!(bench.outcomes(client), ends);
+    assert!(bench.closed.is_empty());
+    bench.assigned(worker);
+    bench.submit(client, submit(2));
+    bench.advance_alive(ms(10_000), &alive);
+    assert!(
+        bench.assigned(worker).is_empty(),
+        "the slot is taken until the process has let go"
+    );
+}
+
+#[test]
+fn a_worker_that_never_answers_what_is_asked_back_is_closed_and_its_report_answers() {
+    let mut bench = Bench::new();
+    let busy = bench.worker(1, 1);
+    bench.grant(busy, 3);
+    let client = bench.client(3);
+    for seq in 0..3 {
+        bench.submit(client, submit(seq));
+    }
+    let assigned = bench.assigned(busy);
+    assert_eq!(assigned.len(), 3);
+    let free = bench.worker(2, 1);
+    bench.advance_alive(ms(3_900), &[busy, free, client]);
+    assert!(bench.closed.is_empty());
+    bench.advance_alive(ms(500), &[busy, free, client]);
+    assert_eq!(bench.closed, [busy]);
+    let session = Some(EPOCH);
+    let (back, _) = bench.hello(1, 2, Role::Worker { capacity: 1 }, session, "worker-1");
+    bench.report(back, vec![reported(&assigned[0])], vec![]);
+    assert_eq!(
+        bench.assigned(free).len(),
+        1,
+        "what had not started is free"
+    );
+}
+
+#[test]
+fn a_worker_that_could_not_yet_hear_what_is_asked_back_has_more_time() {
+    let mut bench = Bench::new();
+    let busy = bench.worker(1, 1);
+    bench.grant(busy, 2);
+    let client = bench.client(3);
+    for seq in 0..2 {
+        bench.submit(client, submit(seq));
+    }
+    let free = bench.worker(2, 1);
+    // Bytes of the second payload go on passing; nothing behind it has arrived.
+    for _ in 0..20 {
+        bench.advance_alive(ms(500), &[free, client]);
+        bench.step(argon_core::manager::ManagerInput::Progress { conn: busy });
+    }
+    assert!(bench.closed.is_empty());
 }

@@ -78,6 +78,7 @@ impl Manager {
             return;
         };
         self.absences.cancel(Absence::Silence(conn));
+        self.absences.cancel(Absence::TakeBack(conn));
         match known.peer {
             Peer::Stranger => self.strangers -= 1,
             Peer::Observer => {}
@@ -342,7 +343,7 @@ impl Manager {
         session.unreported_results = session.results.clone();
         for occupied in session.attempts.values_mut() {
             occupied.seen = false;
-            occupied.asked_back = false;
+            occupied.asked_back = None;
         }
         if old_name != hello.name && self.workers_by_name.get(&old_name) == Some(&key) {
             self.workers_by_name.remove(&old_name);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::event::Event;
-use crate::limits::{OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
+use crate::limits::{ANSWER, OUTCOME_WINDOW_BYTES, RESULT_ACK, UNCONFIRMED_MAX};
 use crate::message::{Body, Message};
 use crate::queue::{ClientKey, TaskKey};
 use crate::task::{Outcome, RejectReason};
@@ -97,10 +97,22 @@ impl Manager {
             self.abandon(now, holder);
         }
         let record = self.task(key);
-        if record.deadline.is_some() {
+        let (has_deadline, is_ending) = (record.deadline.is_some(), record.ending.is_some());
+        if has_deadline {
             self.alarms.cancel(Alarm::Expiry(key));
         }
+        if is_ending {
+            self.absences.cancel(Absence::Ending(key));
+        }
         self.leave_reserve(key);
+    }
+
+    /// The worker that was asked to end a task's attempt has not said what became of it. The task
+    /// ends as was asked; the attempt takes up its slot until the worker says that it let go.
+    pub(super) fn end_unanswered(&mut self, now: Instant, key: TaskKey) {
+        if let Some(ending) = self.task(key).ending {
+            self.end_asked(now, key, ending);
+        }
     }
 
     /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
@@ -174,7 +186,11 @@ impl Manager {
             State::Ended(_) | State::Loose => {}
             State::Queued | State::Held => self.end_asked(now, key, ending),
             State::Assigned { holder, .. } => {
-                record.ending.get_or_insert(ending);
+                if record.ending.is_none() {
+                    record.ending = Some(ending);
+                    let until = self.clock.at(now) + ANSWER;
+                    self.absences.set(Absence::Ending(key), until);
+                }
                 let session = self.worker(holder.worker);
                 match session.conn {
                     Some(conn) if session.reported => {

@@ -51,6 +51,11 @@ impl Manager {
                 matches!(task.state, State::Held),
                 "claims are awaited for exactly the tasks that are held"
             );
+            assert_eq!(
+                self.absences.get(Absence::Ending(key)).is_some(),
+                matches!(task.state, State::Assigned { .. }) && task.ending.is_some(),
+                "an answer is awaited for exactly the assigned tasks whose end was asked for"
+            );
             let in_queue = self.queue.contains(key);
             assert_eq!(
                 in_queue,

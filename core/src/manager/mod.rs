@@ -127,6 +127,10 @@ enum Absence {
     Client(ClientKey),
     /// A held task waits no longer for a worker to claim it.
     Claim(TaskKey),
+    /// A worker should have answered for what was asked back on this connection.
+    TakeBack(ConnId),
+    /// A task whose end was asked for waits no longer for its worker's answer.
+    Ending(TaskKey),
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
     /// A manager without workers, just started or just left by the last of them, no longer expects
@@ -324,6 +328,8 @@ impl Manager {
             Absence::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
             Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
             Absence::Claim(task) => self.on_unclaimed(now, task),
+            Absence::TakeBack(conn) => self.check_take_back(now, conn),
+            Absence::Ending(task) => self.end_unanswered(now, task),
             Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
             Absence::NoWorkers => self.on_no_workers(now),
         }
@@ -398,6 +404,8 @@ impl Machine for Manager {
             at: self.clock.due(at),
             reason: match absence {
                 Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
+                Absence::TakeBack(_) => WakeReason::TakeBack,
+                Absence::Ending(_) => WakeReason::Expiry,
                 Absence::Grace(_) => WakeReason::Grace,
                 Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
                 Absence::Claim(_) | Absence::NoWorkers => WakeReason::Claim,

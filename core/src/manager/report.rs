@@ -210,7 +210,7 @@ impl Manager {
             purpose,
             at: now,
             bytes,
-            asked_back: false,
+            asked_back: None,
             started: true,
             seen: true,
         };

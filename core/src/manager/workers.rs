@@ -58,7 +58,7 @@ impl Manager {
                 }
                 for attempt in started {
                     if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
-                        occupied.asked_back = false;
+                        occupied.asked_back = None;
                         occupied.started = true;
                     }
                 }
@@ -298,7 +298,7 @@ impl Manager {
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
-        if occupied.asked_back {
+        if occupied.asked_back.is_some() {
             let id = record.id;
             self.notify(Event::TakenBack { task: id, attempt });
         }
