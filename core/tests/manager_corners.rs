@@ -3,10 +3,11 @@
 
 mod support;
 
-use argon_core::message::{Body, Message, Role, Submit};
+use argon_core::ids::{Attempt, ConnId, Epoch};
+use argon_core::message::{Body, Message, ReportedAttempt, Role, Submit};
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
-use support::{Bench, EPOCH, ms, reported, submit};
+use support::{Bench, EPOCH, ms, reported, submit, task};
 
 /// Refusals with their word on whether the task may have run.
 fn refusals(inbox: Vec<Message>) -> Vec<(u64, RejectReason, bool)> {
@@ -168,4 +169,58 @@ fn a_worker_that_could_not_yet_hear_what_is_asked_back_has_more_time() {
         bench.step(argon_core::manager::ManagerInput::Progress { conn: busy });
     }
     assert!(bench.closed.is_empty());
+}
+
+/// A worker as it comes to a restarted manager, with these attempts of an earlier life running.
+fn returning(bench: &mut Bench, peer: u64, capacity: u32, running: Vec<ReportedAttempt>) -> ConnId {
+    let called = format!("worker-{peer}");
+    let (conn, _) = bench.hello(peer, 2, Role::Worker { capacity }, Some(Epoch(1)), &called);
+    bench.report(conn, running, vec![]);
+    conn
+}
+
+fn old_attempt(number: u64, seq: u64) -> ReportedAttempt {
+    let epoch = Epoch(1);
+    ReportedAttempt {
+        attempt: Attempt { epoch, number },
+        task: task(3, seq),
+    }
+}
+
+#[test]
+fn an_orphan_of_a_worker_that_was_given_up_on_does_not_hold_its_task() {
+    let mut bench = Bench::new();
+    let lost = returning(&mut bench, 1, 1, vec![old_attempt(0, 0)]);
+    bench.close(lost);
+    bench.advance(ms(300));
+    let other = bench.worker(2, 1);
+    let client = bench.client(3);
+    let again = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, again);
+    assert_eq!(bench.assigned(other).len(), 1, "its grace is over");
+}
+
+#[test]
+fn of_two_workers_that_have_an_orphan_the_one_that_is_there_is_waited_for() {
+    let mut bench = Bench::new();
+    let lost = returning(&mut bench, 1, 1, vec![old_attempt(0, 0)]);
+    bench.close(lost);
+    bench.advance(ms(300));
+    let there = returning(&mut bench, 2, 1, vec![old_attempt(1, 0)]);
+    bench.grant(there, 1);
+    let other = bench.worker(4, 1);
+    let client = bench.client(3);
+    let again = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, again);
+    bench.advance_alive(ms(5_000), &[there, other, client]);
+    assert!(bench.assigned(other).is_empty() && bench.assigned(there).is_empty());
+    bench.send(client, Body::Cancel { seq: 0 });
+    let killed = bench.kills(there);
+    assert_eq!(killed, [old_attempt(1, 0).attempt]);
 }

@@ -303,7 +303,9 @@ impl Manager {
     /// has it now.
     pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
         let id = self.task(task).id;
-        let found: Vec<_> = self.orphans_of(id).collect();
+        let mut found: Vec<_> = self.orphans_of(id).collect();
+        // A worker that is there is the better bet.
+        found.sort_by_key(|(_, worker, _)| self.workers[worker.0 as usize].released);
         for &(_, worker, attempt) in &found {
             self.orphans.remove(&(id, worker, attempt));
             self.absences.cancel(Absence::Orphan(worker, attempt));
