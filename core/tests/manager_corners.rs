@@ -224,3 +224,27 @@ fn of_two_workers_that_have_an_orphan_the_one_that_is_there_is_waited_for() {
     let killed = bench.kills(there);
     assert_eq!(killed, [old_attempt(1, 0).attempt]);
 }
+
+#[test]
+fn a_report_that_breaks_the_protocol_is_read_no_further() {
+    let mut bench = Bench::with(|config| config.reconnect_grace = ms(0));
+    let client = bench.client(3);
+    for seq in 0..2 {
+        let again = Submit {
+            may_have_run: true,
+            ..submit(seq)
+        };
+        bench.submit(client, again);
+    }
+    let other = bench.worker(2, 2);
+    let mut never_made = old_attempt(77, 7);
+    never_made.attempt.epoch = EPOCH;
+    let running = vec![old_attempt(0, 0), never_made, old_attempt(1, 1)];
+    let liar = returning(&mut bench, 1, 2, running);
+    assert_eq!(bench.closed, [liar]);
+    assert_eq!(bench.assigned(other).len(), 1, "what it had is given up on");
+    bench.advance_alive(ms(3_100), &[other, client]);
+    let second = bench.assigned(other);
+    assert_eq!(second.len(), 1, "and nothing more was placed there");
+    assert_eq!(second[0].task, task(3, 1));
+}

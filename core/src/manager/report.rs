@@ -27,13 +27,17 @@ impl Manager {
             let reason = CloseReason::Protocol("reported more than a worker can have");
             return self.close(now, conn, reason);
         }
-        for &reported in &report.running {
-            self.on_reported(now, key, reported, false);
+        let running = report.running.iter().map(|reported| (*reported, false));
+        let finished = report.finished.iter().map(|reported| (*reported, true));
+        for (reported, finished) in running.chain(finished) {
+            self.on_reported(now, key, reported, finished);
+            if self.worker(key).conn.is_none() {
+                // It said what cannot be; the rest of it counts for no more. What it has is given
+                // up on by now, and nothing may be placed there any more.
+                return;
+            }
         }
-        for &reported in &report.finished {
-            self.on_reported(now, key, reported, true);
-        }
-        if report.last && self.worker(key).conn.is_some() {
+        if report.last {
             self.finish_report(now, key);
         }
     }
