@@ -4,7 +4,7 @@
 mod support;
 
 use argon_core::ids::{Attempt, ConnId, Epoch};
-use argon_core::message::{Body, Message, ReportedAttempt, Role, Submit};
+use argon_core::message::{AttemptEnd, Body, Finished, Message, ReportedAttempt, Role, Submit};
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
 use support::{Bench, EPOCH, ms, reported, submit, task};
@@ -247,4 +247,78 @@ fn a_report_that_breaks_the_protocol_is_read_no_further() {
     let second = bench.assigned(other);
     assert_eq!(second.len(), 1, "and nothing more was placed there");
     assert_eq!(second[0].task, task(3, 1));
+}
+
+#[test]
+fn what_a_worker_said_it_started_is_not_believed_never_to_have_started() {
+    for gone in ["returned", "not reported"] {
+        let mut bench = Bench::new();
+        let worker = bench.worker(1, 1);
+        let client = bench.client(3);
+        let once = Submit {
+            at_most_once: true,
+            ..submit(0)
+        };
+        bench.submit(client, once);
+        let attempt = bench.assigned(worker)[0].attempt;
+        let (not_started, started) = (vec![], vec![attempt]);
+        let body = Body::Returned {
+            not_started,
+            started,
+        };
+        bench.send(worker, body);
+        if gone == "returned" {
+            let (not_started, started) = (vec![attempt], vec![]);
+            let body = Body::Returned {
+                not_started,
+                started,
+            };
+            bench.send(worker, body);
+        } else {
+            bench.close(worker);
+            let session = Some(EPOCH);
+            let role = Role::Worker { capacity: 1 };
+            let (back, _) = bench.hello(1, 2, role, session, "worker-1");
+            bench.report(back, vec![], vec![]);
+        }
+        let outcomes = bench.outcomes(client);
+        assert!(
+            matches!(outcomes[..], [(0, Outcome::Lost { .. })]),
+            "{gone}: {outcomes:?}"
+        );
+    }
+}
+
+#[test]
+fn a_result_that_nobody_asked_for_stays_with_its_worker_until_its_client_returns() {
+    let mut bench = Bench::new();
+    let orphan = old_attempt(0, 0);
+    let (worker, _) = bench.hello(
+        1,
+        2,
+        Role::Worker { capacity: 1 },
+        Some(Epoch(1)),
+        "worker-1",
+    );
+    bench.report(worker, vec![], vec![orphan]);
+    let finished = Body::Finished(Finished {
+        attempt: orphan.attempt,
+        task: orphan.task,
+        ran: Nanos::ZERO,
+        end: AttemptEnd::Completed,
+    });
+    bench.send(worker, finished.clone());
+    bench.advance_alive(ms(2_000), &[worker]);
+    let inbox = bench.inbox(worker);
+    assert_eq!(inbox, [], "it is not acknowledged");
+    let client = bench.client(3);
+    let again = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, again);
+    let attempt = orphan.attempt;
+    assert_eq!(bench.inbox(worker)[0].body, Body::Resend { attempt });
+    bench.send(worker, finished);
+    assert!(support::completed(&bench.outcomes(client)[0].1));
 }

@@ -43,7 +43,7 @@ impl Manager {
     }
 
     /// What was assigned and is not reported has not started, unless the worker was with another
-    /// manager meanwhile, which may have taken its result.
+    /// manager meanwhile, which may have taken its result, or has said before that it started.
     fn finish_report(&mut self, now: Instant, key: WorkerKey) {
         let session = self.worker(key);
         session.reported = true;
@@ -51,14 +51,14 @@ impl Manager {
         let elsewhere = core::mem::take(&mut session.elsewhere);
         // A result that it had and has no more was taken by another manager.
         let taken = core::mem::take(&mut session.unreported_results);
-        let missing: Vec<Attempt> = session
+        let missing: Vec<(Attempt, bool)> = session
             .attempts
             .iter()
             .filter(|(_, occupied)| !occupied.seen)
-            .map(|(attempt, _)| *attempt)
+            .map(|(attempt, occupied)| (*attempt, occupied.started))
             .collect();
-        for attempt in missing {
-            if elsewhere {
+        for (attempt, started) in missing {
+            if elsewhere || started {
                 self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
             } else {
                 self.on_not_started(now, key, attempt);
@@ -121,6 +121,7 @@ impl Manager {
         }
         if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
             occupied.seen = true;
+            occupied.started = true;
             if let Purpose::Live(task) = occupied.purpose {
                 self.reclaim(task, holder);
             }

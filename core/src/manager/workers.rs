@@ -54,7 +54,14 @@ impl Manager {
                 started,
             } => {
                 for attempt in not_started {
-                    self.on_not_started(now, key, attempt);
+                    let occupied = self.worker(key).attempts.get(&attempt);
+                    if occupied.is_some_and(|occupied| occupied.started) {
+                        // It has said before that it has, or may have.
+                        self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
+                        self.rebid(key);
+                    } else {
+                        self.on_not_started(now, key, attempt);
+                    }
                 }
                 for attempt in started {
                     if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
