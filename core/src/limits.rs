@@ -33,6 +33,8 @@ pub const STATUS_PAGE: usize = 256;
 pub const WORKERS_MAX: usize = 131_072;
 /// Most clients whose sessions a manager keeps.
 pub const CLIENTS_MAX: usize = 65_536;
+/// Most observers at a time: people and dashboards; each costs a connection and no session.
+pub const OBSERVERS_MAX: usize = 1_024;
 /// Most connections that have not finished their handshake.
 pub const STRANGERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each

@@ -4,7 +4,10 @@
 mod support;
 
 use argon_core::ids::{Attempt, ConnId, Epoch};
-use argon_core::message::{AttemptEnd, Body, Finished, Message, ReportedAttempt, Role, Submit};
+use argon_core::limits::OBSERVERS_MAX;
+use argon_core::message::{
+    AttemptEnd, Body, Finished, Message, RefuseReason, ReportedAttempt, Role, Submit,
+};
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
 use support::{Bench, EPOCH, ms, reported, submit, task};
@@ -321,4 +324,21 @@ fn a_result_that_nobody_asked_for_stays_with_its_worker_until_its_client_returns
     assert_eq!(bench.inbox(worker)[0].body, Body::Resend { attempt });
     bench.send(worker, finished);
     assert!(support::completed(&bench.outcomes(client)[0].1));
+}
+
+#[test]
+fn observers_are_bounded_and_make_room_when_they_leave() {
+    let mut bench = Bench::new();
+    let observe = |bench: &mut Bench, peer| bench.hello(peer, 1, Role::Observer, None, "eye");
+    let conns: Vec<_> = (0..OBSERVERS_MAX as u64)
+        .map(|peer| observe(&mut bench, peer))
+        .inspect(|(_, welcome)| assert!(welcome.is_some()))
+        .collect();
+    let (refused, welcome) = observe(&mut bench, 9_999);
+    assert_eq!(welcome, None);
+    let full = Body::Refuse(RefuseReason::Full);
+    assert_eq!(bench.inbox(refused)[0].body, full);
+    bench.close(conns[0].0);
+    let (_, welcome) = observe(&mut bench, 10_000);
+    assert!(welcome.is_some());
 }

@@ -216,12 +216,9 @@ impl Manager {
     }
 
     fn check_connections(&self) {
-        let strangers = self
-            .conns
-            .values()
-            .filter(|conn| conn.peer == Peer::Stranger)
-            .count();
-        assert_eq!(strangers, self.strangers);
+        let count = |peer| self.conns.values().filter(|conn| conn.peer == peer).count();
+        assert_eq!(count(Peer::Stranger), self.strangers);
+        assert_eq!(count(Peer::Observer), self.observers);
         for (id, conn) in &self.conns {
             assert!(
                 self.absences.get(Absence::Silence(*id)).is_some(),

@@ -161,6 +161,7 @@ pub struct Manager {
 
     conns: BTreeMap<ConnId, Conn>,
     strangers: usize,
+    observers: usize,
     clients: Slab<ClientSession>,
     clients_by_id: BTreeMap<PeerId, ClientKey>,
     workers: Slab<WorkerSession>,
@@ -217,6 +218,7 @@ impl Manager {
             outputs: VecDeque::new(),
             conns: BTreeMap::new(),
             strangers: 0,
+            observers: 0,
             clients: Slab::new(),
             clients_by_id: BTreeMap::new(),
             workers: Slab::new(),
