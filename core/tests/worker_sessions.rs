@@ -91,8 +91,11 @@ fn a_result_is_held_until_it_is_acknowledged_and_sent_as_often_as_asked() {
     }
     rig.say(ack([1]));
     let attempt = attempt(1);
+    let conn = rig.conn.unwrap();
     rig.say(Body::Resend { attempt });
-    assert_eq!(rig.step(), vec![rig.returned(&[1], &[])]);
+    let reason = CloseReason::Protocol("asked again for what was acknowledged");
+    let close = WorkerOutput::Link(LinkOutput::Close { conn, reason });
+    assert_eq!(rig.step(), vec![close], "it did start, and its end is gone");
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn hang_up(&mut self, now: Instant, why: &'static str) {
+    pub(super) fn hang_up(&mut self, now: Instant, why: &'static str) {
         let event = self
             .link
             .close(now, CloseReason::Protocol(why), &mut self.out);

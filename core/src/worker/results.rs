@@ -59,8 +59,9 @@ impl Worker {
     /// The manager wants to hear an end again.
     pub(super) fn on_resend(&mut self, now: Instant, attempt: Attempt) {
         let Some(key) = self.attempts.find(attempt) else {
-            self.not_started.push(attempt);
-            return;
+            // It was reported as ended and has been acknowledged since. That it never started
+            // would be a lie, and its end is gone.
+            return self.hang_up(now, "asked again for what was acknowledged");
         };
         let entry = self.attempts.get(key);
         match entry.place {

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod diff;
+mod explore;
 mod replay;
 mod study;
 mod swarm;
@@ -26,16 +27,8 @@ pub enum Command {
     Diff(diff::Arguments),
     /// Puts a cluster of your own under a load of your own.
     Study(sim::study::Arguments),
-    /// Searches small worlds, or follows one way through one of them.
-    Explore {
-        /// See `sim::explore::command::USAGE`.
-        #[arg(
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "[--depth N] [--faults N] [--world NAME] [--follow up0,down1,...]"
-        )]
-        arguments: Vec<String>,
-    },
+    /// Goes through all that can happen in a small world.
+    Explore(explore::Arguments),
 }
 
 impl Command {
@@ -46,7 +39,7 @@ impl Command {
             Self::Swarm(arguments) => swarm::run(&arguments),
             Self::Diff(arguments) => diff::run(&arguments),
             Self::Study(arguments) => study::run(&arguments),
-            Self::Explore { arguments } => sim::explore::command::run(&arguments),
+            Self::Explore(arguments) => explore::run(&arguments),
         }
     }
 }
