@@ -22,6 +22,7 @@ pub(crate) fn executor(
     program: &[OsString],
     memory_limit: Option<u64>,
     payload_max: usize,
+    allow_eval: bool,
 ) -> Result<ProcessExecutor, Problem> {
     let launcher = Launcher::this_program(GUARD);
     let mut options = match program {
@@ -38,6 +39,7 @@ pub(crate) fn executor(
     };
     options.memory_limit = memory_limit;
     options.payload_max = payload_max;
+    options.allow_eval = allow_eval;
     ProcessExecutor::new(options)
         .map_err(|error| Problem::new(format!("cannot run pool processes here: {error}")))
 }

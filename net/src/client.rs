@@ -1,6 +1,9 @@
 //! A client, for those who submit tasks.
 
 mod board;
+mod builder;
+mod deferred;
+mod map;
 mod side;
 
 use std::fmt;
@@ -20,6 +23,9 @@ use argon_core::task::{Outcome, TaskSpec};
 use argon_core::time::Instant;
 
 use self::board::Board;
+pub use self::builder::{Addresses, ClientBuilder};
+pub use self::deferred::Deferred;
+pub use self::map::{Calls, Map};
 use self::side::{ClientMachine, ClientSide, Desk};
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::peer::PeerDriver;
@@ -64,9 +70,18 @@ impl ClientOptions {
     }
 }
 
-/// Submits tasks to a manager. Clones are handles of the same client.
+/// Sends tasks to a manager. Clones are handles of the same client.
 ///
-/// When the last handle is dropped, the client leaves as soon as its tasks have ended.
+/// [`connect`](Self::connect) makes one; then there are two levels. Calls are typed:
+/// [`process`](Self::process), [`defer`](Self::defer) and [`map`](Self::map) take a
+/// [`Call`](crate::Call) and give its result or an [`Error`](crate::Error). Below them,
+/// [`submit`](Self::submit) takes a [`TaskSpec`] with any payload and gives its [`Outcome`].
+///
+/// If the connection breaks, the client connects again, to any of its managers, and resumes: those
+/// who wait for results notice only the delay. When the last handle is dropped, the client leaves
+/// as soon as its tasks have ended.
+///
+/// Connections have no keys yet: use a loopback address, a tunnel, or a network that you trust.
 #[derive(Clone, Debug)]
 pub struct Client {
     handle: Arc<Handle<client::Client>>,
@@ -131,6 +146,11 @@ impl Client {
         self.handle.desk.submit(spec).await
     }
 
+    /// Takes a task in if there is room now.
+    fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
+        self.handle.desk.try_submit(spec)
+    }
+
     /// How the connection to the manager is doing.
     #[must_use]
     pub fn link(&self) -> LinkState {
@@ -145,9 +165,14 @@ impl Client {
         self.handle.desk.board.link_after(seen).await;
     }
 
+    /// Begins to leave.
+    pub(crate) fn stop(&self) {
+        self.handle.desk.board.stop();
+    }
+
     /// Leaves: what has no outcome yet ends as cancelled, here and at the manager.
     pub async fn close(self) {
-        self.handle.desk.board.stop();
+        self.stop();
         self.handle.desk.board.ended().await;
     }
 }
@@ -208,6 +233,12 @@ impl Submission {
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.id
+    }
+
+    /// Whether its outcome is there, so that awaiting it does not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.taken || self.board.is_done(self.id.seq)
     }
 
     /// Asks for the task's end. Its outcome still comes: `Cancelled`, or what was sooner.

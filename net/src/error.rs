@@ -1,6 +1,8 @@
 //! What can go wrong when something is started, submitted or asked for. Every text says what was
 //! wrong and what would be right.
 
+mod task;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +10,9 @@ use std::net::SocketAddr;
 use argon_core::limits;
 use argon_core::manager::ConfigError;
 use argon_core::message::RefuseReason;
+use argon_core::name::NameError;
+
+pub use self::task::{Error, Failed};
 
 /// Why a manager, worker or client was not started.
 #[derive(Debug)]
@@ -43,6 +48,12 @@ pub enum StartError {
     Config(ConfigError),
     /// A worker cannot run this many attempts at once.
     Capacity(u32),
+    /// A name that cannot be one.
+    Name(NameError),
+    /// The program's own tasks cannot be run.
+    Tasks(String),
+    /// A thread could not be started.
+    Thread(io::Error),
     /// There is no tokio runtime to run on.
     NoRuntime,
     /// The system has no random numbers to give.
@@ -80,9 +91,13 @@ impl fmt::Display for StartError {
                 "a worker runs from 1 to {} attempts at once, not {given}",
                 limits::CAPACITY_MAX
             ),
+            Self::Name(error) => write!(f, "{error}"),
+            Self::Tasks(problem) => write!(f, "{problem}"),
+            Self::Thread(error) => write!(f, "a thread could not be started ({error})"),
             Self::NoRuntime => write!(
                 f,
-                "there is no tokio runtime here; call this from within one"
+                "there is no tokio runtime here; call this from within one, or use what is in \
+                 argon::blocking"
             ),
             Self::Entropy => write!(f, "the system gives no random numbers (getrandom failed)"),
         }
@@ -92,7 +107,9 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Resolve { error, .. } | Self::Bind { error, .. } => Some(error),
+            Self::Resolve { error, .. } | Self::Bind { error, .. } | Self::Thread(error) => {
+                Some(error)
+            }
             Self::Config(error) => Some(error),
             _ => None,
         }

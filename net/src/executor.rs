@@ -4,7 +4,6 @@
 //! An executor only carries them out and says what happened.
 
 mod process;
-mod ready;
 mod thread;
 
 use std::task::{Context, Poll};

@@ -45,6 +45,8 @@ pub(crate) const KILL_SIGNAL: Signal = Signal::SIGUSR1;
 /// the program cannot be started. As the length of a frame its first four bytes are above every
 /// limit, so nothing that a program says can be mistaken for it.
 pub(crate) const NOT_STARTED: &[u8] = b"ARGN not started: ";
+/// Where the program, and all that it starts, finds the guard's process id.
+pub(crate) const GUARD: &str = "ARGON_GUARD";
 /// First argument: watch over the program that follows.
 pub(crate) const WATCH: &str = "watch";
 /// First argument: become the program that follows.
@@ -118,7 +120,10 @@ fn become_program(parent: Pid, program: &OsStr, args: &[OsString]) -> io::Result
     // Not allowed everywhere, and only good manners.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     SigSet::empty().thread_set_mask()?;
-    Err(Command::new(program).args(args).exec())
+    Err(Command::new(program)
+        .args(args)
+        .env(GUARD, parent.to_string())
+        .exec())
 }
 
 fn watch(parent: Pid, prefix: &[OsString], program: &OsStr, args: &[OsString]) -> ExitCode {

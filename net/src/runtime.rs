@@ -10,13 +10,16 @@ mod panics;
 mod run;
 mod serve;
 
+use std::fmt;
+
 use argon_core::payload::Payload;
 use argon_core::task::TaskError;
 
-pub(crate) use self::panics::catch;
+pub(crate) use self::panics::{catch, remember_places};
 pub use self::serve::serve;
 
-/// A task's error, and what the runtime adds to it for whoever submitted the task.
+/// A task's error, and what the runtime adds to it for whoever submitted the task. A task that
+/// returns it as its own error decides all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskFailure {
     /// The error.
@@ -33,3 +36,11 @@ impl From<TaskError> for TaskFailure {
         }
     }
 }
+
+impl fmt::Display for TaskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error.message)
+    }
+}
+
+impl std::error::Error for TaskFailure {}

@@ -8,16 +8,17 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use argon::executor::ThreadExecutor;
+use argon::runtime::TaskFailure;
 use argon::runtime::builtin::simple;
 use argon_core::name::Name;
 use argon_core::offer::Offer;
 use argon_core::payload::Payload;
-use argon_core::task::{ErrorKind, ExitCause, TaskError};
+use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
 use common::{Pool, life};
 
 async fn ready(
-    handler: impl Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync + 'static,
+    handler: impl Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync + 'static,
 ) -> Pool<ThreadExecutor> {
     let mut pool = Pool::of(ThreadExecutor::new(Offer::anything(), handler));
     pool.spawn(0).await;

@@ -6,9 +6,12 @@ mod order;
 
 use std::collections::BTreeMap;
 
-use crate::history::{Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Submit};
+use crate::history::{
+    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
+};
 use crate::options::{Host, Plan, S};
 use crate::report::{Class, Failure};
+use crate::workload::Deed;
 
 /// Judges a history.
 ///
@@ -67,7 +70,15 @@ impl<'h> Ledger<'h> {
             };
             tasks.entry(*task).or_default().deliveries.push(delivery);
         }
+        let limit = plan
+            .options
+            .payload_max
+            .map_or(usize::MAX, |limit| limit as usize);
         for execution in &history.executions {
+            if execution.bytes > limit {
+                let text = "it is too large to be taken, whoever submitted it";
+                return Err(broken("17 (limits)", text, execution.task));
+            }
             if history.hostile.contains(&execution.client) {
                 continue;
             }
@@ -167,10 +178,31 @@ impl<'h> Ledger<'h> {
                     }
                 }
                 End::Failed {
+                    why: FailedWhy::MemoryLimit,
+                    ..
+                } => {
+                    let hog = self.plan.tasks[*task].deed == Deed::Hog;
+                    if !hog || entry.executions.is_empty() {
+                        return Err(broken(promise, "it took no memory", *task));
+                    }
+                }
+                End::Failed {
                     why: FailedWhy::Other(what),
                     ..
                 } => {
                     return Err(broken(promise, format!("failed with {what}"), *task));
+                }
+                End::Rejected {
+                    why: RejectedWhy::NoRunner,
+                    ..
+                } if self.plan.options.is_run_by_all(self.plan.tasks[*task].name) => {
+                    return Err(broken(promise, "every worker runs it", *task));
+                }
+                End::Rejected {
+                    why: RejectedWhy::TooLarge,
+                    ..
+                } if !self.may_be_too_large(*task) => {
+                    return Err(broken(promise, "it is not too large", *task));
                 }
                 End::Rejected { .. }
                 | End::Expired {
@@ -208,6 +240,20 @@ impl<'h> Ledger<'h> {
         Ok(())
     }
 
+    /// Whether a manager may say that a task is too large: it is, or the manager is a stranger.
+    fn may_be_too_large(&self, task: usize) -> bool {
+        let bytes = 8 + u64::from(self.plan.tasks[task].payload);
+        let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
+        // Names are of two bytes.
+        bytes > limit
+            || bytes + 2 > self.plan.options.queue_bytes
+            || self
+                .history
+                .disturbances
+                .iter()
+                .any(|what| what.what == "impostor")
+    }
+
     /// The execution that a result says it is of.
     fn completed_by(&self, delivery: &Delivery) -> Option<&Execution> {
         let task = u64::from_le_bytes(*delivery.payload.first_chunk::<8>()?);
@@ -222,6 +268,12 @@ impl<'h> Ledger<'h> {
         for (task, entry) in &self.tasks {
             let plan = &self.plan.tasks[*task];
             let delivery = entry.deliveries.first();
+            for run in &entry.executions {
+                if self.history.lives[run.life].runs & 1 << plan.name == 0 {
+                    let text = "ran where tasks of its name do not run";
+                    return Err(broken("1 (classes)", text, *task));
+                }
+            }
             if plan.at_most_once && entry.executions.len() > 1 {
                 let text = format!("started {} times", entry.executions.len());
                 return Err(broken("3 (at most once)", text, *task));
@@ -394,17 +446,17 @@ impl<'h> Ledger<'h> {
     fn retries(&self) -> Result<(), Failure> {
         for (task, entry) in &self.tasks {
             let Some(Delivery {
-                end: End::Rejected { retries, too_large },
+                end: End::Rejected { retries, why },
                 ..
             }) = entry.deliveries.first()
             else {
                 continue;
             };
             let allowed = self.plan.tasks[*task].retries.or(self.plan.options.retries);
-            let honest = if *too_large {
-                *retries == 0
-            } else {
-                allowed == Some(*retries)
+            let honest = match why {
+                RejectedWhy::TooLarge => *retries == 0 || self.may_be_too_large(*task),
+                RejectedWhy::NoRunner => allowed.is_none_or(|allowed| *retries <= allowed),
+                RejectedWhy::Retries => allowed == Some(*retries),
             };
             if !honest {
                 let text = format!("rejected after {retries} retries of {allowed:?}");

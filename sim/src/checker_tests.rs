@@ -1,6 +1,7 @@
 //! The judge is judged: histories that break one promise each, and one that breaks none.
 
 use super::check;
+use crate::history::RejectedWhy;
 use crate::history::{
     Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit, Wire,
     WireWhat,
@@ -24,6 +25,7 @@ fn good() -> (Plan, History) {
         start: 0,
         end: None,
         capacity,
+        runs: u8::MAX,
     };
     let history = History {
         submits: vec![Submit {
@@ -64,6 +66,7 @@ fn ran(place: usize, start: u64) -> Execution {
         seq: 0,
         attempt: (100, place as u64),
         life: 1,
+        bytes: 8,
         process: 0,
         start,
         end: Some((start + 10, ExecutionEnd::Completed)),
@@ -102,8 +105,8 @@ fn outcomes_are_honest() {
     let may_have_run = false;
     assert_eq!(says(End::Cancelled { may_have_run }), "2");
     assert_eq!(says(End::Expired { may_have_run }), "2");
-    let (retries, too_large) = (10, false);
-    assert_eq!(says(End::Rejected { retries, too_large }), "2");
+    let (retries, why) = (10, RejectedWhy::Retries);
+    assert_eq!(says(End::Rejected { retries, why }), "2");
     let why = FailedWhy::Raised("execution 0".to_owned());
     assert_eq!(says(End::Failed { why, history: 0 }), "2");
 }
@@ -129,6 +132,13 @@ fn no_execution_without_a_cause() {
         h.deliveries[0].end = End::Completed { charged: 1 };
     });
     assert_eq!(too_often, "3");
+}
+
+#[test]
+fn nobody_has_run_what_is_too_large() {
+    let limited = |limit| verdict(|p, _| p.options.payload_max = Some(limit));
+    assert_eq!(limited(8), "fine");
+    assert_eq!(limited(7), "17");
 }
 
 #[test]
@@ -188,7 +198,15 @@ fn said(wire: &[(u64, u64, WireWhat)]) -> String {
 fn order_is_judged() {
     let came = |at, seq, priority| {
         let marked = false;
-        (at, seq, WireWhat::Submitted { priority, marked })
+        (
+            at,
+            seq,
+            WireWhat::Submitted {
+                priority,
+                marked,
+                name: 0,
+            },
+        )
     };
     let goes = |at, seq| (at, seq, WireWhat::Assigned);
     let pushed_out = |at, seq| (at, seq, WireWhat::Rejected { displaced: true });

@@ -25,13 +25,7 @@ impl World<'_> {
         match &planned.kind {
             FaultKind::Crash(host) => self.end_process(*host, true, "it crashes"),
             FaultKind::PowerLoss(host) => self.end_process(*host, false, "it loses power"),
-            FaultKind::Pause(host) => {
-                if let Some(process) = &mut self.hosts[usize::from(*host)].process {
-                    process.paused += 1;
-                    let life = process.life;
-                    self.fault_lives.insert(fault, life);
-                }
-            }
+            FaultKind::Pause(host) => self.pause(fault, *host),
             FaultKind::Cut(from, to) => self.net.block(*from, *to),
             FaultKind::Isolate(hosts) => self.isolate(hosts, true),
             FaultKind::Reset(a, b) => {
@@ -74,6 +68,14 @@ impl World<'_> {
             FaultKind::Drain(host) => self.tell(*host, Fact::Drain),
             FaultKind::Stop(host) => self.tell(*host, Fact::Stop),
             FaultKind::Hostile(manager) => self.hostile_begins(fault, *manager, planned.span),
+            FaultKind::Freeze(host) => {
+                self.hosts[usize::from(*host)].frozen += 1;
+                self.pause(fault, *host);
+            }
+            FaultKind::Impostor(host) => {
+                self.end_process(*host, true, "it crashes");
+                self.impostor_begins(*host);
+            }
         }
     }
 
@@ -90,18 +92,20 @@ impl World<'_> {
                 self.hosts[usize::from(*host)].dark = false;
                 self.start(*host);
             }
-            FaultKind::Pause(host) => {
-                let life = self.fault_lives.remove(&fault);
-                if let Some(process) = &mut self.hosts[usize::from(*host)].process
-                    && Some(process.life) == life
-                {
-                    process.paused -= 1;
-                    if process.paused == 0 && !process.turn_due {
-                        process.turn_due = true;
-                        let life = process.life;
-                        self.after(0, Event::Turn(*host, life));
+            FaultKind::Pause(host) => self.go_on(fault, *host),
+            FaultKind::Freeze(host) => {
+                let state = &mut self.hosts[usize::from(*host)];
+                state.frozen -= 1;
+                if state.frozen == 0 {
+                    for (life, event) in std::mem::take(&mut state.thawing) {
+                        self.after(0, Event::Pool(*host, life, event));
                     }
                 }
+                self.go_on(fault, *host);
+            }
+            FaultKind::Impostor(host) => {
+                self.impostor_ends(*host);
+                self.start(*host);
             }
             FaultKind::Cut(from, to) => {
                 self.net.unblock(*from, *to);
@@ -149,6 +153,28 @@ impl World<'_> {
                 let polite = stream(self.plan.seed, &[17, u64::from(host)]).percent(50);
                 self.end_process(host, polite, "it stays dead");
                 self.hosts[usize::from(host)].gone = true;
+            }
+        }
+    }
+
+    fn pause(&mut self, fault: usize, host: Host) {
+        if let Some(process) = &mut self.hosts[usize::from(host)].process {
+            process.paused += 1;
+            let life = process.life;
+            self.fault_lives.insert(fault, life);
+        }
+    }
+
+    fn go_on(&mut self, fault: usize, host: Host) {
+        let life = self.fault_lives.remove(&fault);
+        if let Some(process) = &mut self.hosts[usize::from(host)].process
+            && Some(process.life) == life
+        {
+            process.paused -= 1;
+            if process.paused == 0 && !process.turn_due {
+                process.turn_due = true;
+                let life = process.life;
+                self.after(0, Event::Turn(host, life));
             }
         }
     }

@@ -51,6 +51,10 @@ pub enum FaultKind {
     Stop(Host),
     /// A stranger with the key says all sorts of things to this manager.
     Hostile(Host),
+    /// The whole host stands still, its pool included.
+    Freeze(Host),
+    /// This manager is gone, and a stranger with the key answers at its address.
+    Impostor(Host),
 }
 
 impl FaultKind {
@@ -73,6 +77,8 @@ impl FaultKind {
             Self::Drain(_) => "drain",
             Self::Stop(_) => "stop",
             Self::Hostile(_) => "hostile",
+            Self::Freeze(_) => "freeze",
+            Self::Impostor(_) => "impostor",
         }
     }
 
@@ -89,6 +95,8 @@ impl FaultKind {
             | Self::NoSpawn(host)
             | Self::Drain(host)
             | Self::Hostile(host)
+            | Self::Freeze(host)
+            | Self::Impostor(host)
             | Self::Stop(host) => vec![*host],
             Self::Cut(a, b) | Self::Reset(a, b) | Self::HalfOpen(a, b) | Self::Slow(a, b, _) => {
                 vec![*a, *b]
@@ -120,8 +128,52 @@ pub(crate) fn draw(seed: u64, options: &Options) -> Vec<Fault> {
             }
         })
         .collect();
+    let mut rng = stream(seed, &[22]);
+    for kind in KINDS..KINDS + 3 {
+        if rng.percent(12) {
+            more(&mut rng, kind, options, &mut faults);
+        }
+    }
     faults.sort_by_key(|fault| fault.at);
     faults
+}
+
+/// What came later, and has its own stream so that older seeds mean what they meant.
+fn more(rng: &mut Rng, kind: u64, options: &Options, faults: &mut Vec<Fault>) {
+    let last = u64::from(options.hosts()) - 1;
+    let at = rng.up_to(options.heal_at);
+    let longest = rng.pick(&[S, 5 * S, 20 * S]);
+    match kind - KINDS {
+        0 => faults.extend((0..rng.between(1, 4)).map(|_| Fault {
+            at: rng.up_to(options.heal_at),
+            span: rng.log_between(MS, longest),
+            kind: FaultKind::Freeze(rng.between(0, last) as Host),
+        })),
+        1 => faults.push(Fault {
+            at,
+            span: rng.log_between(100 * MS, longest),
+            kind: FaultKind::Impostor(rng.up_to(u64::from(options.managers) - 1) as Host),
+        }),
+        // One after the other, as in an upgrade of the whole cluster.
+        _ => {
+            let (how, gap) = (rng.up_to(2), rng.log_between(10 * MS, S));
+            let peers = options.managers..options.hosts();
+            let hosts = if rng.percent(50) {
+                0..options.hosts()
+            } else {
+                peers
+            };
+            faults.extend(hosts.zip(0..).map(|(host, place)| Fault {
+                at: at + place * gap,
+                span: gap,
+                kind: match how {
+                    0 => FaultKind::Crash(host),
+                    1 if !options.client_hosts().contains(&host) => FaultKind::Drain(host),
+                    _ => FaultKind::Stop(host),
+                },
+            }));
+        }
+    }
 }
 
 fn draw_kind(rng: &mut Rng, kind: u64, options: &Options) -> FaultKind {

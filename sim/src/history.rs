@@ -96,7 +96,7 @@ pub enum End {
     /// Nobody knows.
     Lost { history: usize },
     /// Never started.
-    Rejected { retries: u32, too_large: bool },
+    Rejected { retries: u32, why: RejectedWhy },
 }
 
 impl End {
@@ -116,6 +116,17 @@ impl End {
     }
 }
 
+/// Why a task was given up by its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedWhy {
+    /// Its retries were used up.
+    Retries,
+    /// The manager takes nothing so large.
+    TooLarge,
+    /// Nobody runs tasks of its name.
+    NoRunner,
+}
+
 /// Why a task failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailedWhy {
@@ -123,6 +134,8 @@ pub enum FailedWhy {
     Raised(String),
     /// It ran for too long.
     TimeLimit,
+    /// It took too much memory.
+    MemoryLimit,
     /// Its pool process died.
     Crashed,
     /// Something else, which no simulated task does.
@@ -144,6 +157,8 @@ pub struct Execution {
     pub attempt: (u64, u64),
     /// Which life of which worker.
     pub life: usize,
+    /// Bytes of its argument.
+    pub bytes: usize,
     /// In which pool process.
     pub process: usize,
     /// When it began.
@@ -193,6 +208,8 @@ pub struct Life {
     pub end: Option<u64>,
     /// For a worker: how many executions it may run at once.
     pub capacity: u32,
+    /// For a worker: the names that it runs, a bit each.
+    pub runs: u8,
 }
 
 /// Something went wrong from one instant to another.
@@ -232,6 +249,8 @@ pub enum WireWhat {
         priority: u8,
         /// Its client says that it may have run.
         marked: bool,
+        /// What it runs: a hash of the name.
+        name: u64,
     },
     /// The manager sent an assignment.
     Assigned,

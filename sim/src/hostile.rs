@@ -43,7 +43,11 @@ impl World<'_> {
                 body(&mut rng, id, index)
             };
             at += if rng.percent(50) { 0 } else { rng.up_to(span) };
-            let payload = Bytes::from(vec![1; rng.up_to(40) as usize]);
+            let bytes = rng.up_to(40);
+            // Around the limit, where there is one.
+            let limit = self.options().payload_max.map(u64::from);
+            let bytes = limit.map_or(bytes, |limit| limit - 1 + bytes % 3);
+            let payload = Bytes::from(vec![1; bytes as usize]);
             let message = Message {
                 body,
                 payload: payload.into(),

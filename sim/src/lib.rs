@@ -16,6 +16,7 @@ pub mod explore;
 pub mod faults;
 pub mod history;
 mod hostile;
+mod impostor;
 mod level;
 pub mod minimise;
 mod network;

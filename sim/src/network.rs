@@ -30,8 +30,17 @@ pub(crate) struct Pipe {
     last_due: u64,
     rng: Rng,
     pub scheduled: bool,
+    /// Both sides see bytes move.
+    pub moving: bool,
     /// Nothing arrives any more, and nobody is told.
     pub black: bool,
+}
+
+impl Pipe {
+    /// Whether nothing was ever sent this way.
+    pub(crate) fn is_new(&self) -> bool {
+        self.last_due == 0
+    }
 }
 
 /// One side of a connection.
@@ -112,6 +121,7 @@ impl Network {
                 ],
             ),
             scheduled: false,
+            moving: false,
             black: false,
         };
         self.connections.push(Connection {
@@ -148,10 +158,18 @@ impl Network {
     }
 
     /// Puts a packet on its way; returns when it is due.
-    pub(crate) fn push(&mut self, now: u64, index: ConnIndex, side: usize, packet: Packet) -> u64 {
+    /// `takes` is for how long it occupies its direction.
+    pub(crate) fn push(
+        &mut self,
+        now: u64,
+        index: ConnIndex,
+        side: usize,
+        packet: Packet,
+        takes: u64,
+    ) -> u64 {
         let delay = self.delay(index, side);
         let pipe = &mut self.connections[index].pipes[side];
-        let due = pipe.last_due.max(now + delay);
+        let due = pipe.last_due.max(now + delay) + takes;
         pipe.last_due = due;
         pipe.queue.push_back((due, packet));
         due

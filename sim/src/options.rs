@@ -74,6 +74,27 @@ pub struct Options {
     pub codec: bool,
     /// Check every machine's invariants at every so many of its turns, and at the end.
     pub check_every: u32,
+    /// End as soon as nothing is left, and do not wait for what might still come of nothing.
+    #[serde(default)]
+    pub brief_quiet: bool,
+    /// Largest payload that managers take; what no plan reaches if it is not given.
+    #[serde(default)]
+    pub payload_max: Option<u32>,
+    /// Most memory of a pool process.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
+    /// Bytes of payloads a second on every connection; 0: they take no time.
+    #[serde(default)]
+    pub bandwidth: u64,
+    /// Which of the names each worker runs, a bit each; none: everybody runs everything.
+    #[serde(default)]
+    pub runs: Vec<u8>,
+    /// A worker that is started again runs what the next one ran: a rolling change of programs.
+    #[serde(default)]
+    pub rolling: bool,
+    /// How long a task that nobody runs waits for somebody who does.
+    #[serde(default = "runner_wait")]
+    pub runner_wait: u64,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
 
@@ -85,6 +106,10 @@ pub struct Options {
     pub core_workers: Vec<Host>,
     /// See `core_manager`.
     pub core_clients: Vec<Host>,
+}
+
+fn runner_wait() -> u64 {
+    10 * S
 }
 
 impl Options {
@@ -104,6 +129,23 @@ impl Options {
     #[must_use]
     pub fn client_hosts(&self) -> std::ops::Range<Host> {
         self.managers + self.workers.len() as u16..self.hosts()
+    }
+
+    /// The names that the worker at this host runs in this life, a bit each.
+    #[must_use]
+    pub fn runs(&self, host: Host, count: u64) -> u8 {
+        let index = usize::from(host - self.managers);
+        let shift = if self.rolling { count as usize } else { 0 };
+        match self.runs.len() {
+            0 => u8::MAX,
+            len => self.runs[(index + shift) % len],
+        }
+    }
+
+    /// Whether every worker, in any life, runs tasks of this name.
+    #[must_use]
+    pub fn is_run_by_all(&self, name: u8) -> bool {
+        self.runs.iter().all(|runs| runs & 1 << name != 0)
     }
 
     /// Whether this host is healed when faults end.
@@ -145,6 +187,13 @@ impl Options {
             drift: 0,
             codec: false,
             check_every: 1,
+            brief_quiet: false,
+            payload_max: None,
+            memory_limit: None,
+            bandwidth: 0,
+            runs: Vec::new(),
+            rolling: false,
+            runner_wait: runner_wait(),
             same_names: true,
             heal_at: S,
             core_manager: 0,
@@ -217,6 +266,14 @@ impl Options {
         options.pick_core(&mut rng);
         // Looking changes nothing but costs as much as all the rest: some runs look at every turn,
         // the others now and then, and all of them at the end.
+        options.brief_quiet = stream(seed, &[20]).percent(90);
+        let mut runs = stream(seed, &[21]);
+        if runs.percent(15) {
+            let some = |_: &u32| runs.between(1, 15) as u8;
+            options.runs = options.workers.iter().map(some).collect();
+            options.rolling = runs.percent(50);
+            options.runner_wait = runs.pick(&[runner_wait(), S, 200 * MS]);
+        }
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options
     }
@@ -252,7 +309,7 @@ impl Plan {
                 options.core_clients = clients.collect();
             }
         }
-        let tasks = workload::draw(seed, &options, calm);
+        let tasks = workload::draw(seed, &mut options, calm);
         let faults = if calm {
             Vec::new()
         } else {

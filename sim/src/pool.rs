@@ -13,11 +13,21 @@ use bytes::Bytes;
 
 use crate::history::{Execution, ExecutionEnd, History, Process};
 use crate::options::{MS, Options, S, US};
+use crate::process::name;
 use crate::rng::{Draw, stream};
-use crate::workload::{Book, Deed, number_of};
+use crate::workload::{Book, Deed, MEMORY_LIMIT, number_of};
 
 /// Most that a slow worker adds to an execution.
 pub(crate) const SLOW_MAX: u64 = 10 * S;
+
+/// What a pool says that it runs: these names, or anything if they are all that there are.
+fn offer(runs: u8) -> Offer {
+    if runs == u8::MAX {
+        return Offer::anything();
+    }
+    let names = (0..u8::BITS).filter(|name| runs & 1 << name != 0);
+    Offer::new(names.map(|number| name(&format!("t{number}")))).expect("they are few")
+}
 
 /// Something that a pool process does later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +45,10 @@ pub(crate) enum PoolWhat {
     },
     Exit {
         cause: ExitCause,
+    },
+    /// This execution takes more memory than it may.
+    Hog {
+        execution: usize,
     },
 }
 
@@ -58,6 +72,7 @@ pub(crate) struct Pool {
     rng: Rng,
     slots: BTreeMap<u32, Slot>,
     spawn: u64,
+    offer: Offer,
     /// Executions take so many times as long.
     pub slowness: u64,
     /// How long a process takes to die of a kill.
@@ -86,6 +101,7 @@ impl Pool {
             rng: stream(seed, &[9, u64::from(host), count]),
             slots: BTreeMap::new(),
             spawn: options.spawn,
+            offer: offer(options.runs(host, count)),
             slowness: 1,
             stuck: 0,
             no_spawn: false,
@@ -228,6 +244,7 @@ impl Pool {
             seq,
             attempt: (job.attempt.epoch.0, job.attempt.number),
             life,
+            bytes: job.payload.len(),
             process: known.process,
             start: now,
             end: None,
@@ -237,6 +254,10 @@ impl Pool {
         let (deed, run) = tasks
             .task(task)
             .map_or((Deed::Complete, MS), |plan| (plan.deed, plan.run));
+        if deed == Deed::Hog {
+            let what = PoolWhat::Hog { execution };
+            effects.later.push((run / 2, PoolEvent { slot, what }));
+        }
         if !matches!(deed, Deed::Hang | Deed::HangStubborn) {
             let what = PoolWhat::Done { execution };
             let slow = run.saturating_mul(slowness);
@@ -268,8 +289,15 @@ impl Pool {
                     known.ready = true;
                     effects.tell.push(PoolInput::Ready {
                         slot,
-                        offer: Offer::anything(),
+                        offer: self.offer.clone(),
                     });
+                }
+            }
+            PoolWhat::Hog { execution } => {
+                let known = self.live(slot);
+                if known.is_some_and(|known| known.running == Some(execution)) {
+                    let bytes = MEMORY_LIMIT + 1;
+                    effects.tell.push(PoolInput::Memory { slot, bytes });
                 }
             }
             PoolWhat::Done { execution } => {
@@ -278,7 +306,7 @@ impl Pool {
             PoolWhat::Exit { cause } => {
                 if self
                     .live(slot)
-                    .is_some_and(|known| known.dying == Some(now))
+                    .is_some_and(|known| known.dying.is_some_and(|at| at <= now))
                 {
                     self.exit(
                         now,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::network::ConnIndex;
 use crate::options::{Host, Options, S};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolEvent};
 use crate::rng::{Draw, mix, stream};
 use crate::trace::Counts;
 
@@ -29,25 +29,35 @@ pub(crate) struct Clock {
     rate: u64,
 }
 
+/// The rate of a clock that is neither fast nor slow.
+const EVEN: u64 = 1_000_000;
+
 impl Clock {
     fn draw(seed: u64, host: Host, count: u64, now: u64, options: &Options) -> Self {
         let mut rng = stream(seed, &[10, u64::from(host), count]);
         Self {
             start: now,
             offset: rng.log_between(1, 1_000_000 * S),
-            rate: 1_000_000 + rng.up_to(2 * options.drift) - options.drift,
+            rate: EVEN + rng.up_to(2 * options.drift) - options.drift,
         }
     }
 
     pub(crate) fn read(&self, now: u64) -> Instant {
-        let passed = u128::from(now - self.start) * u128::from(self.rate) / 1_000_000;
+        let passed = now - self.start;
+        if self.rate == EVEN {
+            return Instant::from_nanos(self.offset + passed);
+        }
+        let passed = u128::from(passed) * u128::from(self.rate) / u128::from(EVEN);
         Instant::from_nanos(self.offset + passed as u64)
     }
 
     /// The first virtual instant at which the clock shows `local` or later.
     pub(crate) fn when(&self, local: Instant) -> u64 {
         let ahead = local.as_nanos().saturating_sub(self.offset);
-        let passed = (u128::from(ahead) * 1_000_000).div_ceil(u128::from(self.rate));
+        if self.rate == EVEN {
+            return self.start.saturating_add(ahead);
+        }
+        let passed = (u128::from(ahead) * u128::from(EVEN)).div_ceil(u128::from(self.rate));
         self.start
             .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
@@ -60,6 +70,8 @@ pub(crate) enum Fact {
     Connected(ConnId),
     Received(ConnId, Message),
     Closed(ConnId),
+    /// Bytes of something large have moved.
+    Progress(ConnId),
     Pool(PoolInput),
     Submit(usize),
     Cancel(usize),
@@ -144,11 +156,17 @@ pub(crate) struct Process {
 /// A place in the cluster.
 #[derive(Default)]
 pub(crate) struct HostState {
-    pub process: Option<Process>,
+    /// Boxed, since it is taken out for each of its turns.
+    pub process: Option<Box<Process>>,
     /// Off: nobody is told anything.
     pub dark: bool,
     /// It stays dead.
     pub gone: bool,
+    /// How many faults hold the whole host still, and what its pool would have done meanwhile.
+    pub frozen: u32,
+    pub thawing: Vec<(usize, PoolEvent)>,
+    /// Somebody else answers at its address.
+    pub impostor: bool,
     /// How many processes have lived here.
     pub lives: u64,
 }
@@ -183,6 +201,10 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     config.lease = span(options.lease);
     config.restart_grace = span(options.restart_grace);
     config.resume_window = span(options.resume_window);
+    config.runner_wait = span(options.runner_wait);
+    if let Some(limit) = options.payload_max {
+        config.payload_max = limit as usize;
+    }
     config
 }
 
@@ -192,6 +214,7 @@ pub(crate) fn worker_config(options: &Options, host: Host, count: u64, id: u64) 
     let mut config = WorkerConfig::new(PeerId(id), called(options, "w", host, count), capacity);
     config.addresses = usize::from(options.managers);
     config.max_requests = options.max_requests;
+    config.memory_limit = options.memory_limit;
     config.kill_grace = span(options.kill_grace);
     config.drain_timeout = span(options.drain_timeout);
     config.held_results = options.held_results as usize;
@@ -206,7 +229,7 @@ pub(crate) fn boot(
     life: usize,
     now: u64,
     options: &Options,
-) -> (Process, u64) {
+) -> (Box<Process>, u64) {
     let clock = Clock::draw(seed, host, count, now, options);
     let id = mix(seed, &[11, u64::from(host), count]);
     let rng = stream(seed, &[12, u64::from(host), count]);
@@ -245,7 +268,7 @@ pub(crate) fn boot(
         peers: BTreeMap::new(),
         hostile: BTreeSet::new(),
     };
-    (process, id)
+    (Box::new(process), id)
 }
 
 /// A fact in a manager's words.
@@ -254,6 +277,7 @@ pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
         Fact::Accepted(conn) => ManagerInput::Accepted { conn },
         Fact::Received(conn, message) => ManagerInput::Received { conn, message },
         Fact::Closed(conn) => ManagerInput::Closed { conn },
+        Fact::Progress(conn) => ManagerInput::Progress { conn },
         Fact::Drain => ManagerInput::Drain,
         _ => return None,
     })
@@ -264,6 +288,7 @@ fn for_link(fact: Fact) -> Option<LinkInput> {
         Fact::Connected(conn) => LinkInput::Connected { conn },
         Fact::Received(conn, message) => LinkInput::Received { conn, message },
         Fact::Closed(conn) => LinkInput::Closed { conn },
+        Fact::Progress(conn) => LinkInput::Progress { conn },
         _ => return None,
     })
 }

@@ -129,7 +129,12 @@ fn of_status(status: &StatusReport, workers: u64, clients: u64, left: &mut Vec<S
             ("known clients", status.clients.len() as u64, clients),
         ],
     );
+    let away = status.clients.iter().filter(|client| !client.connected);
+    left.extend(away.map(|client| format!("{} is not connected", client.name)));
     for worker in &status.workers {
+        if !worker.connected {
+            left.push(format!("{} is not connected", worker.name));
+        }
         if worker.assigned != 0 {
             left.push(format!("{} still has {}", worker.name, worker.assigned));
         }

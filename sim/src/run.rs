@@ -97,6 +97,8 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .iter()
         .map(|host| u64::from(options.workers[usize::from(host - options.managers)]))
         .sum();
+    // Where workers differ, all work may be for the smallest.
+    let slots = if options.runs.is_empty() { slots } else { 1 };
     let at_once = slots.min(options.in_flight_tasks);
     let work: u64 = plan
         .tasks
@@ -110,7 +112,21 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
             once.saturating_mul(u64::from(task.max_attempts))
         })
         .sum();
-    2 * options.resume_window
+    let bytes = |task: &crate::workload::Submission| {
+        let once = u64::from(task.payload) + u64::from(task.result) + 24;
+        once.saturating_mul(u64::from(task.max_attempts) + 10)
+    };
+    let bytes: u64 = plan.tasks.iter().map(bytes).sum();
+    let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    // What nobody runs takes its room in the queue for as long as it waits for somebody.
+    let waits = plan
+        .tasks
+        .iter()
+        .filter(|task| !options.is_run_by_all(task.name));
+    let stranded = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
+    moving
+        + stranded
+        + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
@@ -139,10 +155,7 @@ pub fn run_watched(plan: &Plan, trace: &mut Trace) -> (Report, History) {
 }
 
 fn told(mut world: World<'_>) -> (Report, History) {
-    let mut report = std::mem::take(&mut world.report);
-    report.failure = world.failure.take();
-    report.virtual_time = world.now;
-    (report, world.history)
+    (world.take_report(), world.history)
 }
 
 fn drive(plan: &Plan, world: &mut World<'_>) {
@@ -162,10 +175,19 @@ fn drive(plan: &Plan, world: &mut World<'_>) {
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
     let mut lives = world.history.lives.len();
+    // What is under way by then has come about, and whoever has left is back.
+    let pause = 2 * plan.options.lease + 3 * S;
+    let mut look = world.now + pause;
     while world.failure.is_none() && world.step(quiet) {
         if world.history.lives.len() > lives {
             lives = world.history.lives.len();
             quiet = world.now + quiet_time(plan);
+        }
+        if plan.options.brief_quiet && world.now >= look {
+            if quiet::leftovers(world).is_none() {
+                break;
+            }
+            look = world.now + pause;
         }
         limit_events(world);
     }

@@ -6,17 +6,19 @@ use argon_core::ids::ConnId;
 use argon_core::link::LinkOutput;
 use argon_core::manager::ManagerOutput;
 use argon_core::message::{Body, Message};
+use argon_core::status::ManagerStatus;
 use argon_core::task::{ErrorKind, Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Instant;
 use argon_core::worker::WorkerOutput;
 use std::time::Duration;
 
-use crate::history::{Delivery, End, FailedWhy, Submit, Wire, WireWhat};
+use crate::history::{Delivery, End, FailedWhy, RejectedWhy, Submit, Wire, WireWhat};
 use crate::network::Packet;
 use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
+use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::wire::{task_of, through_codec};
+use crate::wire::{hash_of, task_of, through_codec};
 use crate::world::{Event, World, short};
 
 enum Output {
@@ -43,13 +45,14 @@ impl World<'_> {
         process.turn_due = false;
         let local = process.clock.read(self.now);
         let mut left = false;
+        let mut due = None;
         for round in 0.. {
-            let outputs = self.one_batch(host, &mut process, local);
-            for output in outputs {
+            self.one_batch(host, &mut process, local);
+            while let Some(output) = poll_output(&mut process.node) {
                 left |= self.apply(host, &mut process, output);
             }
-            let due = deadline(&process).is_some_and(|at| at <= local);
-            if left || (!due && process.inbox.is_empty()) {
+            due = deadline(&process);
+            if left || (due.is_none_or(|at| at > local) && process.inbox.is_empty()) {
                 break;
             }
             if round >= ROUNDS_MAX {
@@ -57,7 +60,7 @@ impl World<'_> {
                 break;
             }
         }
-        let wake_at = deadline(&process).map(|at| process.clock.when(at));
+        let wake_at = due.map(|at| process.clock.when(at));
         if wake_at != process.wake_at {
             process.wake_at = wake_at;
             if let Some(at) = wake_at {
@@ -84,7 +87,7 @@ impl World<'_> {
         }
     }
 
-    fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) -> Vec<Output> {
+    fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) {
         process.turns += 1;
         let check = process
             .turns
@@ -92,47 +95,51 @@ impl World<'_> {
         // A call before its time does nothing, so now and then there is one.
         let early = process.turns.is_multiple_of(8);
         let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
-        let facts: Vec<Fact> = process.inbox.drain(..batch).collect();
-        for fact in &facts {
-            self.note_received(process, fact);
-        }
-        let mut outputs = Vec::new();
-        match &mut process.node {
-            Node::Manager(manager) => {
-                for fact in facts {
+        for _ in 0..batch {
+            let Some(fact) = process.inbox.pop_front() else {
+                break;
+            };
+            self.note_received(process, &fact);
+            match &mut process.node {
+                Node::Manager(manager) => {
                     if let Some(input) = for_manager(fact) {
                         manager.handle_input(local, input);
                     }
                 }
-                finish(manager.as_mut(), local, early, check);
-                while let Some(output) = manager.poll_output() {
-                    outputs.push(Output::Manager(output));
-                }
-            }
-            Node::Worker(worker, _) => {
-                for fact in facts {
+                Node::Worker(worker, _) => {
                     if let Some(input) = for_worker(fact) {
                         worker.handle_input(local, input);
                     }
                 }
-                finish(worker.as_mut(), local, early, check);
-                while let Some(output) = worker.poll_output() {
-                    outputs.push(Output::Worker(output));
-                }
-            }
-            Node::Client(_) => {
-                for fact in facts {
-                    self.client_fact(host, process, local, fact);
-                }
-                if let Node::Client(client) = &mut process.node {
-                    finish(client.as_mut(), local, early, check);
-                    while let Some(output) = client.poll_output() {
-                        outputs.push(Output::Client(output));
-                    }
-                }
+                Node::Client(_) => self.client_fact(host, process, local, fact),
             }
         }
-        outputs
+        match &mut process.node {
+            Node::Manager(manager) => {
+                finish(manager.as_mut(), local, early, check);
+                if check {
+                    let status = manager.status(local, u32::MAX).manager;
+                    self.check_bounds(host, &status);
+                }
+            }
+            Node::Worker(worker, _) => finish(worker.as_mut(), local, early, check),
+            Node::Client(client) => finish(client.as_mut(), local, early, check),
+        }
+    }
+
+    /// Promise 5: what a manager says of itself is within what it was told.
+    fn check_bounds(&mut self, host: Host, status: &ManagerStatus) {
+        let options = self.options();
+        let tasks = status.queued > options.queue_tasks;
+        let bytes = status.queued_bytes > options.queue_bytes;
+        if tasks || bytes {
+            let (tasks, bytes) = (status.queued, status.queued_bytes);
+            let text = format!(
+                "{tasks} tasks of {bytes} bytes in the queue of {}",
+                self.who(host)
+            );
+            self.fail(Failure::new(Class::Safety, "5 (bounds)", text));
+        }
     }
 
     fn client_fact(&mut self, host: Host, process: &mut Process, local: Instant, fact: Fact) {
@@ -318,6 +325,7 @@ impl World<'_> {
                             what: WireWhat::Submitted {
                                 priority,
                                 marked: submit.may_have_run,
+                                name: hash_of(&submit.name),
                             },
                         });
                     }
@@ -346,6 +354,14 @@ impl World<'_> {
                 what,
             });
         }
+    }
+}
+
+fn poll_output(node: &mut Node) -> Option<Output> {
+    match node {
+        Node::Manager(manager) => manager.poll_output().map(Output::Manager),
+        Node::Worker(worker, _) => worker.poll_output().map(Output::Worker),
+        Node::Client(client) => client.poll_output().map(Output::Client),
     }
 }
 
@@ -378,6 +394,7 @@ pub(crate) fn in_own_words(outcome: &Outcome) -> End {
             why: match &failure.error.kind {
                 ErrorKind::Raised(_) => FailedWhy::Raised(failure.error.message.clone()),
                 ErrorKind::TimeLimit => FailedWhy::TimeLimit,
+                ErrorKind::MemoryLimit => FailedWhy::MemoryLimit,
                 ErrorKind::Crashed(_) => FailedWhy::Crashed,
                 other => FailedWhy::Other(format!("{other:?}")),
             },
@@ -396,7 +413,11 @@ pub(crate) fn in_own_words(outcome: &Outcome) -> End {
             reason, retries, ..
         } => End::Rejected {
             retries: *retries,
-            too_large: *reason == RejectReason::TooLarge,
+            why: match reason {
+                RejectReason::TooLarge => RejectedWhy::TooLarge,
+                RejectReason::NoRunner => RejectedWhy::NoRunner,
+                _ => RejectedWhy::Retries,
+            },
         },
     }
 }

@@ -4,7 +4,10 @@ use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
 use argon_core::message::{Body, Message};
+use argon_core::name::Name;
 use bytes::BytesMut;
+
+use crate::rng::mix;
 
 /// Encodes and decodes a message, which must come out as it went in.
 ///
@@ -34,6 +37,13 @@ pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
         Body::Finished(finished) => Some((finished.task.client.0, finished.task.seq)),
         _ => None,
     }
+}
+
+/// A number that stands for a name.
+#[must_use]
+pub fn hash_of(name: &Name) -> u64 {
+    let bytes = name.as_str().bytes();
+    bytes.fold(0, |hash, byte| mix(hash, &[u64::from(byte)]))
 }
 
 /// Whether a message is only a heartbeat, which traces leave out.

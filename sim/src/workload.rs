@@ -24,6 +24,8 @@ pub enum Deed {
     HangStubborn,
     /// Kills its whole worker, at every attempt.
     Poison,
+    /// Takes more memory than it may, half-way through.
+    Hog,
 }
 
 impl Deed {
@@ -128,7 +130,7 @@ struct Mix {
 }
 
 /// Draws a workload; an orderly one has only tasks that complete or fail.
-pub(crate) fn draw(seed: u64, options: &Options, orderly: bool) -> Vec<Submission> {
+pub(crate) fn draw(seed: u64, options: &mut Options, orderly: bool) -> Vec<Submission> {
     let mut rng = stream(seed, &[3]);
     let mix = Mix {
         run: rng.pick(&[
@@ -164,8 +166,38 @@ pub(crate) fn draw(seed: u64, options: &Options, orderly: bool) -> Vec<Submissio
         }
     }
     tasks.sort_by_key(|task| (task.at, task.client));
+    draw_limits(seed, options, orderly, &mut tasks);
     tasks
 }
+
+/// What only some plans have: limits of payloads and memory, and narrow connections.
+fn draw_limits(seed: u64, options: &mut Options, orderly: bool, tasks: &mut [Submission]) {
+    let mut rng = stream(seed, &[21]);
+    if rng.percent(15) {
+        let limit = rng.between(8, 400) as u32;
+        options.payload_max = Some(limit);
+        for task in tasks.iter_mut() {
+            if rng.percent(40) {
+                // Eight bytes say which task it is; as large as it may be, or one byte more.
+                task.payload = limit - 8 + u32::from(rng.percent(50));
+            }
+        }
+    }
+    if !orderly && rng.percent(15) {
+        options.memory_limit = Some(MEMORY_LIMIT);
+        for task in tasks.iter_mut().filter(|_| rng.percent(10)) {
+            task.deed = Deed::Hog;
+        }
+    }
+    let bytes = |task: &Submission| u64::from(task.payload) + u64::from(task.result) + 24;
+    let bytes: u64 = tasks.iter().map(bytes).sum();
+    if rng.percent(15) && bytes < 10_000 {
+        options.bandwidth = rng.pick(&[300, 1_000, 5_000]);
+    }
+}
+
+/// Most memory of a pool process, where there is a limit; it means nothing here.
+pub(crate) const MEMORY_LIMIT: u64 = 1 << 20;
 
 fn rng_spread(options: &Options, bursts: u64) -> u64 {
     if bursts == 1 {

@@ -1,12 +1,13 @@
 //! The world: one loop over one heap of events in virtual time.
 
-mod connections;
+pub(crate) mod connections;
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use argon_core::event::Event as Notice;
 use argon_core::ids::ConnId;
+use slab::Slab;
 
 use crate::history::{Disturbance, History, Life};
 use crate::network::{ConnIndex, Network};
@@ -33,34 +34,19 @@ pub(crate) enum Event {
     Cancel(usize),
     /// A stranger says this to a life of a manager.
     Hostile(Host, usize, ConnId, Box<Fact>),
+    /// A stranger at a manager's address speaks on this connection, so many times more.
+    Impostor(ConnIndex, u64),
+    /// Bytes of something large move.
+    Progress(ConnIndex, usize),
     FaultBegins(usize),
     FaultEnds(usize),
     Start(Host),
     Heal,
 }
 
-struct Scheduled {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-impl Eq for Scheduled {}
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
+/// Where an event stands in the order of all: by time, then by when it was decided on. The event
+/// itself lies elsewhere, so that little is moved about.
+type Key = (u64, u64, u32);
 
 /// A cluster, its network, and what has happened so far.
 pub(crate) struct World<'p> {
@@ -69,7 +55,15 @@ pub(crate) struct World<'p> {
     pub book: &'p dyn Book,
     pub now: u64,
     sequence: u64,
-    heap: BinaryHeap<Reverse<Scheduled>>,
+    heap: BinaryHeap<Reverse<Key>>,
+    events: Slab<Event>,
+    /// The tasks of the plan that are yet to be submitted, by time and place, the next one last.
+    /// There are many of them, and they would be in the way of all others in the heap.
+    coming: Vec<(u64, usize)>,
+    /// The sequence of the first task.
+    first_task: u64,
+    /// Rare branches of the product that were taken. The names are literals.
+    marks: Vec<(&'static str, u64)>,
     pub hosts: Vec<HostState>,
     pub net: Network,
     pub history: History,
@@ -91,9 +85,11 @@ pub(crate) struct World<'p> {
 impl<'p> World<'p> {
     pub(crate) fn new(plan: &'p Plan, trace: &'p mut Trace) -> Self {
         let mut world = Self::idle(plan, &plan.tasks, trace);
-        for (index, task) in plan.tasks.iter().enumerate() {
-            world.at(task.at, Event::Submit(index));
-        }
+        world.first_task = world.sequence;
+        world.sequence += plan.tasks.len() as u64;
+        let tasks = plan.tasks.iter().enumerate();
+        world.coming = tasks.map(|(index, task)| (task.at, index)).collect();
+        world.coming.sort_unstable_by_key(|task| Reverse(*task));
         for (index, fault) in plan.faults.iter().enumerate() {
             world.at(fault.at, Event::FaultBegins(index));
         }
@@ -110,6 +106,10 @@ impl<'p> World<'p> {
             now: 0,
             sequence: 0,
             heap: BinaryHeap::new(),
+            events: Slab::new(),
+            coming: Vec::new(),
+            first_task: 0,
+            marks: Vec::new(),
             hosts: (0..hosts).map(|_| HostState::default()).collect(),
             net: Network::new(plan.seed, &plan.options),
             history: History::default(),
@@ -136,11 +136,8 @@ impl<'p> World<'p> {
     pub(crate) fn at(&mut self, at: u64, event: Event) {
         let sequence = self.sequence;
         self.sequence += 1;
-        self.heap.push(Reverse(Scheduled {
-            at: at.max(self.now),
-            sequence,
-            event,
-        }));
+        let place = self.events.insert(event) as u32;
+        self.heap.push(Reverse((at.max(self.now), sequence, place)));
     }
 
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
@@ -155,21 +152,29 @@ impl<'p> World<'p> {
 
     /// Takes the next step, unless it lies beyond `until`. False when it does.
     pub(crate) fn step(&mut self, until: u64) -> bool {
-        let Some(Reverse(next)) = self.heap.peek() else {
+        let decided = self
+            .heap
+            .peek()
+            .map(|Reverse((at, sequence, _))| (*at, *sequence));
+        let task = self.coming.last();
+        let task = task.map(|(at, index)| (*at, self.first_task + *index as u64));
+        let is_task = task.is_some_and(|task| decided.is_none_or(|event| task < event));
+        let next = if is_task { task } else { decided };
+        let Some((at, _)) = next.filter(|(at, _)| *at <= until) else {
             self.now = until;
             return false;
         };
-        if next.at > until {
-            self.now = until;
-            return false;
-        }
-        let Some(Reverse(next)) = self.heap.pop() else {
-            return false;
-        };
-        debug_assert!(next.at >= self.now, "time does not go back");
-        self.now = next.at;
+        debug_assert!(at >= self.now, "time does not go back");
+        self.now = at;
         self.report.events += 1;
-        self.handle(next.event);
+        if is_task {
+            if let Some((_, task)) = self.coming.pop() {
+                self.handle(Event::Submit(task));
+            }
+        } else if let Some(Reverse((_, _, place))) = self.heap.pop() {
+            let event = self.events.remove(place as usize);
+            self.handle(event);
+        }
         true
     }
 
@@ -196,6 +201,8 @@ impl<'p> World<'p> {
             Event::Hostile(host, life, conn, fact) => {
                 self.hostile_speaks(host, life, conn, *fact);
             }
+            Event::Impostor(index, left) => self.impostor_speaks(index, left),
+            Event::Progress(index, side) => self.progress(index, side),
             Event::FaultBegins(fault) => self.fault_begins(fault),
             Event::FaultEnds(fault) => self.fault_ends(fault),
             Event::Start(host) => self.start(host),
@@ -208,7 +215,7 @@ impl<'p> World<'p> {
     /// Starts the process of a host, if none runs.
     pub(crate) fn start(&mut self, host: Host) {
         let state = &mut self.hosts[usize::from(host)];
-        if state.process.is_some() || state.gone {
+        if state.process.is_some() || state.gone || state.impostor {
             return;
         }
         state.dark = false;
@@ -217,10 +224,11 @@ impl<'p> World<'p> {
         let life = self.history.lives.len();
         let options = self.options();
         let (process, id) = boot(self.plan.seed, host, count, life, self.now, options);
-        let capacity = if options.worker_hosts().contains(&host) {
-            options.workers[usize::from(host - options.managers)]
+        let (capacity, runs) = if options.worker_hosts().contains(&host) {
+            let capacity = options.workers[usize::from(host - options.managers)];
+            (capacity, options.runs(host, count))
         } else {
-            0
+            (0, 0)
         };
         self.history.lives.push(Life {
             host,
@@ -228,6 +236,7 @@ impl<'p> World<'p> {
             start: self.now,
             end: None,
             capacity,
+            runs,
         });
         self.ids.insert(id, host);
         self.open[usize::from(host)] = 0;
@@ -289,7 +298,12 @@ impl<'p> World<'p> {
 
     fn pool_event(&mut self, host: Host, life: usize, event: PoolEvent) {
         let (book, now) = (self.book, self.now);
-        let Some(process) = &mut self.hosts[usize::from(host)].process else {
+        let state = &mut self.hosts[usize::from(host)];
+        if state.frozen > 0 {
+            state.thawing.push((life, event));
+            return;
+        }
+        let Some(process) = &mut state.process else {
             return;
         };
         if process.life != life {
@@ -331,6 +345,23 @@ impl<'p> World<'p> {
             let delay = { delay }.between(20 * MS, 500 * MS);
             self.after(delay, Event::Start(host));
         }
+    }
+
+    /// How often a branch of this name was taken.
+    pub(crate) fn marked(&self, name: &str) -> u64 {
+        let known = self.marks.iter().find(|(mark, _)| *mark == name);
+        known.map_or(0, |(_, count)| *count)
+    }
+
+    /// What the run amounted to.
+    pub(crate) fn take_report(&mut self) -> Report {
+        let mut report = std::mem::take(&mut self.report);
+        for (mark, count) in self.marks.drain(..) {
+            *report.marks.entry(mark).or_default() += count;
+        }
+        report.failure = self.failure.take();
+        report.virtual_time = self.now;
+        report
     }
 
     /// How a host is called in traces.
@@ -419,7 +450,14 @@ impl<'p> World<'p> {
 
     pub(crate) fn notice(&mut self, host: Host, event: &Notice) {
         let (task, mark) = wire::event_of(event);
-        *self.report.marks.entry(mark).or_default() += 1;
+        let known = self
+            .marks
+            .iter_mut()
+            .find(|(name, _)| std::ptr::eq(*name, mark));
+        match known {
+            Some((_, count)) => *count += 1,
+            None => self.marks.push((mark, 1)),
+        }
         if self.trace.is_on() {
             let task = task.and_then(|task| self.task_by_number(task.client.0, task.seq));
             self.say(host, task, || short(&format!("{event:?}")));

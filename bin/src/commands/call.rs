@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 
-use argon::{Name, Outcome, TaskSpec};
+use argon::runtime::builtin;
+use argon::{Content, Name, Outcome, Payload, TaskSpec};
 use argon_core::limits::PAYLOAD_MAX_DEFAULT;
 use clap::Args;
+use serde_json::Value;
 
 use crate::cluster::{Cluster, Ended, Watch, end_of_one};
 use crate::commands::run::read_stdin;
@@ -20,13 +22,16 @@ use crate::stop::StopSignals;
 const EXIT_FAILED: u8 = 1;
 
 const HELP: &str = "\
-The result goes to standard output as it is. Workers without a program of their own know the
-tasks echo, sleep (seconds), noop, and the one behind `argon run`.
+Each ARG is JSON if it can be, else a string: `argon call add 2 3`, `argon call greet '\"7\"'`.
+The result goes to standard output: JSON as a line, bytes as they are. Workers without a program of
+their own know the tasks echo (text), sleep (seconds), noop, and the one behind `argon run`; these
+take one ARG, as it is.
 Exit code: 0 if it completed, 1 if it failed, 130 after Ctrl-C, 255 if it never ran, was lost, or
 argon itself failed.
 
 Examples:
   argon call echo hello
+  argon call --manager 10.0.0.1:8000 python:math:gcd 12 18
   argon call --manager 10.0.0.1:8000 --stdin resize < photo.jpg > small.jpg";
 
 /// Run one task by its name; its result goes to standard output
@@ -37,8 +42,8 @@ pub(crate) struct CallArgs {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     task: TaskArgs,
-    /// Take the payload from standard input
-    #[arg(help_heading = "Tasks", long, conflicts_with = "payload")]
+    /// Take the only argument from standard input, as bytes
+    #[arg(help_heading = "Tasks", long, conflicts_with = "arguments")]
     stdin: bool,
     /// How often it is submitted again if a full manager rejects it
     #[arg(help_heading = "Tasks", long, value_name = "N", default_value = "10")]
@@ -46,9 +51,37 @@ pub(crate) struct CallArgs {
     /// The task
     #[arg(value_parser = Name::new)]
     name: Name,
-    /// Its payload [default: empty]
-    #[arg(allow_hyphen_values = true)]
-    payload: Option<OsString>,
+    /// Its arguments, each JSON or a string
+    #[arg(allow_hyphen_values = true, value_name = "ARG")]
+    arguments: Vec<OsString>,
+}
+
+/// The arguments as the task takes them: the built-in ones bytes, all others a JSON list.
+fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, Problem> {
+    if builtin::offer(true).covers(name) {
+        let mut arguments = arguments.into_iter();
+        let first = arguments.next().map(OsString::into_vec).unwrap_or_default();
+        return match arguments.next() {
+            None => Ok(Payload::from(first)),
+            Some(_) => Err(Problem::new(format!(
+                "the built-in task {name} takes one argument; put quotes around it"
+            ))),
+        };
+    }
+    let values = arguments
+        .into_iter()
+        .map(|argument| match argument.into_string() {
+            // As it was written: numbers of any length stay what they are.
+            Ok(text) if serde_json::from_str::<Value>(&text).is_ok() => Ok(text),
+            Ok(text) => Ok(Value::String(text).to_string()),
+            Err(argument) => Err(Problem::new(format!(
+                "{} is not UTF-8; hand bytes over with --stdin",
+                argument.display()
+            ))),
+        });
+    let values = values.collect::<Result<Vec<String>, Problem>>()?;
+    let list = format!("[{}]", values.join(","));
+    Ok(Payload::new(Content::JSON, list))
 }
 
 /// Runs the command.
@@ -59,10 +92,10 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
         tokio::select! {
             biased;
             code = stop.next() => return Ok(code),
-            input = read_stdin(limit) => input?,
+            input = read_stdin(limit) => Payload::from(input?),
         }
     } else {
-        args.payload.map(OsString::into_vec).unwrap_or_default()
+        payload(&args.name, args.arguments)?
     };
     let mut spec = TaskSpec::new(args.name.clone(), payload);
     args.task.apply(&mut spec);
@@ -89,8 +122,14 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
         let _ = writeln!(errors, "argon: {}: {problem}", args.name);
         return Ok(EXIT_FAILED);
     }
+    let end: &[u8] = if payload.content == Content::JSON {
+        b"\n"
+    } else {
+        b""
+    };
     let written = io::stdout()
         .write_all(&payload)
+        .and_then(|()| io::stdout().write_all(end))
         .and_then(|()| io::stdout().flush());
     match written {
         Ok(()) => Ok(0),
@@ -99,5 +138,30 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
             eprintln!("argon: cannot write to standard output: {error}");
             Ok(EXIT_PROBLEM)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload_of(name: &str, arguments: &[&str]) -> Result<Payload, Problem> {
+        let arguments = arguments.iter().map(OsString::from).collect();
+        payload(&Name::new(name).unwrap(), arguments)
+    }
+
+    #[test]
+    fn arguments_are_json_or_else_strings() {
+        let given = payload_of("add", &["2", "-3.50", "word", "\"7\"", "[1,null]", ""]).unwrap();
+        assert_eq!(given.content, Content::JSON);
+        assert_eq!(&given[..], br#"[2,-3.50,"word","7",[1,null],""]"#);
+        assert_eq!(&payload_of("add", &[]).unwrap()[..], b"[]");
+    }
+
+    #[test]
+    fn built_in_tasks_take_bytes() {
+        assert_eq!(payload_of("echo", &["2"]).unwrap(), Payload::from("2"));
+        assert_eq!(payload_of("noop", &[]).unwrap(), Payload::empty());
+        assert!(payload_of("echo", &["a", "b"]).is_err());
     }
 }

@@ -20,6 +20,8 @@ const DRAIN_SLACK: Duration = Duration::from_secs(2);
 const HELP: &str = "\
 PROGRAM speaks the pool protocol on its standard input and output; without one, the pool runs
 commands (for `argon run` and `argon map`) and the tasks echo, sleep and noop.
+What PROGRAM offers, and nothing else, comes to this worker. --allow-eval sets ARGON_ALLOW_EVAL=1
+for it; without that, runtimes refuse code that clients ship.
 Without --manager it serves clients itself, as a manager with one worker would.
 SIGTERM or Ctrl-C drains it: it takes nothing new, finishes what runs within --drain-timeout, and
 leaves. A second one ends it at once.
@@ -27,6 +29,7 @@ leaves. A second one ends it at once.
 Examples:
   argon worker --manager 10.0.0.1:8000
   argon worker --manager a:8000 --manager b:8000 --workers 8 --memory-limit 2G -- ./my-runtime
+  argon worker --manager 10.0.0.1:8000 --allow-eval -- argon-pool
   argon worker --port 8001";
 
 /// Run a worker: a pool of processes that run tasks
@@ -84,6 +87,9 @@ struct PoolArgs {
     /// Kill a process when it and what it started take more memory than this [default: never]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory_limit: Option<u64>,
+    /// Let runtimes run code that clients ship (Perl and Python closures), as this user
+    #[arg(long)]
+    allow_eval: bool,
     /// From the polite signal (TERM) to the last (KILL)
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration)]
     kill_grace: Duration,
@@ -119,6 +125,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
         &args.program,
         args.pool.memory_limit,
         args.limits.max_payload(),
+        args.pool.allow_eval,
     )?;
     if args.manager.is_empty() {
         let mut options = StandaloneOptions::new(name, capacity)?;

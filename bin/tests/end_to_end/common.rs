@@ -157,18 +157,15 @@ impl Server {
 
     /// Starts a worker of two processes for that manager.
     pub(crate) fn worker(manager: &str, name: &str) -> Self {
-        let child = argon(&[
-            "worker",
-            "--manager",
-            manager,
-            "--workers",
-            "2",
-            "--name",
-            name,
-        ])
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
+        Self::worker_with(manager, name, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn worker_with(manager: &str, name: &str, more: &[&str]) -> Self {
+        let mut args = vec!["worker", "--manager", manager, "--workers", "2"];
+        args.extend(["--name", name]);
+        args.extend(more);
+        let child = argon(&args).stderr(Stdio::inherit()).spawn().unwrap();
         Self {
             child,
             address: String::new(),

@@ -163,6 +163,10 @@ impl Board {
         Poll::Ready(ended)
     }
 
+    pub(super) fn is_done(&self, seq: u64) -> bool {
+        !matches!(self.lock().entries.get(&seq), Some(Entry::Open { .. }))
+    }
+
     pub(super) fn cancel(&self, seq: u64) {
         let mut state = self.lock();
         if let Some(Entry::Open { cancelled, .. }) = state.entries.get_mut(&seq)

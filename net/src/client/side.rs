@@ -63,7 +63,7 @@ impl<M: ClientMachine> Desk<M> {
     }
 
     /// Takes a task in, or not now, or never.
-    fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
+    pub(super) fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
         match self.board.admission() {
             Admission::Open => {}
             Admission::Full => return Ok(None),

@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::memory::MemoryWatch;
 use self::slot::{Shared, Slot};
 use super::Executor;
-use super::ready::{ReadyList, SlotWake};
+use crate::ready::{ReadyList, SlotWake};
 
 /// How to start a guard: a program, and arguments that lead to [`guard::main`](crate::guard::main).
 #[derive(Clone, Debug)]
@@ -73,6 +73,8 @@ pub struct ProcessOptions {
     pub memory_interval: Duration,
     /// Largest result, in bytes.
     pub payload_max: usize,
+    /// Whether runtimes may run code that clients ship, as those of Perl and Python can.
+    pub allow_eval: bool,
     /// How long a program may take until it is ready.
     pub ready_timeout: Duration,
 }
@@ -87,6 +89,7 @@ impl ProcessOptions {
             memory_limit: None,
             memory_interval: Duration::from_millis(50),
             payload_max: PAYLOAD_MAX_DEFAULT,
+            allow_eval: false,
             ready_timeout: Duration::from_secs(60),
         }
     }

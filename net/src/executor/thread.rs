@@ -18,17 +18,17 @@ use argon_core::limits::CAPACITY_MAX;
 use argon_core::name::Name;
 use argon_core::offer::Offer;
 use argon_core::payload::Payload;
-use argon_core::task::{ExitCause, TaskError};
+use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
 use nix::sys::signal::Signal;
 use tokio::time::{Sleep, sleep};
 
 use super::Executor;
-use crate::runtime::catch;
+use crate::runtime::{TaskFailure, catch};
 use crate::text::cut_error;
 
 /// What threads run: the task's name and payload in, its result out.
-pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync;
+pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync;
 
 /// A thread calls for its results to be collected when it has nothing left to do, or has done
 /// this much, or has taken this long since it last called.
@@ -118,7 +118,7 @@ impl ThreadExecutor {
     /// An executor of `handler`, which runs what `offer` says. Threads are started as slots are.
     pub fn new(
         offer: Offer,
-        handler: impl Fn(&Name, Payload) -> Result<Payload, TaskError> + Send + Sync + 'static,
+        handler: impl Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync + 'static,
     ) -> Self {
         Self {
             offer,
@@ -362,9 +362,9 @@ impl Hand {
     fn run(&self, job: &Job) -> (RunEnd, Payload) {
         match catch(|| (self.handler)(&job.name, job.payload.clone())) {
             Ok(result) => (RunEnd::Completed, result),
-            Err(mut error) => {
+            Err(TaskFailure { mut error, detail }) => {
                 cut_error(&mut error);
-                (RunEnd::Failed(Box::new(error)), Payload::empty())
+                (RunEnd::Failed(error), detail)
             }
         }
     }

@@ -21,6 +21,7 @@ use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use nix::sys::prctl;
 
+use super::TaskFailure;
 use super::run::Runner;
 use super::serve::{payload_max, serve};
 use crate::command::{CommandSpec, RUN};
@@ -40,7 +41,7 @@ pub fn main() -> ExitCode {
                     })?;
                     runner.run(&spec)
                 } else {
-                    Ok(simple(name, payload)?)
+                    simple(name, payload)
                 }
             })
         });
@@ -69,7 +70,7 @@ pub fn offer(commands: bool) -> Offer {
 ///
 /// # Errors
 /// If the task has another name, or `sleep` no number.
-pub fn simple(name: &Name, payload: Payload) -> Result<Payload, TaskError> {
+pub fn simple(name: &Name, payload: Payload) -> Result<Payload, TaskFailure> {
     match name.as_str() {
         "noop" => Ok(Payload::empty()),
         "echo" => Ok(payload),
@@ -80,7 +81,7 @@ pub fn simple(name: &Name, payload: Payload) -> Result<Payload, TaskError> {
         _ => {
             let text =
                 format!("no task \"{name}\" here: the built-in ones are run, echo, sleep and noop");
-            Err(TaskError::new(ErrorKind::UnknownTask, text))
+            Err(TaskError::new(ErrorKind::UnknownTask, text).into())
         }
     }
 }

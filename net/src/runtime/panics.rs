@@ -4,6 +4,7 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
 
 use argon_core::task::{ErrorKind, TaskError};
 
@@ -13,13 +14,16 @@ thread_local! {
 }
 
 /// From now on, errors made of panics say where they happened. Changes the panic hook of the
-/// process (and calls the earlier one), so this is only for programs that are pool processes.
-pub(super) fn remember_places() {
-    let earlier = panic::take_hook();
-    panic::set_hook(Box::new(move |info| {
-        PLACE.set(place(info));
-        earlier(info);
-    }));
+/// process (and calls the earlier one), so this is only for programs that run tasks.
+pub(crate) fn remember_places() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let earlier = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PLACE.set(place(info));
+            earlier(info);
+        }));
+    });
 }
 
 fn place(info: &PanicHookInfo<'_>) -> String {

@@ -18,9 +18,8 @@ use argon_core::time::Nanos;
 use bytes::BytesMut;
 use nix::unistd::{dup2_stdin, dup2_stdout};
 
-use super::TaskFailure;
 use super::answers::Answers;
-use super::panics::{catch, remember_places};
+use super::{TaskFailure, catch, remember_places};
 use crate::text::cut_error;
 
 /// Bytes of one read.

@@ -16,7 +16,9 @@
 //! them. So silence comes from messages that stay undelivered while time passes.
 
 pub mod command;
+mod conns;
 mod ledger;
+mod pools;
 mod world;
 
 use std::collections::HashMap;

@@ -3,22 +3,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::time::Duration;
 
 use argon_core::client::{ClientConfig, ClientInput, ClientOutput};
-use argon_core::event::CloseReason;
 use argon_core::ids::{ConnId, Epoch, PeerId};
-use argon_core::link::{LinkInput, LinkOutput};
-use argon_core::manager::{ManagerConfig, ManagerInput, ManagerOutput};
-use argon_core::message::{Body, Message};
-use argon_core::offer::Offer;
-use argon_core::payload::Payload;
+use argon_core::link::LinkInput;
+use argon_core::manager::{ManagerConfig, ManagerInput};
+use argon_core::message::Message;
 use argon_core::rng::Rng;
 use argon_core::task::{ExitCause, TaskSpec};
 use argon_core::time::{Instant, WakeReason};
-use argon_core::worker::{
-    Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerConfig, WorkerInput, WorkerOutput,
-};
+use argon_core::worker::{Job, SlotLife, WorkerConfig, WorkerInput, WorkerOutput};
 use argon_core::{Client, Machine, Manager, Worker};
 
 use super::ledger::Ledger;
@@ -36,7 +30,7 @@ const BEATS_MAX: u32 = 16;
 
 /// The machine of a process.
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     Manager(Box<Manager>),
     Worker(Box<Worker>),
     Client(Box<Client>),
@@ -44,36 +38,36 @@ enum Node {
 
 /// What travels on a connection.
 #[derive(Clone, Debug)]
-enum Packet {
+pub(super) enum Packet {
     Message(Box<Message>),
     Closed,
 }
 
 /// A connection of a peer to the manager.
 #[derive(Clone, Debug)]
-struct Conn {
+pub(super) struct Conn {
     /// Who dialled, and how it calls it.
-    peer: usize,
-    peer_conn: ConnId,
+    pub(super) peer: usize,
+    pub(super) peer_conn: ConnId,
     /// How the manager calls it, once it has accepted.
-    manager_conn: Option<ConnId>,
+    pub(super) manager_conn: Option<ConnId>,
     /// On the way to the manager, and to the peer.
-    up: VecDeque<Packet>,
-    down: VecDeque<Packet>,
+    pub(super) up: VecDeque<Packet>,
+    pub(super) down: VecDeque<Packet>,
     /// Neither side listens any more.
-    peer_left: bool,
-    manager_left: bool,
+    pub(super) peer_left: bool,
+    pub(super) manager_left: bool,
 }
 
 /// The pool process in a worker's slot.
 #[derive(Clone, Debug)]
-struct Child {
-    life: SlotLife,
-    ready: bool,
+pub(super) struct Child {
+    pub(super) life: SlotLife,
+    pub(super) ready: bool,
     /// Told to end.
-    dying: bool,
+    pub(super) dying: bool,
     /// What it runs first, and what waits in its pipe.
-    jobs: VecDeque<Job>,
+    pub(super) jobs: VecDeque<Job>,
 }
 
 /// See the [module](self).
@@ -81,11 +75,11 @@ struct Child {
 pub(super) struct World<'s> {
     pub setup: &'s Setup,
     pub now: Instant,
-    nodes: [Option<Node>; HOSTS],
+    pub(super) nodes: [Option<Node>; HOSTS],
     lives: [u64; HOSTS],
-    conns: BTreeMap<u64, Conn>,
-    next_conn: u64,
-    children: [Option<Child>; HOSTS],
+    pub(super) conns: BTreeMap<u64, Conn>,
+    pub(super) next_conn: u64,
+    pub(super) children: [Option<Child>; HOSTS],
     pub ledger: Ledger,
     pub faults: u32,
     cancelled: bool,
@@ -128,7 +122,7 @@ impl<'s> World<'s> {
         world
     }
 
-    fn note(&mut self, text: impl FnOnce() -> String) {
+    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
             let at = self.now.as_nanos() / 1_000_000;
             log.push(format!("{:>6}.{:03} s  {}", at / 1_000, at % 1_000, text()));
@@ -305,102 +299,6 @@ impl<'s> World<'s> {
         });
     }
 
-    // ---- connections ----
-
-    fn open(&mut self, conn: u64) {
-        let Some(it) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        let (peer, peer_conn) = (it.peer, it.peer_conn);
-        if self.nodes[MANAGER].is_none() {
-            self.conns.remove(&conn);
-            return self.tell_link(peer, LinkInput::Closed { conn: peer_conn });
-        }
-        let id = ConnId(conn);
-        it.manager_conn = Some(id);
-        self.tell_manager(ManagerInput::Accepted { conn: id });
-        self.tell_link(peer, LinkInput::Connected { conn: peer_conn });
-    }
-
-    fn deliver_up(&mut self, conn: u64) {
-        let Some(it) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        let (Some(packet), Some(id)) = (it.up.pop_front(), it.manager_conn) else {
-            return;
-        };
-        let input = match packet {
-            Packet::Message(message) => ManagerInput::Received {
-                conn: id,
-                message: *message,
-            },
-            Packet::Closed => {
-                it.manager_left = true;
-                self.forget(conn);
-                ManagerInput::Closed { conn: id }
-            }
-        };
-        self.tell_manager(input);
-    }
-
-    fn deliver_down(&mut self, conn: u64) {
-        let Some(it) = self.conns.get_mut(&conn) else {
-            return;
-        };
-        let (peer, id) = (it.peer, it.peer_conn);
-        let Some(packet) = it.down.pop_front() else {
-            return;
-        };
-        let input = match packet {
-            Packet::Message(message) => LinkInput::Received {
-                conn: id,
-                message: *message,
-            },
-            Packet::Closed => {
-                it.peer_left = true;
-                self.forget(conn);
-                LinkInput::Closed { conn: id }
-            }
-        };
-        self.tell_link(peer, input);
-    }
-
-    fn forget(&mut self, conn: u64) {
-        if self
-            .conns
-            .get(&conn)
-            .is_some_and(|conn| conn.peer_left && conn.manager_left)
-        {
-            self.conns.remove(&conn);
-        }
-    }
-
-    /// Heartbeats are taken in at once where nothing is before them.
-    fn pass_beats(&mut self) {
-        let is_beat = |packet: &Packet| {
-            matches!(packet, Packet::Message(message)
-                if matches!(message.body, Body::Ping(_) | Body::Pong(_)))
-        };
-        loop {
-            let up = self
-                .conns
-                .iter()
-                .find(|(_, conn)| conn.up.front().is_some_and(is_beat));
-            if let Some((&conn, _)) = up {
-                self.deliver_up(conn);
-                continue;
-            }
-            let down = self
-                .conns
-                .iter()
-                .find(|(_, conn)| conn.down.front().is_some_and(is_beat));
-            let Some((&conn, _)) = down else {
-                return;
-            };
-            self.deliver_down(conn);
-        }
-    }
-
     // ---- time ----
 
     fn deadline(&self) -> Option<(Instant, WakeReason)> {
@@ -441,112 +339,30 @@ impl<'s> World<'s> {
         }
     }
 
-    // ---- pools ----
-
-    fn ready(&mut self, worker: usize) {
-        if let Some(child) = &mut self.children[worker] {
-            child.ready = true;
-            let slot = child.life;
-            let offer = Offer::anything();
-            self.tell_worker(worker, WorkerInput::Pool(PoolInput::Ready { slot, offer }));
-        }
-    }
-
-    fn finish(&mut self, worker: usize) {
-        let Some(child) = &mut self.children[worker] else {
-            return;
-        };
-        let slot = child.life;
-        let Some(job) = child.jobs.pop_front() else {
-            return;
-        };
-        if let Some(next) = child.jobs.front() {
-            self.ledger.started(usize::from(next.payload[0]));
-        }
-        let task = usize::from(job.payload[0]);
-        self.ledger.finished(task);
-        self.tell_worker(
-            worker,
-            WorkerInput::Pool(PoolInput::Done {
-                slot,
-                attempt: job.attempt,
-                ran: Duration::from_micros(1_500),
-                end: RunEnd::Completed,
-                payload: Payload::from(vec![job.payload[0]]),
-            }),
-        );
-    }
-
-    fn exit(&mut self, worker: usize, cause: ExitCause) {
-        if let Some(child) = self.children[worker].take() {
-            let exited = PoolInput::Exited {
-                slot: child.life,
-                cause,
-                stderr: String::new(),
-            };
-            self.tell_worker(worker, WorkerInput::Pool(exited));
-        }
-    }
-
-    fn on_pool(&mut self, worker: usize, output: PoolOutput) {
-        let child = &mut self.children[worker];
-        match output {
-            PoolOutput::Spawn { slot } => {
-                assert!(child.is_none(), "one process a slot");
-                *child = Some(Child {
-                    life: slot,
-                    ready: false,
-                    dying: false,
-                    jobs: VecDeque::new(),
-                });
-            }
-            PoolOutput::Run { slot, job } => {
-                let Some(child) = child.as_mut().filter(|child| child.life == slot) else {
-                    return;
-                };
-                assert!(
-                    child.ready && !child.dying,
-                    "given to a process that takes it"
-                );
-                if child.jobs.is_empty() {
-                    self.ledger.started(usize::from(job.payload[0]));
-                }
-                child.jobs.push_back(job);
-            }
-            PoolOutput::Terminate { slot }
-            | PoolOutput::Kill { slot }
-            | PoolOutput::Retire { slot } => {
-                if let Some(child) = child.as_mut().filter(|child| child.life == slot) {
-                    child.dying = true;
-                }
-            }
-        }
-    }
-
     // ---- machines ----
 
-    fn tell_manager(&mut self, input: ManagerInput) {
+    pub(super) fn tell_manager(&mut self, input: ManagerInput) {
         if let Some(Node::Manager(manager)) = &mut self.nodes[MANAGER] {
             manager.handle_input(self.now, input);
             self.settle(MANAGER);
         }
     }
 
-    fn tell_worker(&mut self, host: usize, input: WorkerInput) {
+    pub(super) fn tell_worker(&mut self, host: usize, input: WorkerInput) {
         if let Some(Node::Worker(worker)) = &mut self.nodes[host] {
             worker.handle_input(self.now, input);
             self.settle(host);
         }
     }
 
-    fn tell_client(&mut self, input: ClientInput) {
+    pub(super) fn tell_client(&mut self, input: ClientInput) {
         if let Some(Node::Client(client)) = &mut self.nodes[CLIENT] {
             client.handle_input(self.now, input);
             self.settle(CLIENT);
         }
     }
 
-    fn tell_link(&mut self, host: usize, input: LinkInput) {
+    pub(super) fn tell_link(&mut self, host: usize, input: LinkInput) {
         match host {
             CLIENT => self.tell_client(ClientInput::Link(input)),
             _ => self.tell_worker(host, WorkerInput::Link(input)),
@@ -605,86 +421,6 @@ impl<'s> World<'s> {
                     }
                 }
                 None => return,
-            }
-        }
-    }
-
-    fn on_manager(&mut self, output: ManagerOutput) {
-        match output {
-            ManagerOutput::Send { conn, message } => {
-                self.note(|| format!("m: -> {conn} {:?}", message.body));
-                if let Some(it) = self.conns.get_mut(&conn.0)
-                    && !it.manager_left
-                    && !it.peer_left
-                {
-                    it.down.push_back(Packet::Message(Box::new(message)));
-                }
-            }
-            ManagerOutput::Close { conn, reason } => {
-                self.note(|| format!("m: closes {conn}: {reason:?}"));
-                if reason == CloseReason::Silent {
-                    self.ledger.trouble();
-                }
-                if let Some(it) = self.conns.get_mut(&conn.0) {
-                    it.manager_left = true;
-                    it.up.clear();
-                    if !it.peer_left {
-                        it.down.push_back(Packet::Closed);
-                    }
-                }
-                self.forget(conn.0);
-            }
-            ManagerOutput::Notify(_) | ManagerOutput::Drained => {}
-        }
-    }
-
-    fn on_link(&mut self, host: usize, output: LinkOutput) {
-        let conn_of = |world: &Self, id: ConnId| {
-            let mut all = world.conns.iter();
-            all.find(|(_, conn)| conn.peer == host && conn.peer_conn == id && !conn.peer_left)
-                .map(|(&conn, _)| conn)
-        };
-        match output {
-            LinkOutput::Connect { conn, .. } => {
-                let it = Conn {
-                    peer: host,
-                    peer_conn: conn,
-                    manager_conn: None,
-                    up: VecDeque::new(),
-                    down: VecDeque::new(),
-                    peer_left: false,
-                    manager_left: false,
-                };
-                self.conns.insert(self.next_conn, it);
-                self.next_conn += 1;
-            }
-            LinkOutput::Send { conn, message } => {
-                self.note(|| format!("{}: -> {:?}", called(host), message.body));
-                if let Some(index) = conn_of(self, conn)
-                    && let Some(it) = self.conns.get_mut(&index)
-                    && !it.manager_left
-                {
-                    it.up.push_back(Packet::Message(Box::new(message)));
-                }
-            }
-            LinkOutput::Close { conn, reason } => {
-                self.note(|| format!("{}: closes: {reason:?}", called(host)));
-                if reason == CloseReason::Silent {
-                    self.ledger.trouble();
-                }
-                let Some(index) = conn_of(self, conn) else {
-                    return;
-                };
-                if let Some(it) = self.conns.get_mut(&index) {
-                    it.peer_left = true;
-                    it.down.clear();
-                    if it.manager_conn.is_none() {
-                        self.conns.remove(&index);
-                    } else if !it.manager_left {
-                        it.up.push_back(Packet::Closed);
-                    }
-                }
-                self.forget(index);
             }
         }
     }

@@ -25,9 +25,13 @@ impl Cluster<'_> {
         });
         self.disturb(fault, planned.kind.hosts(), planned.kind.name());
         match &planned.kind {
-            FaultKind::Crash(host) => self.end_process(*host, true, "it crashes"),
+            // Nobody answers at its address in its stead: strangers at managers' addresses are the
+            // fast level's.
+            FaultKind::Crash(host) | FaultKind::Impostor(host) => {
+                self.end_process(*host, true, "it crashes");
+            }
             FaultKind::PowerLoss(host) => self.end_process(*host, false, "it loses power"),
-            FaultKind::Pause(host) => {
+            FaultKind::Pause(host) | FaultKind::Freeze(host) => {
                 if let Some(life) = self.life(*host) {
                     self.struck.insert(fault, life);
                     scene.pause(*host, life, true);
@@ -79,11 +83,11 @@ impl Cluster<'_> {
         let planned = &scene.plan.faults[fault];
         scene.say_fault(|| format!("{:?} ends", planned.kind));
         match &planned.kind {
-            FaultKind::Crash(host) | FaultKind::PowerLoss(host) => {
+            FaultKind::Crash(host) | FaultKind::PowerLoss(host) | FaultKind::Impostor(host) => {
                 self.set_dark(*host, false);
                 self.start(*host);
             }
-            FaultKind::Pause(host) => {
+            FaultKind::Pause(host) | FaultKind::Freeze(host) => {
                 if let Some(life) = self.struck.remove(&fault) {
                     scene.pause(*host, life, false);
                 }

@@ -200,15 +200,16 @@ impl Scene {
     pub(super) fn begin_life(&self, host: Host, id: u64) {
         let now = self.now();
         let options = self.options();
-        let capacity = if options.worker_hosts().contains(&host) {
-            options.workers[usize::from(host - options.managers)]
-        } else {
-            0
-        };
         let mut inner = self.lock();
         let life = inner.history.lives.len();
         let state = &mut inner.hosts[usize::from(host)];
         let count = state.lives;
+        let (capacity, runs) = if options.worker_hosts().contains(&host) {
+            let capacity = options.workers[usize::from(host - options.managers)];
+            (capacity, options.runs(host, count))
+        } else {
+            (0, 0)
+        };
         state.lives += 1;
         state.open = 0;
         state.process = Some(Process::new(life, count));
@@ -218,6 +219,7 @@ impl Scene {
             start: now,
             end: None,
             capacity,
+            runs,
         });
         drop(inner);
         self.say(host, None, || format!("starts, id {id:016x}"));

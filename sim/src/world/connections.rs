@@ -3,10 +3,15 @@
 use argon_core::ids::ConnId;
 
 use crate::network::{ConnIndex, End, EndState, Packet, Stalled};
-use crate::options::Host;
+use crate::options::{Host, MS, S};
 use crate::process::Fact;
 
 use super::{Event, World};
+
+/// The life of whoever answers at the address of a manager that is gone.
+pub(crate) const IMPOSTOR: usize = usize::MAX - 1;
+/// How often bytes of something large are seen to move.
+const PROGRESS_EVERY: u64 = 100 * MS;
 
 impl World<'_> {
     /// A process asks for a connection.
@@ -39,6 +44,9 @@ impl World<'_> {
         if self.net.is_blocked(ends[0].host, to) {
             self.net.stalled.push((index, Stalled::Dial));
             return;
+        }
+        if self.hosts[usize::from(to)].impostor {
+            return self.impostor_accepts(index);
         }
         let state = &mut self.hosts[usize::from(to)];
         let Some(process) = &mut state.process else {
@@ -73,6 +81,9 @@ impl World<'_> {
     }
 
     pub(crate) fn is_alive(&self, end: End) -> bool {
+        if end.life == IMPOSTOR {
+            return self.hosts[usize::from(end.host)].impostor;
+        }
         self.hosts[usize::from(end.host)]
             .process
             .as_ref()
@@ -91,7 +102,18 @@ impl World<'_> {
         {
             return;
         }
-        let due = self.net.push(self.now, index, side, packet);
+        let takes = match &packet {
+            Packet::Message(message, _) if self.options().bandwidth > 0 => {
+                message.payload.len() as u64 * S / self.options().bandwidth
+            }
+            _ => 0,
+        };
+        let due = self.net.push(self.now, index, side, packet, takes);
+        let narrow = self.options().bandwidth > 0 && due > self.now + PROGRESS_EVERY;
+        if narrow && !self.net.connections[index].pipes[side].moving {
+            self.net.connections[index].pipes[side].moving = true;
+            self.after(PROGRESS_EVERY, Event::Progress(index, side));
+        }
         let pipe = &mut self.net.connections[index].pipes[side];
         if !pipe.scheduled {
             pipe.scheduled = true;
@@ -115,6 +137,25 @@ impl World<'_> {
             process.conns.remove(&conn);
             process.peers.remove(&conn);
         }
+    }
+
+    /// For as long as there is something on its way over a narrow connection, both sides see that
+    /// bytes move.
+    pub(super) fn progress(&mut self, index: ConnIndex, side: usize) {
+        let ends = self.net.connections[index].ends;
+        let pipe = &mut self.net.connections[index].pipes[side];
+        pipe.moving = !pipe.queue.is_empty() && !pipe.black;
+        if !pipe.moving {
+            return;
+        }
+        let there = |end: End| end.state == EndState::Open && self.is_alive(end);
+        let cut = self.net.is_blocked(ends[side].host, ends[1 - side].host);
+        if !cut && ends.into_iter().all(there) {
+            for end in ends {
+                self.tell(end.host, Fact::Progress(end.conn));
+            }
+        }
+        self.after(PROGRESS_EVERY, Event::Progress(index, side));
     }
 
     pub(super) fn deliver(&mut self, index: ConnIndex, side: usize) {

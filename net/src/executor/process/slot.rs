@@ -31,6 +31,8 @@ use crate::text::{Tail, cut_start};
 
 /// The largest payload, told to runtimes so that they can refuse what is too large themselves.
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
+/// Told to runtimes that may run code which clients ship; never inherited.
+const ALLOW_EVAL: &str = "ARGON_ALLOW_EVAL";
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
 /// Most bytes of standard error read before answers are taken: what a pipe holds.
@@ -127,7 +129,12 @@ impl Slot {
         let options = &shared.options;
         let worker = std::process::id();
         let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
-        let mut child = Command::new(&options.launcher.program)
+        let mut command = Command::new(&options.launcher.program);
+        command.env_remove(ALLOW_EVAL);
+        if options.allow_eval {
+            command.env(ALLOW_EVAL, "1");
+        }
+        let mut child = command
             .args(&options.launcher.args)
             .arg(guard::WATCH)
             .arg(worker.to_string())

@@ -1,4 +1,4 @@
-//! Which slots have something to do, so that a poll need not look at all of them.
+//! Which of many things have something to do, so that a poll need not look at all of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::task::{Context, Wake, Waker};
 
 /// The slots to be polled.
 #[derive(Debug, Default)]
-pub(super) struct ReadyList {
+pub(crate) struct ReadyList {
     inner: Mutex<Inner>,
 }
 
@@ -19,7 +19,7 @@ struct Inner {
 
 /// One slot's place in the list; its waker.
 #[derive(Debug)]
-pub(super) struct SlotWake {
+pub(crate) struct SlotWake {
     list: Arc<ReadyList>,
     index: usize,
     queued: AtomicBool,
@@ -31,7 +31,7 @@ impl ReadyList {
     }
 
     /// Remembers whom to wake.
-    pub(super) fn register(&self, cx: &Context<'_>) {
+    pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut inner = self.lock();
         match &mut inner.task {
             Some(task) => task.clone_from(cx.waker()),
@@ -40,14 +40,14 @@ impl ReadyList {
     }
 
     /// Moves the slots that are ready to `to`.
-    pub(super) fn take(&self, to: &mut Vec<usize>) {
+    pub(crate) fn take(&self, to: &mut Vec<usize>) {
         to.append(&mut self.lock().ready);
     }
 }
 
 impl SlotWake {
     /// The place of slot `index` in `list`.
-    pub(super) fn new(list: &Arc<ReadyList>, index: usize) -> Arc<Self> {
+    pub(crate) fn new(list: &Arc<ReadyList>, index: usize) -> Arc<Self> {
         let list = Arc::clone(list);
         Arc::new(Self {
             list,
@@ -57,14 +57,14 @@ impl SlotWake {
     }
 
     /// Queues the slot for a poll that is to come anyway.
-    pub(super) fn mark(&self) {
+    pub(crate) fn mark(&self) {
         if !self.queued.swap(true, Ordering::AcqRel) {
             self.list.lock().ready.push(self.index);
         }
     }
 
     /// The slot is about to be polled; from now on it may be queued again.
-    pub(super) fn unmark(&self) {
+    pub(crate) fn unmark(&self) {
         self.queued.store(false, Ordering::Release);
     }
 }

@@ -1,0 +1,9 @@
+package My::Task::Broken;
+
+use strict;
+use warnings;
+
+sub new { return bless {} }
+sub run { return $undeclared }
+
+1;
