@@ -138,6 +138,8 @@ pub enum FailedWhy {
     MemoryLimit,
     /// Its pool process died.
     Crashed,
+    /// Its result is larger than the manager takes.
+    ResultTooLarge,
     /// Something else, which no simulated task does.
     Other(String),
 }

@@ -141,7 +141,7 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     keep_panics(true);
     drive(plan, &mut world);
     keep_panics(false);
-    told(world)
+    (world.take_report(), world.history)
 }
 
 /// Runs a plan and also gives back what happened, up to a panic of the product if there is one.
@@ -151,10 +151,6 @@ pub fn run_watched(plan: &Plan, trace: &mut Trace) -> (Report, History) {
     if let Err(failure) = caught(|| drive(plan, &mut world)) {
         world.failure = Some(failure);
     }
-    told(world)
-}
-
-fn told(mut world: World<'_>) -> (Report, History) {
     (world.take_report(), world.history)
 }
 

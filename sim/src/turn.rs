@@ -394,6 +394,7 @@ pub(crate) fn in_own_words(outcome: &Outcome) -> End {
             why: match &failure.error.kind {
                 ErrorKind::Raised(_) => FailedWhy::Raised(failure.error.message.clone()),
                 ErrorKind::TimeLimit => FailedWhy::TimeLimit,
+                ErrorKind::ResultTooLarge => FailedWhy::ResultTooLarge,
                 ErrorKind::MemoryLimit => FailedWhy::MemoryLimit,
                 ErrorKind::Crashed(_) => FailedWhy::Crashed,
                 other => FailedWhy::Other(format!("{other:?}")),

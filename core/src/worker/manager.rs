@@ -25,6 +25,7 @@ impl Worker {
             None => {}
             Some(LinkEvent::Up(welcome)) => {
                 let (epoch, resumed) = (welcome.epoch, welcome.resumed);
+                self.payload_max = welcome.payload_max as usize;
                 let address = self.link.address();
                 self.notify(Event::LinkUp {
                     epoch,

@@ -123,6 +123,8 @@ pub struct Rig {
     pub events: Vec<Event>,
     /// Counted messages that its manager got on this connection.
     heard: u64,
+    /// Largest payload that its next manager takes.
+    pub payload_max: u32,
 }
 
 impl Rig {
@@ -156,6 +158,7 @@ impl Rig {
             conn: None,
             events: Vec::new(),
             heard: 0,
+            payload_max: u32::MAX,
         }
     }
 
@@ -179,7 +182,7 @@ impl Rig {
             epoch: EPOCH,
             resumed: true,
             lease: LEASE.into(),
-            payload_max: u32::MAX,
+            payload_max: self.payload_max,
         };
         self.say(Body::Welcome(welcome));
         let said = self.step();
