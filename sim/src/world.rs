@@ -347,6 +347,12 @@ impl<'p> World<'p> {
         }
     }
 
+    /// How often a branch of this name was taken.
+    pub(crate) fn marked(&self, name: &str) -> u64 {
+        let known = self.marks.iter().find(|(mark, _)| *mark == name);
+        known.map_or(0, |(_, count)| *count)
+    }
+
     /// What the run amounted to.
     pub(crate) fn take_report(&mut self) -> Report {
         let mut report = std::mem::take(&mut self.report);

@@ -13,7 +13,7 @@ use sim::{Level, Plan, Report};
 
 /// What a command's exit code means.
 pub const EXIT_CODES: &str = "\
-Exit codes of replay and swarm: 0 fine, 10 safety, 11 liveness, 12 something left behind, 13 panic,
+Exit codes of replay, swarm and study: 0 fine, 10 safety, 11 liveness, 12 something left behind, 13 panic,
 14 the same plan gave two traces. Of diff: 0 equal, 1 different. Of all: 2 for what cannot be done.";
 
 /// A command.

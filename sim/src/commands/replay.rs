@@ -98,7 +98,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         println!("{}", super::summary(&report, 1));
         return Ok(ExitCode::SUCCESS);
     };
-    let around = !arguments.trace && !arguments.timeline;
+    let told = arguments.trace || arguments.timeline || is_nondeterministic(&report);
+    let around = !told;
     println!("{}", explain(level, &plan, failure, &trace, around));
     Ok(ExitCode::from(failure.class.exit_code()))
 }

@@ -244,8 +244,8 @@ impl fmt::Display for Findings {
         let counts = &self.counts;
         writeln!(f, "{:<22}{:>12}{:>12}", "", "tasks", "a second")?;
         let row = |f: &mut fmt::Formatter<'_>, name: &str, count: u64, rate: Option<f64>| {
-            let rate = rate.map(figure).unwrap_or_default();
-            writeln!(f, "{name:<22}{:>12}{rate:>12}", figure(count as f64))
+            let rate = rate.map_or(String::new(), |rate| format!("{:>12}", figure(rate)));
+            writeln!(f, "{name:<22}{:>12}{rate}", figure(count as f64))
         };
         row(f, "offered", counts.offered, Some(self.offered_per_second))?;
         row(

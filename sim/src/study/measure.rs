@@ -302,8 +302,7 @@ impl<'s> Measure<'s> {
     }
 
     fn read_counters(&mut self, world: &mut World<'_>) {
-        let mark = |name| world.report.marks.get(name).copied().unwrap_or(0);
-        let (rejected, retried) = (mark("task-rejected"), mark("retrying"));
+        let (rejected, retried) = (world.marked("task-rejected"), world.marked("retrying"));
         let most = std::mem::take(&mut world.most_queued) as u64;
         let (fresh, again) = (rejected - self.before.0, retried - self.before.1);
         self.before = (rejected, retried);
