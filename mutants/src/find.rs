@@ -1,4 +1,4 @@
-//! Walks a source file and notes every mutant that it can hold.
+//! Notes every mutant that a source file can hold; `walk.rs` goes over the file.
 //!
 //! Each mutant is one decision taken otherwise. What another mutant of the same place already
 //! covers is left out: conditions are made true and false instead of being negated, and the
@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use syn::visit::{self, Visit};
+use syn::visit::Visit as _;
 use syn::{BinOp, Block, Expr, Lit, Pat, ReturnType, Stmt, Type, UnOp};
 
 use crate::edit::{Alternative, Edit, Form, Piece, Source};
@@ -71,28 +71,28 @@ pub fn find(file: &str, text: &str, first: u32) -> syn::Result<(Source, Vec<Muta
     Ok((Source { text, edits }, mutants))
 }
 
-struct Finder<'a> {
+pub struct Finder<'a> {
     file: &'a str,
-    text: &'a str,
+    pub text: &'a str,
     next: u32,
-    path: Vec<String>,
+    pub path: Vec<String>,
     edits: Vec<Edit>,
     mutants: Vec<Mutant>,
     /// Expressions whose value is `()`, so that they can be left out.
     unit: HashSet<Range<usize>>,
     /// Conditions that have been made constant and need not be negated.
-    settled: HashSet<Range<usize>>,
+    pub settled: HashSet<Range<usize>>,
 }
 
-fn text(text: impl Into<String>) -> Piece {
+pub fn text(text: impl Into<String>) -> Piece {
     Piece::Text(text.into())
 }
 
-fn range(node: &impl syn::spanned::Spanned) -> Range<usize> {
+pub fn range(node: &impl syn::spanned::Spanned) -> Range<usize> {
     node.span().byte_range()
 }
 
-fn is_test_only(attributes: &[syn::Attribute]) -> bool {
+pub fn is_test_only(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let path = attribute.path();
         path.is_ident("test") || path.is_ident("cfg")
@@ -129,13 +129,20 @@ impl Finder<'_> {
             nth: 1,
         };
         let key = mutant.key();
-        let equal = |other: &&Mutant| Mutant { nth: 1, ..(*other).clone() }.key() == key;
+        let equal = |other: &&Mutant| {
+            Mutant {
+                nth: 1,
+                ..(*other).clone()
+            }
+            .key()
+                == key
+        };
         mutant.nth += self.mutants.iter().filter(equal).count() as u32;
         self.mutants.push(mutant);
         id
     }
 
-    fn wrap(&mut self, place: Range<usize>, operator: &str, before: &str, after: &str) {
+    pub fn wrap(&mut self, place: Range<usize>, operator: &str, before: &str, after: &str) {
         let id = self.mutant(place.clone(), operator);
         let before = before.replace("ID", &id.to_string());
         let pieces = vec![text(before), Piece::Source(place.clone()), text(after)];
@@ -144,7 +151,7 @@ impl Finder<'_> {
     }
 
     /// The code or one of some others, all in parentheses.
-    fn choose(
+    pub fn choose(
         &mut self,
         place: Range<usize>,
         before: Vec<Piece>,
@@ -169,7 +176,7 @@ impl Finder<'_> {
     }
 
     /// A condition: made true, made false, or only its operands, as is of use there.
-    fn condition(&mut self, condition: &Expr, make_true: bool, make_false: bool) {
+    pub fn condition(&mut self, condition: &Expr, make_true: bool, make_false: bool) {
         let place = range(condition);
         match condition {
             Expr::Paren(inner) => return self.condition(&inner.expr, make_true, make_false),
@@ -220,7 +227,7 @@ impl Finder<'_> {
         }
     }
 
-    fn binary(&mut self, binary: &syn::ExprBinary) {
+    pub fn binary(&mut self, binary: &syn::ExprBinary) {
         let place = range(binary);
         let (left, right) = (range(&binary.left), range(&binary.right));
         let sign = self.text[range(&binary.op)].to_owned();
@@ -278,7 +285,7 @@ impl Finder<'_> {
         }
     }
 
-    fn method(&mut self, call: &syn::ExprMethodCall) {
+    pub fn method(&mut self, call: &syn::ExprMethodCall) {
         let place = range(call);
         let name = call.method.to_string();
         let receiver = range(&call.receiver);
@@ -313,7 +320,7 @@ impl Finder<'_> {
         }
     }
 
-    fn literal(&mut self, literal: &syn::ExprLit) {
+    pub fn literal(&mut self, literal: &syn::ExprLit) {
         let place = range(literal);
         match &literal.lit {
             Lit::Bool(_) => self.wrap(place, "negated", "crate::mutant::flip(ID, ", ")"),
@@ -340,13 +347,13 @@ impl Finder<'_> {
     }
 
     /// Notes that the value of a block is `()`.
-    fn unit_block(&mut self, block: &Block) {
+    pub fn unit_block(&mut self, block: &Block) {
         if let Some(Stmt::Expr(last, None)) = block.stmts.last() {
             self.unit(last);
         }
     }
 
-    fn unit(&mut self, expression: &Expr) {
+    pub fn unit(&mut self, expression: &Expr) {
         self.unit.insert(range(expression));
         match expression {
             Expr::If(branch) => {
@@ -366,7 +373,7 @@ impl Finder<'_> {
     }
 
     /// Leaves out what is done only for its effect.
-    fn leave_out(&mut self, expression: &Expr) {
+    pub fn leave_out(&mut self, expression: &Expr) {
         let place = range(expression);
         let has_effect = match expression {
             Expr::MethodCall(_) | Expr::Call(_) | Expr::Assign(_) | Expr::Try(_) => true,
@@ -422,7 +429,12 @@ impl Finder<'_> {
         self.edits.push(Edit { range, form });
     }
 
-    fn function(&mut self, attributes: &[syn::Attribute], signature: &syn::Signature, block: &Block) {
+    pub fn function(
+        &mut self,
+        attributes: &[syn::Attribute],
+        signature: &syn::Signature,
+        block: &Block,
+    ) {
         let name = signature.ident.to_string();
         if is_test_only(attributes) || signature.constness.is_some() || name.starts_with("check_") {
             return;
@@ -433,12 +445,13 @@ impl Finder<'_> {
         self.path.pop();
     }
 
-    fn arms(&mut self, choice: &syn::ExprMatch) {
+    pub fn arms(&mut self, choice: &syn::ExprMatch) {
         let Some(last) = choice.arms.last() else {
             return;
         };
         let any = matches!(last.pat, Pat::Wild(_)) && last.guard.is_none();
-        let words = |place: Range<usize>| -> String { self.text[place].split_whitespace().collect() };
+        let words =
+            |place: Range<usize>| -> String { self.text[place].split_whitespace().collect() };
         let otherwise = words(range(&last.body));
         let before_last = &choice.arms[..choice.arms.len() - 1];
         let mut skipped = Vec::new();
@@ -454,139 +467,5 @@ impl Finder<'_> {
             let range = pattern.end..pattern.end;
             self.edits.push(Edit { range, form });
         }
-    }
-}
-
-impl<'ast> Visit<'ast> for Finder<'_> {
-    fn visit_pat(&mut self, _: &'ast Pat) {}
-    fn visit_type(&mut self, _: &'ast Type) {}
-    fn visit_path(&mut self, _: &'ast syn::Path) {}
-    fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
-    fn visit_item_const(&mut self, _: &'ast syn::ItemConst) {}
-    fn visit_impl_item_const(&mut self, _: &'ast syn::ImplItemConst) {}
-    fn visit_item_static(&mut self, _: &'ast syn::ItemStatic) {}
-    fn visit_item_enum(&mut self, _: &'ast syn::ItemEnum) {}
-    fn visit_expr_const(&mut self, _: &'ast syn::ExprConst) {}
-    fn visit_angle_bracketed_generic_arguments(
-        &mut self,
-        _: &'ast syn::AngleBracketedGenericArguments,
-    ) {
-    }
-
-    fn visit_expr_repeat(&mut self, repeat: &'ast syn::ExprRepeat) {
-        self.visit_expr(&repeat.expr);
-    }
-
-    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
-        if !is_test_only(&module.attrs) {
-            visit::visit_item_mod(self, module);
-        }
-    }
-
-    fn visit_item_impl(&mut self, block: &'ast syn::ItemImpl) {
-        let of = block.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
-        let for_people = of.is_some_and(|of| ["Debug", "Display"].contains(&&*of.ident.to_string()));
-        if for_people || is_test_only(&block.attrs) {
-            return;
-        }
-        let name = match &*block.self_ty {
-            Type::Path(path) => path.path.segments.last().map(|last| last.ident.to_string()),
-            _ => None,
-        };
-        self.path.push(name.unwrap_or_default());
-        visit::visit_item_impl(self, block);
-        self.path.pop();
-    }
-
-    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
-        self.function(&function.attrs, &function.sig, &function.block);
-    }
-
-    fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
-        self.function(&function.attrs, &function.sig, &function.block);
-    }
-
-    fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
-        if let Some(block) = &function.default {
-            self.function(&function.attrs, &function.sig, block);
-        }
-    }
-
-    fn visit_block(&mut self, block: &'ast Block) {
-        for (index, statement) in block.stmts.iter().enumerate() {
-            let is_last = index + 1 == block.stmts.len();
-            if let Stmt::Expr(expression, semicolon) = statement
-                && (semicolon.is_some() || !is_last)
-            {
-                self.unit(expression);
-            }
-            self.visit_stmt(statement);
-        }
-    }
-
-    fn visit_local(&mut self, local: &'ast syn::Local) {
-        let Some(init) = &local.init else {
-            return;
-        };
-        self.visit_expr(&init.expr);
-        if let Some((_, otherwise)) = &init.diverge {
-            // Its last statement leaves, and has to.
-            match &**otherwise {
-                Expr::Block(block) => visit::visit_block(self, &block.block),
-                other => self.visit_expr(other),
-            }
-        }
-    }
-
-    fn visit_expr_for_loop(&mut self, each: &'ast syn::ExprForLoop) {
-        self.unit_block(&each.body);
-        visit::visit_expr_for_loop(self, each);
-    }
-
-    fn visit_expr_loop(&mut self, each: &'ast syn::ExprLoop) {
-        self.unit_block(&each.body);
-        visit::visit_expr_loop(self, each);
-    }
-
-    fn visit_expr(&mut self, expression: &'ast Expr) {
-        self.leave_out(expression);
-        match expression {
-            Expr::Binary(binary) => self.binary(binary),
-            Expr::MethodCall(call) => self.method(call),
-            Expr::Lit(literal) => self.literal(literal),
-            Expr::If(branch) => self.condition(&branch.cond, true, true),
-            Expr::While(each) => {
-                // Made true, it would only go on for ever.
-                self.condition(&each.cond, false, true);
-                self.unit_block(&each.body);
-            }
-            Expr::Match(choice) => {
-                for arm in &choice.arms {
-                    if let Some((_, guard)) = &arm.guard {
-                        self.condition(guard, true, true);
-                    }
-                }
-                self.arms(choice);
-            }
-            Expr::Unary(unary) if matches!(unary.op, UnOp::Not(_)) => {
-                let place = range(unary);
-                if !self.settled.contains(&place) {
-                    let bare = vec![Piece::Source(range(&unary.expr))];
-                    let others = vec![("`!` left out".to_owned(), bare)];
-                    let original = vec![text("!"), Piece::Source(range(&unary.expr))];
-                    self.choose(place, vec![text("(")], others, original, ")");
-                }
-            }
-            Expr::Call(call) => {
-                let place = range(call);
-                if &self.text[range(&call.func)] == "Some" {
-                    let others = vec![("to `None`".to_owned(), vec![text("None")])];
-                    let original = vec![Piece::Source(place.clone())];
-                    self.choose(place, vec![text("(")], others, original, ")");
-                }
-            }
-            _ => {}
-        }
-        visit::visit_expr(self, expression);
     }
 }

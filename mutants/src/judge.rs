@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use crate::scratch::Scratch;
 
@@ -22,10 +21,13 @@ const SKIPPED: &[&str] = &[
     "sim/promises two_processes_give_the_same_trace",
 ];
 
+/// A test that is quicker shares its process with others.
+const QUICK_MILLIS: u64 = 60;
+
 /// Kilobytes that a test may take: mutants like to fill lists for ever.
 const MEMORY_MAX: u32 = 3_000_000;
 
-/// A test that can be run alone.
+/// A test, or several quick ones, in a process.
 #[derive(Debug)]
 pub struct Test {
     /// `core/queue_laws name`, `sim/seeds 0 25`.
@@ -44,8 +46,7 @@ pub enum End {
     TimedOut,
 }
 
-/// Every test by itself, in the order in which they are to be asked: core before simulations, and
-/// the quick before the slow.
+/// All tests, with what they reach.
 pub fn tests(scratch: &Scratch, binaries: Vec<(String, PathBuf)>) -> io::Result<Vec<Test>> {
     let mut tests = Vec::new();
     for (name, binary) in binaries {
@@ -73,7 +74,10 @@ pub fn tests(scratch: &Scratch, binaries: Vec<(String, PathBuf)>) -> io::Result<
             continue;
         }
         let list = ["--list", "--format", "terse"];
-        let output = Command::new(&binary).current_dir(&home).args(list).output()?;
+        let output = Command::new(&binary)
+            .current_dir(&home)
+            .args(list)
+            .output()?;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             if let Some(test) = line.strip_suffix(": test") {
                 let arguments = vec!["--exact".into(), test.into(), "--test-threads=1".into()];
@@ -84,8 +88,37 @@ pub fn tests(scratch: &Scratch, binaries: Vec<(String, PathBuf)>) -> io::Result<
     for test in &mut tests {
         test.cover(&scratch.folder.join("reached.txt"))?;
     }
-    tests.sort_by_key(|test| (test.is_simulation(), test.millis, test.name.clone()));
-    Ok(tests)
+    Ok(together(tests))
+}
+
+/// The quick tests of a binary run in one process: starting one takes longer than they do.
+fn together(tests: Vec<Test>) -> Vec<Test> {
+    let mut merged: Vec<Test> = Vec::new();
+    for test in tests {
+        let is_quick = test.millis < QUICK_MILLIS && !test.is_simulation();
+        let same = |other: &&mut Test| {
+            is_quick && other.binary == test.binary && other.millis < QUICK_MILLIS
+        };
+        let Some(other) = merged.iter_mut().find(same) else {
+            merged.push(test);
+            continue;
+        };
+        let binary = test.name.split(' ').next().unwrap_or_default();
+        other.name = format!("{binary} (quick tests)");
+        other.arguments.push(test.arguments[1].clone());
+        other.millis = other.millis.max(test.millis);
+        other.reaches.extend(test.reaches);
+    }
+    merged
+}
+
+/// Time of the processor that children have used which have ended: on a busy machine the only
+/// measure that means something. In steps of 10 ms.
+fn millis_of_children() -> io::Result<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, numbers) = stat.rsplit_once(')').unwrap_or_default();
+    let ticks = numbers.split_whitespace().skip(13).take(2);
+    Ok(10 * ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
 }
 
 impl Test {
@@ -95,9 +128,9 @@ impl Test {
 
     fn cover(&mut self, file: &Path) -> io::Result<()> {
         let _ = std::fs::remove_file(file);
-        let started = Instant::now();
+        let before = millis_of_children()?;
         let end = self.run_with("cover", file, 300)?;
-        self.millis = started.elapsed().as_millis() as u64;
+        self.millis = millis_of_children()? - before;
         if end != End::Passed {
             let name = &self.name;
             return Err(io::Error::other(format!("{name} fails without a mutant")));
@@ -109,7 +142,7 @@ impl Test {
 
     /// The test's end with one mutant switched on.
     pub fn run(&self, mutant: u32) -> io::Result<End> {
-        let seconds = 3 + 5 * self.millis / 1_000;
+        let seconds = 1 + 5 * self.millis / 1_000;
         self.run_with(&mutant.to_string(), Path::new(""), seconds)
     }
 
@@ -124,8 +157,8 @@ impl Test {
     fn run_with(&self, mutant: &str, file: &Path, seconds: u64) -> io::Result<End> {
         let limits = format!("ulimit -c 0 -t {seconds} -v {MEMORY_MAX}; exec \"$@\"");
         let hang = (30 * seconds).to_string();
-        let status = Command::new("timeout")
-            .args(["-s", "KILL", &hang, "bash", "-c", &limits, "bash"])
+        let status = Command::new("sh")
+            .args(["-c", &limits, "sh", "timeout", "-s", "KILL", &hang])
             .arg(&self.binary)
             .args(&self.arguments)
             .current_dir(&self.home)
@@ -136,6 +169,7 @@ impl Test {
             .env("SIM_MINIMISE", "0")
             // The same cases each time; a failure need not be made small.
             .env("PROPTEST_RNG_SEED", "1")
+            .env("PROPTEST_CASES", "64")
             .env("PROPTEST_MAX_SHRINK_ITERS", "0")
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true")
             .stdin(Stdio::null())

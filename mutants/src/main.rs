@@ -4,7 +4,7 @@
 //! on. So the sources are built once, and a mutant costs no more than the tests that reach it.
 //!
 //! ```text
-//! mutants run [PART..] [--fresh] [--core-only] [--threads N] [--shard I/N]
+//! mutants run [PART..] [--fresh] [--only core|sim] [--threads N] [--shard I/N]
 //! mutants report [PART..]    what the last runs gave
 //! mutants list [PART..]      every mutant
 //! mutants how ID TEST        the command that shows what mutant ID does to a test
@@ -19,7 +19,9 @@ mod operators;
 mod report;
 mod results;
 mod scratch;
+mod walk;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
 struct Choice {
     parts: Vec<String>,
     fresh: bool,
-    core_only: bool,
+    /// Ask only the tests whose names begin so.
+    only: String,
     threads: usize,
     shard: (usize, usize),
 }
@@ -60,7 +63,7 @@ impl Choice {
         let mut choice = Self {
             parts: Vec::new(),
             fresh: false,
-            core_only: false,
+            only: String::new(),
             threads: 2,
             shard: (0, 1),
         };
@@ -69,7 +72,7 @@ impl Choice {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--fresh" => choice.fresh = true,
-                "--core-only" => choice.core_only = true,
+                "--only" => choice.only = arguments.next().cloned().unwrap_or_default(),
                 "--threads" => {
                     let number = arguments.next().and_then(|text| text.parse().ok());
                     choice.threads = number.ok_or_else(|| wrong("--threads"))?;
@@ -91,15 +94,22 @@ impl Choice {
         Ok(choice)
     }
 
-    fn wants(&self, mutant: &Mutant) -> bool {
+    /// The first part that the mutant belongs to: parts are judged in the order given.
+    fn place(&self, mutant: &Mutant) -> Option<usize> {
         let is_in = |part: &String| mutant.file.contains(part.as_str());
-        self.parts.is_empty() || self.parts.iter().any(is_in)
+        self.parts.iter().position(is_in)
+    }
+
+    fn wants(&self, mutant: &Mutant) -> bool {
+        self.parts.is_empty() || self.place(mutant).is_some()
     }
 }
 
 fn command(arguments: &[String]) -> io::Result<usize> {
     let usage = "usage: mutants run|report|list|how; see the beginning of mutants/src/main.rs";
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
     let (verb, rest) = arguments.split_first().ok_or(io::Error::other(usage))?;
     let mut scratch = Scratch::find(&root)?;
     match verb.as_str() {
@@ -108,7 +118,9 @@ fn command(arguments: &[String]) -> io::Result<usize> {
             let choice = Choice::parse(rest)?;
             scratch.recall_unviable();
             let results = Results::load(&scratch.folder);
-            Ok(report::print(&scratch, &results, |mutant| choice.wants(mutant)))
+            Ok(report::print(&scratch, &results, |mutant| {
+                choice.wants(mutant)
+            }))
         }
         "list" => {
             let choice = Choice::parse(rest)?;
@@ -160,20 +172,30 @@ fn run(scratch: &mut Scratch, choice: &Choice) -> io::Result<usize> {
         known.is_none() || survived && !explained.contains(&mutant.key())
     };
     let (index, of) = choice.shard;
-    let open: Vec<&Mutant> = scratch
+    let mut open: Vec<&Mutant> = scratch
         .mutants
         .iter()
         .filter(|mutant| choice.wants(mutant) && !scratch.unviable.contains(&mutant.id))
         .filter(|mutant| mutant.id as usize % of == index && is_open(mutant))
         .collect();
+    open.sort_by_key(|mutant| choice.place(mutant));
+    let slowest: Vec<String> = {
+        let mut slow: Vec<&Test> = tests.iter().collect();
+        slow.sort_by_key(|test| std::cmp::Reverse(test.millis));
+        let show = |test: &&Test| format!("{} ({} ms)", test.name, test.millis);
+        slow.iter().take(12).map(show).collect()
+    };
+    println!("slowest: {}", slowest.join(", "));
     println!("{} mutants to judge", open.len());
     let tests: Vec<Test> = tests
         .into_iter()
-        .filter(|test| !(choice.core_only && test.is_simulation()))
+        .filter(|test| test.name.starts_with(&choice.only))
         .collect();
     judge_all(&open, &tests, choice.threads, Mutex::new(results), started)?;
     let results = Results::load(&scratch.folder);
-    Ok(report::print(scratch, &results, |mutant| choice.wants(mutant)))
+    Ok(report::print(scratch, &results, |mutant| {
+        choice.wants(mutant)
+    }))
 }
 
 fn judge_all(
@@ -184,9 +206,23 @@ fn judge_all(
     started: Instant,
 ) -> io::Result<()> {
     let next = AtomicUsize::new(0);
+    let mut known = Kills::new();
+    for (key, (verdict, by)) in &results.lock().expect("no thread panics").all {
+        if let (true, Some((file, _))) = (verdict.is_killed(), key.split_once(" | ")) {
+            *known.entry((file.to_owned(), by.clone())).or_default() += 1;
+        }
+    }
+    let kills = Mutex::new(known);
     let work = || -> io::Result<()> {
         while let Some(mutant) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (verdict, by) = judge_one(mutant, tests)?;
+            let order = order(mutant, tests, &kills.lock().expect("no thread panics"));
+            let (verdict, by) = judge_one(mutant, &order)?;
+            if verdict.is_killed() {
+                let mut kills = kills.lock().expect("no thread panics");
+                *kills
+                    .entry((mutant.file.clone(), by.to_owned()))
+                    .or_default() += 1;
+            }
             let mut results = results.lock().expect("no thread panics");
             results.add(mutant.key(), verdict, by)?;
             let done = next.load(Ordering::Relaxed).min(open.len());
@@ -206,10 +242,30 @@ fn judge_all(
     })
 }
 
-/// Asks the tests that reach the mutant, one after the other, until one fails.
-fn judge_one<'a>(mutant: &Mutant, tests: &'a [Test]) -> io::Result<(Verdict, &'a str)> {
+/// How many mutants of a file each test has killed.
+type Kills = BTreeMap<(String, String), u64>;
+
+/// The tests that reach a mutant: core's before simulations, and first whatever kills most of
+/// its kind in the least time.
+fn order<'a>(mutant: &Mutant, tests: &'a [Test], kills: &Kills) -> Vec<&'a Test> {
+    let mut order: Vec<&Test> = tests
+        .iter()
+        .filter(|test| test.reaches.contains(&mutant.id))
+        .collect();
+    order.sort_by_key(|test| {
+        let killed = kills
+            .get(&(mutant.file.clone(), test.name.clone()))
+            .copied();
+        let cost = 1_000 * (test.millis + 10) / (1 + killed.unwrap_or(0));
+        (test.is_simulation(), cost)
+    });
+    order
+}
+
+/// Asks tests one after the other until one fails.
+fn judge_one<'a>(mutant: &Mutant, tests: &[&'a Test]) -> io::Result<(Verdict, &'a str)> {
     let mut verdict = Verdict::NotReached;
-    for test in tests.iter().filter(|test| test.reaches.contains(&mutant.id)) {
+    for test in tests {
         verdict = match test.run(mutant.id)? {
             End::Passed => Verdict::Survived,
             End::TimedOut => Verdict::TimedOut,

@@ -73,7 +73,10 @@ pub fn in_place(name: &str) -> Option<&'static str> {
 pub fn is_truth(name: &str) -> bool {
     name.starts_with("is_")
         || name.starts_with("has_")
-        || matches!(name, "contains" | "contains_key" | "starts_with" | "eq" | "ne")
+        || matches!(
+            name,
+            "contains" | "contains_key" | "starts_with" | "eq" | "ne"
+        )
 }
 
 /// What a function of this type could return without looking.

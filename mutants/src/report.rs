@@ -12,7 +12,10 @@ use crate::scratch::Scratch;
 pub fn explained(root: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(root.join("mutants/SURVIVORS.md")).unwrap_or_default();
     let is_key = |line: &&str| line.starts_with("    ") && line.matches(" | ").count() >= 3;
-    text.lines().filter(is_key).map(|line| line.trim().to_owned()).collect()
+    text.lines()
+        .filter(is_key)
+        .map(|line| line.trim().to_owned())
+        .collect()
 }
 
 /// The part of core that a mutant belongs to.
@@ -101,15 +104,28 @@ pub fn print(scratch: &Scratch, results: &Results, wanted: impl Fn(&Mutant) -> b
     }
     for (mutant, verdict) in &open {
         let (file, line) = (&mutant.file, mutant.line);
-        println!("{verdict}: core/src/{file}:{line} (MUTANT={})\n    {}", mutant.id, mutant.key());
+        println!(
+            "{verdict}: core/src/{file}:{line} (MUTANT={})\n    {}",
+            mutant.id,
+            mutant.key()
+        );
     }
     for key in &stale {
         println!("explained, but killed or gone:\n    {key}");
     }
     println!(
         "\n{:<10} {:>6} {:>8} {:>6} {:>5} {:>8} {:>10} {:>6} {:>7} {:>7} {:>12}",
-        "part", "viable", "unviable", "core", "sim", "timeout", "explained", "open", "not run",
-        "killed", "of the rest"
+        "part",
+        "viable",
+        "unviable",
+        "core",
+        "sim",
+        "timeout",
+        "explained",
+        "open",
+        "not run",
+        "killed",
+        "of the rest"
     );
     let mut total = Row::default();
     for (name, row) in &rows {

@@ -13,8 +13,17 @@ use crate::find::{Mutant, find};
 
 /// The code that decides, below `core/src`.
 const DECIDES: &[&str] = &[
-    "queue", "router.rs", "router", "retry.rs", "durations.rs", "manager", "worker", "client",
-    "link.rs", "watch.rs", "time.rs",
+    "queue",
+    "router.rs",
+    "router",
+    "retry.rs",
+    "durations.rs",
+    "manager",
+    "worker",
+    "client",
+    "link.rs",
+    "watch.rs",
+    "time.rs",
 ];
 
 /// What only checks or reports.
@@ -52,8 +61,8 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies what differs, so that what was built from the rest stays fresh.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies what differs, so that what was built from the rest stays fresh. `own` is written later.
+fn copy(from: &Path, to: &Path, own: &BTreeSet<PathBuf>) -> io::Result<()> {
     fs::create_dir_all(to)?;
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(from)? {
@@ -65,14 +74,15 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         let there = to.join(&name);
         names.insert(name);
         if path.is_dir() {
-            copy(&path, &there)?;
-        } else {
+            copy(&path, &there, own)?;
+        } else if !own.contains(&there) {
             write(&there, &fs::read(&path)?)?;
         }
     }
     for entry in fs::read_dir(to)? {
         let path = entry?.path();
-        if path.is_file() && !names.contains(path.file_name().expect("a name")) {
+        let is_known = names.contains(path.file_name().expect("a name")) || own.contains(&path);
+        if path.is_file() && !is_known {
             fs::remove_file(&path)?;
         }
     }
@@ -163,15 +173,19 @@ impl Scratch {
     /// Writes the copy and leaves out mutants until the rest compiles.
     pub fn prepare(&mut self) -> io::Result<()> {
         let workspace = self.workspace();
-        copy(&self.root, &workspace)?;
         let core = workspace.join("core/src");
-        fs::write(core.join("mutant.rs"), include_str!("../scratch/mutant.rs"))?;
-        let lib = fs::read_to_string(core.join("lib.rs"))?;
-        let with_mutants = "#[doc(hidden)]\npub mod mutant;\npub mod client;";
-        let lib = lib.replacen("pub mod client;", with_mutants, 1);
-        fs::write(core.join("lib.rs"), lib)?;
-        fs::create_dir_all(workspace.join("sim/examples"))?;
+        let mutant = core.join("mutant.rs");
+        let lib = core.join("lib.rs");
         let judge = workspace.join("sim/examples/judge.rs");
+        let mut own: BTreeSet<PathBuf> = self.sources.keys().map(|name| core.join(name)).collect();
+        own.extend([&mutant, &lib, &judge].map(Clone::clone));
+        copy(&self.root, &workspace, &own)?;
+        write(&mutant, include_bytes!("../scratch/mutant.rs"))?;
+        let text = fs::read_to_string(self.root.join("core/src/lib.rs"))?;
+        let with_mutants = "#[doc(hidden)]\npub mod mutant;\npub mod client;";
+        let text = text.replacen("pub mod client;", with_mutants, 1);
+        write(&lib, text.as_bytes())?;
+        fs::create_dir_all(workspace.join("sim/examples"))?;
         write(&judge, include_bytes!("../scratch/judge.rs"))?;
         self.recall_unviable();
         for round in 1.. {
@@ -245,7 +259,11 @@ impl Scratch {
                 let is_wanted = ["test", "lib", "example"].contains(&kind);
                 if let (true, Some(file)) = (is_wanted, line["executable"].as_str()) {
                     let package = line["package_id"].as_str().unwrap_or_default();
-                    let part = if package.contains("/sim#") { "sim" } else { "core" };
+                    let part = if package.contains("/sim#") {
+                        "sim"
+                    } else {
+                        "core"
+                    };
                     let name = target["name"].as_str().unwrap_or_default();
                     found.push((format!("{part}/{name}"), PathBuf::from(file)));
                 }
@@ -282,7 +300,11 @@ impl Scratch {
                 .min_by_key(|mark| mark.range.len());
             if let Some(mark) = around {
                 let is_primary = span["is_primary"] == true;
-                let list = if is_primary { &mut primary } else { &mut secondary };
+                let list = if is_primary {
+                    &mut primary
+                } else {
+                    &mut secondary
+                };
                 list.extend(mark.ids.iter().copied());
             }
             let (_, all) = all.get_or_insert((file, place.clone()));
