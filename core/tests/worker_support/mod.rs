@@ -245,6 +245,18 @@ impl Rig {
         self.worker.check_invariants();
     }
 
+    /// One of very many; nothing is looked at.
+    pub fn assign_many_unchecked(&mut self, number: u64) {
+        let conn = self.conn.unwrap();
+        let message = Message {
+            body: Body::Assign(assign(number)),
+            payload: payload(number),
+        };
+        let input = WorkerInput::Link(LinkInput::Received { conn, message });
+        self.worker.handle_input(self.now, input);
+        self.worker.settle(self.now);
+    }
+
     pub fn done(&mut self, slot: SlotLife, number: u64, ran: Duration) {
         self.ended(slot, number, ran, RunEnd::Completed);
     }
