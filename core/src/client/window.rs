@@ -279,3 +279,90 @@ impl Window {
         assert!(self.pause.is_none() || self.strikes > 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NORMAL: Priority = Priority::NORMAL;
+
+    fn refuse(window: &mut Window, now: Instant, number: u64, held: u32) {
+        let (reason, hint) = (RejectReason::QueueFull, Duration::from_millis(10));
+        let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
+        window.on_refused(now, reason, number, NORMAL, held, hint, &retry, &mut rng);
+        window.check_invariants();
+    }
+
+    fn sent(count: u64) -> Window {
+        let mut window = Window::new(1_000);
+        for number in 1..=count {
+            assert_eq!(window.on_sent(), number);
+        }
+        window.set_limiting(true);
+        window
+    }
+
+    #[test]
+    fn a_window_is_never_wider_than_its_bound_nor_empty() {
+        let sizes = [0, 1, 10, 1_000].map(|max| Window::new(max).size());
+        assert_eq!(sizes, [1, 1, 10, 64]);
+    }
+
+    #[test]
+    fn what_is_more_important_than_some_may_go_a_little_beyond() {
+        let window = sent(0);
+        assert!(window.admits(NORMAL, 63, 0));
+        assert!(!window.admits(NORMAL, 64, 0));
+        assert!(window.admits(NORMAL, 71, 1));
+        assert!(!window.admits(NORMAL, 72, 1));
+        let small = Window::new(4);
+        assert!(small.admits(NORMAL, 7, 1));
+        assert!(!small.admits(NORMAL, 8, 1));
+    }
+
+    #[test]
+    fn a_refusal_narrows_once_for_all_that_was_on_its_way() {
+        let mut window = sent(40);
+        refuse(&mut window, Instant::ZERO, 17, 16);
+        assert_eq!(window.size(), 14, "an eighth is spared");
+        refuse(&mut window, Instant::ZERO, 40, 15);
+        assert_eq!(window.size(), 14);
+        window.on_sent();
+        refuse(&mut window, Instant::ZERO, 41, 14);
+        assert_eq!(window.size(), 14, "nothing has ended: what was known holds");
+        window.restart();
+        assert_eq!(window.size(), 64);
+        assert_eq!(window.on_sent(), 42, "numbers go on");
+    }
+
+    #[test]
+    fn with_nothing_held_it_pauses_and_then_tries_one_at_a_time() {
+        let mut window = sent(1);
+        refuse(&mut window, Instant::ZERO, 1, 0);
+        let until = window.paused_until().expect("a pause");
+        assert!(until >= Instant::ZERO + Duration::from_millis(10));
+        assert!(!window.admits(NORMAL, 0, 0));
+        assert!(window.admits(Priority::HIGH, 0, 0));
+        window.wake(until);
+        assert_eq!(window.paused_until(), None);
+        assert!(window.is_probing());
+        assert!(window.admits(NORMAL, 0, 0));
+        assert!(!window.admits(NORMAL, 1, 0));
+        window.on_outcome();
+        assert!(!window.is_probing());
+    }
+
+    #[test]
+    fn one_question_at_a_time_and_a_new_one_on_a_new_connection() {
+        let mut window = sent(64);
+        assert!(window.wants_word(70));
+        assert!(!window.wants_word(80));
+        window.on_confirmed(Instant::ZERO, 69, 64);
+        assert_eq!(window.size(), 64, "not all of it is confirmed");
+        window.on_confirmed(Instant::ZERO, 70, 64);
+        assert_eq!(window.size(), 128);
+        assert!(window.wants_word(90));
+        window.on_down();
+        assert!(window.wants_word(3));
+    }
+}
