@@ -82,15 +82,21 @@ impl Splice<'_> {
     fn range(&mut self, range: Range<usize>, from: usize) {
         let source = self.source;
         let mut at = range.start;
-        let mut next = from;
+        // Insertions at `at` that are in already: these leave `at` where it is.
+        let mut inserted = None;
         loop {
-            let inside = |edit: &Edit| edit.range.start >= at && edit.range.end <= range.end;
+            let inside = |index: usize, edit: &Edit| {
+                let again = edit.range.is_empty() && inserted.is_some_and(|last| index <= last);
+                edit.range.start >= at
+                    && edit.range.end <= range.end
+                    && !(again && edit.range.start == at)
+            };
             let found = source
                 .edits
                 .iter()
                 .enumerate()
-                .skip(next)
-                .filter(|(_, edit)| inside(edit))
+                .skip(from)
+                .filter(|(index, edit)| inside(*index, edit))
                 .min_by_key(|(index, edit)| (edit.range.start, *index));
             let Some((index, edit)) = found else {
                 break;
@@ -98,10 +104,7 @@ impl Splice<'_> {
             self.out.push_str(&source.text[at..edit.range.start]);
             self.edit(index, edit);
             at = edit.range.end;
-            // What begins here and is empty must not be found again.
-            if edit.range.is_empty() {
-                next = index + 1;
-            }
+            inserted = edit.range.is_empty().then_some(index);
         }
         self.out.push_str(&source.text[at..range.end]);
     }
@@ -194,5 +197,14 @@ mod tests {
             edits: vec![wrap(1..1, 1), wrap(1..3, 2)],
         };
         assert_eq!(source.mutated(&BTreeSet::new()).0, "{1()2(ab)}");
+    }
+
+    #[test]
+    fn what_was_found_before_an_insertion_and_comes_after_it_is_not_lost() {
+        let source = Source {
+            text: "{ab}".into(),
+            edits: vec![wrap(2..3, 1), wrap(1..1, 2)],
+        };
+        assert_eq!(source.mutated(&BTreeSet::new()).0, "{2()a1(b)}");
     }
 }

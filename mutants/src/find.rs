@@ -436,7 +436,11 @@ impl Finder<'_> {
         block: &Block,
     ) {
         let name = signature.ident.to_string();
-        if is_test_only(attributes) || signature.constness.is_some() || name == "check" || name == "check_invariants" {
+        if is_test_only(attributes)
+            || signature.constness.is_some()
+            || name == "check"
+            || name == "check_invariants"
+        {
             return;
         }
         self.path.push(name);

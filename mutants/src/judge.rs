@@ -122,7 +122,10 @@ fn millis_of_children() -> io::Result<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let (_, numbers) = stat.rsplit_once(')').unwrap_or_default();
     let ticks = numbers.split_whitespace().skip(13).take(2);
-    Ok(10 * ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>())
+    Ok(10
+        * ticks
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum::<u64>())
 }
 
 impl Test {
