@@ -597,3 +597,87 @@ fn errors_are_cut_to_what_travels() {
     };
     assert!(error.message.len() <= 16 * 1024);
 }
+
+#[test]
+fn the_last_answers_are_given_before_it_leaves() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1]);
+    rig.assign(Assign {
+        deadline: (MS * 50).into(),
+        ..assign(2)
+    });
+    rig.step();
+    let attempts = vec![attempt(9)];
+    rig.say(Body::TakeBack { attempts });
+    rig.feed(WorkerInput::Stop);
+    let said = rig.step();
+    assert_eq!(said[0], rig.returned(&[9], &[]));
+    assert!(said.contains(&rig.sent(Body::Goodbye)));
+    rig.feed(WorkerInput::Stop);
+    assert_eq!(rig.step(), vec![]);
+    rig.exited(life(0, 1), ExitCause::Signal(9));
+    assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
+    rig.feed(WorkerInput::Stop);
+    assert_eq!(rig.step(), vec![], "it has left");
+}
+
+#[test]
+fn a_process_that_is_not_ready_need_not_be_asked_politely() {
+    let mut rig = Rig::new(config(2));
+    rig.step();
+    rig.ready_again(life(0, 1));
+    rig.connect();
+    rig.feed(WorkerInput::Drain);
+    let said = rig.step();
+    assert!(said.contains(&retire(life(0, 1))) && said.contains(&kill(life(1, 1))));
+}
+
+#[test]
+fn heartbeats_for_the_round_trip_keep_their_distance() {
+    let mut rig = Rig::up(config(1));
+    rig.pass(MS * 60);
+    rig.assign_all([1]);
+    let said = rig.step();
+    let beat = said.iter().find_map(ping).unwrap();
+    let received = 3; // report, window, and nothing else
+    rig.say(Body::Pong(argon_core::message::Beat {
+        received: received - 1,
+        ..beat
+    }));
+    rig.step();
+    rig.pass(MS * 49);
+    rig.assign_all([2]);
+    assert_eq!(rig.step().iter().filter_map(ping).count(), 0);
+    rig.pass(MS);
+    rig.assign_all([3]);
+    assert_eq!(rig.step().iter().filter_map(ping).count(), 1);
+}
+
+/// Tasks on the brink of being worth it: what was asked ahead goes on being asked for.
+#[test]
+fn what_is_asked_ahead_is_not_given_up_at_once() {
+    let level = |first: Duration| {
+        let mut rig = Rig::ready(config(1));
+        rig.connect();
+        for _ in 0..64 {
+            let due = rig.worker.poll_timeout().unwrap().at;
+            rig.now = rig.now.max(due);
+            rig.worker.handle_timeout(rig.now);
+            rig.answer_pings(US * 100);
+        }
+        let mut window = 1;
+        for number in 0..300 {
+            rig.assign_all([number]);
+            let said = rig.step();
+            window = grants(&said).last().copied().unwrap_or(window);
+            let ran = if number == 0 { first } else { MS * 9 };
+            rig.done(life(0, 1), number, ran);
+            let attempts = vec![attempt(number)];
+            rig.say(Body::AckResults { attempts });
+            window = grants(&rig.step()).last().copied().unwrap_or(window);
+        }
+        window
+    };
+    assert_eq!(level(MS), 2);
+    assert_eq!(level(MS * 9), 1);
+}
