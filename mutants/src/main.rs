@@ -10,7 +10,7 @@
 //! mutants how ID TEST        the command that shows what mutant ID does to a test
 //! ```
 //!
-//! A part is a word in the path of a file below `core/src`: `queue`, `worker/pool`.
+//! A part is the beginning of a path below `core/src`: `queue`, `worker/pool`.
 
 mod edit;
 mod find;
@@ -96,7 +96,7 @@ impl Choice {
 
     /// The first part that the mutant belongs to: parts are judged in the order given.
     fn place(&self, mutant: &Mutant) -> Option<usize> {
-        let is_in = |part: &String| mutant.file.contains(part.as_str());
+        let is_in = |part: &String| mutant.file.starts_with(part.as_str());
         self.parts.iter().position(is_in)
     }
 

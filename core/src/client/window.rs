@@ -365,4 +365,88 @@ mod tests {
         window.on_down();
         assert!(window.wants_word(3));
     }
+
+    /// A round with the manager that is answered at `now`, when it keeps `held` tasks.
+    fn confirmed(window: &mut Window, now: Instant, held: u32) {
+        let _ = window.wants_word(100);
+        window.on_confirmed(now, 100, held);
+        window.check_invariants();
+    }
+
+    #[test]
+    fn after_a_refusal_it_tries_for_more_when_it_has_been_quiet() {
+        let mut window = sent(16);
+        let refused = Instant::ZERO + Duration::from_secs(5);
+        refuse(&mut window, refused, 16, 16);
+        assert_eq!(window.size(), 14);
+        assert!(!window.wants_word(100), "there is no hurry any more");
+        confirmed(&mut window, refused + (QUIET - Duration::from_nanos(1)), 14);
+        assert_eq!(window.size(), 14);
+        for size in [15, 17, 21, 29] {
+            confirmed(&mut window, refused + QUIET, 14);
+            assert_eq!(window.size(), size);
+        }
+        window.on_confirmed(refused + QUIET, 200, 14);
+        assert_eq!(window.size(), 29, "nothing was asked");
+        window.set_limiting(false);
+        confirmed(&mut window, refused + QUIET * 10, 14);
+        assert_eq!(window.size(), 29, "what nobody needs is not widened");
+    }
+
+    #[test]
+    fn tries_that_are_refused_while_nothing_ends_become_rarer() {
+        let mut window = sent(1);
+        refuse(&mut window, Instant::ZERO, 1, 1);
+        assert_eq!(window.quiet, QUIET);
+        for quiet in [QUIET * 2, QUIET_MAX, QUIET_MAX] {
+            let number = window.on_sent();
+            refuse(&mut window, Instant::ZERO, number, 1);
+            assert_eq!(window.quiet, quiet);
+        }
+        window.on_outcome();
+        assert_eq!(window.quiet, QUIET);
+        for _ in 0..7 {
+            window.on_sent();
+        }
+        let number = window.on_sent();
+        window.size = 16;
+        refuse(&mut window, Instant::ZERO, number, 16);
+        assert_eq!(
+            window.size(),
+            14,
+            "something ended, so an eighth is spared again"
+        );
+    }
+
+    #[test]
+    fn trying_the_ground_ends_when_something_is_kept() {
+        let mut window = sent(2);
+        refuse(&mut window, Instant::ZERO, 1, 0);
+        assert!(!window.wants_word(10), "not in a pause");
+        window.wake(window.paused_until().expect("a pause"));
+        confirmed(&mut window, Instant::ZERO, 0);
+        assert!(window.is_probing());
+        assert_eq!(window.size(), 1);
+        assert!(window.wants_word(100), "it would like to know soon");
+        window.on_confirmed(Instant::ZERO, 100, 1);
+        assert!(!window.is_probing());
+        refuse(&mut window, Instant::ZERO, 2, 0);
+        assert!(window.paused_until().is_some());
+        window.on_outcome();
+        assert_eq!(window.paused_until(), None, "there is room");
+    }
+
+    #[test]
+    fn without_a_refusal_outcomes_and_silence_widen_only_what_is_needed() {
+        let mut window = sent(64);
+        window.set_limiting(false);
+        window.on_outcome();
+        confirmed(&mut window, Instant::ZERO, 64);
+        assert_eq!(window.size(), 64);
+        window.set_limiting(true);
+        window.on_outcome();
+        assert_eq!(window.size(), 65);
+        confirmed(&mut window, Instant::ZERO, 64);
+        assert_eq!(window.size(), 130);
+    }
 }
