@@ -452,3 +452,76 @@ fn a_faster_worker_gets_more_and_a_failing_one_less() {
     assert!(slowness[0] > slowness[1], "{slowness:?}");
     assert_eq!(status.workers[0].id, PeerId(1));
 }
+
+#[test]
+fn what_was_never_started_is_refused_as_such() {
+    let flags = |bench: &mut Bench, conn| -> Vec<bool> {
+        let inbox = bench.inbox(conn).into_iter();
+        let flags = inbox.filter_map(|message| match message.body {
+            Body::Reject { may_have_run, .. } => Some(may_have_run),
+            _ => None,
+        });
+        flags.collect()
+    };
+    let mut bench = Bench::with(|config| config.queue_tasks = 1);
+    let client = bench.client(2);
+    bench.submit(client, submit(0));
+    bench.submit(client, submit(1)); // refused
+    let important = Submit {
+        priority: Priority::HIGH,
+        ..submit(2)
+    };
+    bench.submit(client, important); // displaces
+    bench.step(ManagerInput::Drain); // ends the rest
+    bench.submit(client, submit(3)); // comes too late
+    assert_eq!(flags(&mut bench, client), [false; 4]);
+}
+
+#[test]
+fn the_status_says_how_many_ended_in_the_last_second() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let client = bench.client(2);
+    for seq in 0..5 {
+        bench.submit(client, submit(seq));
+        let assign = bench.assigned(worker).remove(0);
+        bench.complete(worker, &assign);
+    }
+    bench.advance(ms(1_000));
+    assert_eq!(bench.manager.status(bench.now, 0).manager.rate, 5);
+}
+
+#[test]
+fn with_workers_a_manager_takes_tasks_long_after_its_start() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(2));
+    bench.advance_alive(ms(4_000), &[worker, client]);
+    bench.submit(client, submit(0));
+    assert_eq!(bench.rejects(client), []);
+}
+
+#[test]
+fn the_most_important_tasks_are_waited_for_too() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let client = bench.client(2);
+    bench.submit(client, submit(0));
+    let assign = bench.assigned(worker).remove(0);
+    bench.complete(worker, &assign);
+    for seq in 1..=5 {
+        let priority = Priority::MOST;
+        bench.submit(
+            client,
+            Submit {
+                priority,
+                ..submit(seq)
+            },
+        );
+    }
+    let hurried = Submit {
+        max_wait: Nanos::from(ms(39)),
+        ..submit(9)
+    };
+    bench.submit(client, hurried);
+    assert_eq!(bench.rejects(client), [(9, RejectReason::TooSlow)]);
+}

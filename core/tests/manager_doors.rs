@@ -447,3 +447,53 @@ fn a_report_of_what_was_never_made_ends_the_connection() {
     bench.report(conn, vec![running], vec![]);
     assert!(bench.closed.contains(&conn));
 }
+
+#[test]
+fn a_refusal_is_said_before_the_door_is_shut() {
+    let now = Instant::from_nanos(1);
+    let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
+    let conn = ConnId(1);
+    manager.handle_input(now, ManagerInput::Accepted { conn });
+    let message = Body::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
+    manager.handle_input(now, ManagerInput::Received { conn, message });
+    let mut said = std::iter::from_fn(|| manager.poll_output())
+        .filter(|output| !matches!(output, ManagerOutput::Notify(_)));
+    assert!(matches!(said.next(), Some(ManagerOutput::Send { .. })));
+    assert!(matches!(said.next(), Some(ManagerOutput::Close { .. })));
+    assert_eq!(said.next(), None);
+}
+
+#[test]
+fn an_observer_has_no_session() {
+    let mut bench = Bench::new();
+    let (conn, welcome) = bench.hello(1, 1, Role::Observer, Some(EPOCH), "o");
+    assert!(!welcome.unwrap().resumed);
+    bench.close(conn);
+    assert_eq!(bench.manager.status(bench.now, 0).manager.clients, 0);
+}
+
+#[test]
+fn who_resumes_hears_only_of_what_is_unknown_and_unfinished() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    bench.submit(client, submit(5));
+    let floor = 5;
+    bench.send(
+        client,
+        Body::AckOutcomes {
+            floor,
+            seqs: vec![],
+        },
+    );
+    bench.inbox(client);
+    bench.send(client, Body::Resume { seqs: vec![4, 5] });
+    assert_eq!(bench.inbox(client), []);
+    bench.send(
+        client,
+        Body::Resume {
+            seqs: vec![4, 5, 6],
+        },
+    );
+    let unknown = Body::Unknown { seqs: vec![6] };
+    assert_eq!(bench.inbox(client), [unknown.into()]);
+}

@@ -10,7 +10,7 @@ use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{
     Assign, AttemptEnd, Body, Finished, Message, Report, ReportedAttempt, Role, Submit,
 };
-use argon_core::task::{ExitCause, Outcome};
+use argon_core::task::{ErrorKind, ExitCause, Outcome, TaskError};
 use argon_core::time::{Nanos, WakeReason};
 use bytes::Bytes;
 use std::time::Duration;
@@ -177,32 +177,46 @@ fn clients_take_turns() {
 }
 
 #[test]
-fn what_a_task_really_took_is_what_its_client_pays() {
-    let mut bench = Bench::new();
-    let worker = bench.worker(1, 1);
-    let (long, short) = (bench.client(2), bench.client(3));
-    for seq in 0..3 {
-        bench.submit(long, named(seq, "long"));
+fn what_a_task_really_took_is_what_its_client_pays_however_it_ended() {
+    let error = TaskError::new(ErrorKind::Raised("E".into()), "no");
+    for end in [
+        AttemptEnd::Completed,
+        AttemptEnd::Failed(error.into()),
+        AttemptEnd::Crashed(ExitCause::Exit(1), String::new()),
+    ] {
+        let mut bench = Bench::new();
+        let worker = bench.worker(1, 1);
+        let (long, short) = (bench.client(2), bench.client(3));
+        for seq in 0..3 {
+            let max_attempts = 1;
+            bench.submit(
+                long,
+                Submit {
+                    max_attempts,
+                    ..named(seq, "long")
+                },
+            );
+        }
+        for seq in 0..30 {
+            bench.submit(short, named(seq, "short"));
+        }
+        let first = bench.assigned(worker).remove(0);
+        let body = Body::Finished(Finished {
+            attempt: first.attempt,
+            task: first.task,
+            ran: Nanos::from(ms(100)),
+            end,
+        });
+        bench.send(worker, body);
+        // 10 ms each: nine of them for one long one, before the oldest's turn.
+        let mut order = Vec::new();
+        for _ in 0..9 {
+            let assign = bench.assigned(worker).remove(0);
+            order.push(assign.task.client.0);
+            bench.complete(worker, &assign);
+        }
+        assert_eq!(order, [3; 9]);
     }
-    for seq in 0..30 {
-        bench.submit(short, named(seq, "short"));
-    }
-    let first = bench.assigned(worker).remove(0);
-    let body = Body::Finished(Finished {
-        attempt: first.attempt,
-        task: first.task,
-        ran: Nanos::from(ms(100)),
-        end: AttemptEnd::Completed,
-    });
-    bench.send(worker, body);
-    // 10 ms each: ten of them for one long one, and the oldest's turn is the long one's.
-    let mut order = Vec::new();
-    for _ in 0..9 {
-        let assign = bench.assigned(worker).remove(0);
-        order.push(assign.task.client.0);
-        bench.complete(worker, &assign);
-    }
-    assert_eq!(order, [3; 9]);
 }
 
 #[test]
