@@ -326,7 +326,7 @@ mod tests {
         refuse(&mut window, Instant::ZERO, 17, 16);
         assert_eq!(window.size(), 14, "an eighth is spared");
         refuse(&mut window, Instant::ZERO, 40, 15);
-        assert_eq!(window.size(), 14);
+        assert_eq!((window.size(), window.quiet), (14, QUIET));
         window.on_sent();
         refuse(&mut window, Instant::ZERO, 41, 14);
         assert_eq!(window.size(), 14, "nothing has ended: what was known holds");
@@ -448,5 +448,57 @@ mod tests {
         assert_eq!(window.size(), 65);
         confirmed(&mut window, Instant::ZERO, 64);
         assert_eq!(window.size(), 130);
+    }
+
+    #[test]
+    fn after_a_refusal_outcomes_widen_it_carefully_and_then_in_doubling_steps() {
+        let mut window = sent(16);
+        refuse(&mut window, Instant::ZERO, 16, 16);
+        let widens = |window: &mut Window, steps: &[u32]| {
+            for step in steps {
+                let size = window.size();
+                for _ in 1..size.max(OUTCOMES_MIN) {
+                    window.on_outcome();
+                    assert_eq!(window.size(), size);
+                }
+                window.on_outcome();
+                assert_eq!(window.size(), size + step);
+            }
+        };
+        widens(&mut window, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 16]);
+        window.on_outcome();
+        let number = window.on_sent();
+        refuse(&mut window, Instant::ZERO, number, 40);
+        assert_eq!(window.size(), 35);
+        widens(&mut window, &[1, 1]);
+    }
+
+    #[test]
+    fn what_held_nothing_back_at_the_last_settling_is_not_widened() {
+        let mut window = sent(64);
+        assert!(window.wants_word(100));
+        window.set_limiting(false);
+        window.on_confirmed(Instant::ZERO, 100, 64);
+        assert_eq!(window.size(), 64);
+        window.set_limiting(true);
+        refuse(&mut window, Instant::ZERO, 64, 64);
+        let size = window.size();
+        assert!(!window.wants_word(100));
+        window.set_limiting(false);
+        window.on_confirmed(Instant::ZERO + QUIET, 100, 64);
+        assert_eq!(window.size(), size);
+    }
+
+    #[test]
+    fn a_manager_without_workers_is_tried_with_one_task_however_important() {
+        let mut window = sent(1);
+        let (reason, hint) = (RejectReason::NoWorkers, Duration::ZERO);
+        let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
+        window.on_refused(Instant::ZERO, reason, 1, NORMAL, 0, hint, &retry, &mut rng);
+        assert!(!window.admits(Priority::MOST, 0, 0));
+        assert_eq!(window.size(), 64, "its queue may be as long as before");
+        window.wake(window.paused_until().expect("a pause"));
+        assert!(window.admits(NORMAL, 0, 0));
+        assert!(!window.admits(NORMAL, 1, 0));
     }
 }
