@@ -403,3 +403,21 @@ fn a_draining_manager_refuses_what_comes_back_unstarted() {
     assert_eq!(bench.rejects(client), [(0, RejectReason::Draining)]);
     assert!(bench.drained);
 }
+
+#[test]
+fn a_result_of_a_task_that_has_its_outcome_is_acknowledged_at_once() {
+    let (mut bench, worker, client, assign) = assigned(submit(0));
+    let other = bench.worker(3, 1);
+    bench.complete(worker, &assign);
+    bench.complete(other, &assign);
+    assert_eq!(bench.outcomes(client).len(), 1);
+    let stale = Event::StaleIgnored {
+        task: assign.task,
+        attempt: assign.attempt,
+    };
+    assert!(bench.events.contains(&stale));
+    let attempts = vec![assign.attempt];
+    let ack: Message = Body::AckResults { attempts }.into();
+    assert_eq!(bench.inbox(other), [ack]);
+    assert_eq!(bench.inbox(worker), [], "its client may ask for it again");
+}
