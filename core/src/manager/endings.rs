@@ -388,9 +388,7 @@ impl Manager {
 
     /// Ends a client's session: its tasks are dropped, running ones killed, outcomes forgotten.
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
-        if let Some(conn) = self.client(key).conn {
-            self.close(now, conn, crate::event::CloseReason::Done);
-        }
+        debug_assert!(self.client(key).conn.is_none(), "it is closed first");
         self.absences.cancel(Absence::Client(key));
         let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
         for task in tasks {
