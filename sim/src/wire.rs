@@ -5,6 +5,7 @@ use argon_core::event::Event;
 use argon_core::ids::TaskId;
 use argon_core::message::{Body, Message};
 use argon_core::name::Name;
+use argon_core::task::RejectReason;
 use bytes::BytesMut;
 
 use crate::rng::mix;
@@ -52,6 +53,17 @@ pub fn is_beat(body: &Body) -> bool {
     matches!(body, Body::Ping(_) | Body::Pong(_))
 }
 
+/// The names of rejections, by their reason.
+pub const REJECTIONS: [&str; 7] = [
+    "task-rejected",
+    "task-displaced",
+    "no-runner",
+    "no-workers",
+    "rejected-in-drain",
+    "too-slow",
+    "in-flight-full",
+];
+
 /// The task and the name of an event.
 #[must_use]
 pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
@@ -62,7 +74,18 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerGone { .. } => (None, "peer-gone"),
         Event::PeerRefused { .. } => (None, "peer-refused"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
-        Event::TaskRejected { task, .. } => (Some(*task), "task-rejected"),
+        Event::TaskRejected { task, reason } => (
+            Some(*task),
+            match reason {
+                RejectReason::Displaced => "task-displaced",
+                RejectReason::NoRunner => "no-runner",
+                RejectReason::NoWorkers => "no-workers",
+                RejectReason::Draining => "rejected-in-drain",
+                RejectReason::TooSlow => "too-slow",
+                RejectReason::InFlightFull => "in-flight-full",
+                _ => "task-rejected",
+            },
+        ),
         Event::AttemptCharged { task, .. } => (Some(*task), "attempt-charged"),
         Event::TaskReturned { task } => (Some(*task), "task-returned"),
         Event::AttemptAdopted { task, .. } => (Some(*task), "attempt-adopted"),
@@ -77,6 +100,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::ResultConfirmedEarly { task } => (Some(*task), "result-confirmed-early"),
         Event::DrainStarted => (None, "drain-started"),
         Event::LinkUp { resumed: true, .. } => (None, "link-resumed"),
+        Event::LinkUp { address: 1.., .. } => (None, "failed-over"),
         Event::LinkUp { .. } => (None, "link-up"),
         Event::LinkDown { .. } => (None, "link-down"),
         Event::LinkRefused { .. } => (None, "link-refused"),

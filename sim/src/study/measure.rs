@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::history::{Delivery, End, ExecutionEnd};
 use crate::report::{Class, Failure};
+use crate::wire::REJECTIONS;
 use crate::world::World;
 
 use super::config::Study;
@@ -302,7 +303,7 @@ impl<'s> Measure<'s> {
     }
 
     fn read_counters(&mut self, world: &mut World<'_>) {
-        let (rejected, retried) = (world.marked("task-rejected"), world.marked("retrying"));
+        let (rejected, retried) = (rejections(world), world.marked("retrying"));
         let most = std::mem::take(&mut world.most_queued) as u64;
         let (fresh, again) = (rejected - self.before.0, retried - self.before.1);
         self.before = (rejected, retried);
@@ -332,4 +333,8 @@ impl<'s> Measure<'s> {
         };
         self.parts.iter().enumerate().map(part).collect()
     }
+}
+
+fn rejections(world: &World<'_>) -> u64 {
+    REJECTIONS.iter().map(|mark| world.marked(mark)).sum()
 }
