@@ -48,7 +48,8 @@ async fn a_command_starts_with_nothing_blocked_or_ignored_by_us() {
 
 /// The signals of a line of `/proc/PID/status`.
 fn mask(line: &str) -> u64 {
-    u64::from_str_radix(line.split_once('\t').unwrap().1, 16).unwrap()
+    let (_, digits) = line.split_once('\t').expect("a name and a value");
+    u64::from_str_radix(digits, 16).expect("hexadecimal")
 }
 
 #[tokio::test]
