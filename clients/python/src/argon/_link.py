@@ -169,12 +169,11 @@ class Link:
         self.out.clear()
         if was_up and now - self._up_since >= SETTLED:
             self.failures = 0
-        elif was_up:
-            self.failures += 1
-        else:
-            self.failures += 1
+        if not was_up:
             self.address = (self.address + 1) % self.addresses
+        # The first round at once; then the delays double with each.
         rounds = self.failures // self.addresses
+        self.failures += 1
         delay = backoff(self.rng, DELAY_FIRST, DELAY_MAX, rounds) if rounds else 0
         self._dial_at = now + delay
 

@@ -371,6 +371,7 @@ class Session:
     def _start_over(self) -> None:
         """Nobody can say any more whether what was left at the last manager has started."""
         fresh = self._moves < self.link.addresses
+        self.window.restart()
         for seq, task in self.tasks.items():
             if task.state == SENT:
                 task.may_have_run = True
@@ -379,7 +380,6 @@ class Session:
             elif task.state == BACKOFF and fresh:
                 # What the last manager advised is not this one's advice.
                 self._ready(seq, task)
-        self.window.restart()
 
     def _refused(self, now: int, reason: wire.Choice) -> None:
         words = {

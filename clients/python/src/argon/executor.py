@@ -62,7 +62,7 @@ class Executor(concurrent.futures.Executor):
         """The client that does the work, for instance for its `status`."""
         return self._client
 
-    def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future:  # type: ignore[override]
+    def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future:
         """Schedules `fn(*args, **kwargs)` and returns its future. `fn` may be a task's name."""
         prepared = self._client._prepare(fn)
         content, payload = prepared.payload(args, kwargs)
@@ -100,7 +100,7 @@ class Executor(concurrent.futures.Executor):
             # The last one after shutdown(wait=False): nobody else will close the client.
             self._client.close()
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Function,
         *iterables: Iterable[Any],
