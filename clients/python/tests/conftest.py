@@ -132,3 +132,8 @@ def address(program, tmp_path_factory):
 def client(address):
     with argon.Client(address) as made:
         yield made
+
+
+def pytest_unconfigure():
+    # A test that failed may leave an executor behind; nobody is to wait for it.
+    argon.executor._open.clear()
