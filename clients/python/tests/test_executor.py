@@ -195,6 +195,8 @@ def test_shutdown_without_waiting(address, tmp_path):
 def test_shutdown_that_cancels(address, tmp_path):
     gate = str(tmp_path / "gate")
     executor = argon.Executor(address)
+    assert executor.submit(tasks.square, 2).result() == 4
+    # As if the manager had had no room for more than two.
     executor.client._engine.session.window.size = 2.0
     executor.client._engine.session.window.growing = False
     pending = [executor.submit(tasks.wait_for, gate) for _ in range(8)]
