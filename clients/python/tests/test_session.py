@@ -65,6 +65,20 @@ def test_messages_may_come_in_any_portions():
         assert [bench.results[seq].payload for seq in range(3)] == [b"result"] * 3
 
 
+def test_a_long_message_is_put_together_once():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    done = wire.Choice(Ending.COMPLETED, wire.Completion(1, 2, 0))
+    data = wire.encode(wire.Outcome(0, done), 0, b"x" * 100_000)
+    for at in range(0, 90_000, 1_000):
+        bench.session.receive(bench.connection[0], bench.now, data[at : at + 1_000])
+    assert max(map(len, bench.session._chunks)) <= 1_000
+    bench.session.receive(bench.connection[0], bench.now, data[90_000:])
+    bench.settle()
+    assert bench.results[0].payload == b"x" * 100_000
+
+
 def test_a_cut_is_resumed():
     bench = Bench()
     bench.open(epoch=9)
@@ -362,6 +376,15 @@ def test_reconnecting_for_ever_with_longer_delays_up_to_a_second():
     assert len(gaps) < 300
 
 
+def test_after_a_good_connection_the_first_dial_is_at_once():
+    bench = Bench()
+    bench.refuse_for(10 * SECOND)
+    bench.open()
+    bench.wait(2 * SECOND)
+    bench.cut()
+    assert bench.dials[-1][0] == bench.now
+
+
 def test_a_manager_that_hangs_up_again_and_again_is_not_dialled_in_a_loop():
     bench = Bench()
     start = bench.now
@@ -455,6 +478,35 @@ def test_a_rejection_says_how_much_room_there_is():
     for seq in sent[:10]:
         bench.complete(seq)
     assert 10 <= len(bench.take(wire.Submit)) <= 11
+
+
+def test_the_window_widens_slowly_with_outcomes():
+    bench = Bench()
+    bench.open()
+    for _ in range(300):
+        bench.session.submit(bench.now, _task())
+    bench.settle()
+    sent = seqs(bench.take(wire.Submit))
+    for seq in sent[10:]:
+        bench.reject(seq, Reason.QUEUE_FULL, SECOND)
+    waiting = sent[:10]
+    for _ in range(50):
+        bench.complete(waiting.pop(0))
+        waiting += seqs(bench.take(wire.Submit))
+    assert 13 <= len(waiting) <= 15
+
+
+def test_with_nothing_there_nothing_is_sent_for_a_while():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.take(wire.Submit)
+    bench.reject(0, Reason.QUEUE_FULL, 100 * MS)
+    bench.submit()
+    bench.wait(99 * MS)
+    assert not bench.take(wire.Submit)
+    bench.wait(26 * MS)
+    assert seqs(bench.take(wire.Submit)) == [1], "another one, and alone"
 
 
 def test_with_nothing_there_another_task_tries_next():
