@@ -376,6 +376,29 @@ def test_large_payloads(client):
     assert client.call(tasks.reverse, data) == data[::-1]
 
 
+def test_many_large_payloads(client):
+    data = [bytes([each]) * (1 << 20) for each in range(60)]
+    assert list(client.map(tasks.reverse, data)) == data
+
+
+def test_a_bug_ends_what_waits(address, monkeypatch):
+    reported = []
+    monkeypatch.setattr(threading, "excepthook", lambda what: reported.append(what.exc_type))
+    with argon.Client(address) as client:
+        assert client.call(tasks.square, 2) == 4
+        future = client.submit(tasks.for_ever)
+
+        def broken(now, backlog=0):
+            raise ZeroDivisionError
+
+        client._engine.session.settle = broken
+        error = future.exception(60)
+        assert isinstance(error, argon.NotConnected) and "ZeroDivisionError" in str(error)
+        with pytest.raises(argon.NotConnected):
+            client.submit(tasks.square, 2)
+    assert reported == [ZeroDivisionError]
+
+
 def test_closing(address, tmp_path):
     client = argon.Client(address)
     future = client.submit(tasks.wait_for, str(tmp_path / "gate"))

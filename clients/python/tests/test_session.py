@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness import LEASE, MS, SECOND, Bench
+from harness import LEASE, MS, SECOND, Bench, frames
 
 from argon import _wire as wire
 from argon._wire import Ending, Reason
@@ -545,6 +545,21 @@ def test_payloads_above_the_managers_limit_end_as_rejected():
     bench.submit()
     bench.open(payload_max=2)
     assert bench.results[0].value.reason is Reason.TOO_LARGE
+
+
+def test_a_backlog_holds_tasks_back_but_not_pings():
+    from argon._session import BACKLOG_MAX
+
+    bench = Bench()
+    bench.open()
+    bench.session.submit(bench.now, _task())
+    bench.now += LEASE // 4
+    bench.session.settle(bench.now, BACKLOG_MAX)
+    assert bench.session.wants_more
+    (sent,) = frames(bench.session.take_bytes())
+    assert isinstance(sent[0], wire.Ping)
+    bench.settle()
+    assert bench.take(wire.Submit) and not bench.session.wants_more
 
 
 def test_questions_are_asked_again_after_a_cut():

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import socket
+import sys
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _ship
@@ -331,7 +332,8 @@ def _raised(payload: bytes) -> Optional[BaseException]:
         module, qualified, args = detail["module"], detail["type"], detail["args"]
         if not isinstance(args, list):
             return None
-        found: Any = importlib.import_module(module)
+        # What is being imported right now must not be waited for: it may be waiting for us.
+        found: Any = sys.modules.get(module) or importlib.import_module(module)
         for part in qualified.split("."):
             found = getattr(found, part)
         # SystemExit and the like must not end a process that only waits for a result.

@@ -225,6 +225,20 @@ class Engine:
     # The thread.
 
     def _run(self) -> None:
+        try:
+            self._drive()
+        except BaseException as error:
+            # A bug, but nobody is to wait for ever because of it.
+            with self.lock:
+                self._failure = NotConnected(f"the client has failed: {error!r}")
+                self._closed = True
+                self.room.notify_all()
+            while self.futures:
+                self.futures.popitem()[1].deliver(False, NotConnected(str(self._failure)))
+            self._deliver([])
+            raise
+
+    def _drive(self) -> None:
         selector = selectors.DefaultSelector()
         selector.register(self._wake_in, selectors.EVENT_READ)
         connection: Optional[Connection] = None
@@ -266,6 +280,8 @@ class Engine:
                     if key.events != events:
                         selector.modify(connection.sock, events)
                 pause = None if until is None else max(0, until - _now()) / 1e9
+                if session.wants_more and not (connection and connection.backlog):
+                    pause = 0.0
                 for key, events in selector.select(pause):
                     if key.fileobj is self._wake_in:
                         try:

@@ -201,11 +201,19 @@ class Client:
 
     async def status(self, timeout: Optional[float] = 10.0) -> Status:
         """What the manager says: what is queued, running and waiting, by worker and client."""
-        return status_of(await asyncio.wait_for(self._pages(wire.StatusQuery), timeout))
+        return status_of(await self._within(timeout, wire.StatusQuery))
 
     async def running(self, timeout: Optional[float] = 10.0) -> List[RunningTask]:
         """Which task is with which worker."""
-        return running_of(await asyncio.wait_for(self._pages(wire.RunningQuery), timeout))
+        return running_of(await self._within(timeout, wire.RunningQuery))
+
+    async def _within(self, timeout: Optional[float], query: Any) -> List[Any]:
+        try:
+            return await asyncio.wait_for(self._pages(query), timeout)
+        except asyncio.TimeoutError:
+            link = self._session.link
+            problem = "" if link.is_up else f": {link.problem}"
+            raise NotConnected(f"no answer within {timeout} seconds{problem}") from None
 
     # Tasks.
 
@@ -323,6 +331,8 @@ class Client:
             if data:
                 transport.write(data)
             connection.backlog = transport.get_write_buffer_size()
+            if session.wants_more and not connection.backlog:
+                self._soon()
             if not session.current(connection.number):
                 transport.close()
                 self._connection = None
