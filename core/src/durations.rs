@@ -217,13 +217,10 @@ impl Durations {
         index
     }
 
-    /// Takes a slot out of the order of use.
+    /// Takes a slot out of the order of use; not the most recently used one.
     fn unlink(&mut self, slot: u32) {
         let Slot { newer, older, .. } = self.slots[slot as usize];
-        match self.slots.get_mut(newer as usize) {
-            Some(neighbour) => neighbour.older = older,
-            None => self.newest = older,
-        }
+        self.slots[newer as usize].older = older;
         match self.slots.get_mut(older as usize) {
             Some(neighbour) => neighbour.newer = newer,
             None => self.oldest = newer,

@@ -45,6 +45,8 @@ pub const STATUS_PAGE: usize = 256;
 pub const WORKERS_MAX: usize = 131_072;
 /// Most clients whose sessions a manager keeps.
 pub const CLIENTS_MAX: usize = 65_536;
+/// Most observers at a time: people and dashboards; each costs a connection and no session.
+pub const OBSERVERS_MAX: usize = 1_024;
 /// Most connections that have not finished their handshake.
 pub const STRANGERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each
@@ -116,6 +118,10 @@ pub const HEARTBEATS_PER_LEASE: u32 = 4;
 pub const RESULT_ACK: Duration = Duration::from_secs(1);
 /// How long a pool process may take from the polite signal to the end.
 pub const KILL_GRACE: Duration = Duration::from_secs(2);
+/// How long a worker may take to answer what it is asked about an attempt: to end it (its process
+/// has the kill grace to go), or to give it back. An end that was asked for then comes without
+/// the answer.
+pub const ANSWER: Duration = Duration::from_secs(4);
 /// First delay before a pool process that died young is started again; doubles each time.
 pub const RESPAWN_DELAY_FIRST: Duration = Duration::from_millis(10);
 /// Longest delay before a pool process is started again.
@@ -167,6 +173,7 @@ const _: () = {
     );
     assert!(RESTART_GRACE.as_nanos() < RESUME_WINDOW.as_nanos());
     assert!(HEARTBEATS_PER_LEASE >= 2);
+    assert!(KILL_GRACE.as_nanos() + LEASE.as_nanos() <= ANSWER.as_nanos());
     // A reported attempt is 32 bytes, the largest id that messages list.
     assert!(IDS_MAX * 32 + 1_024 < HEADER_MAX);
     // An error has four texts: its type, message, backtrace, and standard error.

@@ -14,7 +14,9 @@ fn name(number: u32) -> Name {
 #[test]
 fn the_average_follows_the_run_times() {
     let mut durations = Durations::new();
+    assert!(durations.is_empty());
     let key = durations.intern(&name(1));
+    assert!(!durations.is_empty());
     assert_eq!(durations.expected(key), MS, "nothing is known of any name");
     durations.completed(key, 10 * MS);
     assert_eq!(durations.expected(key), 10 * MS);
@@ -25,7 +27,11 @@ fn the_average_follows_the_run_times() {
     for _ in 0..200 {
         durations.completed(key, 5 * MS);
     }
-    assert_eq!(durations.expected(key), 5 * MS, "it arrives");
+    assert_eq!(durations.expected(key), 5 * MS, "it arrives from below");
+    for _ in 0..200 {
+        durations.completed(key, 2 * MS);
+    }
+    assert_eq!(durations.expected(key), 2 * MS, "and from above");
     durations.check_invariants();
 }
 
@@ -85,6 +91,19 @@ fn the_name_used_longest_ago_makes_room_and_its_key_is_not_mistaken() {
         "and it starts anew when it comes back"
     );
     durations.check_invariants();
+}
+
+#[test]
+fn names_that_come_and_go_are_never_mistaken_for_each_other() {
+    let mut durations = Durations::new();
+    let seen: std::collections::BTreeSet<NameKey> = (0..10 * NAMES_MAX as u32)
+        .map(|number| durations.intern(&name(number)))
+        .collect();
+    assert_eq!(seen.len(), 10 * NAMES_MAX);
+    // None of them has completed.
+    durations.check_invariants();
+    let last = durations.intern(&name(1));
+    assert_eq!(durations.expected(last), MS);
 }
 
 #[test]

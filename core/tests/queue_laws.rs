@@ -349,6 +349,19 @@ fn a_blocked_client_is_passed_over_and_earns_no_credit() {
 }
 
 #[test]
+fn the_very_first_task_returns_like_any_other() {
+    let mut bench = Bench::new(10);
+    let entry = Entry {
+        task: TaskKey(0),
+        order: 0,
+        standing: Standing::Returning,
+        ..bench.entry(0, Priority::NORMAL)
+    };
+    bench.queue.push(entry);
+    assert_eq!(bench.queue.pop_returning(ClassId(0)), Some(entry));
+}
+
+#[test]
 fn a_class_without_workers_holds_up_no_other() {
     let mut bench = Bench::new(1_000);
     for _ in 0..100 {

@@ -133,6 +133,7 @@ fn nobody_is_picked_from_nobody() {
     router.set(WorkerKey(70_000), None);
     assert!(router.is_empty());
     router.set(WorkerKey(70_000), Some(bid_of(1)));
+    assert!(!router.is_empty());
     assert_eq!(router.pick(), Some(WorkerKey(70_000)));
     router.set(WorkerKey(70_000), None);
     assert_eq!(router.pick(), None);
@@ -182,6 +183,32 @@ fn a_burst_is_shared_by_speed() {
     ]);
     let got = fleet.burst(70);
     assert_eq!(got, [40, 20, 10]);
+}
+
+#[test]
+fn a_burst_is_shared_by_capacity() {
+    let mut fleet = Fleet::new(vec![(proven(100), 40), (proven(100), 80)]);
+    assert_eq!(fleet.burst(60), [20, 40]);
+    // What waits behind full workers too, down to those that run one at a time.
+    let mut fleet = Fleet::new(vec![(proven(100), 1), (proven(100), 2)]);
+    assert_eq!(fleet.burst(9), [3, 6]);
+}
+
+#[test]
+fn a_worker_without_slots_is_busy() {
+    let none = Bid::new(&proven(1), 0, 0);
+    assert!(none > Bid::new(&proven(3_000), 0, 1));
+}
+
+#[test]
+fn absurd_load_is_never_attractive() {
+    let awful = proven(6_400);
+    let mut before = Bid::new(&awful, 1, 1);
+    for bits in 1..=32 {
+        let bid = Bid::new(&awful, ((1_u64 << bits) - 1) as u32, 1);
+        assert!(bid >= before, "{bits} bits");
+        before = bid;
+    }
 }
 
 #[test]
@@ -240,6 +267,23 @@ fn a_worker_that_fails_fast_does_not_attract() {
         }
     }
     assert!(got[0] < 100, "{got:?}");
+}
+
+/// A failure counts as twice the normal time at least, as what it took if that is more, and as a
+/// quarter more than before at least.
+#[test]
+fn a_failure_counts_as_much_as_is_said() {
+    let after = |percent: u64, expected: u64, ran: u64| {
+        let mut speed = proven(percent);
+        speed.failed(expected, ran);
+        speed.slowness_millis()
+    };
+    // An eighth of the way from 0.25 to 2, from 1 to 10, and from 10 to 12.5.
+    assert_eq!(after(25, 10 * MS, 0), 468);
+    assert_eq!(after(100, 10 * MS, 100 * MS), 2_125);
+    assert_eq!(after(1_000, 10 * MS, 0), 10_312);
+    // Nobody knows what a new name should take, so its time says nothing.
+    assert_eq!(after(100, 0, 1_000_000 * MS), after(100, 0, 0));
 }
 
 #[test]

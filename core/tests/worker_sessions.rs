@@ -7,7 +7,7 @@ use argon_core::ids::ConnId;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{AttemptEnd, Body, Message, Report};
-use argon_core::task::ExitCause;
+use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{WorkerInput, WorkerOutput};
 use std::time::Duration;
 use worker_support::*;
@@ -91,8 +91,11 @@ fn a_result_is_held_until_it_is_acknowledged_and_sent_as_often_as_asked() {
     }
     rig.say(ack([1]));
     let attempt = attempt(1);
+    let conn = rig.conn.unwrap();
     rig.say(Body::Resend { attempt });
-    assert_eq!(rig.step(), vec![rig.returned(&[1], &[])]);
+    let reason = CloseReason::Protocol("asked again for what was acknowledged");
+    let close = WorkerOutput::Link(LinkOutput::Close { conn, reason });
+    assert_eq!(rig.step(), vec![close], "it did start, and its end is gone");
 }
 
 #[test]
@@ -371,4 +374,34 @@ fn long_texts_are_cut_to_what_travels() {
         panic!("{finished:?}");
     };
     assert!(stderr.len() <= 16 * 1024 && stderr.ends_with("äend"));
+}
+
+#[test]
+fn a_result_that_the_manager_does_not_take_fails_there_and_is_kept_for_another() {
+    let mut rig = Rig::ready(config(1));
+    rig.payload_max = 7;
+    rig.connect();
+    rig.assign_all([1]);
+    rig.step();
+    rig.done(life(0, 1), 1, MS);
+    let said = rig.step();
+    let failed = bodies(&said).into_iter().any(|message| {
+        let Body::Finished(finished) = &message.body else {
+            return false;
+        };
+        let AttemptEnd::Failed(error) = &finished.end else {
+            return false;
+        };
+        assert_eq!(error.kind, ErrorKind::ResultTooLarge);
+        assert!(error.message.contains("8 bytes"), "{}", error.message);
+        message.payload.is_empty()
+    });
+    assert!(failed, "{said:?}");
+    rig.cut();
+    rig.payload_max = 8;
+    let said = rig.connect();
+    assert_eq!(said, vec![rig.report(&[], &[1]), rig.offer(), rig.grant(1)]);
+    let attempt = attempt(1);
+    rig.say(Body::Resend { attempt });
+    assert_eq!(rig.step(), vec![rig.completed(1, MS)]);
 }

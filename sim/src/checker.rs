@@ -187,6 +187,16 @@ impl<'h> Ledger<'h> {
                     }
                 }
                 End::Failed {
+                    why: FailedWhy::ResultTooLarge,
+                    ..
+                } => {
+                    let bytes = 16 + u64::from(self.plan.tasks[*task].result);
+                    let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
+                    if bytes <= limit || ended(ExecutionEnd::Completed) == 0 {
+                        return Err(broken(promise, "its result is not too large", *task));
+                    }
+                }
+                End::Failed {
                     why: FailedWhy::Other(what),
                     ..
                 } => {

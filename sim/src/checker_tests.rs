@@ -198,7 +198,15 @@ fn said(wire: &[(u64, u64, WireWhat)]) -> String {
 fn order_is_judged() {
     let came = |at, seq, priority| {
         let marked = false;
-        (at, seq, WireWhat::Submitted { priority, marked })
+        (
+            at,
+            seq,
+            WireWhat::Submitted {
+                priority,
+                marked,
+                name: 0,
+            },
+        )
     };
     let goes = |at, seq| (at, seq, WireWhat::Assigned);
     let pushed_out = |at, seq| (at, seq, WireWhat::Rejected { displaced: true });

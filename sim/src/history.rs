@@ -21,8 +21,36 @@ pub struct History {
     pub wire: Vec<Wire>,
     /// Ids under which strangers came.
     pub hostile: Vec<u64>,
+    /// Tasks that a client did not take in, by their place in the plan.
+    pub turned_away: Vec<usize>,
     /// When faults ended for the core.
     pub healed_at: Option<u64>,
+    /// How many of the first executions are no longer kept.
+    pub(crate) forgotten: usize,
+}
+
+impl History {
+    /// The place of the execution that starts next.
+    #[must_use]
+    pub fn next_execution(&self) -> usize {
+        self.forgotten + self.executions.len()
+    }
+
+    /// The execution of this place, which must still be kept.
+    pub(crate) fn execution(&self, place: usize) -> &Execution {
+        &self.executions[place - self.forgotten]
+    }
+
+    /// See `execution`.
+    pub(crate) fn execution_mut(&mut self, place: usize) -> &mut Execution {
+        &mut self.executions[place - self.forgotten]
+    }
+
+    /// Drops the executions before this place, all of which must have ended.
+    pub(crate) fn forget_executions(&mut self, before: usize) {
+        self.executions.drain(..before - self.forgotten);
+        self.forgotten = before;
+    }
 }
 
 /// A task that a client took in.
@@ -110,6 +138,8 @@ pub enum FailedWhy {
     MemoryLimit,
     /// Its pool process died.
     Crashed,
+    /// Its result is larger than the manager takes.
+    ResultTooLarge,
     /// Something else, which no simulated task does.
     Other(String),
 }
@@ -221,6 +251,8 @@ pub enum WireWhat {
         priority: u8,
         /// Its client says that it may have run.
         marked: bool,
+        /// What it runs: a hash of the name.
+        name: u64,
     },
     /// The manager sent an assignment.
     Assigned,

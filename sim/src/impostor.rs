@@ -74,8 +74,8 @@ impl World<'_> {
             body,
             payload: payload.into(),
         };
-        self.say_message(end.host, index, 1, "->", &message.body);
-        self.send(index, 1, Packet::Message(message));
+        let hop = self.say_message(end.host, index, 1, "->", &message.body);
+        self.send(index, 1, Packet::Message(message, hop));
         let later = if rng.percent(50) {
             0
         } else {

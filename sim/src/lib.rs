@@ -10,6 +10,7 @@
 //! [`checker`] judges that alone and shares no code with core.
 
 pub mod checker;
+pub mod diff;
 mod disturb;
 pub mod explore;
 pub mod faults;
@@ -20,6 +21,7 @@ mod level;
 pub mod minimise;
 mod network;
 pub mod options;
+pub mod picture;
 mod pool;
 mod process;
 mod quiet;
@@ -27,6 +29,8 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+pub mod study;
+pub mod timeline;
 pub mod trace;
 pub mod turmoil;
 mod turn;
@@ -37,5 +41,5 @@ mod world;
 pub use level::Level;
 pub use options::{Options, Plan};
 pub use report::{Class, Failure, Report};
-pub use run::{run, run_seed, run_with_history};
+pub use run::{run, run_seed, run_watched, run_with_history};
 pub use trace::Trace;

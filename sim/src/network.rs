@@ -18,7 +18,8 @@ pub(crate) type ConnIndex = usize;
 /// What travels.
 #[derive(Debug)]
 pub(crate) enum Packet {
-    Message(Message),
+    /// With its place in the trace, if there is one.
+    Message(Message, Option<usize>),
     Fin,
 }
 

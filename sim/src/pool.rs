@@ -15,7 +15,7 @@ use crate::history::{Execution, ExecutionEnd, History, Process};
 use crate::options::{MS, Options, S, US};
 use crate::process::name;
 use crate::rng::{Draw, stream};
-use crate::workload::{Deed, MEMORY_LIMIT, Submission, number_of};
+use crate::workload::{Book, Deed, MEMORY_LIMIT, number_of};
 
 /// Most that a slow worker adds to an execution.
 pub(crate) const SLOW_MAX: u64 = 10 * S;
@@ -112,7 +112,7 @@ impl Pool {
         &mut self,
         now: u64,
         output: PoolOutput,
-        tasks: &[Submission],
+        tasks: &dyn Book,
         history: &mut History,
     ) -> PoolEffects {
         let mut effects = PoolEffects::default();
@@ -132,7 +132,7 @@ impl Pool {
                     self.live(slot)
                         .and_then(|known| known.running)
                         .is_some_and(|running| {
-                            let plan = tasks.get(history.executions[running].task);
+                            let plan = tasks.task(history.execution(running).task);
                             plan.is_some_and(|plan| plan.deed == Deed::HangStubborn)
                         });
                 if !stubborn {
@@ -221,7 +221,7 @@ impl Pool {
         &mut self,
         now: u64,
         slot: SlotLife,
-        tasks: &[Submission],
+        tasks: &dyn Book,
         history: &mut History,
         effects: &mut PoolEffects,
     ) {
@@ -233,7 +233,7 @@ impl Pool {
         let Some(job) = known.waiting.pop_front() else {
             return;
         };
-        let execution = history.executions.len();
+        let execution = history.next_execution();
         known.running = Some(execution);
         let TaskId { client, seq } = job.task;
         let task = number_of(&job.payload).unwrap_or(usize::MAX);
@@ -252,7 +252,7 @@ impl Pool {
         effects.began = Some(execution);
         // A stranger's task is nothing that the plan knows.
         let (deed, run) = tasks
-            .get(task)
+            .task(task)
             .map_or((Deed::Complete, MS), |plan| (plan.deed, plan.run));
         if deed == Deed::Hog {
             let what = PoolWhat::Hog { execution };
@@ -271,7 +271,7 @@ impl Pool {
         &mut self,
         now: u64,
         event: PoolEvent,
-        tasks: &[Submission],
+        tasks: &dyn Book,
         history: &mut History,
     ) -> PoolEffects {
         let mut effects = PoolEffects::default();
@@ -327,7 +327,7 @@ impl Pool {
         now: u64,
         slot: SlotLife,
         execution: usize,
-        tasks: &[Submission],
+        tasks: &dyn Book,
         history: &mut History,
         effects: &mut PoolEffects,
     ) {
@@ -335,9 +335,9 @@ impl Pool {
         if known.running != Some(execution) {
             return;
         }
-        let record = &history.executions[execution];
+        let record = history.execution(execution);
         let (deed, filling) = tasks
-            .get(record.task)
+            .task(record.task)
             .map_or((Deed::Complete, 0), |plan| (plan.deed, plan.result));
         let failed = match deed {
             Deed::Poison => {
@@ -346,8 +346,9 @@ impl Pool {
             }
             Deed::Crash => true,
             Deed::CrashOnce => {
-                let earlier = &history.executions[..execution];
-                !earlier.iter().any(|other| other.task == record.task)
+                let earlier = history.executions.iter();
+                let mut earlier = earlier.take_while(|run| run.place < execution);
+                !earlier.any(|other| other.task == record.task)
             }
             _ => false,
         };
@@ -371,7 +372,7 @@ impl Pool {
             let payload = result(task, execution, filling);
             (RunEnd::Completed, ExecutionEnd::Completed, payload)
         };
-        history.executions[execution].end = Some((now, how));
+        history.execution_mut(execution).end = Some((now, how));
         effects.tell.push(PoolInput::Done {
             slot,
             attempt: argon_core::ids::Attempt {
@@ -402,7 +403,7 @@ impl Pool {
         if let Some(gone) = self.slots.remove(&slot.slot.0) {
             history.processes[gone.process].end = Some(now);
             if let Some(running) = gone.running {
-                history.executions[running].end = Some((now, end));
+                history.execution_mut(running).end = Some((now, end));
             }
             effects.tell.push(PoolInput::Exited {
                 slot,
@@ -431,7 +432,7 @@ impl Pool {
         for slot in std::mem::take(&mut self.slots).into_values() {
             history.processes[slot.process].end = Some(now);
             if let Some(running) = slot.running {
-                history.executions[running].end = Some((now, ExecutionEnd::WorkerDied));
+                history.execution_mut(running).end = Some((now, ExecutionEnd::WorkerDied));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::network::ConnIndex;
 use crate::options::{Host, Options, S};
 use crate::pool::{Pool, PoolEvent};
 use crate::rng::{Draw, mix, stream};
+use crate::trace::Counts;
 
 /// A monotonic clock of one process: begins anywhere, runs a little fast or slow.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,38 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// What it counts, for traces: tasks that wait, that are under way, and what is held until it
+    /// is acknowledged.
+    pub(crate) fn counts(&self) -> Counts {
+        match self {
+            Self::Manager(manager) => {
+                let load = manager.load();
+                let queued = load.queued + load.returning;
+                [
+                    ("queued", queued),
+                    ("out", load.assigned),
+                    ("held", load.unacknowledged),
+                ]
+            }
+            Self::Worker(worker, _) => {
+                let load = worker.load();
+                [
+                    ("waiting", load.waiting),
+                    ("running", load.given),
+                    ("held", load.held),
+                ]
+            }
+            Self::Client(client) => {
+                let (all, out) = (client.held(), client.in_flight());
+                [
+                    ("waiting", all.saturating_sub(out)),
+                    ("out", out),
+                    ("held", 0),
+                ]
+            }
+        }
+    }
+
     pub(crate) fn check_invariants(&self) {
         match self {
             Self::Manager(manager) => manager.check_invariants(),

@@ -25,23 +25,30 @@ pub fn run_seed(seed: u64) -> Report {
 /// Runs a plan. Panics of the product are failures of the run.
 #[must_use]
 pub fn run(plan: &Plan, trace: &mut Trace) -> Report {
+    caught(|| run_with_history(plan, trace).0).unwrap_or_else(|failure| Report {
+        failure: Some(failure),
+        ..Report::default()
+    })
+}
+
+/// Does something in which the product may panic.
+pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Failure> {
     quiet_panics();
-    let result = catch_unwind(AssertUnwindSafe(|| run_with_history(plan, trace).0));
-    result.unwrap_or_else(|panic| {
+    keep_panics(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    keep_panics(false);
+    result.map_err(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .cloned()
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
             .unwrap_or_default();
         let place = take_panic().map_or_else(String::new, |(_, place)| place);
-        Report {
-            failure: Some(Failure::new(
-                Class::Panic,
-                "17 (no input makes a process panic)",
-                format!("{text} ({place})"),
-            )),
-            ..Report::default()
-        }
+        Failure::new(
+            Class::Panic,
+            "17 (no input makes a process panic)",
+            format!("{text} ({place})"),
+        )
     })
 }
 
@@ -90,6 +97,8 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .iter()
         .map(|host| u64::from(options.workers[usize::from(host - options.managers)]))
         .sum();
+    // Where workers differ, all work may be for the smallest.
+    let slots = if options.runs.is_empty() { slots } else { 1 };
     let at_once = slots.min(options.in_flight_tasks);
     let work: u64 = plan
         .tasks
@@ -109,7 +118,14 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
     };
     let bytes: u64 = plan.tasks.iter().map(bytes).sum();
     let moving = (bytes * S).checked_div(options.bandwidth).unwrap_or(0);
+    // What nobody runs takes its room in the queue for as long as it waits for somebody.
+    let waits = plan
+        .tasks
+        .iter()
+        .filter(|task| !options.is_run_by_all(task.name));
+    let stranded = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
     moving
+        + stranded
         + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease
@@ -121,20 +137,36 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
 /// Runs a plan and also gives back what happened. Panics of the product go through.
 #[must_use]
 pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
-    keep_panics(true);
     let mut world = World::new(plan, trace);
+    keep_panics(true);
+    drive(plan, &mut world);
+    keep_panics(false);
+    (world.take_report(), world.history)
+}
+
+/// Runs a plan and also gives back what happened, up to a panic of the product if there is one.
+#[must_use]
+pub fn run_watched(plan: &Plan, trace: &mut Trace) -> (Report, History) {
+    let mut world = World::new(plan, trace);
+    if let Err(failure) = caught(|| drive(plan, &mut world)) {
+        world.failure = Some(failure);
+    }
+    (world.take_report(), world.history)
+}
+
+fn drive(plan: &Plan, world: &mut World<'_>) {
     let healed = plan.options.heal_at;
     let bound = healed + liveness_bound(plan);
     // Facts on their way at the healing are given a second to be taken in.
     while world.failure.is_none() && world.step(healed + S) {
-        limit_events(&mut world);
+        limit_events(world);
     }
-    while world.failure.is_none() && open_tasks(&world) > 0 {
+    while world.failure.is_none() && open_tasks(world) > 0 {
         if !world.step(bound) {
-            let failure = late(&world.history, open_tasks(&world));
+            let failure = late(&world.history, open_tasks(world));
             world.fail(failure);
         }
-        limit_events(&mut world);
+        limit_events(world);
     }
     // Whoever starts late (after a drain, say) starts the clocks of the others again.
     let mut quiet = world.now + quiet_time(plan);
@@ -148,21 +180,19 @@ pub fn run_with_history(plan: &Plan, trace: &mut Trace) -> (Report, History) {
             quiet = world.now + quiet_time(plan);
         }
         if plan.options.brief_quiet && world.now >= look {
-            if quiet::leftovers(&world).is_none() {
+            if quiet::leftovers(world).is_none() {
                 break;
             }
             look = world.now + pause;
         }
-        limit_events(&mut world);
+        limit_events(world);
     }
     if world.failure.is_none() {
-        world.failure = quiet::leftovers(&world);
+        world.failure = quiet::leftovers(world);
     }
     if world.failure.is_none() {
         world.failure = checker::check(plan, &world.history).err();
     }
-    keep_panics(false);
-    (world.take_report(), world.history)
 }
 
 /// After the last outcome, sessions of the dead run out and results are acknowledged.

@@ -1,6 +1,9 @@
 //! A readable log of a run: one line a transition. Empty unless asked for.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use crate::options::Host;
 
 /// One thing that somebody did.
 #[derive(Clone, Debug)]
@@ -15,11 +18,47 @@ pub struct Line {
     pub task: Option<usize>,
 }
 
-/// The log of one run.
+/// A message on its way, heartbeats left out.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// Who sent it.
+    pub from: Host,
+    /// To whom.
+    pub to: Host,
+    /// When, in virtual nanoseconds.
+    pub sent: u64,
+    /// When it was there, if ever.
+    pub arrived: Option<u64>,
+    /// What it is called.
+    pub kind: String,
+    /// The task that it is about, by its place in the plan.
+    pub task: Option<usize>,
+}
+
+/// What a machine counts, after a turn that changed it: names and values.
+pub type Counts = [(&'static str, usize); 3];
+
+/// See [`Counts`].
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    /// When, in virtual nanoseconds.
+    pub at: u64,
+    /// Whose.
+    pub host: Host,
+    /// How many lines there were by then.
+    pub lines: usize,
+    /// What.
+    pub counts: Counts,
+}
+
+/// The log of one run. Only its lines are compared; the rest is for pictures.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     on: bool,
     lines: Vec<Line>,
+    hops: Vec<Hop>,
+    gauges: Vec<Gauge>,
+    latest: BTreeMap<Host, Counts>,
 }
 
 impl Trace {
@@ -34,7 +73,7 @@ impl Trace {
     pub fn on() -> Self {
         Self {
             on: true,
-            lines: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -46,6 +85,43 @@ impl Trace {
 
     pub(crate) fn push(&mut self, line: Line) {
         self.lines.push(line);
+    }
+
+    /// A message leaves; its place is asked for when it arrives.
+    pub(crate) fn leaves(&mut self, hop: Hop) -> usize {
+        self.hops.push(hop);
+        self.hops.len() - 1
+    }
+
+    pub(crate) fn arrives(&mut self, place: usize, at: u64) {
+        if let Some(hop) = self.hops.get_mut(place) {
+            hop.arrived = Some(at);
+        }
+    }
+
+    /// Keeps what a machine counts, if it is not what it was.
+    pub(crate) fn counts(&mut self, at: u64, host: Host, counts: Counts) {
+        if self.latest.insert(host, counts) != Some(counts) {
+            let lines = self.lines.len();
+            self.gauges.push(Gauge {
+                at,
+                host,
+                lines,
+                counts,
+            });
+        }
+    }
+
+    /// Messages in the order in which they left.
+    #[must_use]
+    pub fn hops(&self) -> &[Hop] {
+        &self.hops
+    }
+
+    /// What machines counted, in order of time.
+    #[must_use]
+    pub fn gauges(&self) -> &[Gauge] {
+        &self.gauges
     }
 
     /// Puts the lines in order of time, for those who do not write them in that order.
@@ -63,6 +139,14 @@ impl Trace {
     #[must_use]
     pub fn render(&self) -> String {
         render(self.lines.iter())
+    }
+
+    /// A number that two traces share if they are equal, byte for byte, and else hardly ever
+    /// (64-bit FNV-1a of the text).
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        self.render().bytes().fold(0xcbf2_9ce4_8422_2325, step)
     }
 
     /// The lines that are about one task, all faults, and whatever was said just before the end.

@@ -18,7 +18,7 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::wire::{task_of, through_codec};
+use crate::wire::{hash_of, task_of, through_codec};
 use crate::world::{Event, World, short};
 
 enum Output {
@@ -67,12 +67,23 @@ impl World<'_> {
                 self.at(at, Event::Wake(host, life));
             }
         }
+        self.count(host, &process);
         self.hosts[usize::from(host)].process = Some(process);
         if left {
             self.end_process(host, true, "it has left");
             let delay = stream(self.plan.seed, &[16, u64::from(host), life as u64])
                 .between(10 * MS, 1_000 * MS);
             self.after(delay, Event::Start(host));
+        }
+    }
+
+    /// Looks at what the machine counts after a turn.
+    fn count(&mut self, host: Host, process: &Process) {
+        if let Node::Manager(manager) = &process.node {
+            self.most_queued = self.most_queued.max(manager.load().queued);
+        }
+        if self.trace.is_on() {
+            self.trace.counts(self.now, host, process.node.counts());
         }
     }
 
@@ -137,7 +148,9 @@ impl World<'_> {
         };
         match fact {
             Fact::Submit(task) => {
-                let plan = &self.plan.tasks[task];
+                let Some(plan) = self.book.task(task) else {
+                    return;
+                };
                 let mut spec = TaskSpec::new(name(&format!("t{}", plan.name)), plan.argument(task));
                 let span = |nanos: Option<u64>| nanos.map(Duration::from_nanos);
                 spec.priority = Priority::new(plan.priority).unwrap_or_default();
@@ -167,6 +180,7 @@ impl World<'_> {
                     }
                     Err(error) => {
                         *self.report.marks.entry("submit-refused").or_default() += 1;
+                        self.history.turned_away.push(task);
                         self.say(host, Some(task), || {
                             format!("cannot submit {task}: {error}")
                         });
@@ -208,8 +222,8 @@ impl World<'_> {
                     if let Some(text) = text {
                         self.say(host, None, || text);
                     }
-                    let (now, plan) = (self.now, self.plan);
-                    let effects = pool.command(now, command, &plan.tasks, &mut self.history);
+                    let (now, book) = (self.now, self.book);
+                    let effects = pool.command(now, command, book, &mut self.history);
                     self.apply_pool(host, process.life, effects);
                 }
             }
@@ -253,8 +267,8 @@ impl World<'_> {
         } else {
             message
         };
-        self.say_message(host, index, side, "->", &message.body);
-        self.send(index, side, Packet::Message(message));
+        let hop = self.say_message(host, index, side, "->", &message.body);
+        self.send(index, side, Packet::Message(message, hop));
     }
 
     fn close_conn(&mut self, host: Host, process: &mut Process, conn: ConnId) {
@@ -311,6 +325,7 @@ impl World<'_> {
                             what: WireWhat::Submitted {
                                 priority,
                                 marked: submit.may_have_run,
+                                name: hash_of(&submit.name),
                             },
                         });
                     }
@@ -379,6 +394,7 @@ pub(crate) fn in_own_words(outcome: &Outcome) -> End {
             why: match &failure.error.kind {
                 ErrorKind::Raised(_) => FailedWhy::Raised(failure.error.message.clone()),
                 ErrorKind::TimeLimit => FailedWhy::TimeLimit,
+                ErrorKind::ResultTooLarge => FailedWhy::ResultTooLarge,
                 ErrorKind::MemoryLimit => FailedWhy::MemoryLimit,
                 ErrorKind::Crashed(_) => FailedWhy::Crashed,
                 other => FailedWhy::Other(format!("{other:?}")),

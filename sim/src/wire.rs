@@ -4,7 +4,11 @@ use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
 use argon_core::message::{Body, Message};
+use argon_core::name::Name;
+use argon_core::task::RejectReason;
 use bytes::BytesMut;
+
+use crate::rng::mix;
 
 /// Encodes and decodes a message, which must come out as it went in.
 ///
@@ -36,11 +40,29 @@ pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
     }
 }
 
+/// A number that stands for a name.
+#[must_use]
+pub fn hash_of(name: &Name) -> u64 {
+    let bytes = name.as_str().bytes();
+    bytes.fold(0, |hash, byte| mix(hash, &[u64::from(byte)]))
+}
+
 /// Whether a message is only a heartbeat, which traces leave out.
 #[must_use]
 pub fn is_beat(body: &Body) -> bool {
     matches!(body, Body::Ping(_) | Body::Pong(_))
 }
+
+/// The names of rejections, by their reason.
+pub const REJECTIONS: [&str; 7] = [
+    "task-rejected",
+    "task-displaced",
+    "no-runner",
+    "no-workers",
+    "rejected-in-drain",
+    "too-slow",
+    "in-flight-full",
+];
 
 /// The task and the name of an event.
 #[must_use]
@@ -52,7 +74,18 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerGone { .. } => (None, "peer-gone"),
         Event::PeerRefused { .. } => (None, "peer-refused"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
-        Event::TaskRejected { task, .. } => (Some(*task), "task-rejected"),
+        Event::TaskRejected { task, reason } => (
+            Some(*task),
+            match reason {
+                RejectReason::Displaced => "task-displaced",
+                RejectReason::NoRunner => "no-runner",
+                RejectReason::NoWorkers => "no-workers",
+                RejectReason::Draining => "rejected-in-drain",
+                RejectReason::TooSlow => "too-slow",
+                RejectReason::InFlightFull => "in-flight-full",
+                _ => "task-rejected",
+            },
+        ),
         Event::AttemptCharged { task, .. } => (Some(*task), "attempt-charged"),
         Event::TaskReturned { task } => (Some(*task), "task-returned"),
         Event::AttemptAdopted { task, .. } => (Some(*task), "attempt-adopted"),
@@ -67,6 +100,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::ResultConfirmedEarly { task } => (Some(*task), "result-confirmed-early"),
         Event::DrainStarted => (None, "drain-started"),
         Event::LinkUp { resumed: true, .. } => (None, "link-resumed"),
+        Event::LinkUp { address: 1.., .. } => (None, "failed-over"),
         Event::LinkUp { .. } => (None, "link-up"),
         Event::LinkDown { .. } => (None, "link-down"),
         Event::LinkRefused { .. } => (None, "link-refused"),

@@ -98,6 +98,18 @@ impl Submission {
     }
 }
 
+/// Where the tasks of a run are written, by their number.
+pub trait Book {
+    /// The task of this number, if there is one.
+    fn task(&self, number: usize) -> Option<Submission>;
+}
+
+impl Book for Vec<Submission> {
+    fn task(&self, number: usize) -> Option<Submission> {
+        self.get(number).cloned()
+    }
+}
+
 /// Reads the place in the plan back out of a task's argument.
 #[must_use]
 pub fn number_of(argument: &[u8]) -> Option<usize> {

@@ -16,8 +16,9 @@ use crate::pool::{PoolEffects, PoolEvent};
 use crate::process::{Fact, HostState, Node, boot};
 use crate::report::{Class, Failure, Report};
 use crate::rng::{Draw, stream};
-use crate::trace::{Line, Trace};
+use crate::trace::{Hop, Line, Trace};
 use crate::wire;
+use crate::workload::Book;
 
 /// What happens at an instant.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ type Key = (u64, u64, u32);
 /// A cluster, its network, and what has happened so far.
 pub(crate) struct World<'p> {
     pub plan: &'p Plan,
+    /// The tasks, which need not be those of the plan.
+    pub book: &'p dyn Book,
     pub now: u64,
     sequence: u64,
     heap: BinaryHeap<Reverse<Key>>,
@@ -73,15 +76,33 @@ pub(crate) struct World<'p> {
     pub fault_lives: BTreeMap<usize, usize>,
     /// Tasks without an outcome, of the present life of each host.
     pub open: Vec<usize>,
+    /// Most tasks that a manager's queue held since somebody last looked.
+    pub most_queued: usize,
     /// Names of processes by the id that they drew, for traces.
     ids: BTreeMap<u64, Host>,
 }
 
 impl<'p> World<'p> {
     pub(crate) fn new(plan: &'p Plan, trace: &'p mut Trace) -> Self {
+        let mut world = Self::idle(plan, &plan.tasks, trace);
+        world.first_task = world.sequence;
+        world.sequence += plan.tasks.len() as u64;
+        let tasks = plan.tasks.iter().enumerate();
+        world.coming = tasks.map(|(index, task)| (task.at, index)).collect();
+        world.coming.sort_unstable_by_key(|task| Reverse(*task));
+        for (index, fault) in plan.faults.iter().enumerate() {
+            world.at(fault.at, Event::FaultBegins(index));
+        }
+        world.at(plan.options.heal_at, Event::Heal);
+        world
+    }
+
+    /// A world to which tasks and faults are yet to come: whoever steps it says when.
+    pub(crate) fn idle(plan: &'p Plan, book: &'p dyn Book, trace: &'p mut Trace) -> Self {
         let hosts = usize::from(plan.options.hosts());
         let mut world = Self {
             plan,
+            book,
             now: 0,
             sequence: 0,
             heap: BinaryHeap::new(),
@@ -98,21 +119,13 @@ impl<'p> World<'p> {
             active: BTreeMap::new(),
             fault_lives: BTreeMap::new(),
             open: vec![0; hosts],
+            most_queued: 0,
             ids: BTreeMap::new(),
         };
         for host in 0..plan.options.hosts() {
             let delay = stream(plan.seed, &[14, u64::from(host)]).up_to(5 * MS);
             world.at(delay, Event::Start(host));
         }
-        world.first_task = world.sequence;
-        world.sequence += plan.tasks.len() as u64;
-        let tasks = plan.tasks.iter().enumerate();
-        world.coming = tasks.map(|(index, task)| (task.at, index)).collect();
-        world.coming.sort_unstable_by_key(|task| Reverse(*task));
-        for (index, fault) in plan.faults.iter().enumerate() {
-            world.at(fault.at, Event::FaultBegins(index));
-        }
-        world.at(plan.options.heal_at, Event::Heal);
         world
     }
 
@@ -183,8 +196,8 @@ impl<'p> World<'p> {
             Event::Answer(index) => self.answer(index),
             Event::Reset(index, side) => self.reset(index, side),
             Event::Pool(host, life, event) => self.pool_event(host, life, event),
-            Event::Submit(task) => self.tell(self.plan.tasks[task].client, Fact::Submit(task)),
-            Event::Cancel(task) => self.tell(self.plan.tasks[task].client, Fact::Cancel(task)),
+            Event::Submit(task) => self.tell_client(task, Fact::Submit(task)),
+            Event::Cancel(task) => self.tell_client(task, Fact::Cancel(task)),
             Event::Hostile(host, life, conn, fact) => {
                 self.hostile_speaks(host, life, conn, *fact);
             }
@@ -239,6 +252,11 @@ impl<'p> World<'p> {
         };
         self.say(host, None, || format!("ends: {why}"));
         self.history.lives[process.life].end = Some(self.now);
+        if self.trace.is_on() {
+            // What it held is gone.
+            let counts = process.node.counts().map(|(name, _)| (name, 0));
+            self.trace.counts(self.now, host, counts);
+        }
         if let Node::Worker(_, pool) = &mut process.node {
             pool.end(self.now, &mut self.history);
         }
@@ -271,8 +289,15 @@ impl<'p> World<'p> {
         }
     }
 
+    /// Puts a fact before the client whose task it is.
+    fn tell_client(&mut self, task: usize, fact: Fact) {
+        if let Some(client) = self.book.task(task).map(|task| task.client) {
+            self.tell(client, fact);
+        }
+    }
+
     fn pool_event(&mut self, host: Host, life: usize, event: PoolEvent) {
-        let (plan, now) = (self.plan, self.now);
+        let (book, now) = (self.book, self.now);
         let state = &mut self.hosts[usize::from(host)];
         if state.frozen > 0 {
             state.thawing.push((life, event));
@@ -285,7 +310,7 @@ impl<'p> World<'p> {
             return;
         }
         if let Node::Worker(_, pool) = &mut process.node {
-            let effects = pool.event(now, event, &plan.tasks, &mut self.history);
+            let effects = pool.event(now, event, book, &mut self.history);
             self.apply_pool(host, life, effects);
         }
     }
@@ -296,8 +321,8 @@ impl<'p> World<'p> {
         }
         if let Some(began) = effects.began {
             self.report.executions += 1;
-            let task = self.history.executions[began].task;
-            let attempt = self.history.executions[began].attempt.1;
+            let run = self.history.execution(began);
+            let (task, attempt) = (run.task, run.attempt.1);
             self.say(host, Some(task), || {
                 format!("execution {began} begins: task {task}, attempt {attempt}")
             });
@@ -320,6 +345,12 @@ impl<'p> World<'p> {
             let delay = { delay }.between(20 * MS, 500 * MS);
             self.after(delay, Event::Start(host));
         }
+    }
+
+    /// How often a branch of this name was taken.
+    pub(crate) fn marked(&self, name: &str) -> u64 {
+        let known = self.marks.iter().find(|(mark, _)| *mark == name);
+        known.map_or(0, |(_, count)| *count)
     }
 
     /// What the run amounted to.
@@ -380,22 +411,31 @@ impl<'p> World<'p> {
         side: usize,
         arrow: &str,
         body: &argon_core::message::Body,
-    ) {
+    ) -> Option<usize> {
         if !self.trace.is_on() || wire::is_beat(body) {
-            return;
+            return None;
         }
         // Side 0 dialled, so it is the client or worker.
         let ends = self.net.connections[index].ends;
         let client = self.history.lives.get(ends[0].life).map(|life| life.id);
         let task = wire::task_of(body, client).and_then(|(id, seq)| self.task_by_number(id, seq));
         // `side` is always the sender's.
-        let other = ends[if arrow == "->" { 1 - side } else { side }].host;
-        let text = format!(
-            "{arrow} {}: {}",
-            self.who(other),
-            short(&format!("{body:?}"))
-        );
+        let leaves = arrow == "->";
+        let other = ends[if leaves { 1 - side } else { side }].host;
+        let words = short(&format!("{body:?}"));
+        let text = format!("{arrow} {}: {words}", self.who(other));
         self.say(host, task, || text);
+        leaves.then(|| {
+            let end = words.find(|c: char| !c.is_alphanumeric());
+            self.trace.leaves(Hop {
+                from: host,
+                to: other,
+                sent: self.now,
+                arrived: None,
+                kind: words[..end.unwrap_or(words.len())].to_owned(),
+                task,
+            })
+        })
     }
 
     pub(crate) fn task_by_number(&self, client: u64, seq: u64) -> Option<usize> {

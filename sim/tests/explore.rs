@@ -1,49 +1,38 @@
-//! Every order of events of small worlds, up to a depth. `SIM_DEPTH` goes deeper.
+//! Every interleaving of a small world, as far as half a minute goes. More:
+//! `cargo run --release -p sim -- explore --depth 14 --faults 2`.
 
-use std::fmt::Write as _;
+use sim::explore::{Limits, Variant, explore};
 
-use sim::explore::{Setup, explore, follow};
-
-fn depth(usual: u32) -> u32 {
-    std::env::var("SIM_DEPTH").map_or(usual, |text| text.parse().expect("SIM_DEPTH: a number"))
-}
-
-fn all_hold(faults: u32, depth: u32) {
-    let mut text = String::new();
-    for setup in Setup::all(faults) {
-        let found = explore(&setup, depth);
-        let _ = writeln!(
-            text,
-            "{}: {} states, {} steps, {} endings",
-            setup.name, found.states, found.steps, found.endings
-        );
-        if let Some((path, broken)) = found.broken {
-            let (log, _) = follow(&setup, &path);
-            let words: Vec<String> = path.iter().map(ToString::to_string).collect();
-            panic!(
-                "{}\n{}: {broken}\n  sim explore --world {} --faults {faults} --follow {}",
-                log.join("\n"),
-                setup.name,
-                setup.name,
-                words.join(",")
-            );
-        }
-        assert!(found.states > 100, "{text}");
+/// Goes through a variant, and says how many states there were.
+fn all_hold(variant: Variant, depth: u32, faults: u32) {
+    let limits = Limits {
+        depth,
+        faults,
+        ticks: 2,
+    };
+    match explore(variant, limits) {
+        Ok(counts) => println!("{variant:?}, {depth} choices, {faults} faults: {counts}"),
+        Err(found) => panic!("{variant:?}: {found}"),
     }
-    println!("depth {depth}, {faults} faults\n{text}");
 }
 
 #[test]
-fn without_faults_every_order_keeps_the_promises() {
-    all_hold(0, depth(7));
+fn a_small_world_keeps_its_promises_whatever_happens() {
+    all_hold(Variant::Plain, 9, 1);
+    all_hold(Variant::Plain, 5, 2);
+    all_hold(Variant::Plain, 20, 0);
 }
 
 #[test]
-fn one_fault_anywhere_breaks_no_promise() {
-    all_hold(1, depth(6));
+fn variants_of_the_small_world_keep_their_promises() {
+    all_hold(Variant::AtMostOnce, 8, 1);
+    all_hold(Variant::TinyQueue, 8, 1);
+    all_hold(Variant::Cancel, 8, 1);
+    all_hold(Variant::DrainWorker, 6, 1);
+    all_hold(Variant::DrainManager, 6, 1);
 }
 
 #[test]
-fn two_faults_anywhere_break_no_promise() {
-    all_hold(2, depth(5));
+fn failover_keeps_the_promises() {
+    all_hold(Variant::Failover, 9, 1);
 }

@@ -14,6 +14,7 @@ use Time::HiRes qw(time);
 # A client that is let in, and its manager.
 sub pair {
     my ($options, @manager) = @_;
+    alarm 60;    # Ends a test that hangs, and nothing else.
     my $manager = Local::FakeManager->new(@manager);
     my $client = Argon::Client->new(host => '127.0.0.1', port => $manager->port, name => 'tester',
         %$options);
@@ -238,8 +239,10 @@ subtest 'silence' => sub {
     $manager->hear($client, 'submit');
     # This program computes for longer than the lease.
     select undef, undef, undef, 0.5;
+    $client->pump;
+    ok($client->{session}->link->is_up, 'our own silence is not the manager\'s');
     $manager->completed(0, '"meanwhile"');
-    is($deferred->(), 'meanwhile', 'our own silence is not the manager\'s');
+    is($deferred->(), 'meanwhile', 'what came is read');
     ok(!grep({ $_->{type} eq 'hello' } $manager->all($client, 'hello')), 'so the connection stays');
 };
 

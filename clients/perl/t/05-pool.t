@@ -190,6 +190,17 @@ is(result($eval->({ code => 'sub { $INC{"My/Task/Class.pm"} ? 1 : 0 }' })), 1, '
 is(result($eval->({ code => 'sub { __PACKAGE__ }' })), 'main', 'in package main');
 is_deeply([map { result($eval->({ code => 'sub { $n++ }', with => { '$n' => 5 } })) } 1 .. 3],
     [5, 5, 5], 'nothing is left for the next');
+{
+    # Fast answers do not wait behind code that has never run, whatever other code takes.
+    my $fast = '{"args":[],"code":"sub { 1 }"}';
+    my $slow = '{"args":[],"code":"sub { select undef, undef, undef, 1; 2 }"}';
+    $child->raw(join '', (map { Argon::Wire::Pool::run($_, 'perl:eval', 1, $fast) } 1 .. 300),
+        Argon::Wire::Pool::run(301, 'perl:eval', 1, $slow));
+    my $last;
+    $last = $child->next until $last && $last->{id} == 300;
+    is($child->{inbox}, '', 'the slow one has not ended when the fast ones are here');
+    is($child->next->{id}, 301, 'and it ends too');
+}
 my $error = $eval->({ code => 'sub { 1 +', args => [] })->{error};
 like($error->{message}, qr/does not compile here: syntax error/, 'code that does not compile');
 for my $bad ([], { args => [] }, { code => 'sub { }', args => {} }) {

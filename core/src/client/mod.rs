@@ -336,7 +336,7 @@ impl Client {
         self.outputs.push_back(ClientOutput::Stopped);
     }
 
-    fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
+    fn on_alarm(&mut self, alarm: Alarm) {
         let seq = match alarm {
             Alarm::Retry(seq) => return self.tasks.change(seq, false, State::Waiting),
             Alarm::Expiry(seq) => seq,
@@ -349,10 +349,7 @@ impl Client {
                 // The manager keeps the deadline, and will tell.
                 return;
             }
-            let until = task.deadline.unwrap_or(now) + self.link.lease();
-            if until > now {
-                return self.tasks.alarms.set(alarm, until);
-            }
+            // Cut off, this alarm is for a lease after the deadline.
             if self.abandoned.len() < self.config.inner.ids {
                 self.abandoned.insert(seq);
             }
@@ -392,7 +389,7 @@ impl Machine for Client {
         }
         self.pump_link(now);
         while let Some(alarm) = self.tasks.alarms.pop_due(now) {
-            self.on_alarm(now, alarm);
+            self.on_alarm(alarm);
         }
     }
 

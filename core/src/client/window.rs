@@ -296,3 +296,226 @@ impl Window {
         assert!(self.pause.is_none() || self.strikes > 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NORMAL: Priority = Priority::NORMAL;
+
+    fn refuse(window: &mut Window, now: Instant, number: u64, held: u32) {
+        let (reason, hint) = (RejectReason::QueueFull, Duration::from_millis(10));
+        let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
+        window.on_refused(now, reason, number, NORMAL, held, hint, &retry, &mut rng);
+        window.check_invariants();
+    }
+
+    fn sent(count: u64) -> Window {
+        let mut window = Window::new(1_000);
+        for number in 1..=count {
+            assert_eq!(window.on_sent(), number);
+        }
+        window.set_limiting(true);
+        window
+    }
+
+    #[test]
+    fn a_window_is_never_wider_than_its_bound_nor_empty() {
+        let sizes = [0, 1, 10, 1_000].map(|max| Window::new(max).size());
+        assert_eq!(sizes, [1, 1, 10, 64]);
+    }
+
+    #[test]
+    fn what_is_more_important_than_some_may_go_a_little_beyond() {
+        let window = sent(0);
+        assert!(window.admits(NORMAL, 63, 0));
+        assert!(!window.admits(NORMAL, 64, 0));
+        assert!(window.admits(NORMAL, 71, 1));
+        assert!(!window.admits(NORMAL, 72, 1));
+        let small = Window::new(4);
+        assert!(small.admits(NORMAL, 7, 1));
+        assert!(!small.admits(NORMAL, 8, 1));
+    }
+
+    #[test]
+    fn a_refusal_narrows_once_for_all_that_was_on_its_way() {
+        let mut window = sent(40);
+        refuse(&mut window, Instant::ZERO, 17, 16);
+        assert_eq!(window.size(), 14, "an eighth is spared");
+        refuse(&mut window, Instant::ZERO, 40, 15);
+        assert_eq!((window.size(), window.quiet), (14, QUIET));
+        window.on_sent();
+        refuse(&mut window, Instant::ZERO, 41, 14);
+        assert_eq!(window.size(), 14, "nothing has ended: what was known holds");
+        window.restart();
+        assert_eq!(window.size(), 64);
+        assert_eq!(window.on_sent(), 42, "numbers go on");
+    }
+
+    #[test]
+    fn with_nothing_held_it_pauses_and_then_tries_one_at_a_time() {
+        let mut window = sent(1);
+        refuse(&mut window, Instant::ZERO, 1, 0);
+        let until = window.paused_until().expect("a pause");
+        assert!(until >= Instant::ZERO + Duration::from_millis(10));
+        assert!(!window.admits(NORMAL, 0, 0));
+        assert!(window.admits(Priority::HIGH, 0, 0));
+        window.wake(until);
+        assert_eq!(window.paused_until(), None);
+        assert!(window.is_probing());
+        assert!(window.admits(NORMAL, 0, 0));
+        assert!(!window.admits(NORMAL, 1, 0));
+        window.on_outcome();
+        assert!(!window.is_probing());
+    }
+
+    #[test]
+    fn one_question_at_a_time_and_a_new_one_on_a_new_connection() {
+        let mut window = sent(64);
+        assert!(window.wants_word(70));
+        assert!(!window.wants_word(80));
+        window.on_confirmed(Instant::ZERO, 69, 64);
+        assert_eq!(window.size(), 64, "not all of it is confirmed");
+        window.on_confirmed(Instant::ZERO, 70, 64);
+        assert_eq!(window.size(), 128);
+        assert!(window.wants_word(90));
+        window.on_down();
+        assert!(window.wants_word(3));
+    }
+
+    /// A round with the manager that is answered at `now`, when it keeps `held` tasks.
+    fn confirmed(window: &mut Window, now: Instant, held: u32) {
+        let _ = window.wants_word(100);
+        window.on_confirmed(now, 100, held);
+        window.check_invariants();
+    }
+
+    #[test]
+    fn after_a_refusal_it_tries_for_more_when_it_has_been_quiet() {
+        let mut window = sent(16);
+        let refused = Instant::ZERO + Duration::from_secs(5);
+        refuse(&mut window, refused, 16, 16);
+        assert_eq!(window.size(), 14);
+        assert!(!window.wants_word(100), "there is no hurry any more");
+        confirmed(&mut window, refused + (QUIET - Duration::from_nanos(1)), 14);
+        assert_eq!(window.size(), 14);
+        for size in [15, 17, 21, 29] {
+            confirmed(&mut window, refused + QUIET, 14);
+            assert_eq!(window.size(), size);
+        }
+        window.on_confirmed(refused + QUIET, 200, 14);
+        assert_eq!(window.size(), 29, "nothing was asked");
+        window.set_limiting(false);
+        confirmed(&mut window, refused + QUIET * 10, 14);
+        assert_eq!(window.size(), 29, "what nobody needs is not widened");
+    }
+
+    #[test]
+    fn tries_that_are_refused_while_nothing_ends_become_rarer() {
+        let mut window = sent(1);
+        refuse(&mut window, Instant::ZERO, 1, 1);
+        assert_eq!(window.quiet, QUIET);
+        for quiet in [QUIET * 2, QUIET_MAX, QUIET_MAX] {
+            let number = window.on_sent();
+            refuse(&mut window, Instant::ZERO, number, 1);
+            assert_eq!(window.quiet, quiet);
+        }
+        window.on_outcome();
+        assert_eq!(window.quiet, QUIET);
+        for _ in 0..7 {
+            window.on_sent();
+        }
+        let number = window.on_sent();
+        window.size = 16;
+        refuse(&mut window, Instant::ZERO, number, 16);
+        assert_eq!(
+            window.size(),
+            14,
+            "something ended, so an eighth is spared again"
+        );
+    }
+
+    #[test]
+    fn trying_the_ground_ends_when_something_is_kept() {
+        let mut window = sent(2);
+        refuse(&mut window, Instant::ZERO, 1, 0);
+        assert!(!window.wants_word(10), "not in a pause");
+        window.wake(window.paused_until().expect("a pause"));
+        confirmed(&mut window, Instant::ZERO, 0);
+        assert!(window.is_probing());
+        assert_eq!(window.size(), 1);
+        assert!(window.wants_word(100), "it would like to know soon");
+        window.on_confirmed(Instant::ZERO, 100, 1);
+        assert!(!window.is_probing());
+        refuse(&mut window, Instant::ZERO, 2, 0);
+        assert!(window.paused_until().is_some());
+        window.on_outcome();
+        assert_eq!(window.paused_until(), None, "there is room");
+    }
+
+    #[test]
+    fn without_a_refusal_outcomes_and_silence_widen_only_what_is_needed() {
+        let mut window = sent(64);
+        window.set_limiting(false);
+        window.on_outcome();
+        confirmed(&mut window, Instant::ZERO, 64);
+        assert_eq!(window.size(), 64);
+        window.set_limiting(true);
+        window.on_outcome();
+        assert_eq!(window.size(), 65);
+        confirmed(&mut window, Instant::ZERO, 64);
+        assert_eq!(window.size(), 130);
+    }
+
+    #[test]
+    fn after_a_refusal_outcomes_widen_it_carefully_and_then_in_doubling_steps() {
+        let mut window = sent(16);
+        refuse(&mut window, Instant::ZERO, 16, 16);
+        let widens = |window: &mut Window, steps: &[u32]| {
+            for step in steps {
+                let size = window.size();
+                for _ in 1..size.max(OUTCOMES_MIN) {
+                    window.on_outcome();
+                    assert_eq!(window.size(), size);
+                }
+                window.on_outcome();
+                assert_eq!(window.size(), size + step);
+            }
+        };
+        widens(&mut window, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4, 8, 16]);
+        window.on_outcome();
+        let number = window.on_sent();
+        refuse(&mut window, Instant::ZERO, number, 40);
+        assert_eq!(window.size(), 35);
+        widens(&mut window, &[1, 1]);
+    }
+
+    #[test]
+    fn what_held_nothing_back_at_the_last_settling_is_not_widened() {
+        let mut window = sent(64);
+        assert!(window.wants_word(100));
+        window.set_limiting(false);
+        window.on_confirmed(Instant::ZERO, 100, 64);
+        assert_eq!(window.size(), 64);
+        window.set_limiting(true);
+        refuse(&mut window, Instant::ZERO, 64, 64);
+        let size = window.size();
+        assert!(!window.wants_word(100));
+        window.set_limiting(false);
+        window.on_confirmed(Instant::ZERO + QUIET, 100, 64);
+        assert_eq!(window.size(), size);
+    }
+
+    #[test]
+    fn a_manager_without_workers_is_tried_with_one_task_however_important() {
+        let mut window = sent(1);
+        let (reason, hint) = (RejectReason::NoWorkers, Duration::ZERO);
+        let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
+        window.on_refused(Instant::ZERO, reason, 1, NORMAL, 0, hint, &retry, &mut rng);
+        assert!(!window.admits(Priority::MOST, 0, 0));
+        assert_eq!(window.size(), 64, "its queue may be as long as before");
+        window.wake(window.paused_until().expect("a pause"));
+        assert!(window.admits(NORMAL, 0, 0));
+        assert!(!window.admits(NORMAL, 1, 0));
+    }
+}

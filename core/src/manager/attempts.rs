@@ -33,7 +33,13 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let occupied = self.worker(key).vacate(attempt);
+        let session = self.worker(key);
+        if session.results.contains_key(&attempt) {
+            // Nobody asked for it yet: the worker goes on holding it for its client.
+            let task = finished.task;
+            return self.notify(Event::StaleIgnored { task, attempt });
+        }
+        let occupied = session.vacate(attempt);
         if let Some(occupied) = &occupied {
             self.worker(key).progress = now;
             if let Purpose::Live(task) = occupied.purpose {

@@ -3,7 +3,8 @@
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::limits::{
-    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, STRANGERS_MAX, WORKERS_MAX,
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, OBSERVERS_MAX, STRANGERS_MAX,
+    WORKERS_MAX,
 };
 use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
 use crate::queue::ClientKey;
@@ -78,9 +79,10 @@ impl Manager {
             return;
         };
         self.absences.cancel(Absence::Silence(conn));
+        self.absences.cancel(Absence::TakeBack(conn));
         match known.peer {
             Peer::Stranger => self.strangers -= 1,
-            Peer::Observer => {}
+            Peer::Observer => self.observers -= 1,
             Peer::Client(client) => self.on_client_cut_off(now, client),
             Peer::Worker(worker) => self.on_worker_cut_off(now, worker, absent),
         }
@@ -200,7 +202,13 @@ impl Manager {
         }
         let version = VERSION.agreed(hello.version);
         match hello.role {
-            Role::Observer => self.welcome(now, conn, Peer::Observer, version, false),
+            Role::Observer => {
+                if self.observers >= OBSERVERS_MAX {
+                    return Err(RefuseReason::Full);
+                }
+                self.observers += 1;
+                self.welcome(now, conn, Peer::Observer, version, false);
+            }
             Role::Client => self.admit_client(now, conn, hello, version)?,
             Role::Worker { capacity } => {
                 if capacity == 0 || capacity > CAPACITY_MAX {
@@ -343,7 +351,7 @@ impl Manager {
         session.unreported_results = session.results.clone();
         for occupied in session.attempts.values_mut() {
             occupied.seen = false;
-            occupied.asked_back = false;
+            occupied.asked_back = None;
         }
         if old_name != hello.name && self.workers_by_name.get(&old_name) == Some(&key) {
             self.workers_by_name.remove(&old_name);

@@ -4,8 +4,9 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::ids::Attempt;
-use crate::limits::OLDEST_EVERY;
+use crate::event::CloseReason;
+use crate::ids::{Attempt, ConnId};
+use crate::limits::{ANSWER, OLDEST_EVERY};
 use crate::message::{Assign, Body, Message};
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
@@ -13,9 +14,9 @@ use crate::task::RejectReason;
 use crate::time::{Instant, Nanos};
 
 use super::abilities::KindKey;
-use super::session::{Occupied, Purpose};
+use super::session::{Occupied, Peer, Purpose};
 use super::task::{Ending, Holder, State};
-use super::{Alarm, Manager};
+use super::{Absence, Alarm, Manager};
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
 const TAKE_BACK_WORKERS: usize = 16;
@@ -131,7 +132,7 @@ impl Manager {
             purpose: Purpose::Live(task),
             at: now,
             bytes,
-            asked_back: false,
+            asked_back: None,
             started: false,
             seen: true,
         };
@@ -204,7 +205,12 @@ impl Manager {
     /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `kind`
     /// can run, newest first; says how many were asked for or are on their way already.
     fn ask_back(&mut self, now: Instant, key: WorkerKey, kind: KindKey, wanted: usize) -> usize {
+        let awake = self.clock.at(now);
         let session = &mut self.workers[key.0 as usize];
+        let Some(conn) = session.conn else {
+            return 0;
+        };
+        let question = self.conns.get(&conn).map_or(0, |conn| conn.watch.sent()) + 1;
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
         let mut pending = 0;
@@ -221,17 +227,63 @@ impl Manager {
                 continue;
             }
             pending += 1;
-            if !occupied.asked_back {
-                occupied.asked_back = true;
+            if occupied.asked_back.is_none() {
+                occupied.asked_back = Some((awake, question));
                 attempts.push(*attempt);
             }
         }
-        if let Some(conn) = session.conn
-            && !attempts.is_empty()
-        {
+        if !attempts.is_empty() {
+            if self.absences.get(Absence::TakeBack(conn)).is_none() {
+                self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
+            }
             self.send(now, conn, Body::TakeBack { attempts });
         }
         pending
+    }
+
+    /// A worker had time to answer for what was asked back. One that has taken the question in
+    /// and says nothing breaks the protocol: after a reconnect its report answers. One that a
+    /// large payload keeps from hearing the question has more time.
+    pub(super) fn check_take_back(&mut self, now: Instant, conn: ConnId) {
+        let awake = self.clock.at(now);
+        let Some(known) = self.conns.get(&conn) else {
+            return;
+        };
+        let (Peer::Worker(key), confirmed) = (known.peer, known.watch.confirmed()) else {
+            return;
+        };
+        let asked = |occupied: &Occupied| occupied.asked_back;
+        let open = self.workers[key.0 as usize].attempts.values();
+        let Some((since, question)) = open.filter_map(asked).min() else {
+            return;
+        };
+        if since + ANSWER > awake {
+            self.absences.set(Absence::TakeBack(conn), since + ANSWER);
+        } else if question > confirmed {
+            self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
+        } else {
+            let reason = CloseReason::Protocol("did not say what became of what was asked back");
+            self.close(now, conn, reason);
+        }
+    }
+
+    /// No worker came, or came back: whatever waits is of more use at a manager that has some, or
+    /// once there are some here. The last attempt of each is over or was given up on, so what may
+    /// have run says so, and its client asks again for as long as it takes.
+    pub(super) fn on_no_workers(&mut self, now: Instant) {
+        self.starting = false;
+        if !self.workers.is_empty() {
+            return;
+        }
+        let waiting: Vec<TaskKey> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| matches!(task.state, State::Queued | State::Held))
+            .map(|(key, _)| TaskKey(key as u32))
+            .collect();
+        for task in waiting {
+            self.reject_task(now, task, RejectReason::NoWorkers);
+        }
     }
 
     /// A draining manager refuses what it has not started.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::event::Event;
+use crate::limits::ANSWER;
 use crate::message::{Body, Message};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
@@ -96,10 +97,22 @@ impl Manager {
             self.abandon(now, holder);
         }
         let record = self.task(key);
-        if record.deadline.is_some() {
+        let (has_deadline, is_ending) = (record.deadline.is_some(), record.ending.is_some());
+        if has_deadline {
             self.alarms.cancel(Alarm::Expiry(key));
         }
+        if is_ending {
+            self.absences.cancel(Absence::Ending(key));
+        }
         self.leave_reserve(key);
+    }
+
+    /// The worker that was asked to end a task's attempt has not said what became of it. The task
+    /// ends as was asked; the attempt takes up its slot until the worker says that it let go.
+    pub(super) fn end_unanswered(&mut self, now: Instant, key: TaskKey) {
+        if let Some(ending) = self.task(key).ending {
+            self.end_asked(now, key, ending);
+        }
     }
 
     /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
@@ -172,7 +185,11 @@ impl Manager {
             State::Ended(_) | State::Loose => {}
             State::Queued | State::Held => self.end_asked(now, key, ending),
             State::Assigned { holder, .. } => {
-                record.ending.get_or_insert(ending);
+                if record.ending.is_none() {
+                    record.ending = Some(ending);
+                    let until = self.clock.at(now) + ANSWER;
+                    self.absences.set(Absence::Ending(key), until);
+                }
                 let session = self.worker(holder.worker);
                 match session.conn {
                     Some(conn) if session.reported => {
@@ -193,14 +210,19 @@ impl Manager {
         }
     }
 
-    /// Refuses a task that was taken in before: displaced, or never started in a drain.
+    /// Refuses a task that was taken in before: displaced, never started in a drain, or waiting
+    /// where there are no workers.
     pub(super) fn reject_task(&mut self, now: Instant, key: TaskKey, reason: RejectReason) {
         self.withdraw(now, key);
         let record = self.task(key);
-        debug_assert!(!record.may_have_run, "what may have run is never refused");
+        let may_have_run = record.may_have_run;
+        debug_assert!(
+            !may_have_run || reason == RejectReason::NoWorkers,
+            "what may have run keeps its place"
+        );
         let (client, seq) = (record.client, record.id.seq);
         self.remove_record(key);
-        self.refuse(now, client, seq, reason, false);
+        self.refuse(now, client, seq, reason, may_have_run);
     }
 
     /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed.
@@ -366,9 +388,7 @@ impl Manager {
 
     /// Ends a client's session: its tasks are dropped, running ones killed, outcomes forgotten.
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
-        if let Some(conn) = self.client(key).conn {
-            self.close(now, conn, crate::event::CloseReason::Done);
-        }
+        debug_assert!(self.client(key).conn.is_none(), "it is closed first");
         self.absences.cancel(Absence::Client(key));
         let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
         for task in tasks {

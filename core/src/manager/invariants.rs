@@ -78,6 +78,11 @@ impl Manager {
                 matches!(task.state, State::Held),
                 "claims are awaited for exactly the tasks that are held"
             );
+            assert_eq!(
+                self.absences.get(Absence::Ending(key)).is_some(),
+                matches!(task.state, State::Assigned { .. }) && task.ending.is_some(),
+                "an answer is awaited for exactly the assigned tasks whose end was asked for"
+            );
             let in_queue = self.queue.contains(key);
             assert_eq!(
                 in_queue,
@@ -240,12 +245,9 @@ impl Manager {
     }
 
     fn check_connections(&self) {
-        let strangers = self
-            .conns
-            .values()
-            .filter(|conn| conn.peer == Peer::Stranger)
-            .count();
-        assert_eq!(strangers, self.strangers);
+        let count = |peer| self.conns.values().filter(|conn| conn.peer == peer).count();
+        assert_eq!(count(Peer::Stranger), self.strangers);
+        assert_eq!(count(Peer::Observer), self.observers);
         for (id, conn) in &self.conns {
             assert!(
                 self.absences.get(Absence::Silence(*id)).is_some(),

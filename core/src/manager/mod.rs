@@ -45,6 +45,7 @@ use crate::router::WorkerKey;
 use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
+pub use status::Load;
 
 use abilities::Abilities;
 use pace::Pace;
@@ -131,12 +132,17 @@ enum Absence {
     Client(ClientKey),
     /// A held task waits no longer for a worker to claim it.
     Claim(TaskKey),
+    /// A worker should have answered for what was asked back on this connection.
+    TakeBack(ConnId),
+    /// A task whose end was asked for waits no longer for its worker's answer.
+    Ending(TaskKey),
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
     /// Tasks that nobody can run have waited long enough.
     Stranded,
-    /// A restarted manager no longer expects workers to come back.
-    Startup,
+    /// A manager without workers, just started or just left by the last of them, no longer expects
+    /// any to come.
+    NoWorkers,
 }
 
 /// Counters for the status report, since the start.
@@ -162,6 +168,7 @@ pub struct Manager {
 
     conns: BTreeMap<ConnId, Conn>,
     strangers: usize,
+    observers: usize,
     clients: Slab<ClientSession>,
     clients_by_id: BTreeMap<PeerId, ClientKey>,
     workers: Slab<WorkerSession>,
@@ -211,7 +218,7 @@ impl Manager {
     #[must_use]
     pub fn new(config: ManagerConfig, now: Instant) -> Self {
         let mut absences = Timers::default();
-        absences.set(Absence::Startup, now + config.restart_grace);
+        absences.set(Absence::NoWorkers, now + config.restart_grace);
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
             config,
@@ -222,6 +229,7 @@ impl Manager {
             outputs: VecDeque::new(),
             conns: BTreeMap::new(),
             strangers: 0,
+            observers: 0,
             clients: Slab::new(),
             clients_by_id: BTreeMap::new(),
             workers: Slab::new(),
@@ -335,9 +343,11 @@ impl Manager {
             Absence::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
             Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
             Absence::Claim(task) => self.on_unclaimed(now, task),
+            Absence::TakeBack(conn) => self.check_take_back(now, conn),
+            Absence::Ending(task) => self.end_unanswered(now, task),
             Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
             Absence::Stranded => self.on_stranded(now),
-            Absence::Startup => self.starting = false,
+            Absence::NoWorkers => self.on_no_workers(now),
         }
     }
 
@@ -410,9 +420,11 @@ impl Machine for Manager {
             at: self.clock.due(at),
             reason: match absence {
                 Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
+                Absence::TakeBack(_) => WakeReason::TakeBack,
+                Absence::Ending(_) => WakeReason::Expiry,
                 Absence::Grace(_) => WakeReason::Grace,
                 Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
-                Absence::Claim(_) | Absence::Startup | Absence::Stranded => WakeReason::Claim,
+                Absence::Claim(_) | Absence::NoWorkers | Absence::Stranded => WakeReason::Claim,
             },
         });
         match (alarm, absence) {

@@ -101,3 +101,106 @@ impl Pace {
         Duration::from_nanos(by_run.max(floor))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * MS)
+    }
+
+    fn millis(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn run_times_are_shared_by_the_slots() {
+        let mut pace = Pace::new(at(0));
+        assert_eq!(pace.estimate(10, 4), Duration::ZERO, "nothing is known");
+        pace.completed(8 * MS);
+        assert_eq!(pace.estimate(0, 4), Duration::ZERO);
+        assert_eq!(pace.estimate(10, 4), millis(20));
+        assert_eq!(pace.estimate(10, 0), millis(80), "as with one");
+        pace.completed(16 * MS);
+        assert_eq!(pace.estimate(2, 1), millis(17), "a sixteenth is new");
+        for _ in 0..400 {
+            pace.completed(0);
+        }
+        assert!(pace.estimate(1, 1) < Duration::from_nanos(20));
+        assert!(
+            pace.estimate(1, 1) > Duration::ZERO,
+            "it is known all the same"
+        );
+    }
+
+    /// Ends so many tasks, evenly, in each of some periods of 100 ms.
+    fn ends(pace: &mut Pace, from: u64, periods: u64, each: u64) {
+        for period in 0..periods {
+            for index in 0..each {
+                pace.ended(at(from + period * 100 + index * 100 / each));
+            }
+        }
+    }
+
+    /// Where the run time says nothing (something else is the bottleneck) the rate does.
+    #[test]
+    fn the_rate_corrects_run_times_that_are_too_short() {
+        let mut pace = Pace::new(at(0));
+        pace.completed(MS);
+        ends(&mut pace, 0, 1, 50);
+        assert_eq!(pace.estimate(10, 1), millis(10), "no whole period yet");
+        ends(&mut pace, 100, 1, 50);
+        // 2 ms between two ends.
+        assert_eq!(pace.estimate(10, 1), millis(20));
+        // Never by more than four times the run time.
+        assert_eq!(pace.estimate(10, 100), Duration::from_micros(400));
+        // Or 10 us a task, where that is more.
+        assert_eq!(pace.estimate(10, 1_000), Duration::from_micros(100));
+        ends(&mut pace, 200, 1, 25);
+        assert_eq!(
+            pace.estimate(10, 1),
+            millis(20),
+            "the period that just ended"
+        );
+        ends(&mut pace, 300, 1, 25);
+        assert_eq!(
+            pace.estimate(10, 1),
+            millis(25),
+            "a quarter of the way to 4 ms"
+        );
+    }
+
+    #[test]
+    fn a_pause_says_nothing_of_the_rate() {
+        let mut pace = Pace::new(at(0));
+        pace.completed(MS);
+        pace.ended(at(0));
+        pace.ended(at(400));
+        assert_eq!(pace.estimate(10, 1), millis(10));
+        let mut pace = Pace::new(at(0));
+        pace.completed(MS);
+        pace.ended(at(0));
+        pace.ended(at(399));
+        assert_eq!(pace.estimate(10, 1), millis(40), "it was merely slow");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_whole_second() {
+        let mut pace = Pace::new(at(0));
+        ends(&mut pace, 0, 10, 3);
+        assert_eq!(pace.rate(at(999)), 0, "there was none yet");
+        assert_eq!(pace.rate(at(1_000)), 30);
+        assert_eq!(pace.rate(at(1_999)), 30);
+        assert_eq!(pace.rate(at(2_000)), 0);
+        ends(&mut pace, 1_000, 10, 5);
+        assert_eq!(pace.rate(at(1_999)), 30);
+        assert_eq!(pace.rate(at(2_000)), 50);
+        pace.ended(at(2_999));
+        assert_eq!(pace.rate(at(2_999)), 50);
+        pace.ended(at(4_999));
+        assert_eq!(pace.rate(at(4_999)), 0, "the second before was idle");
+    }
+}

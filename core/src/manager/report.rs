@@ -28,19 +28,23 @@ impl Manager {
             let reason = CloseReason::Protocol("reported more than a worker can have");
             return self.close(now, conn, reason);
         }
-        for &reported in &report.running {
-            self.on_reported(now, key, reported, false);
+        let running = report.running.iter().map(|reported| (*reported, false));
+        let finished = report.finished.iter().map(|reported| (*reported, true));
+        for (reported, finished) in running.chain(finished) {
+            self.on_reported(now, key, reported, finished);
+            if self.worker(key).conn.is_none() {
+                // It said what cannot be; the rest of it counts for no more. What it has is given
+                // up on by now, and nothing may be placed there any more.
+                return;
+            }
         }
-        for &reported in &report.finished {
-            self.on_reported(now, key, reported, true);
-        }
-        if report.last && self.worker(key).conn.is_some() {
+        if report.last {
             self.finish_report(now, key);
         }
     }
 
     /// What was assigned and is not reported has not started, unless the worker was with another
-    /// manager meanwhile, which may have taken its result.
+    /// manager meanwhile, which may have taken its result, or has said before that it started.
     fn finish_report(&mut self, now: Instant, key: WorkerKey) {
         let session = self.worker(key);
         session.reported = true;
@@ -48,14 +52,14 @@ impl Manager {
         let elsewhere = core::mem::take(&mut session.elsewhere);
         // A result that it had and has no more was taken by another manager.
         let taken = core::mem::take(&mut session.unreported_results);
-        let missing: Vec<Attempt> = session
+        let missing: Vec<(Attempt, bool)> = session
             .attempts
             .iter()
             .filter(|(_, occupied)| !occupied.seen)
-            .map(|(attempt, _)| *attempt)
+            .map(|(attempt, occupied)| (*attempt, occupied.started))
             .collect();
-        for attempt in missing {
-            if elsewhere {
+        for (attempt, started) in missing {
+            if elsewhere || started {
                 self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
             } else {
                 self.on_not_started(now, key, attempt);
@@ -118,6 +122,7 @@ impl Manager {
         }
         if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
             occupied.seen = true;
+            occupied.started = true;
             if let Purpose::Live(task) = occupied.purpose {
                 self.reclaim(task, holder);
             }
@@ -212,7 +217,7 @@ impl Manager {
             purpose,
             at: now,
             bytes,
-            asked_back: false,
+            asked_back: None,
             started: true,
             seen: true,
         };
@@ -305,7 +310,9 @@ impl Manager {
     /// has it now.
     pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
         let id = self.task(task).id;
-        let found: Vec<_> = self.orphans_of(id).collect();
+        let mut found: Vec<_> = self.orphans_of(id).collect();
+        // A worker that is there is the better bet.
+        found.sort_by_key(|(_, worker, _)| self.workers[worker.0 as usize].released);
         for &(_, worker, attempt) in &found {
             self.orphans.remove(&(id, worker, attempt));
             self.absences.cancel(Absence::Orphan(worker, attempt));

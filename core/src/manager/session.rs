@@ -100,8 +100,9 @@ pub(super) struct Occupied {
     pub(super) purpose: Purpose,
     pub(super) at: Instant,
     pub(super) bytes: u32,
-    /// Asked back, not yet answered.
-    pub(super) asked_back: bool,
+    /// Asked back and not yet answered: since when, on the awake clock, and the how many-th counted
+    /// message of the connection asked.
+    pub(super) asked_back: Option<(Instant, u64)>,
     /// The worker has said that it may have started: asking again is of no use.
     pub(super) started: bool,
     /// Reported, or assigned since the last report.

@@ -17,7 +17,31 @@ use super::Manager;
 use super::abilities::NOBODY;
 use super::session::{ClientSession, Purpose, WorkerSession};
 
+/// How much a manager holds, cheap enough to be asked at every turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Tasks waiting in the bounded queue.
+    pub queued: usize,
+    /// Tasks that came back from lost workers and wait, in room of their own.
+    pub returning: usize,
+    /// Tasks assigned to workers.
+    pub assigned: usize,
+    /// Outcomes that wait for their client's acknowledgement.
+    pub unacknowledged: usize,
+}
+
 impl Manager {
+    /// What the manager holds now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            queued: self.queue.len(),
+            returning: self.queue.returning(),
+            assigned: self.assigned,
+            unacknowledged: self.ended,
+        }
+    }
+
     pub(super) fn on_status_query(&mut self, now: Instant, conn: ConnId, page: u32) {
         let report = self.status(now, page);
         self.send(now, conn, Body::Status(Box::new(report)));

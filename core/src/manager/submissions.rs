@@ -106,7 +106,8 @@ impl Manager {
         let too_large = !self.can_ever_fit(&submit, payload.len());
         let task = self.create(now, client, submit, payload);
         if self.match_orphans(now, task) {
-            return self.accept(task);
+            self.accept(task);
+            return self.release_if_given_up(now, task);
         }
         let crowded = self.clients[client.0 as usize].tasks.len() > self.config.client_tasks;
         let at_most_once = self.task(task).at_most_once;
@@ -114,6 +115,8 @@ impl Manager {
             Some(RejectReason::TooLarge)
         } else if self.draining {
             Some(RejectReason::Draining)
+        } else if self.workers.is_empty() && !self.starting {
+            Some(RejectReason::NoWorkers)
         } else if crowded {
             Some(RejectReason::ClientFull)
         } else if at_most_once && self.is_in_flight_full() {

@@ -6,7 +6,7 @@ use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
 use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
-use crate::queue::Standing;
+use crate::queue::{Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::task::{AttemptLoss, Outcome};
 use crate::time::Instant;
@@ -54,11 +54,18 @@ impl Manager {
                 started,
             } => {
                 for attempt in not_started {
-                    self.on_not_started(now, key, attempt);
+                    let occupied = self.worker(key).attempts.get(&attempt);
+                    if occupied.is_some_and(|occupied| occupied.started) {
+                        // It has said before that it has, or may have.
+                        self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
+                        self.rebid(key);
+                    } else {
+                        self.on_not_started(now, key, attempt);
+                    }
                 }
                 for attempt in started {
                     if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
-                        occupied.asked_back = false;
+                        occupied.asked_back = None;
                         occupied.started = true;
                     }
                 }
@@ -99,31 +106,42 @@ impl Manager {
         self.worker(key).released = true;
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().copied().collect();
         for attempt in attempts {
+            let purpose = self.worker(key).attempts.get(&attempt);
+            let Some(Purpose::Live(task)) = purpose.map(|occupied| occupied.purpose) else {
+                continue;
+            };
             let holder = Holder {
                 worker: key,
                 attempt,
             };
-            let Some(Purpose::Live(task)) = self
-                .worker(key)
-                .attempts
-                .get(&attempt)
-                .map(|occupied| occupied.purpose)
-            else {
-                continue;
-            };
-            let record = self.task(task);
-            if record.holder() != Some(holder) {
-                continue;
+            if self.task(task).holder() == Some(holder) {
+                self.release_task(now, task, holder, loss);
             }
-            if let Some(ending) = record.ending {
-                self.end_asked(now, task, ending);
-            } else if !record.at_most_once && record.charged() + 1 < record.max_attempts {
-                self.charge_loss(task, holder, loss);
-                let record = self.task(task);
-                record.supersede(holder);
-                let id = record.id;
-                self.requeue(now, task);
-                self.notify(Event::TaskReturned { task: id });
+        }
+    }
+
+    /// Gives up on a task's attempt at a worker that is away, if it can be tried elsewhere.
+    fn release_task(&mut self, now: Instant, task: TaskKey, holder: Holder, loss: AttemptLoss) {
+        let record = self.task(task);
+        if let Some(ending) = record.ending {
+            self.end_asked(now, task, ending);
+        } else if !record.at_most_once && record.charged() + 1 < record.max_attempts {
+            self.charge_loss(task, holder, loss);
+            let record = self.task(task);
+            record.supersede(holder);
+            let id = record.id;
+            self.requeue(now, task);
+            self.notify(Event::TaskReturned { task: id });
+        }
+    }
+
+    /// A task that came back was matched with an attempt whose worker may have been given up on
+    /// meanwhile: then it waits no longer than the tasks that were here at the time.
+    pub(super) fn release_if_given_up(&mut self, now: Instant, task: TaskKey) {
+        if let Some(holder) = self.task(task).holder() {
+            let session = self.worker(holder.worker);
+            if session.conn.is_none() && session.released {
+                self.release_task(now, task, holder, AttemptLoss::WorkerGone);
             }
         }
     }
@@ -159,6 +177,10 @@ impl Manager {
         self.workers_by_id.remove(&session.id);
         if self.workers_by_name.get(&session.name) == Some(&key) {
             self.workers_by_name.remove(&session.name);
+        }
+        if self.workers.is_empty() && !self.starting {
+            let until = self.clock.at(now) + self.config.restart_grace;
+            self.absences.set(Absence::NoWorkers, until);
         }
         let why = match leaving {
             Leaving::Expired => "did not come back in time",
@@ -233,12 +255,7 @@ impl Manager {
         }
     }
 
-    pub(super) fn charge_loss(
-        &mut self,
-        task: crate::queue::TaskKey,
-        holder: Holder,
-        loss: AttemptLoss,
-    ) {
+    pub(super) fn charge_loss(&mut self, task: TaskKey, holder: Holder, loss: AttemptLoss) {
         let worker = self.worker(holder.worker).name.clone();
         let record = self.task(task);
         record.charge(holder.attempt, worker, loss);
@@ -298,7 +315,7 @@ impl Manager {
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
-        if occupied.asked_back {
+        if occupied.asked_back.is_some() {
             let id = record.id;
             self.notify(Event::TakenBack { task: id, attempt });
         }
@@ -309,7 +326,7 @@ impl Manager {
     }
 
     /// Puts an assigned task back into the queue, in the room reserved for it.
-    pub(super) fn requeue(&mut self, now: Instant, key: crate::queue::TaskKey) {
+    pub(super) fn requeue(&mut self, now: Instant, key: TaskKey) {
         self.unassign(key, 0);
         let record = self.task(key);
         if record.deadline.is_some_and(|deadline| deadline <= now) {

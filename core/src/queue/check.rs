@@ -129,9 +129,14 @@ impl Queue {
 
     fn check_holders(&self) {
         let mut displaceable = 0;
+        let mut held = vec![[0; Priority::LEVELS]; self.clients.len()];
+        for entry in self.iter().filter(|entry| entry.standing.is_bounded()) {
+            held[entry.client.0 as usize][entry.priority.level()] += 1;
+        }
         for (index, client) in self.clients.iter().enumerate() {
             for (level, holding) in client.holdings.iter().enumerate() {
                 let holders = &self.holders[level];
+                assert_eq!(holding.held, held[index][level]);
                 let key = holders.heap.key(&holders.places, index as u32);
                 assert_eq!(key, (holding.newest != NONE).then_some(!holding.held));
                 let (mut newer, mut at) = (NONE, holding.newest);

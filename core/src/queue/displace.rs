@@ -120,10 +120,8 @@ impl Queue {
             if let Some(node) = self.nodes.get_mut(older as usize) {
                 node.newer = index;
             }
-            match self.nodes.get_mut(newer as usize) {
-                Some(node) => node.older = index,
-                None => holding.newest = index,
-            }
+            debug_assert_eq!(newer, NONE, "victims come back newest last");
+            holding.newest = index;
         }
         self.rank(entry.client, level);
     }

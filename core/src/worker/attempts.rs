@@ -256,9 +256,7 @@ impl Attempts {
     fn link(&mut self, key: Key, what: What, prev: Key, next: Key) {
         self.waiting += 1;
         self.waiting_bytes += what.payload.len() as u64;
-        let entry = self.get_mut(key);
-        (entry.prev, entry.next) = (prev, next);
-        entry.place = Place::Waiting(what);
+        self.get_mut(key).place = Place::Waiting(what);
         self.join(prev, key);
         self.join(key, next);
     }

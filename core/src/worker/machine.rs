@@ -71,6 +71,8 @@ pub struct Worker {
     pub(super) granted: Option<Window>,
     /// As many results are held as may be, until half of them are acknowledged.
     pub(super) full: bool,
+    /// Largest payload that the manager takes.
+    pub(super) payload_max: usize,
     /// What the process that got ready last can run, and so all that are given attempts.
     pub(super) offer: Offer,
     /// The manager has yet to be told.
@@ -122,6 +124,7 @@ impl Worker {
             pace: Pace::default(),
             granted: None,
             full: false,
+            payload_max: usize::MAX,
             offer: Offer::nothing(),
             offer_due: false,
             not_started: Vec::new(),

@@ -25,6 +25,7 @@ impl Worker {
             None => {}
             Some(LinkEvent::Up(welcome)) => {
                 let (epoch, resumed) = (welcome.epoch, welcome.resumed);
+                self.payload_max = welcome.payload_max as usize;
                 let address = self.link.address();
                 self.notify(Event::LinkUp {
                     epoch,
@@ -110,7 +111,7 @@ impl Worker {
         }
     }
 
-    fn hang_up(&mut self, now: Instant, why: &'static str) {
+    pub(super) fn hang_up(&mut self, now: Instant, why: &'static str) {
         let event = self
             .link
             .close(now, CloseReason::Protocol(why), &mut self.out);

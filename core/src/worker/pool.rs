@@ -79,7 +79,7 @@ pub(super) struct Slot {
     runs: u64,
     /// Whether this process has answered any.
     served: bool,
-    /// When this process was ready, or was asked for.
+    /// When this process was ready; means nothing before.
     since: Instant,
     /// Processes that died young here, one after the other.
     failures: u32,
@@ -143,7 +143,7 @@ impl Pool {
             gone: capacity,
         };
         for slot in 0..capacity {
-            pool.spawn(now, slot, out);
+            pool.spawn(slot, out);
         }
         pool
     }
@@ -223,14 +223,13 @@ impl Pool {
     }
 
     /// Starts a process in an empty slot.
-    pub(super) fn spawn(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+    pub(super) fn spawn(&mut self, slot: u32, out: &mut VecDeque<WorkerOutput>) {
         let place = self.get_mut(slot);
         debug_assert!(matches!(place.state, State::Dead | State::Gone));
         debug_assert!(place.queue.is_empty());
         place.life += 1;
         place.runs = 0;
         place.served = false;
-        place.since = now;
         let slot_life = id(slot, place.life);
         self.set_state(slot, State::Starting);
         out.push_back(WorkerOutput::Pool(PoolOutput::Spawn { slot: slot_life }));
@@ -405,7 +404,6 @@ impl Pool {
         self.timers.cancel(SlotId(slot));
         let place = self.get_mut(slot);
         place.work = 0;
-        place.open = false;
         let lived = now.since(place.since);
         let delay = match place.state {
             _ if leaving => {
@@ -431,7 +429,7 @@ impl Pool {
         };
         self.set_state(slot, State::Dead);
         if delay.is_zero() {
-            self.spawn(now, slot, out);
+            self.spawn(slot, out);
         } else {
             self.timers.set(SlotId(slot), now + delay);
         }

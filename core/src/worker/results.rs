@@ -1,5 +1,6 @@
 //! Ends of attempts: held until acknowledged, and sent.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use super::attempts::{End, Key, Place};
@@ -7,7 +8,14 @@ use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
 use crate::message::{AttemptEnd, Body, Message, Report, ReportedAttempt};
+use crate::payload::Payload;
+use crate::task::{ErrorKind, TaskError};
 use crate::time::Instant;
+
+fn too_large(bytes: usize, limit: usize) -> TaskError {
+    let text = format!("a result of {bytes} bytes, where the manager takes at most {limit}");
+    TaskError::new(ErrorKind::ResultTooLarge, text)
+}
 
 impl Worker {
     /// An attempt ended: sends the end if there is somebody to send it to, and holds it.
@@ -32,7 +40,16 @@ impl Worker {
         }
         // An answer that speaks of an attempt as started must not come after its end.
         self.flush_returned(now);
-        if let Some((finished, payload)) = self.attempts.get(key).finished() {
+        if let Some((mut finished, mut payload)) = self.attempts.get(key).finished() {
+            if payload.len() > self.payload_max {
+                // The manager would take the frame for none of ours. Another may take more, so
+                // what is held stays as it is.
+                if finished.end == AttemptEnd::Completed {
+                    let error = too_large(payload.len(), self.payload_max);
+                    finished.end = AttemptEnd::Failed(error.into());
+                }
+                payload = Payload::empty();
+            }
             let body = Body::Finished(finished);
             self.link
                 .send(now, Message { body, payload }, &mut self.out);
@@ -42,8 +59,9 @@ impl Worker {
     /// The manager wants to hear an end again.
     pub(super) fn on_resend(&mut self, now: Instant, attempt: Attempt) {
         let Some(key) = self.attempts.find(attempt) else {
-            self.not_started.push(attempt);
-            return;
+            // It was reported as ended and has been acknowledged since. That it never started
+            // would be a lie, and its end is gone.
+            return self.hang_up(now, "asked again for what was acknowledged");
         };
         let entry = self.attempts.get(key);
         match entry.place {

@@ -327,7 +327,7 @@ impl Worker {
                 _ => self.watch_head(slot),
             },
             State::Stopping { .. } => self.pool.press(now, slot, &mut self.out),
-            State::Dead => self.pool.spawn(now, slot, &mut self.out),
+            State::Dead => self.pool.spawn(slot, &mut self.out),
             State::Starting | State::Gone => {}
         }
     }

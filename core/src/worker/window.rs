@@ -155,11 +155,24 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_the_child_is_a_mean_too() {
+        let mut pace = pace(US * 10);
+        for _ in 0..100 {
+            pace.on_hop(US * 160);
+        }
+        assert_eq!(pace.ahead(1, Some(Duration::ZERO), false), 32);
+        pace.on_hop(US * 480);
+        assert_eq!(pace.ahead(1, Some(Duration::ZERO), false), 36);
+    }
+
+    #[test]
     fn small_changes_are_not_worth_a_message() {
         let window = |ahead| Window { base: 4, ahead };
         assert!(!window(60).differs(window(68)));
         assert!(window(60).differs(window(69)));
         assert!(window(0).differs(window(1)));
         assert!(window(60).differs(Window::CLOSED));
+        assert!(!window(1).differs(window(2)));
+        assert!(window(1).differs(window(3)));
     }
 }

@@ -23,6 +23,16 @@ enum Step {
         class: ClassId,
         charge: u64,
     },
+    PopReturning {
+        class: ClassId,
+    },
+    /// Room is kept for a task that comes later, or given up.
+    Reserve {
+        bytes: u64,
+    },
+    Unreserve {
+        which: prop::sample::Index,
+    },
     /// An attempt ends.
     Correct {
         which: prop::sample::Index,
@@ -86,6 +96,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, standing)| Step::PushAgain { which, standing }),
         7 => (prop_oneof![4 => Just(ClassId(0)), 1 => Just(ClassId(3))], nanos())
             .prop_map(|(class, charge)| Step::Pop { class, charge }),
+        1 => prop_oneof![Just(ClassId(0)), Just(ClassId(3))]
+            .prop_map(|class| Step::PopReturning { class }),
+        1 => (0u64..40).prop_map(|bytes| Step::Reserve { bytes }),
+        1 => index().prop_map(|which| Step::Unreserve { which }),
         5 => (index(), nanos()).prop_map(|(which, actual)| Step::Correct { which, actual }),
         2 => index().prop_map(|which| Step::Remove { which }),
         1 => (client(), any::<bool>())
@@ -177,6 +191,18 @@ impl Pair {
                     self.running.push(((class, priority, client), charge));
                     self.away.push(entry);
                 }
+            }
+            Step::PopReturning { class } => {
+                let popped = self.queue.pop_returning(class);
+                assert_eq!(popped, self.model.pop_returning(class));
+                self.away.extend(popped);
+            }
+            Step::Reserve { bytes } => {
+                assert_eq!(self.queue.reserve(bytes), self.model.reserve(bytes));
+            }
+            Step::Unreserve { which } if !self.model.reserved.is_empty() => {
+                let which = which.index(self.model.reserved.len());
+                self.queue.unreserve(self.model.reserved.swap_remove(which));
             }
             Step::Correct { which, actual } if !self.running.is_empty() => {
                 let which = which.index(self.running.len());

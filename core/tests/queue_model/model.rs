@@ -26,6 +26,8 @@ pub(crate) struct Model {
     clocks: BTreeMap<(ClassId, Priority), u64>,
     dispatches: BTreeMap<ClassId, u32>,
     blocked: BTreeSet<ClientKey>,
+    /// Bytes of each task that room is kept for.
+    pub(crate) reserved: Vec<u64>,
 }
 
 fn flow(entry: &Entry) -> FlowKey {
@@ -46,6 +48,7 @@ impl Model {
             clocks: BTreeMap::new(),
             dispatches: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            reserved: Vec::new(),
         }
     }
 
@@ -61,6 +64,23 @@ impl Model {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bounded().map(|entry| u64::from(entry.bytes)).sum()
+    }
+
+    /// No room for another task, however small.
+    fn is_full(&self) -> bool {
+        self.len() + self.reserved.len() >= self.tasks_max
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        self.bytes() + self.reserved.iter().sum::<u64>() + bytes <= self.bytes_max
+    }
+
+    pub(crate) fn reserve(&mut self, bytes: u64) -> bool {
+        let fits = !self.is_full() && self.fits(bytes);
+        if fits {
+            self.reserved.push(bytes);
+        }
+        fits
     }
 
     fn held(&self, client: ClientKey, priority: Priority) -> usize {
@@ -101,8 +121,9 @@ impl Model {
         let mut displaced = Vec::new();
         if entry.standing != Standing::Returning {
             let before = self.waiting.clone();
-            let too_many = |model: &Self| model.len() >= model.tasks_max;
-            let too_large = |model: &Self| model.bytes() + u64::from(entry.bytes) > model.bytes_max;
+            let bytes = u64::from(entry.bytes);
+            let too_many = |model: &Self| model.is_full();
+            let too_large = |model: &Self| !model.fits(bytes);
             let reason = if too_many(self) && u64::from(entry.bytes) <= self.bytes_max {
                 RejectReason::QueueFull
             } else {
@@ -169,6 +190,14 @@ impl Model {
         let clock = self.clocks.entry((class, chosen.priority)).or_default();
         *clock = now.max(*clock);
         self.remove(chosen.task)
+    }
+
+    pub(crate) fn pop_returning(&mut self, class: ClassId) -> Option<Entry> {
+        let returning = self
+            .dispatchable(class)
+            .filter(|e| e.standing == Standing::Returning);
+        let oldest = returning.min_by_key(|e| e.order)?.task;
+        self.remove(oldest)
     }
 
     pub(crate) fn charge(&mut self, flow: FlowKey, nanos: u64) {

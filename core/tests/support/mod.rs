@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
 use argon_core::machine::Machine;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
@@ -52,6 +53,9 @@ pub struct Bench {
     counts: BTreeMap<ConnId, u64>,
     pub closed: Vec<ConnId>,
     pub drained: bool,
+    /// What it said for the log.
+    pub events: Vec<Event>,
+    pub pongs: Vec<(ConnId, Beat)>,
 }
 
 impl Bench {
@@ -72,6 +76,8 @@ impl Bench {
             counts: BTreeMap::new(),
             closed: Vec::new(),
             drained: false,
+            events: Vec::new(),
+            pongs: Vec::new(),
         }
     }
 
@@ -86,7 +92,8 @@ impl Bench {
         while let Some(output) = self.manager.poll_output() {
             match output {
                 ManagerOutput::Send { conn, message } => {
-                    if matches!(message.body, Body::Pong(_)) {
+                    if let Body::Pong(beat) = message.body {
+                        self.pongs.push((conn, beat));
                         continue;
                     }
                     if !matches!(message.body, Body::Welcome(_) | Body::Refuse(_)) {
@@ -96,7 +103,7 @@ impl Bench {
                 }
                 ManagerOutput::Close { conn, .. } => self.closed.push(conn),
                 ManagerOutput::Drained => self.drained = true,
-                ManagerOutput::Notify(_) => {}
+                ManagerOutput::Notify(event) => self.events.push(event),
             }
         }
         self.manager.check_invariants();

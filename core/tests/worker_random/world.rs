@@ -477,7 +477,12 @@ impl World {
             self.welcome();
             self.settle();
             self.pong();
-            for attempt in self.known.clone().into_keys() {
+            let unheard = |(attempt, known): (&Attempt, &Known)| {
+                let open = *known != Known::NotStarted && !self.acked.contains(attempt);
+                open.then_some(*attempt)
+            };
+            let unheard: Vec<_> = self.known.iter().filter_map(unheard).collect();
+            for attempt in unheard {
                 self.say(Body::Resend { attempt }, Bytes::new());
             }
             let attempts: Vec<_> = self.known.keys().copied().collect();

@@ -123,6 +123,8 @@ pub struct Rig {
     pub events: Vec<Event>,
     /// Counted messages that its manager got on this connection.
     heard: u64,
+    /// Largest payload that its next manager takes.
+    pub payload_max: u32,
 }
 
 impl Rig {
@@ -156,6 +158,7 @@ impl Rig {
             conn: None,
             events: Vec::new(),
             heard: 0,
+            payload_max: u32::MAX,
         }
     }
 
@@ -179,7 +182,7 @@ impl Rig {
             epoch: EPOCH,
             resumed: true,
             lease: LEASE.into(),
-            payload_max: u32::MAX,
+            payload_max: self.payload_max,
         };
         self.say(Body::Welcome(welcome));
         let said = self.step();
@@ -248,6 +251,18 @@ impl Rig {
             self.worker.handle_input(self.now, input);
         }
         self.worker.check_invariants();
+    }
+
+    /// One of very many; nothing is looked at.
+    pub fn assign_many_unchecked(&mut self, number: u64) {
+        let conn = self.conn.unwrap();
+        let message = Message {
+            body: Body::Assign(assign(number)),
+            payload: payload(number).into(),
+        };
+        let input = WorkerInput::Link(LinkInput::Received { conn, message });
+        self.worker.handle_input(self.now, input);
+        self.worker.settle(self.now);
     }
 
     pub fn done(&mut self, slot: SlotLife, number: u64, ran: Duration) {
@@ -408,4 +423,44 @@ pub fn ping(output: &WorkerOutput) -> Option<Beat> {
         },
         _ => None,
     }
+}
+
+/// A worker that has learnt that tasks named "t" take `ran`.
+pub fn knowing(capacity: u32, ran: Duration) -> Rig {
+    let mut rig = Rig::up(config(capacity));
+    for number in 1_000..1_004 {
+        rig.assign_all([number]);
+        rig.step();
+        rig.done(life(0, 1), number, ran);
+        let attempts = vec![attempt(number)];
+        rig.say(Body::AckResults { attempts });
+    }
+    rig.step();
+    rig
+}
+
+/// The numbers of the attempts given to slots in `said`.
+pub fn given(said: &[WorkerOutput]) -> Vec<u64> {
+    let run = |output: &WorkerOutput| match output {
+        WorkerOutput::Pool(PoolOutput::Run { job, .. }) => Some(job.attempt.number),
+        _ => None,
+    };
+    said.iter().filter_map(run).collect()
+}
+
+pub fn grants(said: &[WorkerOutput]) -> Vec<u32> {
+    let grant = |output: &WorkerOutput| match output {
+        WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
+            Body::Grant { window } => Some(window),
+            _ => None,
+        },
+        _ => None,
+    };
+    said.iter().filter_map(grant).collect()
+}
+
+pub fn is_closed(said: &[WorkerOutput]) -> bool {
+    let close =
+        |output: &WorkerOutput| matches!(output, WorkerOutput::Link(LinkOutput::Close { .. }));
+    said.iter().any(close)
 }

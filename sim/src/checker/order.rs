@@ -17,6 +17,7 @@ const OLDEST_EVERY: u64 = 16;
 /// A task that waits in a manager's queue, as far as can be seen.
 struct Waiting {
     priority: u8,
+    class: u64,
     /// Which submission to this life of the manager it was.
     order: u64,
     at: u64,
@@ -33,8 +34,8 @@ struct Waiting {
 struct Queue {
     waiting: BTreeMap<(u64, u64), Waiting>,
     assigned: std::collections::BTreeSet<(u64, u64)>,
-    /// The order of the last task that was first dispatched, by client and priority.
-    last: BTreeMap<(u64, u8), u64>,
+    /// The order of the last task that was first dispatched, by client, priority and class.
+    last: BTreeMap<(u64, u8, u64), u64>,
     submitted: u64,
     dispatched: u64,
     returned: u64,
@@ -45,16 +46,26 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     // At the bound of what is in flight, and for clients that do not read, order is suspended.
     let usual =
         plan.options.in_flight_tasks >= 262_144 && plan.options.client_result_bytes >= 256 << 20;
+    // Order holds within a class. Where workers differ, only tasks of one name surely share one.
+    let uniform = plan.options.runs.is_empty();
+    let usual = usual && uniform;
     let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
     for wire in &history.wire {
         let queue = queues.entry(wire.life).or_default();
         let id = (wire.client, wire.seq);
         match wire.what {
-            WireWhat::Submitted { priority, marked } => queue.submitted(wire, priority, marked),
+            WireWhat::Submitted {
+                priority,
+                marked,
+                name,
+            } => {
+                let class = if uniform { 0 } else { name };
+                queue.submitted(wire, priority, marked, class);
+            }
             WireWhat::Rejected { displaced } => {
                 if displaced {
                     let all_seen = history.disturbances.is_empty();
-                    queue.displaced(wire, all_seen)?;
+                    queue.displaced(wire, all_seen && uniform)?;
                 }
                 queue.waiting.remove(&id);
             }
@@ -73,7 +84,7 @@ fn broken(promise: &'static str, text: String) -> Failure {
 }
 
 impl Queue {
-    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool) {
+    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool, class: u64) {
         let id = (wire.client, wire.seq);
         self.submitted += 1;
         if self.assigned.contains(&id) {
@@ -85,6 +96,7 @@ impl Queue {
         }
         let waiting = Waiting {
             priority,
+            class,
             order: self.submitted,
             at: wire.at,
             older: self.waiting.len() as u64,
@@ -103,7 +115,10 @@ impl Queue {
             self.returned += 1;
             return Ok(());
         };
-        let last = self.last.entry((wire.client, task.priority)).or_default();
+        let last = self
+            .last
+            .entry((wire.client, task.priority, task.class))
+            .or_default();
         if *last > task.order {
             let text = format!("number {} was overtaken by a later one", wire.seq);
             return Err(broken("7 (first in, first out)", text));
@@ -124,7 +139,7 @@ impl Queue {
 
     /// A victim makes room for somebody of its own importance or more, who has just come, and is
     /// the newest of its client at its priority. `all_seen`: no rejection was for a client that was
-    /// away, which nobody hears of.
+    /// away, which nobody hears of, and no task has changed its class.
     fn displaced(&mut self, wire: &Wire, all_seen: bool) -> Result<(), Failure> {
         let promise = "8 (displacement)";
         let Some(victim) = self.waiting.get(&(wire.client, wire.seq)) else {

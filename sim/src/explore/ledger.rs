@@ -1,105 +1,209 @@
-//! What pools ran and what the client got, in a small world, and whether that may be.
+//! What pools ran and what the client got, judged as it happens.
 
-use argon_core::task::Outcome;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Setup;
+use argon_core::ids::Attempt;
+use argon_core::task::{ErrorKind, Outcome};
 
-/// What became of one task.
-#[derive(Clone, Debug, Default)]
-struct Entry {
-    seq: Option<u64>,
-    at_most_once: bool,
-    /// Executions that began, and that ended by themselves.
-    started: u32,
-    finished: u32,
-    /// Something has gone wrong since the last execution began: another may.
-    excused: bool,
-    ended: bool,
+use super::world::{DRAIN_TIMEOUT, GRACE, LEASE, RESTART_GRACE};
+
+/// A run by its attempt, and by which life of which worker ran it.
+type RunName = (Attempt, usize, u32);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RunEnd {
+    Completed,
+    Crashed,
+    Ended,
 }
 
-/// The two ledgers, as far as the verdict needs them.
 #[derive(Clone, Debug)]
-pub(super) struct Ledger {
-    tasks: Vec<Entry>,
-    /// The first thing that must not be.
-    broken: Option<String>,
+struct Run {
+    task: usize,
+    end: Option<RunEnd>,
+}
+
+/// What went wrong: the only causes of a second start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// This host lost a connection, and will be told.
+    Cut(usize),
+    /// Something is silent: a connection, or everything that is late.
+    Silence,
+    /// A process is gone, and what it knew.
+    Gone,
+}
+
+/// The two ledgers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    runs: BTreeMap<RunName, Run>,
+    delivered: BTreeMap<usize, Outcome>,
+    faults: BTreeSet<(u64, Fault)>,
+    /// Lives of workers that are over, and with them what they knew.
+    gone: BTreeSet<(usize, u32)>,
+    /// Whether a pool process died by itself.
+    crashed: bool,
+    cancelled: bool,
+    /// When a drain was asked for.
+    drained: Option<u64>,
 }
 
 impl Ledger {
-    pub(super) fn new(setup: &Setup) -> Self {
-        let entry = |shape: &super::Shape| Entry {
-            at_most_once: shape.at_most_once,
-            ..Entry::default()
-        };
-        Self {
-            tasks: setup.tasks.iter().map(entry).collect(),
-            broken: None,
-        }
+    pub(crate) fn note_fault(&mut self, now: u64, fault: Fault) {
+        self.faults.insert((now, fault));
     }
 
-    pub(super) fn broken(&self) -> Option<&str> {
-        self.broken.as_deref()
+    pub(crate) fn note_cancel(&mut self) {
+        self.cancelled = true;
     }
 
-    pub(super) fn seq_of(&self, task: usize) -> u64 {
-        self.tasks[task].seq.unwrap_or_default()
+    pub(crate) fn note_drain(&mut self, now: u64) {
+        self.drained = Some(now);
     }
 
-    /// Whether every task has its outcome.
-    pub(super) fn is_over(&self) -> bool {
-        self.tasks.iter().all(|task| task.ended)
-    }
-
-    /// From now on an execution may be repeated.
-    pub(super) fn trouble(&mut self) {
-        for task in &mut self.tasks {
-            task.excused = true;
-        }
-    }
-
-    pub(super) fn submitted(&mut self, task: usize, seq: u64) {
-        self.tasks[task].seq = Some(seq);
-    }
-
-    pub(super) fn started(&mut self, task: usize) {
-        let entry = &mut self.tasks[task];
-        entry.started += 1;
-        let again = entry.started > 1;
-        if again && entry.at_most_once {
-            self.fail(format!("task {task} started twice, and must not"));
-        } else if again && !entry.excused {
-            self.fail(format!("task {task} started again without a cause"));
-        }
-    }
-
-    pub(super) fn finished(&mut self, task: usize) {
-        self.tasks[task].finished += 1;
-    }
-
-    pub(super) fn delivered(&mut self, seq: u64, outcome: &Outcome) {
-        let Some(task) = self.tasks.iter().position(|task| task.seq == Some(seq)) else {
-            return self.fail(format!("an outcome of task {seq}, which there is not"));
-        };
-        let entry = &mut self.tasks[task];
-        let twice = std::mem::replace(&mut entry.ended, true);
-        let (ran, completed) = (entry.started > 0, entry.finished > 0);
-        let honest = match outcome {
-            Outcome::Completed(_) => completed,
-            Outcome::Failed(_) => ran,
-            Outcome::Expired { may_have_run } | Outcome::Cancelled { may_have_run } => {
-                *may_have_run || !ran
+    /// A pool process begins a run.
+    pub(crate) fn start(
+        &mut self,
+        now: u64,
+        task: usize,
+        careful: bool,
+        name: RunName,
+    ) -> Result<(), String> {
+        for ((attempt, host, life), before) in self.runs.iter().filter(|(_, run)| run.task == task)
+        {
+            if careful {
+                return Err(format!(
+                    "promise 3: task {task}, at most once, starts twice"
+                ));
             }
-            Outcome::Lost { .. } => true,
-            Outcome::Rejected { .. } => !ran,
-        };
-        if twice {
-            self.fail(format!("task {task} ended twice"));
-        } else if !honest {
-            self.fail(format!("task {task} ended as {outcome:?}"));
+            if !self.gone.contains(&(*host, *life))
+                && !self.is_justified(now, [*host, name.1], before)
+            {
+                return Err(format!(
+                    "promise 3: task {task} starts again (attempt {}) without a cause; it ran as \
+                     {attempt} at host {host}",
+                    name.0
+                ));
+            }
+        }
+        if let Some(outcome) = self.delivered.get(&task)
+            && never_started(outcome)
+        {
+            return Err(format!("promise 2: task {task} starts, but is {outcome:?}"));
+        }
+        let run = Run { task, end: None };
+        if self.runs.insert(name, run).is_some() {
+            return Err(format!("an attempt starts twice: {}", name.0));
+        }
+        Ok(())
+    }
+
+    /// Whether a task that ran so may start again now; where it ran, and where it is to.
+    fn is_justified(&self, now: u64, hosts: [usize; 2], before: &Run) -> bool {
+        // A manager without its memory does not know that it was asked for the end of a run.
+        let forgotten = before.end == Some(RunEnd::Ended)
+            && self.faults.iter().any(|(_, fault)| *fault == Fault::Gone);
+        let drained = self.drained.is_some_and(|at| at + DRAIN_TIMEOUT <= now);
+        if before.end == Some(RunEnd::Crashed) || forgotten || drained {
+            return true;
+        }
+        self.faults.iter().any(|&(at, fault)| {
+            let noticed = match fault {
+                Fault::Cut(cut) if hosts.contains(&cut) => at + GRACE,
+                // It may have been heard last a while before.
+                Fault::Silence => at + LEASE / 2,
+                // Another manager, or this one without its memory, waits for it to be claimed.
+                Fault::Cut(_) | Fault::Gone => at + RESTART_GRACE,
+            };
+            noticed <= now
+        })
+    }
+
+    pub(crate) fn note_gone(&mut self, host: usize, life: u32) {
+        self.gone.insert((host, life));
+    }
+
+    pub(crate) fn end(&mut self, name: RunName, end: RunEnd) {
+        self.crashed |= end == RunEnd::Crashed;
+        if let Some(run) = self.runs.get_mut(&name) {
+            run.end = Some(end);
         }
     }
 
-    fn fail(&mut self, text: String) {
-        self.broken.get_or_insert(text);
+    /// The client gives an outcome to its application.
+    pub(crate) fn deliver(
+        &mut self,
+        task: usize,
+        outcome: &Outcome,
+        payload: &[u8],
+    ) -> Result<(), String> {
+        if self.delivered.insert(task, outcome.clone()).is_some() {
+            return Err(format!("promise 1: task {task} has two outcomes"));
+        }
+        let ran = |end| {
+            let mut runs = self.runs.iter();
+            runs.any(|(name, run)| {
+                run.task == task && run.end == Some(end) && result_of(*name)[..] == *payload
+            })
+        };
+        let calm = self.faults.is_empty();
+        let honest = match outcome {
+            Outcome::Completed(_) => ran(RunEnd::Completed),
+            Outcome::Failed(failure) => {
+                matches!(failure.error.kind, ErrorKind::Crashed(_)) && self.crashed
+            }
+            Outcome::Cancelled { .. } => self.cancelled && task == 0,
+            Outcome::Expired { .. } => false,
+            Outcome::Lost { .. } => !calm,
+            Outcome::Rejected { .. } => !calm || self.drained.is_some(),
+        };
+        if !honest {
+            return Err(format!("promise 2: task {task} did not end as {outcome:?}"));
+        }
+        if never_started(outcome) && self.runs.values().any(|run| run.task == task) {
+            return Err(format!("promise 2: task {task} is {outcome:?}, but ran"));
+        }
+        Ok(())
     }
+
+    /// At the end: without faults and wishes every task ran once and completed.
+    pub(crate) fn check_calm(&self) -> Result<(), String> {
+        if self.faults.is_empty() && !self.crashed && !self.cancelled && self.drained.is_none() {
+            if self.runs.len() != self.delivered.len() {
+                return Err(format!("nothing went wrong, but {} runs", self.runs.len()));
+            }
+            for (task, outcome) in &self.delivered {
+                if !matches!(outcome, Outcome::Completed(_)) {
+                    return Err(format!("nothing went wrong, but {task} is {outcome:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tasks without an outcome.
+    pub(crate) fn open(&self, tasks: usize) -> Vec<usize> {
+        let open = |task: &usize| !self.delivered.contains_key(task);
+        (0..tasks).filter(open).collect()
+    }
+}
+
+fn never_started(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Rejected { .. }
+            | Outcome::Cancelled {
+                may_have_run: false
+            }
+            | Outcome::Expired {
+                may_have_run: false
+            }
+    )
+}
+
+/// The result of a run says whose it is.
+pub(crate) fn result_of((attempt, host, life): RunName) -> Vec<u8> {
+    format!("{attempt} at {host}.{life}").into_bytes()
 }

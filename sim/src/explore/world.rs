@@ -1,470 +1,298 @@
-//! A world small enough to try everything in: one manager, two workers of one slot, one client,
-//! one clock. Nothing happens but by a choice, and a copy goes its own way.
+//! The state of a small world: processes, pools, connections, ledgers, time.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hasher};
+use std::rc::Rc;
+use std::time::Duration;
 
-use argon_core::client::{ClientConfig, ClientInput, ClientOutput};
+use argon_core::client::{Client, ClientConfig};
 use argon_core::ids::{ConnId, Epoch, PeerId};
-use argon_core::link::LinkInput;
-use argon_core::manager::{ManagerConfig, ManagerInput};
-use argon_core::message::Message;
+use argon_core::machine::Machine;
+use argon_core::manager::{Manager, ManagerConfig};
 use argon_core::rng::Rng;
-use argon_core::task::{ExitCause, TaskSpec};
-use argon_core::time::{Instant, WakeReason};
-use argon_core::worker::{Job, SlotLife, WorkerConfig, WorkerInput, WorkerOutput};
-use argon_core::{Client, Machine, Manager, Worker};
+use argon_core::task::TaskSpec;
+use argon_core::time::{Deadline, Instant};
+use argon_core::worker::{SlotLife, Worker, WorkerConfig};
 
-use super::ledger::Ledger;
-use super::{Choice, Setup};
+use super::ledger::{Fault, Ledger};
+use super::network::Link;
+use super::{Variant, WORKERS};
+use crate::options::{MS, S};
 use crate::process::name;
 
-/// Who is who.
-pub(super) const MANAGER: usize = 0;
-pub(super) const WORKERS: std::ops::Range<usize> = 1..3;
-pub(super) const CLIENT: usize = 3;
-const HOSTS: usize = 4;
+/// The clocks, shorter than the defaults where waiting would only cost steps.
+pub(crate) const GRACE: u64 = 250 * MS;
+pub(crate) const LEASE: u64 = 2 * S;
+pub(crate) const RESTART_GRACE: u64 = 3 * S;
+pub(crate) const RESUME_WINDOW: u64 = 6 * S;
+pub(crate) const DRAIN_TIMEOUT: u64 = 4 * S;
+pub(crate) const KILL_GRACE: u64 = S;
 
-/// Heartbeats that time may pass over in one step.
-const BEATS_MAX: u32 = 16;
+/// Hosts start one after the other, so that their heartbeats do not coincide.
+const START_EVERY: u64 = 7 * MS;
 
-/// The machine of a process.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
-    Manager(Box<Manager>),
-    Worker(Box<Worker>),
-    Client(Box<Client>),
+pub(crate) enum Node {
+    Manager(Manager),
+    Worker(Worker, Slot),
+    Client(Client),
 }
 
-/// What travels on a connection.
-#[derive(Clone, Debug)]
-pub(super) enum Packet {
-    Message(Box<Message>),
-    Closed,
+/// The one slot of a worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slot {
+    /// The pool process that lives in it.
+    pub life: Option<SlotLife>,
+    pub ready: bool,
+    /// It was told to end.
+    pub dying: bool,
+    pub running: Option<(argon_core::ids::Attempt, usize)>,
 }
 
-/// A connection of a peer to the manager.
+/// One life of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Conn {
-    /// Who dialled, and how it calls it.
-    pub(super) peer: usize,
-    pub(super) peer_conn: ConnId,
-    /// How the manager calls it, once it has accepted.
-    pub(super) manager_conn: Option<ConnId>,
-    /// On the way to the manager, and to the peer.
-    pub(super) up: VecDeque<Packet>,
-    pub(super) down: VecDeque<Packet>,
-    /// Neither side listens any more.
-    pub(super) peer_left: bool,
-    pub(super) manager_left: bool,
+pub(crate) struct Process {
+    pub node: Node,
+    pub life: u32,
+    pub next_conn: u64,
+    pub conns: BTreeMap<ConnId, usize>,
 }
 
-/// The pool process in a worker's slot.
-#[derive(Clone, Debug)]
-pub(super) struct Child {
-    pub(super) life: SlotLife,
-    pub(super) ready: bool,
-    /// Told to end.
-    pub(super) dying: bool,
-    /// What it runs first, and what waits in its pipe.
-    pub(super) jobs: VecDeque<Job>,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostState {
+    pub process: Option<Rc<Process>>,
+    pub lives: u32,
+    /// Of the process, if it has not changed since.
+    print: Cell<Option<u64>>,
 }
 
-/// See the [module](self).
-#[derive(Clone)]
-pub(super) struct World<'s> {
-    pub setup: &'s Setup,
-    pub now: Instant,
-    pub(super) nodes: [Option<Node>; HOSTS],
-    lives: [u64; HOSTS],
-    pub(super) conns: BTreeMap<u64, Conn>,
-    pub(super) next_conn: u64,
-    pub(super) children: [Option<Child>; HOSTS],
+/// Everything.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub variant: Variant,
+    pub now: u64,
+    pub hosts: Vec<HostState>,
+    pub links: Vec<Link>,
     pub ledger: Ledger,
-    pub faults: u32,
-    cancelled: bool,
-    drained: bool,
-    pub log: Option<Vec<String>>,
+    pub faults_left: u32,
+    pub ticks_left: u32,
+    pub wish_left: bool,
+    /// Outputs other than heartbeats; tells whether a passage of time did anything.
+    pub noise: u64,
+    /// Entries of the last report of each worker, and how many reports there were.
+    pub reports: BTreeMap<usize, (u64, usize)>,
+    /// Lines of a trace, if one is wanted.
+    pub trace: Option<Vec<String>>,
 }
 
-/// Everything that what comes next depends on; so not the log.
-impl fmt::Debug for World<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (
-            (&self.now, &self.nodes, &self.lives, &self.conns),
-            (self.next_conn, &self.children, &self.ledger),
-            (self.faults, self.cancelled, self.drained),
-        )
-            .fmt(f)
-    }
-}
-
-impl<'s> World<'s> {
-    /// Everybody has just been started.
-    pub(super) fn new(setup: &'s Setup) -> Self {
+impl World {
+    /// All processes run and know each other, the pools are ready, and both tasks are on their way
+    /// to the manager.
+    pub(crate) fn new(
+        variant: Variant,
+        faults: u32,
+        ticks: u32,
+        trace: bool,
+    ) -> Result<Self, String> {
+        let hosts = variant.managers() + WORKERS + 1;
         let mut world = Self {
-            setup,
-            now: Instant::from_nanos(1_000_000_000),
-            nodes: [const { None }; HOSTS],
-            lives: [0; HOSTS],
-            conns: BTreeMap::new(),
-            next_conn: 0,
-            children: [const { None }; HOSTS],
-            ledger: Ledger::new(setup),
-            faults: 0,
-            cancelled: false,
-            drained: false,
-            log: None,
+            variant,
+            now: 0,
+            hosts: vec![HostState::default(); hosts],
+            links: Vec::new(),
+            ledger: Ledger::default(),
+            faults_left: faults,
+            ticks_left: ticks,
+            wish_left: !matches!(
+                variant,
+                Variant::Plain | Variant::AtMostOnce | Variant::TinyQueue | Variant::Failover
+            ),
+            noise: 0,
+            reports: BTreeMap::new(),
+            trace: trace.then(Vec::new),
         };
-        for host in 0..HOSTS {
-            world.start(host);
+        for host in 0..hosts {
+            world.now += START_EVERY;
+            world.start(host)?;
+            while let Some(choice) = world.eager_choice() {
+                world.take(choice)?;
+            }
         }
-        world
+        for task in 0..variant.tasks() {
+            let payload = format!("{task}").into_bytes();
+            let mut spec = TaskSpec::new(name("t"), payload);
+            spec.at_most_once = task == 0 && variant.is_careful();
+            let now = Instant::from_nanos(world.now);
+            if let Some(Node::Client(client)) = world.node(hosts - 1) {
+                client
+                    .submit(now, spec)
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        world.turn(hosts - 1, None)?;
+        world.beats()?;
+        Ok(world)
     }
 
-    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
-        if let Some(log) = &mut self.log {
-            let at = self.now.as_nanos() / 1_000_000;
-            log.push(format!("{:>6}.{:03} s  {}", at / 1_000, at % 1_000, text()));
+    pub(crate) fn client_host(&self) -> usize {
+        self.hosts.len() - 1
+    }
+
+    pub(crate) fn worker_hosts(&self) -> std::ops::Range<usize> {
+        let managers = self.variant.managers();
+        managers..managers + WORKERS
+    }
+
+    /// Whether the client that submitted the tasks still lives.
+    pub(crate) fn client_lives(&self) -> bool {
+        let client = &self.hosts[self.client_host()];
+        client.lives == 1 && client.process.is_some()
+    }
+
+    pub(crate) fn process(&self, host: usize) -> Option<&Process> {
+        self.hosts[host].process.as_deref()
+    }
+
+    /// The process of a host, to be changed; copied first if another world shares it.
+    pub(crate) fn process_mut(&mut self, host: usize) -> Option<&mut Process> {
+        let state = &mut self.hosts[host];
+        state.print.set(None);
+        state.process.as_mut().map(Rc::make_mut)
+    }
+
+    pub(crate) fn node(&mut self, host: usize) -> Option<&mut Node> {
+        self.process_mut(host).map(|process| &mut process.node)
+    }
+
+    pub(crate) fn slot(&self, host: usize) -> Option<&Slot> {
+        match &self.process(host)?.node {
+            Node::Worker(_, slot) => Some(slot),
+            _ => None,
         }
     }
 
-    /// The client's application hands its tasks in.
-    pub(super) fn submit(&mut self) {
-        for (index, shape) in self.setup.tasks.iter().enumerate() {
-            let Some(Node::Client(client)) = &mut self.nodes[CLIENT] else {
-                return;
-            };
-            let mut spec = TaskSpec::new(name("task"), vec![index as u8]);
-            spec.at_most_once = shape.at_most_once;
-            spec.deadline = shape.deadline;
-            let id = client.submit(self.now, spec);
-            self.ledger.submitted(index, id.expect("it has room").seq);
+    pub(crate) fn slot_mut(&mut self, host: usize) -> Option<&mut Slot> {
+        match self.node(host)? {
+            Node::Worker(_, slot) => Some(slot),
+            _ => None,
         }
-        self.settle(CLIENT);
     }
 
-    // ---- what can be chosen ----
-
-    /// What could happen next, always in the same order.
-    pub(super) fn choices(&self) -> Vec<Choice> {
-        let mut all = Vec::new();
-        for (&conn, it) in &self.conns {
-            if it.manager_conn.is_none() && !it.peer_left {
-                all.push(Choice::Open(conn));
-            }
-            if !it.up.is_empty() {
-                all.push(Choice::Up(conn));
-            }
-            if !it.down.is_empty() {
-                all.push(Choice::Down(conn));
-            }
-        }
-        for worker in WORKERS {
-            match &self.children[worker] {
-                Some(child) if child.dying => all.push(Choice::Die(worker)),
-                Some(child) if !child.ready => all.push(Choice::Ready(worker)),
-                Some(child) if !child.jobs.is_empty() => all.push(Choice::Finish(worker)),
-                _ => {}
-            }
-        }
-        if self.setup.cancel && !self.cancelled {
-            all.push(Choice::Cancel);
-        }
-        if self.setup.drain && !self.drained && self.nodes[WORKERS.start].is_some() {
-            all.push(Choice::Drain);
-        }
-        for host in 0..HOSTS {
-            if self.nodes[host].is_none() && (host != CLIENT) {
-                all.push(Choice::Start(host));
-            }
-        }
-        all.push(Choice::Time);
-        if self.faults < self.setup.faults {
-            for (&conn, it) in &self.conns {
-                if it.manager_conn.is_some() && !it.peer_left && !it.manager_left {
-                    all.push(Choice::Cut(conn));
-                }
-            }
-            for host in 0..CLIENT {
-                if self.nodes[host].is_some() {
-                    all.push(Choice::Crash(host));
-                }
-            }
-            for worker in WORKERS {
-                if self.children[worker]
-                    .as_ref()
-                    .is_some_and(|child| !child.jobs.is_empty())
-                {
-                    all.push(Choice::Kill(worker));
-                }
-            }
-        }
-        all
-    }
-
-    /// Does one thing, and what follows from it at once.
-    pub(super) fn choose(&mut self, choice: Choice) {
-        self.note(|| format!("-- {choice}"));
-        match choice {
-            Choice::Open(conn) => self.open(conn),
-            Choice::Up(conn) => self.deliver_up(conn),
-            Choice::Down(conn) => self.deliver_down(conn),
-            Choice::Ready(worker) => self.ready(worker),
-            Choice::Finish(worker) => self.finish(worker),
-            Choice::Die(worker) => self.exit(worker, ExitCause::Signal(15)),
-            Choice::Cancel => {
-                self.cancelled = true;
-                let seq = self.ledger.seq_of(0);
-                self.tell_client(ClientInput::Cancel { seq });
-            }
-            Choice::Drain => {
-                self.drained = true;
-                self.ledger.trouble();
-                self.tell_worker(WORKERS.start, WorkerInput::Drain);
-            }
-            Choice::Start(host) => self.start(host),
-            Choice::Time => self.pass_time(),
-            Choice::Cut(conn) => {
-                self.trouble();
-                if let Some(it) = self.conns.get_mut(&conn) {
-                    it.up = [Packet::Closed].into();
-                    it.down = [Packet::Closed].into();
-                }
-            }
-            Choice::Crash(host) => {
-                self.trouble();
-                self.end(host);
-            }
-            Choice::Kill(worker) => {
-                self.trouble();
-                self.exit(worker, ExitCause::Signal(9));
-            }
-        }
-        self.pass_beats();
-    }
-
-    fn trouble(&mut self) {
-        self.faults += 1;
-        self.ledger.trouble();
-    }
-
-    // ---- processes ----
-
-    fn start(&mut self, host: usize) {
-        self.lives[host] += 1;
-        let id = 1_000 * self.lives[host] + host as u64;
-        let rng = Rng::from_seed(id);
-        let now = self.now;
-        let node = match host {
-            MANAGER => {
-                let mut config = ManagerConfig::new(Epoch(id));
-                config.queue_tasks = self.setup.queue;
-                Node::Manager(Box::new(Manager::new(config, now)))
-            }
-            CLIENT => {
-                let config = ClientConfig::new(PeerId(id), name("c"));
-                Node::Client(Box::new(Client::new(config, rng, now)))
-            }
-            _ => {
-                let called = name(&format!("w{host}.{}", self.lives[host]));
-                let config = WorkerConfig::new(PeerId(id), called, 1);
-                Node::Worker(Box::new(Worker::new(config, rng, now)))
-            }
-        };
-        self.nodes[host] = Some(node);
-        self.settle(host);
-    }
-
-    /// A process is gone, with all it held; its peers learn it from their connections.
-    fn end(&mut self, host: usize) {
-        self.nodes[host] = None;
-        self.children[host] = None;
-        for conn in self.conns.values_mut() {
-            if host == MANAGER && conn.manager_conn.is_some() && !conn.manager_left {
-                conn.manager_left = true;
-                conn.up.clear();
-                conn.down.push_back(Packet::Closed);
-            }
-            if host == conn.peer && !conn.peer_left {
-                conn.peer_left = true;
-                conn.down.clear();
-                if conn.manager_conn.is_some() {
-                    conn.up.push_back(Packet::Closed);
-                }
-            }
-        }
-        self.conns.retain(|_, conn| {
-            !(conn.peer_left && (conn.manager_left || conn.manager_conn.is_none()))
-        });
-    }
-
-    // ---- time ----
-
-    fn deadline(&self) -> Option<(Instant, WakeReason)> {
-        let due = |node: &Node| match node {
+    pub(crate) fn deadline(&self, host: usize) -> Option<Deadline> {
+        match &self.process(host)?.node {
             Node::Manager(manager) => manager.poll_timeout(),
-            Node::Worker(worker) => worker.poll_timeout(),
+            Node::Worker(worker, _) => worker.poll_timeout(),
             Node::Client(client) => client.poll_timeout(),
-        };
-        let all = self.nodes.iter().flatten().filter_map(due);
-        all.map(|due| (due.at.max(self.now), due.reason))
-            .min_by_key(|(at, _)| *at)
-    }
-
-    /// Time passes until something is due that is more than a heartbeat, or has gone on for a
-    /// while.
-    fn pass_time(&mut self) {
-        for _ in 0..BEATS_MAX {
-            let Some((at, reason)) = self.deadline() else {
-                return;
-            };
-            self.now = at;
-            let before = self.conns.values().map(waiting).sum::<usize>();
-            for host in 0..HOSTS {
-                let now = self.now;
-                match &mut self.nodes[host] {
-                    Some(Node::Manager(manager)) => manager.handle_timeout(now),
-                    Some(Node::Worker(worker)) => worker.handle_timeout(now),
-                    Some(Node::Client(client)) => client.handle_timeout(now),
-                    None => continue,
-                }
-                self.settle(host);
-            }
-            self.pass_beats();
-            let after = self.conns.values().map(waiting).sum::<usize>();
-            if reason != WakeReason::Heartbeat || after != before {
-                return;
-            }
         }
     }
 
-    // ---- machines ----
-
-    pub(super) fn tell_manager(&mut self, input: ManagerInput) {
-        if let Some(Node::Manager(manager)) = &mut self.nodes[MANAGER] {
-            manager.handle_input(self.now, input);
-            self.settle(MANAGER);
-        }
-    }
-
-    pub(super) fn tell_worker(&mut self, host: usize, input: WorkerInput) {
-        if let Some(Node::Worker(worker)) = &mut self.nodes[host] {
-            worker.handle_input(self.now, input);
-            self.settle(host);
-        }
-    }
-
-    pub(super) fn tell_client(&mut self, input: ClientInput) {
-        if let Some(Node::Client(client)) = &mut self.nodes[CLIENT] {
-            client.handle_input(self.now, input);
-            self.settle(CLIENT);
-        }
-    }
-
-    pub(super) fn tell_link(&mut self, host: usize, input: LinkInput) {
-        match host {
-            CLIENT => self.tell_client(ClientInput::Link(input)),
-            _ => self.tell_worker(host, WorkerInput::Link(input)),
-        }
-    }
-
-    /// Lets a machine decide, and carries out what it says.
-    fn settle(&mut self, host: usize) {
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
         let now = self.now;
-        match &mut self.nodes[host] {
-            Some(Node::Manager(manager)) => {
-                manager.settle(now);
-                manager.check_invariants();
-            }
-            Some(Node::Worker(worker)) => {
-                worker.settle(now);
-                worker.check_invariants();
-            }
-            Some(Node::Client(client)) => {
-                client.settle(now);
-                client.check_invariants();
-            }
-            None => return,
-        }
-        loop {
-            match &mut self.nodes[host] {
-                Some(Node::Manager(manager)) => {
-                    let Some(output) = manager.poll_output() else {
-                        return;
-                    };
-                    self.on_manager(output);
-                }
-                Some(Node::Worker(worker)) => {
-                    let Some(output) = worker.poll_output() else {
-                        return;
-                    };
-                    match output {
-                        WorkerOutput::Link(output) => self.on_link(host, output),
-                        WorkerOutput::Pool(output) => self.on_pool(host, output),
-                        WorkerOutput::Notify(_) => {}
-                        WorkerOutput::Stopped => return self.end(host),
-                    }
-                }
-                Some(Node::Client(client)) => {
-                    let Some(output) = client.poll_output() else {
-                        return;
-                    };
-                    match output {
-                        ClientOutput::Link(output) => self.on_link(host, output),
-                        ClientOutput::Deliver { seq, outcome, .. } => {
-                            self.note(|| format!("c: task {seq} ends: {outcome:?}"));
-                            self.ledger.delivered(seq, &outcome);
-                        }
-                        ClientOutput::Notify(_) => {}
-                        ClientOutput::Stopped => return self.end(host),
-                    }
-                }
-                None => return,
-            }
+        if let Some(trace) = &mut self.trace {
+            let (seconds, rest) = (now / S, now % S);
+            trace.push(format!("{seconds:>3}.{rest:09}  {}", line()));
         }
     }
 
-    // ---- what can be asked ----
-
-    /// Whether both workers are in and ready, so that what is worth trying can begin.
-    pub(super) fn is_warm(&self) -> bool {
-        let Some(Node::Manager(manager)) = &self.nodes[MANAGER] else {
-            return false;
-        };
-        let status = manager.status(self.now, 0);
-        let quiet = self.conns.values().all(|conn| waiting(conn) == 0);
-        let windows = status.workers.iter().filter(|worker| worker.window > 0);
-        quiet && windows.count() == WORKERS.len() && status.clients.len() == 1
+    /// How a host is called.
+    pub(crate) fn who(&self, host: usize) -> String {
+        let managers = self.variant.managers();
+        match host {
+            _ if host < managers => format!("m{host}"),
+            _ if host < managers + WORKERS => format!("w{host}"),
+            _ => format!("c{host}"),
+        }
     }
 
-    /// What a manager that lives still holds, if anything.
-    pub(super) fn leftovers(&self) -> Option<String> {
-        let Some(Node::Manager(manager)) = &self.nodes[MANAGER] else {
-            return Some("no manager lives".to_owned());
+    /// Starts the next life of a host.
+    pub(crate) fn start(&mut self, host: usize) -> Result<(), String> {
+        let life = self.hosts[host].lives + 1;
+        self.hosts[host].lives = life;
+        let now = Instant::from_nanos(self.now);
+        let id = (host as u64 + 1) * 1_000 + u64::from(life);
+        let managers = self.variant.managers();
+        let node = if host < managers {
+            let mut config = ManagerConfig::new(Epoch(id));
+            config.reconnect_grace = Duration::from_nanos(GRACE);
+            config.lease = Duration::from_nanos(LEASE);
+            config.restart_grace = Duration::from_nanos(RESTART_GRACE);
+            config.resume_window = Duration::from_nanos(RESUME_WINDOW);
+            if self.variant == Variant::TinyQueue {
+                config.queue_tasks = 1;
+            }
+            config.validate().map_err(|error| error.to_string())?;
+            Node::Manager(Manager::new(config, now))
+        } else if host < managers + WORKERS {
+            let mut config = WorkerConfig::new(PeerId(id), name(&format!("w{host}")), 1);
+            config.addresses = managers;
+            config.drain_timeout = Duration::from_nanos(DRAIN_TIMEOUT);
+            config.kill_grace = Duration::from_nanos(KILL_GRACE);
+            let worker = Worker::new(config, Rng::from_seed(id), now);
+            Node::Worker(worker, Slot::default())
+        } else {
+            let mut config = ClientConfig::new(PeerId(id), name("c"));
+            config.addresses = managers;
+            Node::Client(Client::new(config, Rng::from_seed(id), now))
         };
-        let status = manager.status(self.now, 0);
-        let it = &status.manager;
-        let held = it.queued
-            + it.returning
-            + it.held
-            + it.assigned
-            + it.unacknowledged
-            + it.orphans
-            + it.stranded;
-        let busy = status.workers.iter().any(|worker| worker.assigned > 0);
-        (held > 0 || busy).then(|| format!("{it:?}"))
+        self.hosts[host].process = Some(Rc::new(Process {
+            node,
+            life,
+            next_conn: 0,
+            conns: BTreeMap::new(),
+        }));
+        self.say(|| format!("host {host} starts"));
+        self.turn(host, None)
+    }
+
+    /// The process of a host ends: its host closes its connections, and its pool dies with it.
+    pub(crate) fn end_process(&mut self, host: usize) {
+        let Some(process) = self.hosts[host].process.take() else {
+            return;
+        };
+        self.hosts[host].print.set(None);
+        for &index in process.conns.values() {
+            self.close_side(index, host);
+        }
+        self.ledger.note_gone(host, process.life);
+    }
+
+    /// A process dies although nobody asked it to.
+    pub(crate) fn crash(&mut self, host: usize) {
+        self.ledger.note_fault(self.now, Fault::Gone);
+        self.end_process(host);
+    }
+
+    /// Tells states apart; see the head of the folder for what is taken as one.
+    pub(crate) fn print(&self) -> u64 {
+        let mut hasher = Print(DefaultHasher::new());
+        for host in &self.hosts {
+            let print = host.print.get().unwrap_or_else(|| print_of(&host.process));
+            host.print.set(Some(print));
+            hasher.0.write_u32(host.lives);
+            hasher.0.write_u64(print);
+        }
+        hasher.0.write_u64(self.now);
+        let budgets = (self.faults_left, self.ticks_left, self.wish_left);
+        let rest = (&self.links, &self.ledger, budgets);
+        write!(hasher, "{rest:?}").expect("a hasher takes everything");
+        hasher.0.finish()
     }
 }
 
-fn waiting(conn: &Conn) -> usize {
-    conn.up.len() + conn.down.len() + usize::from(conn.manager_conn.is_none())
+fn print_of<T: fmt::Debug>(what: &T) -> u64 {
+    let mut hasher = Print(DefaultHasher::new());
+    write!(hasher, "{what:?}").expect("a hasher takes everything");
+    hasher.0.finish()
 }
 
-pub(super) fn called(host: usize) -> String {
-    match host {
-        MANAGER => "m".to_owned(),
-        CLIENT => "c".to_owned(),
-        _ => format!("w{host}"),
+/// Hashes text as it is written.
+struct Print(DefaultHasher);
+
+impl fmt::Write for Print {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }

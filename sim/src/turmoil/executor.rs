@@ -149,7 +149,7 @@ impl PoolCell {
         if let Some(began) = effects.began {
             let mut inner = self.scene.lock();
             inner.report.executions += 1;
-            let run = &inner.history.executions[began];
+            let run = &inner.history.execution(began);
             let (task, attempt) = (run.task, run.attempt.1);
             drop(inner);
             self.scene.say(self.host, Some(task), || {

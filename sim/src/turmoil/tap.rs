@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::scene::{Scene, called};
 use crate::history::{Wire, WireWhat};
 use crate::options::Host;
-use crate::wire::{is_beat, task_of};
+use crate::wire::{hash_of, is_beat, task_of};
 use crate::world::short;
 
 /// Listens at one end of a connection, if anybody wants to know.
@@ -75,6 +75,7 @@ impl Tap {
             Body::Submit(submit) => WireWhat::Submitted {
                 priority: submit.priority.level() as u8,
                 marked: submit.may_have_run,
+                name: hash_of(&submit.name),
             },
             Body::Assign(assign) => {
                 attempt = Some((assign.attempt.epoch.0, assign.attempt.number));

@@ -103,7 +103,7 @@ impl World<'_> {
             return;
         }
         let takes = match &packet {
-            Packet::Message(message) if self.options().bandwidth > 0 => {
+            Packet::Message(message, _) if self.options().bandwidth > 0 => {
                 message.payload.len() as u64 * S / self.options().bandwidth
             }
             _ => 0,
@@ -193,7 +193,10 @@ impl World<'_> {
                 continue;
             }
             match packet {
-                Packet::Message(message) => {
+                Packet::Message(message, hop) => {
+                    if let Some(hop) = hop {
+                        self.trace.arrives(hop, self.now);
+                    }
                     self.say_message(to.host, index, side, "<-", &message.body);
                     self.tell(to.host, Fact::Received(to.conn, message));
                 }

@@ -124,6 +124,7 @@ sub _mine {
 sub connect {
     my ($self) = @_;
     $self->_mine;
+    $self->_unreachable;    # What was so earlier does not matter now.
     until ($self->{session}->link->is_up) {
         $self->_turn(Argon::Link::now() + 1);
         my $problem = $self->_unreachable // next;
@@ -309,7 +310,7 @@ sub _guarded {
     die $error;
 }
 
-# Why no manager can be reached, if that is so for long enough.
+# Why no manager can be reached, if that has become clear since the last call.
 sub _unreachable {
     my ($self) = @_;
     return delete $self->{unreachable};

@@ -13,6 +13,7 @@ use Argon::JSON;
 use Argon::Wire qw(take_frame HEADER_MAX PLAIN JSON);
 use Argon::Wire::Pool;
 use Carp ();
+use Digest::MD5 qw(md5);
 use overload ();
 use POSIX ();
 use Scalar::Util qw(blessed);
@@ -26,7 +27,7 @@ use constant {
     BATCH_BYTES  => 65_536,
     # Answers wait for the next task only if tasks like it take no longer, and then not for long.
     QUICK        => 0.001,
-    QUICK_NAMES  => 1_000,
+    KINDS_MAX    => 1_000,
     CODE_MAX     => 256,
     BACKTRACE    => 16_384,
 };
@@ -70,14 +71,14 @@ sub run {
     $self->{answers} = Argon::Wire::Pool::ready($self->{offers});
     $self->_flush;
     while (my $run = $self->_next) {
-        my $name = $run->{name};
-        $self->_flush if length $self->{answers} && !$self->_may_wait($name);
+        my $kind = _kind($run);
+        $self->_flush if length $self->{answers} && !$self->_may_wait($kind);
         my $start  = _now();
         my $answer = $self->_attempt($run);
         # A child that the task has forked, and that came back here, has no business here.
         POSIX::_exit(0) if $$ != $self->{pid};
         my $took = _now() - $start;
-        $self->_learn($name, $took);
+        $self->_learn($kind, $took);
         $self->{answers} .= $self->_answer($run->{id}, int($took * 1e9), $answer);
         $self->{since} //= $start + $took;
     }
@@ -110,21 +111,28 @@ sub _next {
     }
 }
 
-# Whether answers that are there may wait for one more task of this name.
+# Tasks that probably take about as long: those of one name, or of one code.
+sub _kind {
+    my ($run) = @_;
+    return $run->{name} if $run->{name} ne 'perl:eval';
+    return $run->{payload} =~ /"code":("(?:[^"\\]++|\\.)*+")/s ? md5($1) : '';
+}
+
+# Whether answers that are there may wait for one more task of this kind.
 sub _may_wait {
-    my ($self, $name) = @_;
-    return ($self->{slowest}{$name} // 1) < QUICK
+    my ($self, $kind) = @_;
+    return ($self->{slowest}{$kind} // 1) < QUICK
         && length $self->{answers} < BATCH_BYTES
         && _now() - $self->{since} < QUICK;
 }
 
 # The longest of late, slowly forgotten.
 sub _learn {
-    my ($self, $name, $took) = @_;
+    my ($self, $kind, $took) = @_;
     my $slowest = $self->{slowest};
-    %$slowest = () if keys %$slowest >= QUICK_NAMES;
-    my $before = ($slowest->{$name} // 0) * 0.99;
-    $slowest->{$name} = $took > $before ? $took : $before;
+    %$slowest = () if keys %$slowest >= KINDS_MAX;
+    my $before = ($slowest->{$kind} // 0) * 0.99;
+    $slowest->{$kind} = $took > $before ? $took : $before;
     return;
 }
 
@@ -379,6 +387,9 @@ is sent as bytes, without JSON.
 C<die> in a task fails that task and nothing else. The message arrives as it was, also if it has no newline at its
 end; the class of an object is the type, and its string or its C<message> the message. A C<__DIE__> handler of ours notes
 the backtrace; code that has its own has no backtrace.
+
+Answers of tasks that take less than a millisecond are written together. If one of a kind that was always
+fast takes long, the answers of up to a millisecond before it wait for it.
 
 A task that calls C<exit>, or whose process is killed, counts as crashed. It runs again as often as it is
 allowed to, then fails.

@@ -1,0 +1,257 @@
+//! A client on the bench: the manager by hand, time by hand, invariants checked after each step.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "test code; each test file uses its own part"
+)]
+
+use std::time::Duration;
+
+use argon_core::client::{Client, ClientConfig, ClientInput, ClientOutput};
+use argon_core::event::{CloseReason, Event};
+use argon_core::ids::{ConnId, Epoch, PeerId};
+use argon_core::link::{LinkInput, LinkOutput};
+use argon_core::machine::Machine;
+use argon_core::message::{Beat, Body, Message, VERSION, Welcome};
+use argon_core::name::Name;
+use argon_core::rng::Rng;
+use argon_core::task::{Completion, Outcome, RejectReason, TaskSpec};
+use argon_core::time::{Instant, Nanos};
+use bytes::Bytes;
+
+pub const LEASE: Duration = Duration::from_secs(2);
+pub const PAYLOAD_MAX: u32 = 1_000;
+
+/// A client, the time, and what is open.
+pub struct Bench {
+    pub client: Client,
+    pub now: Instant,
+    pub conn: Option<ConnId>,
+    pub address: usize,
+    pub delivered: Vec<(u64, Outcome)>,
+    pub closed: Vec<CloseReason>,
+    pub stopped: bool,
+    /// What it said for the log.
+    pub events: Vec<Event>,
+    pub payload_max: u32,
+    /// The last heartbeat that was not answered.
+    ping: Option<Beat>,
+    /// Messages on this connection that the manager counts.
+    counted: u64,
+}
+
+impl Bench {
+    pub fn with(change: impl FnOnce(&mut ClientConfig)) -> Self {
+        let mut config = ClientConfig::new(PeerId(7), Name::new("tester").expect("a name"));
+        change(&mut config);
+        let mut bench = Self {
+            client: Client::new(config, Rng::from_seed(3), Instant::ZERO),
+            now: Instant::ZERO,
+            conn: None,
+            address: usize::MAX,
+            delivered: Vec::new(),
+            closed: Vec::new(),
+            stopped: false,
+            events: Vec::new(),
+            payload_max: PAYLOAD_MAX,
+            ping: None,
+            counted: 0,
+        };
+        assert_eq!(bench.pass(Duration::ZERO), []);
+        bench
+    }
+
+    pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub fn up() -> Self {
+        let mut bench = Self::new();
+        assert_eq!(bench.welcome(1, false), [ack(0)]);
+        bench
+    }
+
+    /// Settles and returns what was sent, heartbeats and hellos left out.
+    pub fn settle(&mut self) -> Vec<Body> {
+        self.client.settle(self.now);
+        self.client.check_invariants();
+        let mut sent = Vec::new();
+        while let Some(output) = self.client.poll_output() {
+            match output {
+                ClientOutput::Link(LinkOutput::Connect { conn, address }) => {
+                    self.conn = Some(conn);
+                    self.address = address;
+                    self.counted = 0;
+                }
+                ClientOutput::Link(LinkOutput::Send { conn, message }) => {
+                    assert_eq!(Some(conn), self.conn);
+                    match message.body {
+                        Body::Hello(_) => {}
+                        Body::Ping(beat) => self.ping = Some(beat),
+                        body => {
+                            self.counted += 1;
+                            sent.push(body);
+                        }
+                    }
+                }
+                ClientOutput::Link(LinkOutput::Close { reason, .. }) => {
+                    self.conn = None;
+                    self.closed.push(reason);
+                }
+                ClientOutput::Deliver { seq, outcome, .. } => self.delivered.push((seq, outcome)),
+                ClientOutput::Notify(event) => self.events.push(event),
+                ClientOutput::Stopped => self.stopped = true,
+            }
+        }
+        sent
+    }
+
+    pub fn link(&mut self, input: LinkInput) -> Vec<Body> {
+        self.client.handle_input(self.now, ClientInput::Link(input));
+        self.settle()
+    }
+
+    pub fn receive(&mut self, body: Body) -> Vec<Body> {
+        let conn = self.conn.expect("a connection");
+        let message = Message::from(body);
+        self.link(LinkInput::Received { conn, message })
+    }
+
+    pub fn welcome(&mut self, epoch: u64, resumed: bool) -> Vec<Body> {
+        // After one cut too many it waits a little before it dials.
+        if self.conn.is_none() {
+            self.pass(Duration::from_millis(25));
+        }
+        let conn = self.conn.expect("a connection");
+        self.link(LinkInput::Connected { conn });
+        self.receive(Body::Welcome(Welcome {
+            version: VERSION,
+            epoch: Epoch(epoch),
+            resumed,
+            lease: LEASE.into(),
+            payload_max: self.payload_max,
+        }))
+    }
+
+    /// The manager answers the last heartbeat: it has taken in all that was sent.
+    pub fn pong(&mut self) -> Vec<Body> {
+        let Some(beat) = self.ping.take() else {
+            return Vec::new();
+        };
+        let received = self.counted;
+        self.receive(Body::Pong(Beat { received, ..beat }))
+    }
+
+    pub fn cut(&mut self) {
+        let conn = self.conn.take().expect("a connection");
+        assert_eq!(self.link(LinkInput::Closed { conn }), []);
+        self.pass(Duration::ZERO);
+    }
+
+    /// Lets time pass, waking as asked; the manager must stay silent for less than a lease.
+    pub fn pass(&mut self, span: Duration) -> Vec<Body> {
+        let end = self.now + span;
+        let mut sent = Vec::new();
+        loop {
+            let next = self.client.poll_timeout().filter(|next| next.at <= end);
+            let Some(next) = next else {
+                self.now = end;
+                return sent;
+            };
+            self.now = self.now.max(next.at);
+            self.client.handle_timeout(self.now);
+            sent.extend(self.settle());
+            let after = self.client.poll_timeout();
+            assert!(after.is_none_or(|after| after.at > self.now), "{after:?}");
+        }
+    }
+
+    pub fn submit(&mut self, spec: TaskSpec) -> u64 {
+        self.client.submit(self.now, spec).expect("room").seq
+    }
+
+    pub fn cancel(&mut self, seq: u64) -> Vec<Body> {
+        self.client
+            .handle_input(self.now, ClientInput::Cancel { seq });
+        self.settle()
+    }
+
+    pub fn stop(&mut self) -> Vec<Body> {
+        self.client.handle_input(self.now, ClientInput::Stop);
+        self.settle()
+    }
+
+    pub fn delivered(&mut self) -> Vec<(u64, Outcome)> {
+        std::mem::take(&mut self.delivered)
+    }
+}
+
+pub fn task() -> TaskSpec {
+    TaskSpec::new(Name::new("noop").expect("a name"), Bytes::new())
+}
+
+pub fn sized(bytes: usize) -> TaskSpec {
+    TaskSpec::new(Name::new("noop").expect("a name"), vec![0; bytes])
+}
+
+pub fn until(deadline: Duration) -> TaskSpec {
+    TaskSpec {
+        deadline: Some(deadline),
+        ..task()
+    }
+}
+
+pub fn completed() -> Outcome {
+    Outcome::Completed(Completion {
+        ran: Nanos(5),
+        waited: Nanos(6),
+        charged: 0,
+    })
+}
+
+pub fn outcome(seq: u64) -> Body {
+    Body::Outcome {
+        seq,
+        outcome: completed(),
+    }
+}
+
+pub fn ack(floor: u64) -> Body {
+    acks(floor, &[])
+}
+
+pub fn acks(floor: u64, seqs: &[u64]) -> Body {
+    Body::AckOutcomes {
+        floor,
+        seqs: seqs.to_vec(),
+    }
+}
+
+pub fn reject(seq: u64, reason: RejectReason) -> Body {
+    Body::Reject {
+        seq,
+        reason,
+        retry_after: Nanos::ZERO,
+        may_have_run: false,
+        similar: Vec::new(),
+    }
+}
+
+pub fn resume(seqs: &[u64]) -> Body {
+    Body::Resume {
+        seqs: seqs.to_vec(),
+    }
+}
+
+/// The numbers of submissions among `sent`, and whether each may have run.
+pub fn submitted(sent: &[Body]) -> Vec<(u64, bool)> {
+    sent.iter()
+        .filter_map(|body| match body {
+            Body::Submit(submit) => Some((submit.seq, submit.may_have_run)),
+            _ => None,
+        })
+        .collect()
+}
+
+pub const MS: Duration = Duration::from_millis(1);
