@@ -1,0 +1,65 @@
+"""Argon for Python: run functions on a cluster.
+
+    import argon
+
+    with argon.Executor("manager:8000") as executor:
+        squares = list(executor.map(module.square, range(1000)))
+
+- `Client`: the blocking client; `argon.aio.Client`: the same for asyncio.
+- `Executor`: a `concurrent.futures.Executor`, so that existing code changes one line.
+- `python -m argon.pool`: the runtime that workers run.
+- `ArgonError` and its subclasses: what can go wrong.
+
+Connections are neither encrypted nor authenticated here: use the loopback interface or a tunnel.
+"""
+
+from ._calls import HIGH, LOW, NORMAL, Options
+from ._status import ClientStatus, KindStatus, ManagerStatus, RunningTask, Status, WorkerStatus
+from .client import Client, Future
+from .errors import (
+    ArgonError,
+    Cancelled,
+    EvalRefused,
+    Expired,
+    Failed,
+    Kind,
+    Loss,
+    Lost,
+    NotConnected,
+    Reason,
+    Rejected,
+    RemoteTraceback,
+    TooLarge,
+)
+from .executor import Executor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "HIGH",
+    "LOW",
+    "NORMAL",
+    "ArgonError",
+    "Cancelled",
+    "Client",
+    "ClientStatus",
+    "EvalRefused",
+    "Executor",
+    "Expired",
+    "Failed",
+    "Future",
+    "Kind",
+    "KindStatus",
+    "Loss",
+    "Lost",
+    "ManagerStatus",
+    "NotConnected",
+    "Options",
+    "Reason",
+    "Rejected",
+    "RemoteTraceback",
+    "RunningTask",
+    "Status",
+    "TooLarge",
+    "WorkerStatus",
+]

@@ -1,0 +1,728 @@
+"""The client's state machine: tasks from submission to the one outcome of each.
+
+Bytes, commands and the time go in; bytes, outcomes and the next time-out come out. It has no
+socket, no clock, no thread and no randomness of its own, so that the blocking and the asyncio
+client drive the same code and tests run it in virtual time. Times are nanoseconds of the driver's
+monotonic clock.
+
+A driver does, whenever something happened:
+
+1. `receive`, `connected`, `disconnected`, `submit`, `cancel` or `ask`, with what happened;
+2. `settle`, which does what is due;
+3. `take_results`, and hands them on; `take_bytes`, and sends them; `take_dial`, and dials;
+4. waits for the next event, or until `next_timeout`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections import OrderedDict, deque
+from random import Random
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+
+from . import _wire as wire
+from ._link import DIALING, MILLISECOND, SECOND, SHAKING, Link, backoff
+from ._window import Window
+
+RETRY_FIRST = 25 * MILLISECOND
+RETRY_MAX = 5 * SECOND
+HINT_MAX = 60 * SECOND
+LAST_WORDS = 20 * MILLISECOND
+MOVE_EVERY = SECOND
+ACK_AFTER = 5 * MILLISECOND
+ACK_BYTES = 1 << 20
+BACKLOG_MAX = 16 << 20
+PAYLOAD_MAX = 67_108_864
+
+WAITING, SENT, BACKOFF = range(3)
+_RETRY, _EXPIRY = range(2)
+
+_OUTCOME = int(next(tag for tag, (make, _) in wire.NATIVE.items() if make is wire.Outcome))
+_SUBMIT = int(next(tag for tag, (make, _) in wire.NATIVE.items() if make is wire.Submit))
+_LENGTH = struct.Struct("<I")
+_SUBMIT_HEAD = struct.Struct("<IBIQBBBBQQQB")
+_COMPLETED_HEAD = struct.Struct("<IBIQIQQB")
+
+
+class Task:
+    """A task, as it was submitted and as it fares."""
+
+    __slots__ = (
+        "name",
+        "content",
+        "payload",
+        "priority",
+        "max_attempts",
+        "at_most_once",
+        "deadline",
+        "max_wait",
+        "time_limit",
+        "allowed",
+        "state",
+        "may_have_run",
+        "cancelled",
+        "rejections",
+        "retries",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        name: bytes,
+        content: int,
+        payload: bytes,
+        *,
+        priority: int = 4,
+        max_attempts: int = 3,
+        at_most_once: bool = False,
+        deadline: Optional[int] = None,
+        max_wait: Optional[int] = None,
+        time_limit: Optional[int] = None,
+        retries: Optional[int] = 10,
+    ) -> None:
+        self.name, self.content, self.payload = name, content, payload
+        self.priority, self.max_attempts, self.at_most_once = priority, max_attempts, at_most_once
+        #: From submission on; an instant as soon as the session has the task.
+        self.deadline = deadline
+        self.max_wait = wire.NO_LIMIT if max_wait is None else max_wait
+        self.time_limit = wire.NO_LIMIT if time_limit is None else time_limit
+        self.allowed = retries
+        self.state = WAITING
+        self.may_have_run = False
+        self.cancelled = False
+        self.rejections = 0
+        self.retries = 0
+        #: An alarm for the deadline is set.
+        self.watched = False
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it may have started, by what is known here."""
+        return self.may_have_run or self.state == SENT
+
+
+class Result(NamedTuple):
+    """The end of a task."""
+
+    seq: int
+    ending: wire.Ending
+    value: Any
+    content: int
+    payload: bytes
+
+
+class Answer(NamedTuple):
+    """The answer to a question: `Status` or `Running`."""
+
+    question: int
+    message: Any
+
+
+class Session:
+    """All that a client is, without its socket."""
+
+    def __init__(
+        self,
+        *,
+        peer: int,
+        name: str,
+        addresses: int,
+        rng: Random,
+        now: int,
+        in_flight: int = 16_384,
+        role: wire.Role = wire.Role.CLIENT,
+    ) -> None:
+        self.link = Link(peer, name, addresses, rng, now, role)
+        self.rng = rng
+        self.window = Window(in_flight)
+        self.tasks: Dict[int, Task] = {}
+        #: Payload bytes of the tasks held.
+        self.held_bytes = 0
+        self.next_seq = 0
+        #: Every sequence below it is finished.
+        self.floor = 0
+        #: A manager has let this client in at least once.
+        self.was_up = False
+        self.events: List[str] = []
+        self._waiting: List["OrderedDict[int, None]"] = [OrderedDict() for _ in range(8)]
+        self._recovering: "OrderedDict[int, None]" = OrderedDict()
+        self._alarms: List[Tuple[int, int, int]] = []
+        self._results: List[Any] = []
+        self._chunks: List[bytes] = []
+        self._have = 0
+        self._need = 4
+        self._acks: List[int] = []
+        self._acked_bytes = 0
+        self._ack_at: Optional[int] = None
+        self._abandoned: List[int] = []
+        self._questions: "OrderedDict[int, Any]" = OrderedDict()
+        self._asked: Dict[Any, Deque[int]] = {}
+        self._next_question = 0
+        self._moves = 0
+        self._moved_at: Optional[int] = None
+        self._move_at: Optional[int] = None
+        self._more = False
+        self._stopped = False
+
+    # What the application wants.
+
+    @property
+    def payload_max(self) -> int:
+        """The largest payload that can be sent, as far as is known."""
+        known = self.link.payload_max
+        return PAYLOAD_MAX if known is None else known
+
+    def submit(self, now: int, task: Task) -> int:
+        """Takes a task in and returns its sequence; its `Result` comes, once."""
+        assert not self._stopped
+        seq = self.next_seq
+        self.next_seq += 1
+        self.tasks[seq] = task
+        self.held_bytes += len(task.payload)
+        self._waiting[task.priority][seq] = None
+        if task.deadline is not None:
+            task.deadline += now
+            self._watch(seq, task)
+        return seq
+
+    def cancel(self, now: int, seq: int) -> None:
+        """Asks for the end of a task. Its result still comes, whichever it is."""
+        task = self.tasks.get(seq)
+        if task is None:
+            return
+        if task.state != SENT:
+            self._end(seq, wire.Ending.CANCELLED, task.may_have_run)
+        elif not task.cancelled:
+            task.cancelled = True
+            self._send(wire.Cancel(seq))
+
+    def ask(self, query: Any) -> int:
+        """Asks for one page of `StatusQuery` or `RunningQuery`; returns what its `Answer` has."""
+        question = self._next_question
+        self._next_question += 1
+        self._questions[question] = query
+        if self.link.is_up:
+            self._ask(question, query)
+        return question
+
+    def forget(self, question: int) -> None:
+        """The answer is not wanted any more."""
+        self._questions.pop(question, None)
+
+    def stop(self, now: int) -> None:
+        """Leaves: what has no outcome is given up, here and at the manager."""
+        if self._stopped:
+            return
+        if self.link.is_up:
+            self._flush_acks()
+            self.link.send(wire.encode(wire.Goodbye()))
+        for seq in list(self.tasks):
+            self._end(seq, wire.Ending.CANCELLED, self.tasks[seq].uncertain)
+        self._stopped = True
+        self.link.stop()
+
+    # What happens to the connection.
+
+    def take_dial(self, now: int) -> Optional[Tuple[int, int]]:
+        """The number and the address of a connection to open now. Whatever was open before is to
+        be closed, after what `take_bytes` still had for it is sent."""
+        return (self.link.number, self.link.address) if self.link.dial(now) else None
+
+    def current(self, number: int) -> bool:
+        """Whether the connection of this number is still wanted."""
+        link = self.link
+        return link.number == number and (link.state in (DIALING, SHAKING) or link.is_up)
+
+    def connected(self, number: int, now: int) -> None:
+        """The connection is open."""
+        if self.link.number == number and self.link.state == DIALING:
+            self._chunks, self._have, self._need = [], 0, 4
+            self.link.connected(now)
+
+    def disconnected(self, number: int, now: int, problem: str) -> None:
+        """The connection has ended, or could not be opened."""
+        if self.current(number):
+            self._down(now, problem)
+
+    def progressed(self, number: int, now: int) -> None:
+        """Bytes that had to wait were taken by the network."""
+        if self.current(number):
+            self.link.heard(now)
+
+    def receive(self, number: int, now: int, data: bytes) -> None:
+        """Takes bytes in, in any portions."""
+        if not self.current(number):
+            return
+        link = self.link
+        link.heard(now)
+        self._chunks.append(data)
+        self._have += len(data)
+        if self._have < self._need:
+            return
+        if len(self._chunks) > 1:
+            data = b"".join(self._chunks)
+        at, end = 0, len(data)
+        try:
+            while True:
+                if end - at < 4:
+                    self._need = 4
+                    break
+                (length,) = _LENGTH.unpack_from(data, at)
+                most = 5 + wire.HEADER_MAX + PAYLOAD_MAX
+                if not link.is_up:
+                    most = wire.HANDSHAKE_FRAME_MAX
+                elif link.payload_max is not None:
+                    most = 5 + wire.HEADER_MAX + link.payload_max
+                if not 5 <= length <= most:
+                    raise wire.WireError(f"a frame of {length} bytes")
+                stop = at + 4 + length
+                if stop > end:
+                    self._need = 4 + length
+                    break
+                self._frame(now, data, at, stop)
+                at = stop
+                if not self.current(number):
+                    return
+        except wire.WireError as error:
+            self._down(now, f"the manager made no sense: {error}")
+            return
+        self._chunks = [data[at:]] if at < end else []
+        self._have = end - at
+
+    def _frame(self, now: int, data: bytes, at: int, stop: int) -> None:
+        if (
+            stop - at >= 38
+            and data[at + 5] == _OUTCOME
+            and data[at + 17] == 0
+            and self.link.is_up
+        ):
+            # Nearly every message is this one: fixed offsets, no objects.
+            _, content, tag, seq, ending, ran, waited, charged = _COMPLETED_HEAD.unpack_from(
+                data, at
+            )
+            if tag == _OUTCOME and ending == 0:
+                self.link.received += 1
+                payload = data[at + 38 : stop]
+                self._outcome(
+                    now, seq, wire.Ending.COMPLETED, (ran, waited, charged), content, payload
+                )
+                return
+        message, content, payload = wire.decode(wire.NATIVE, data, at, stop)
+        if self.link.is_up:
+            self._message(now, message, content, payload)
+        elif isinstance(message, wire.Welcome):
+            self._up(now, message)
+        elif isinstance(message, wire.Refuse):
+            self._refused(now, message.reason)
+        else:
+            raise wire.WireError("something before its Welcome")
+
+    def _message(self, now: int, message: Any, content: int, payload: bytes) -> None:
+        link = self.link
+        if isinstance(message, wire.Pong):
+            problem = link.pong(message)
+            if problem is not None:
+                self._down(now, problem)
+            else:
+                self.window.confirmed(link.confirmed)
+            return
+        link.received += 1
+        if isinstance(message, wire.Outcome):
+            end = message.end
+            if end.kind == wire.Ending.REJECTED:
+                raise wire.WireError("a rejection as outcome")
+            ending = wire.Ending(end.kind)
+            self._outcome(now, message.seq, ending, end.value, content, payload)
+        elif isinstance(message, wire.Reject):
+            self._reject(now, message)
+        elif isinstance(message, wire.Unknown):
+            for seq in message.seqs:
+                self._unknown(seq)
+        elif isinstance(message, (wire.Status, wire.Running)):
+            self._answer(message)
+        else:
+            raise wire.WireError(f"{type(message).__name__} is not for clients")
+
+    def _up(self, now: int, welcome: wire.Welcome) -> None:
+        resumed = self.link.welcome(now, welcome)
+        self.was_up = True
+        self.events.append("resumed" if resumed else "up")
+        for seq in self._abandoned:
+            self._send(wire.Cancel(seq))
+        self._abandoned.clear()
+        self._flush_acks(due=self.next_seq > 0)
+        if resumed:
+            self._resume()
+        else:
+            self._start_over()
+        self._asked.clear()
+        for question, query in self._questions.items():
+            self._ask(question, query)
+
+    def _resume(self) -> None:
+        sent = [seq for seq, task in self.tasks.items() if task.state == SENT]
+        for start in range(0, len(sent), wire.IDS_MAX):
+            self._send(wire.Resume(sent[start : start + wire.IDS_MAX]))
+        for seq in sent:
+            if self.tasks[seq].cancelled:
+                self._send(wire.Cancel(seq))
+
+    def _start_over(self) -> None:
+        """Nobody can say any more whether what was left at the last manager has started."""
+        fresh = self._moves < self.link.addresses
+        self.window.restart()
+        for seq, task in self.tasks.items():
+            if task.state == SENT:
+                task.may_have_run = True
+                self._unsend(seq, task, WAITING)
+                self._recovering[seq] = None
+            elif task.state == BACKOFF and fresh:
+                # What the last manager advised is not this one's advice.
+                self._ready(seq, task)
+
+    def _refused(self, now: int, reason: wire.Choice) -> None:
+        words = {
+            wire.RefuseReason.OLD_CONNECTION: "it knows a newer connection of this client",
+            wire.RefuseReason.FULL: "it is full",
+            wire.RefuseReason.BAD_HELLO: "it does not understand the greeting",
+            wire.RefuseReason.BAD_CAPACITY: "it does not like the capacity",
+        }
+        kind = wire.RefuseReason(reason.kind)
+        if kind is wire.RefuseReason.VERSION:
+            spoken = f"{reason.value.major}.{reason.value.minor}"
+            text = f"it speaks version {spoken} of the protocol, and this client 1.0"
+        else:
+            text = words[kind]
+        self.link.fatal = kind in (wire.RefuseReason.VERSION, wire.RefuseReason.BAD_HELLO)
+        self._down(now, f"the manager refused: {text}")
+
+    def _down(self, now: int, problem: str) -> None:
+        was_up = self.link.is_up
+        self.link.closed(now, problem)
+        self._chunks, self._have, self._need = [], 0, 4
+        if not was_up:
+            return
+        self.events.append("down")
+        # Outcomes come again after resuming, and so do their acknowledgements.
+        self._acks.clear()
+        self._acked_bytes, self._ack_at = 0, None
+        self._move_at = None
+        self.window.down()
+        for seq, task in self.tasks.items():
+            if task.state == SENT:
+                self._watch(seq, task)
+
+    # What the manager says about tasks.
+
+    def _outcome(
+        self, now: int, seq: int, ending: wire.Ending, value: Any, content: int, payload: bytes
+    ) -> None:
+        self._acks.append(seq)
+        self._acked_bytes += len(payload)
+        if self._ack_at is None:
+            self._ack_at = now + ACK_AFTER
+        task = self.tasks.get(seq)
+        if task is None:
+            return
+        if task.state == SENT:
+            self.window.outcome()
+            self._moves = 0
+            self._move_at = None
+        if ending in (wire.Ending.EXPIRED, wire.Ending.CANCELLED):
+            value = value or task.may_have_run
+        self._end(seq, ending, value, content, payload)
+
+    def _reject(self, now: int, reject: wire.Reject) -> None:
+        seq, reason = reject.seq, reject.reason
+        task = self.tasks.get(seq)
+        if task is None or task.state != SENT:
+            return
+        task.may_have_run = task.may_have_run or reject.may_have_run
+        self._unsend(seq, task, BACKOFF)
+        hint = min(reject.retry_after, HINT_MAX)
+        delay = hint + backoff(self.rng, RETRY_FIRST, RETRY_MAX, task.rejections)
+        task.rejections += 1
+        self.window.refused(reason, now + delay)
+        if task.cancelled:
+            self._end(seq, wire.Ending.CANCELLED, task.may_have_run)
+        elif reason >= wire.Reason.TOO_LARGE:
+            self._end_refused(seq, task, reason, reject.similar)
+        else:
+            if reason == wire.Reason.NO_WORKERS:
+                self._want_move(now)
+            if not task.may_have_run:
+                if task.allowed is not None and task.retries >= task.allowed:
+                    self._end_refused(seq, task, reason, [])
+                    return
+                task.retries += 1
+            self._alarm(now + delay, _RETRY, seq)
+
+    def _unknown(self, seq: int) -> None:
+        """What the manager never had, it never started."""
+        task = self.tasks.get(seq)
+        if task is None or task.state != SENT:
+            return
+        self._unsend(seq, task, WAITING)
+        if task.cancelled:
+            self._end(seq, wire.Ending.CANCELLED, task.may_have_run)
+        elif task.may_have_run:
+            self._recovering[seq] = None
+        else:
+            self._ready(seq, task)
+
+    def _answer(self, message: Any) -> None:
+        asked = self._asked.get(type(message))
+        if not asked:
+            raise wire.WireError("an answer to no question")
+        question = asked.popleft()
+        if self._questions.pop(question, None) is not None:
+            self._results.append(Answer(question, message))
+
+    def _ask(self, question: int, query: Any) -> None:
+        answer = wire.Status if isinstance(query, wire.StatusQuery) else wire.Running
+        self._asked.setdefault(answer, deque()).append(question)
+        self._send(query)
+
+    # Time.
+
+    def settle(self, now: int, backlog: int = 0) -> None:
+        """Does what is due: time-outs, acknowledgements, tasks. `backlog` is how many bytes of
+        earlier `take_bytes` are not sent yet."""
+        if self._stopped:
+            return
+        problem = self.link.timeout(now)
+        if problem is not None:
+            self._down(now, problem)
+        while self._alarms and self._alarms[0][0] <= now:
+            _, kind, seq = heapq.heappop(self._alarms)
+            self._on_alarm(now, kind, seq)
+        self._more = False
+        if not self.link.is_up:
+            return
+        if self._move_at is not None and self._move_at <= now:
+            self._move(now)
+            return
+        self._send_tasks(now, backlog)
+        if self._acks and (
+            self.link.out
+            or len(self._acks) >= 64
+            or self._acked_bytes >= ACK_BYTES
+            or (self._ack_at is not None and self._ack_at <= now)
+        ):
+            self._flush_acks()
+
+    def next_timeout(self) -> Optional[int]:
+        """When `settle` has something to do, if nothing happens before."""
+        if self._stopped:
+            return None
+        times = [self.link.next_timeout()]
+        if self._alarms:
+            times.append(self._alarms[0][0])
+        if self.link.is_up:
+            times.append(self._ack_at)
+            times.append(self._move_at)
+            if self.window.paused_until and any(self._waiting):
+                times.append(self.window.paused_until)
+        return min((time for time in times if time is not None), default=None)
+
+    @property
+    def wants_more(self) -> bool:
+        """Sending stopped because of the backlog, or to let answers be read in between."""
+        return self._more
+
+    def take_bytes(self) -> bytes:
+        """What to send on the current connection."""
+        out = self.link.out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def take_results(self) -> List[Any]:
+        """`Result`s and `Answer`s since the last call."""
+        results, self._results = self._results, []
+        return results
+
+    def _alarm(self, at: int, kind: int, seq: int) -> None:
+        heapq.heappush(self._alarms, (at, kind, seq))
+        if len(self._alarms) > 4 * len(self.tasks) + 64:
+            self._alarms = [alarm for alarm in self._alarms if alarm[2] in self.tasks]
+            heapq.heapify(self._alarms)
+
+    def _watch(self, seq: int, task: Task) -> None:
+        if task.deadline is not None and not task.watched:
+            task.watched = True
+            self._alarm(task.deadline, _EXPIRY, seq)
+
+    def _on_alarm(self, now: int, kind: int, seq: int) -> None:
+        task = self.tasks.get(seq)
+        if task is None:
+            return
+        if kind == _RETRY:
+            if task.state == BACKOFF:
+                self._ready(seq, task)
+            return
+        task.watched = False
+        if task.state == SENT:
+            if self.link.is_up:
+                return  # The manager keeps the deadline, and will tell.
+            until = (task.deadline or 0) + self.link.lease
+            if until > now:
+                task.watched = True
+                self._alarm(until, _EXPIRY, seq)
+                return
+            if len(self._abandoned) < wire.IDS_MAX:
+                self._abandoned.append(seq)
+        self._end(seq, wire.Ending.EXPIRED, task.uncertain)
+
+    # Sending.
+
+    def _send_tasks(self, now: int, backlog: int) -> None:
+        if self._move_at is not None:
+            return
+        room = BACKLOG_MAX - backlog
+        # First what may be running somewhere, so that it is claimed before it is tried again. The
+        # manager before had these, so the window has no say.
+        while self._recovering:
+            if room <= 0:
+                self._more = True
+                return
+            room -= self._send_task(now, next(iter(self._recovering)))
+        window = self.window
+        if window.paused_until > now:
+            return
+        window.paused_until = 0
+        window.limiting = False
+        for priority, waiting in enumerate(self._waiting):
+            while waiting:
+                if not window.admits(priority):
+                    window.limiting = True
+                    break
+                if room <= 0:
+                    self._more = window.limiting = True
+                    return
+                room -= self._send_task(now, next(iter(waiting)))
+        if window.wants_word(self.link.sent):
+            self.link.ping(now)
+
+    def _send_task(self, now: int, seq: int) -> int:
+        task = self.tasks[seq]
+        left = wire.NO_LIMIT
+        size = len(task.payload)
+        if task.deadline is not None:
+            left = task.deadline - now
+            if left <= 0:
+                self._end(seq, wire.Ending.EXPIRED, task.may_have_run)
+                return 0
+        if size > self.payload_max:
+            self._end_refused(seq, task, wire.Reason.TOO_LARGE, [])
+            return 0
+        self._unqueue(seq, task)
+        task.state = SENT
+        self.window.add(task.priority)
+        name = task.name
+        self.link.send(
+            _SUBMIT_HEAD.pack(
+                42 + len(name) + size,
+                task.content,
+                _SUBMIT,
+                seq,
+                task.priority,
+                task.max_attempts,
+                task.at_most_once,
+                task.may_have_run,
+                left,
+                task.max_wait,
+                task.time_limit,
+                len(name),
+            )
+            + name
+            + task.payload
+        )
+        if task.cancelled:
+            self._send(wire.Cancel(seq))
+        return 46 + len(name) + size
+
+    def _send(self, message: Any) -> None:
+        if self.link.is_up:
+            self.link.send(wire.encode(message))
+
+    def _flush_acks(self, due: bool = False) -> None:
+        if self._acks or due:
+            floor = self.floor
+            while floor < self.next_seq and floor not in self.tasks:
+                floor += 1
+            self.floor = floor
+            # Mostly tasks end in about the order they came in, and the floor says it all.
+            seqs = [seq for seq in self._acks if seq >= floor]
+            self._send(wire.AckOutcomes(floor, seqs[: wire.IDS_MAX]))
+            for start in range(wire.IDS_MAX, len(seqs), wire.IDS_MAX):
+                self._send(wire.AckOutcomes(floor, seqs[start : start + wire.IDS_MAX]))
+        self._acks.clear()
+        self._acked_bytes, self._ack_at = 0, None
+
+    # Moving on to another manager.
+
+    def _want_move(self, now: int) -> None:
+        if self.link.addresses < 2 or self._move_at is not None:
+            return
+        self._move_at = now + LAST_WORDS
+        if self._moves >= self.link.addresses and self._moved_at is not None:
+            self._move_at = max(self._move_at, self._moved_at + MOVE_EVERY)
+
+    def _move(self, now: int) -> None:
+        self._flush_acks()
+        self._send(wire.Goodbye())
+        farewell = list(self.link.out)
+        self._down(now, "the manager has no workers")
+        self.link.move(now)
+        self.link.out.extend(farewell)
+        self._moves += 1
+        self._moved_at = now
+
+    # Where a task is.
+
+    def _ready(self, seq: int, task: Task) -> None:
+        task.state = WAITING
+        if task.may_have_run:
+            self._recovering[seq] = None
+            return
+        waiting = self._waiting[task.priority]
+        waiting[seq] = None
+        if not self.window.probing:
+            # It is older than the others. When there is room for one alone, others try first, so
+            # that no task pays for all with its retries.
+            waiting.move_to_end(seq, last=False)
+
+    def _unsend(self, seq: int, task: Task, state: int) -> None:
+        task.state = state
+        self.window.remove(task.priority)
+        self._watch(seq, task)
+
+    def _unqueue(self, seq: int, task: Task) -> None:
+        if self._recovering:
+            self._recovering.pop(seq, None)
+        self._waiting[task.priority].pop(seq, None)
+
+    def _end_refused(
+        self, seq: int, task: Task, reason: wire.Reason, similar: List[str]
+    ) -> None:
+        if task.may_have_run:
+            # Rejected would promise that it never ran.
+            self._end(seq, wire.Ending.LOST, [])
+        else:
+            rejection = wire.Rejection(reason, task.retries, similar)
+            self._end(seq, wire.Ending.REJECTED, rejection)
+
+    def _end(
+        self, seq: int, ending: wire.Ending, value: Any, content: int = 0, payload: bytes = b""
+    ) -> None:
+        task = self.tasks.pop(seq)
+        self.held_bytes -= len(task.payload)
+        if task.state == SENT:
+            self.window.remove(task.priority)
+        else:
+            self._unqueue(seq, task)
+        self._results.append(Result(seq, ending, value, content, payload))

@@ -1,0 +1,42 @@
+"""What a manager says of itself, its workers and its clients."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Sequence
+
+from . import _wire as wire
+from ._wire import ClientStatus, KindStatus, ManagerStatus, RunningTask, WorkerStatus
+
+__all__ = [
+    "ClientStatus",
+    "KindStatus",
+    "ManagerStatus",
+    "RunningTask",
+    "Status",
+    "WorkerStatus",
+]
+
+
+class Status(NamedTuple):
+    """The answer to `Client.status`. All durations in it are in nanoseconds."""
+
+    manager: ManagerStatus
+    workers: List[WorkerStatus]
+    clients: List[ClientStatus]
+    #: What runs where: each kind of worker and its names.
+    kinds: List[KindStatus]
+
+
+def status_of(pages: Sequence[wire.Status]) -> Status:
+    """The pages of an answer as one."""
+    return Status(
+        pages[0].manager,
+        [worker for page in pages for worker in page.workers],
+        [client for page in pages for client in page.clients],
+        [kind for page in pages for kind in page.kinds],
+    )
+
+
+def running_of(pages: Sequence[wire.Running]) -> List[RunningTask]:
+    """The pages of an answer as one."""
+    return [task for page in pages for task in page.tasks]

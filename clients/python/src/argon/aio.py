@@ -1,0 +1,425 @@
+"""The asyncio client: `argon.aio.Client`.
+
+    async with argon.aio.Client("manager:8000") as client:
+        print(await client.call(module.function, 4, 7))
+
+The same state machine as that of the blocking client, driven by the event loop; no threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import os
+import random
+import socket
+import time
+from typing import (
+    Any,
+    AsyncIterator,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+    cast,
+)
+
+from . import _wire as wire
+from ._calls import Address, Function, Options, Prepared, Preparer
+from ._calls import addresses as _addresses
+from ._calls import check_size, make_task, own_name, value_of
+from ._session import Answer, Result, Session, Task
+from ._status import RunningTask, Status, running_of, status_of
+from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
+from .errors import Cancelled, NotConnected
+
+__all__ = ["Client"]
+
+_now = time.monotonic_ns
+
+
+class _Connection(asyncio.Protocol):
+    """One connection; says what happens to the client."""
+
+    def __init__(self, client: "Client", number: int) -> None:
+        self.client = client
+        self.number = number
+        self.transport: Optional[asyncio.Transport] = None
+        self.backlog = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.client._opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.client._received(self, data)
+
+    def connection_lost(self, error: Optional[Exception]) -> None:
+        problem = str(error) if error else "the manager closed the connection"
+        self.client._lost(self.number, problem)
+
+    def resume_writing(self) -> None:
+        self.client._progressed(self)
+
+
+class Client:
+    """As `argon.Client`, for asyncio; to be used in one event loop.
+
+    `submit` and `call` wait without blocking while `max_pending` tasks have no outcome. Cancelling
+    the future of `submit`, or the asyncio task that waits in `call`, cancels the task where it is.
+    """
+
+    def __init__(
+        self,
+        addresses: Union[Address, Sequence[Address]] = "127.0.0.1:8000",
+        *,
+        name: Optional[str] = None,
+        connect_timeout: Optional[float] = CONNECT_TIMEOUT,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        ship: bool = False,
+        **options: Any,
+    ) -> None:
+        if max_pending < 1:
+            raise ValueError(f"max_pending is {max_pending}, but must be at least 1")
+        #: What holds for tasks that do not say otherwise.
+        self.options = Options().changed(options)
+        self._defaults = self.options.fields()
+        self._prepare = Preparer(ship)
+        self._addresses = _addresses(addresses)
+        self._connect_timeout = connect_timeout
+        self._max_pending, self._max_pending_bytes = max_pending, max_pending_bytes
+        called = own_name() if name is None else name
+        wire.name_bytes(called)
+        self._session = Session(
+            peer=random.SystemRandom().getrandbits(64),
+            name=called,
+            addresses=len(self._addresses),
+            rng=random.Random(random.SystemRandom().getrandbits(64)),
+            now=_now(),
+            in_flight=max_pending,
+        )
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._pid = os.getpid()
+        self._futures: Dict[int, Tuple["asyncio.Future[Any]", bool]] = {}
+        self._questions: Dict[int, "asyncio.Future[Any]"] = {}
+        self._waiters: Deque["asyncio.Future[None]"] = collections.deque()
+        self._connection: Optional[_Connection] = None
+        self._dials: Set["asyncio.Task[None]"] = set()
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._flushing = False
+        self._give_up_at: Optional[int] = None
+        self._failure: Optional[NotConnected] = None
+        self._closed = False
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leaves the manager. Tasks without an outcome end as `Cancelled`, here and there."""
+        if self._closed:
+            return
+        self._closed = True
+        self._session.stop(_now())
+        self._flush()
+        for dial in list(self._dials):
+            dial.cancel()
+        if self._dials:
+            await asyncio.gather(*self._dials, return_exceptions=True)
+
+    async def submit(
+        self,
+        function: Function,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Any,
+    ) -> "asyncio.Future[Any]":
+        """Sends a call off and returns the future of its value; waits only for room."""
+        return await self._submit(self._prepare(function), args, kwargs, self._fields(options))
+
+    async def call(
+        self,
+        function: Function,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Any,
+    ) -> Any:
+        """Calls a function and waits for its value, or raises what it raised."""
+        return await (await self.submit(function, *args, kwargs=kwargs, **options))
+
+    async def map(
+        self,
+        function: Function,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """Calls a function for each item, at most `in_flight` at a time; lazy. In the order of the
+        items, or, with `ordered=False`, as they end. The first exception ends it and cancels the
+        others."""
+        if in_flight < 1:
+            raise ValueError(f"in_flight is {in_flight}, but must be at least 1")
+        prepared, fields = self._prepare(function), self._fields(options)
+        calls: Iterator[Tuple[Any, ...]] = zip(*iterables)
+        pending: Dict["asyncio.Future[Any]", None] = {}
+        done: "asyncio.Queue[asyncio.Future[Any]]" = asyncio.Queue()
+
+        async def take() -> Any:
+            future = await done.get() if not ordered else next(iter(pending))
+            try:
+                return await future
+            finally:
+                pending.pop(future, None)
+
+        try:
+            for args in calls:
+                if len(pending) >= in_flight:
+                    yield await take()
+                future = await self._submit(prepared, args, None, fields)
+                pending[future] = None
+                if not ordered:
+                    future.add_done_callback(done.put_nowait)
+            while pending:
+                yield await take()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def status(self, timeout: Optional[float] = 10.0) -> Status:
+        """What the manager says: what is queued, running and waiting, by worker and client."""
+        return status_of(await self._within(timeout, wire.StatusQuery))
+
+    async def running(self, timeout: Optional[float] = 10.0) -> List[RunningTask]:
+        """Which task is with which worker."""
+        return running_of(await self._within(timeout, wire.RunningQuery))
+
+    async def _within(self, timeout: Optional[float], query: Any) -> List[Any]:
+        try:
+            return await asyncio.wait_for(self._pages(query), timeout)
+        except asyncio.TimeoutError:
+            link = self._session.link
+            problem = "" if link.is_up else f": {link.problem}"
+            raise NotConnected(f"no answer within {timeout} seconds{problem}") from None
+
+    # Tasks.
+
+    def _fields(self, options: Mapping[str, Any]) -> Dict[str, Any]:
+        return self.options.changed(options).fields() if options else self._defaults
+
+    async def _submit(
+        self,
+        prepared: Prepared,
+        args: Sequence[Any],
+        kwargs: Optional[Mapping[str, Any]],
+        fields: Dict[str, Any],
+    ) -> "asyncio.Future[Any]":
+        task = make_task(prepared, args, kwargs, fields)
+        loop = self._check()
+        check_size(task, self._session.payload_max)
+        while self._full(task):
+            waiter: "asyncio.Future[None]" = loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                # Somebody else can have the room that was meant for this one.
+                if waiter.done() and not waiter.cancelled():
+                    self._make_room()
+                raise
+            finally:
+                if not waiter.done():
+                    self._waiters.remove(waiter)
+            self._check()
+        future: "asyncio.Future[Any]" = loop.create_future()
+        seq = self._session.submit(_now(), task)
+        self._futures[seq] = (future, prepared.shipped is not None)
+
+        def ended(future: "asyncio.Future[Any]") -> None:
+            if future.cancelled() and self._futures.pop(seq, None) is not None:
+                self._session.cancel(_now(), seq)
+                self._soon()
+
+        future.add_done_callback(ended)
+        self._soon()
+        return future
+
+    def _full(self, task: Task) -> bool:
+        session = self._session
+        held = len(session.tasks)
+        return held >= self._max_pending or (
+            held > 0 and session.held_bytes + len(task.payload) > self._max_pending_bytes
+        )
+
+    def _make_room(self) -> None:
+        room = self._max_pending - len(self._session.tasks)
+        while self._waiters and (room > 0 or self._closed):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                room -= 1
+
+    def _check(self) -> asyncio.AbstractEventLoop:
+        if self._pid != os.getpid():
+            raise RuntimeError("a client does not survive a fork; make a new one in the child")
+        if self._failure is not None:
+            raise NotConnected(str(self._failure))
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+            if self._connect_timeout is not None:
+                self._give_up_at = _now() + int(self._connect_timeout * 1e9)
+        elif self._loop is not loop:
+            raise RuntimeError("the client belongs to another event loop")
+        return loop
+
+    async def _pages(self, query: Any) -> List[Any]:
+        pages: List[Any] = []
+        while not pages or pages[-1].more:
+            loop = self._check()
+            future: "asyncio.Future[Any]" = loop.create_future()
+            question = self._session.ask(query(len(pages)))
+            self._questions[question] = future
+            self._soon()
+            try:
+                pages.append(await future)
+            finally:
+                self._questions.pop(question, None)
+                self._session.forget(question)
+        return pages
+
+    # The driver.
+
+    def _soon(self) -> None:
+        """What was submitted in one turn of the loop goes out together at its end."""
+        if not self._flushing and self._loop is not None:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = _now()
+        self._give_up_if_due(now)
+        session, connection = self._session, self._connection
+        transport = connection.transport if connection is not None else None
+        backlog = transport.get_write_buffer_size() if transport is not None else 0
+        if connection is not None:
+            if backlog < connection.backlog:
+                session.progressed(connection.number, now)
+        session.settle(now, backlog)
+        data = session.take_bytes()
+        dial = session.take_dial(now)
+        if connection is not None and transport is not None:
+            if data:
+                transport.write(data)
+            connection.backlog = transport.get_write_buffer_size()
+            if session.wants_more and not connection.backlog:
+                self._soon()
+            if not session.current(connection.number):
+                transport.close()
+                self._connection = None
+        if dial is not None and self._loop is not None:
+            task = self._loop.create_task(self._dial(*dial))
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
+        self._deliver()
+        until = session.next_timeout()
+        if self._give_up_at is not None and not self._closed:
+            until = min(until or self._give_up_at, self._give_up_at)
+        if until is not None and self._loop is not None:
+            self._timer = self._loop.call_later(max(0, until - _now()) / 1e9, self._flush)
+
+    async def _dial(self, number: int, address: int) -> None:
+        host, port = self._addresses[address]
+        assert self._loop is not None
+        try:
+            opening = self._loop.create_connection(
+                lambda: _Connection(self, number), host, port
+            )
+            await asyncio.wait_for(opening, 1.5)
+        except (OSError, asyncio.TimeoutError) as error:
+            self._lost(number, f"{host}:{port}: {error or 'no answer in time'}")
+
+    def _opened(self, connection: _Connection) -> None:
+        assert connection.transport is not None
+        if self._closed or not self._session.current(connection.number):
+            connection.transport.abort()
+            return
+        if self._connection is not None and self._connection.transport is not None:
+            self._connection.transport.close()
+        self._connection = connection
+        self._session.connected(connection.number, _now())
+        self._flush()
+
+    def _received(self, connection: _Connection, data: bytes) -> None:
+        self._session.receive(connection.number, _now(), data)
+        self._deliver()
+        self._soon()
+
+    def _progressed(self, connection: _Connection) -> None:
+        self._session.progressed(connection.number, _now())
+        self._soon()
+
+    def _lost(self, number: int, problem: str) -> None:
+        self._session.disconnected(number, _now(), problem)
+        self._soon()
+
+    def _give_up_if_due(self, now: int) -> None:
+        session = self._session
+        if session.was_up:
+            self._give_up_at = None
+            return
+        due = self._give_up_at is not None and self._give_up_at <= now
+        if self._closed or not (due or session.link.fatal):
+            return
+        where = ", ".join(f"{host}:{port}" for host, port in self._addresses)
+        self._failure = NotConnected(f"no manager at {where} let us in: {session.link.problem}")
+        self._closed = True
+        session.stop(now)
+
+    def _deliver(self) -> None:
+        for result in self._session.take_results():
+            if isinstance(result, Result):
+                future, shipped = self._futures.pop(result.seq, (None, False))
+                if future is None or future.done():
+                    continue
+                ok, value = value_of(result, shipped)
+                if self._failure is not None:
+                    ok, value = False, NotConnected(str(self._failure))
+                if ok:
+                    future.set_result(value)
+                else:
+                    future.set_exception(value)
+                    if isinstance(value, Cancelled):
+                        # The application has closed the client: nothing to warn of.
+                        future.exception()
+            elif isinstance(result, Answer):
+                question = self._questions.pop(result.question, None)
+                if question is not None and not question.done():
+                    question.set_result(result.message)
+        if self._closed:
+            for question in self._questions.values():
+                if not question.done():
+                    question.set_exception(
+                        self._failure or RuntimeError("the client is closed")
+                    )
+            self._questions.clear()
+        self._make_room()

@@ -1,0 +1,312 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import queue
+import time
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
+
+from . import _wire as wire
+from ._calls import addresses as _addresses
+from ._calls import (
+    Address,
+    Function,
+    Options,
+    Prepared,
+    Preparer,
+    make_task,
+    own_name,
+)
+from ._engine import Engine
+from ._session import Task
+from ._status import RunningTask, Status, running_of, status_of
+from .errors import NotConnected
+
+__all__ = ["Client", "Future"]
+
+MAX_PENDING = 10_000
+MAX_PENDING_BYTES = 256 << 20
+CONNECT_TIMEOUT = 10.0
+
+
+class Future(concurrent.futures.Future):  # type: ignore[type-arg]
+    """A `concurrent.futures.Future` of a task, with its exceptions, callbacks, `wait` and all.
+
+    `running` is true once the task is with the manager. Unlike a thread, a task can be cancelled
+    while it runs: `cancel` ends the future at once, and the task where it is.
+    """
+
+    def __init__(self, engine: Engine, shipped: bool) -> None:
+        super().__init__()
+        self._engine = engine
+        self.shipped = shipped
+        self.seq = -1
+
+    def running(self) -> bool:
+        """Whether the task is with the manager, and has no outcome."""
+        return not self.done() and self._engine.sent(self.seq)
+
+    def cancel(self) -> bool:
+        """Cancels the task, also if it runs: its process is killed. The future is cancelled at once.
+
+        Returns False if it had ended before.
+        """
+        if self._engine.take(self.seq) is None:
+            return self.cancelled()
+        self._engine.cancel(self.seq)
+        super().cancel()
+        # Nobody else will: what `wait` and `as_completed` listen to.
+        self.set_running_or_notify_cancel()
+        return True
+
+    def request_cancel(self) -> None:
+        """Asks for the end of the task, and lets the future tell what came of it: `Cancelled`, with
+        whether it may have run, or the result, if that was faster."""
+        if not self.done():
+            self._engine.cancel(self.seq)
+
+    def deliver(self, ok: bool, value: Any) -> None:
+        """For the client: ends it."""
+        if ok:
+            self.set_result(value)
+        else:
+            self.set_exception(value)
+
+
+class _Reply:
+    """A place for one answer."""
+
+    shipped = False
+
+    def __init__(self) -> None:
+        self._queue: "queue.SimpleQueue[Tuple[bool, Any]]" = queue.SimpleQueue()
+
+    def deliver(self, ok: bool, value: Any) -> None:
+        self._queue.put((ok, value))
+
+    def wait(self, seconds: Optional[float]) -> Any:
+        ok, value = self._queue.get(timeout=seconds)
+        if not ok:
+            raise value
+        return value
+
+
+class Client:
+    """Submits tasks to a manager and hands on their outcomes; safe to use from several threads.
+
+    `addresses` is "host:port", or several of them (a list, or with commas between): it uses the first
+    that answers, and fails over. It connects at the first use and reconnects by itself; callers
+    notice only the delay. If no manager lets it in within `connect_timeout` seconds of the first use
+    (None: wait for ever), all ends as `NotConnected`.
+
+    At most `max_pending` tasks and `max_pending_bytes` bytes of arguments are held without an
+    outcome; `submit` then waits until there is room (not when called back from a future, where
+    waiting would be for ever).
+
+    What is to be called is a function or the name of a task. A function that can be imported goes by
+    its name, `python:module:function`, with its arguments as JSON (tuples become lists) or as one
+    argument of bytes. Any other (a lambda, a closure, one of `__main__`) is shipped, by cloudpickle
+    if that is installed; only workers that were started with `--allow-eval` run it, and elsewhere it
+    ends as `EvalRefused`. With `ship=True` all are shipped, so that arguments and results may be
+    whatever can be pickled.
+
+    All `options` are those of `Options` and hold for each task that does not say otherwise:
+    `priority`, `deadline`, `time_limit`, `max_attempts`, `at_most_once`, `max_wait`, `retries`.
+
+    There is no encryption and no key: use it over the loopback interface, or through a tunnel.
+    """
+
+    def __init__(
+        self,
+        addresses: Union[Address, Sequence[Address]] = "127.0.0.1:8000",
+        *,
+        name: Optional[str] = None,
+        connect_timeout: Optional[float] = CONNECT_TIMEOUT,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        ship: bool = False,
+        **options: Any,
+    ) -> None:
+        if max_pending < 1:
+            raise ValueError(f"max_pending is {max_pending}, but must be at least 1")
+        #: What holds for tasks that do not say otherwise.
+        self.options = Options().changed(options)
+        self._defaults = self.options.fields()
+        self._prepare = Preparer(ship)
+        given = _addresses(addresses)
+        called = own_name() if name is None else name
+        wire.name_bytes(called)
+        self._engine = Engine(given, called, connect_timeout, max_pending, max_pending_bytes)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the manager. Tasks without an outcome end as `Cancelled`, here and there."""
+        self._engine.close()
+
+    def submit(
+        self,
+        function: Function,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Any,
+    ) -> Future:
+        """Sends a call off and returns its `Future`.
+
+        Raises TypeError or ValueError if the call cannot be sent as it is, `TooLarge` if it is too
+        large, and `NotConnected` if no manager let this client in.
+        """
+        return self._submit(self._prepare(function), args, kwargs, self._fields(options))
+
+    def call(
+        self,
+        function: Function,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Any,
+    ) -> Any:
+        """Calls a function and waits for its value, or raises what it raised.
+
+        If waiting is interrupted (by KeyboardInterrupt, say), the task is cancelled.
+        """
+        future = self.submit(function, *args, kwargs=kwargs, **options)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def map(
+        self,
+        function: Function,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Calls a function for each item of the iterables, as `map` does, many at a time.
+
+        Lazy, with bounded memory: takes items only as results are taken, so that at most `in_flight`
+        have been begun and not been handed on. In the order of the items, or, with `ordered=False`,
+        as they end. The first exception ends it; it and leaving the loop early cancel the others.
+        """
+        if in_flight < 1:
+            raise ValueError(f"in_flight is {in_flight}, but must be at least 1")
+        prepared, fields = self._prepare(function), self._fields(options)
+        calls = zip(*iterables)
+        if ordered:
+            return self._map_ordered(prepared, calls, fields, in_flight)
+        return self._map_unordered(prepared, calls, fields, in_flight)
+
+    def status(self, timeout: Optional[float] = 10.0) -> Status:
+        """What the manager says: what is queued, running and waiting, by worker and client."""
+        pages = self._pages(wire.StatusQuery, timeout)
+        return status_of([cast(wire.Status, page) for page in pages])
+
+    def running(self, timeout: Optional[float] = 10.0) -> List[RunningTask]:
+        """Which task is with which worker."""
+        pages = self._pages(wire.RunningQuery, timeout)
+        return running_of([cast(wire.Running, page) for page in pages])
+
+    def _fields(self, options: Mapping[str, Any]) -> Dict[str, Any]:
+        return self.options.changed(options).fields() if options else self._defaults
+
+    def _submit(
+        self,
+        prepared: Prepared,
+        args: Sequence[Any],
+        kwargs: Optional[Mapping[str, Any]],
+        fields: Dict[str, Any],
+    ) -> Future:
+        return self._send(make_task(prepared, args, kwargs, fields), prepared)
+
+    def _send(self, task: Task, prepared: Prepared) -> Future:
+        future = Future(self._engine, prepared.shipped is not None)
+        self._engine.submit(task, future)
+        return future
+
+    def _map_ordered(
+        self,
+        prepared: Prepared,
+        calls: Iterator[Tuple[Any, ...]],
+        fields: Dict[str, Any],
+        in_flight: int,
+    ) -> Iterator[Any]:
+        futures: Deque[Future] = collections.deque()
+        try:
+            for args in calls:
+                if len(futures) >= in_flight:
+                    yield futures.popleft().result()
+                futures.append(self._submit(prepared, args, None, fields))
+            while futures:
+                yield futures.popleft().result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _map_unordered(
+        self,
+        prepared: Prepared,
+        calls: Iterator[Tuple[Any, ...]],
+        fields: Dict[str, Any],
+        in_flight: int,
+    ) -> Iterator[Any]:
+        done: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
+        futures = set()
+
+        def take() -> Any:
+            future = done.get()
+            futures.discard(future)
+            return future.result()
+
+        try:
+            for args in calls:
+                if len(futures) >= in_flight:
+                    yield take()
+                future = self._submit(prepared, args, None, fields)
+                futures.add(future)
+                future.add_done_callback(done.put)
+            while futures:
+                yield take()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _pages(self, query: Callable[[int], Any], timeout: Optional[float]) -> List[Any]:
+        until = None if timeout is None else time.monotonic() + timeout
+        pages: List[Any] = []
+        more = True
+        while more:
+            reply = _Reply()
+            question = self._engine.ask(query(len(pages)), reply)
+            left = None if until is None else max(0.0, until - time.monotonic())
+            try:
+                pages.append(reply.wait(left))
+            except queue.Empty:
+                self._engine.forget(question)
+                problem = self._engine.problem()
+                raise NotConnected(
+                    f"no answer within {timeout} seconds" + (f": {problem}" if problem else "")
+                ) from None
+            more = pages[-1].more
+        return pages
