@@ -64,6 +64,7 @@ fn ran(place: usize, start: u64) -> Execution {
         attempt: (100, place as u64),
         life: 1,
         process: 0,
+        given: start,
         start,
         end: Some((start + 10, ExecutionEnd::Completed)),
     }

@@ -209,6 +209,42 @@ fn p12_lost_workers_tasks_run_again_in_time() {
     }
 }
 
+/// Promise 12: a worker that is cut off runs what it has started, and starts nothing more once the
+/// lease is over.
+#[test]
+fn p12_a_worker_that_is_cut_off_for_a_lease_starts_nothing() {
+    let mut options = Options::calm(vec![1], 1);
+    options.heal_at = 20 * S;
+    options.delay = (4 * MS, 5 * MS);
+    // Short ones teach the worker to ask ahead; behind the long one some wait at the worker.
+    let mut tasks: Vec<_> = (0..100)
+        .map(|_| Submission::plain(100 * MS, 2, 5 * MS))
+        .collect();
+    tasks.push(Submission::plain(101 * MS, 2, 6 * S));
+    tasks.extend((0..20).map(|_| Submission::plain(102 * MS, 2, 5 * MS)));
+    let faults = vec![Fault {
+        at: 3 * S,
+        span: 6 * S,
+        kind: FaultKind::Isolate(vec![1]),
+    }];
+    let plan = plan(options, tasks, faults);
+    let (report, history) = run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    let long = history.executions.iter().find(|run| run.task == 100);
+    let (end, _) = long.and_then(|run| run.end).expect("it ran");
+    assert!(
+        end > 5 * S + 500 * MS && end < 8 * S,
+        "it ends cut off: {end}"
+    );
+    let later = history.executions.iter().filter(|run| run.start > end);
+    assert!(
+        later.clone().count() >= 20,
+        "the others wait behind it: {}",
+        later.count()
+    );
+    assert!(later.clone().all(|run| run.start > 9 * S));
+}
+
 /// Promise 15: N workers give N times as much, in virtual time.
 #[test]
 fn p15_throughput_grows_linearly_with_workers() {
