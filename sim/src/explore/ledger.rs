@@ -29,6 +29,8 @@ struct Run {
 pub(crate) enum Fault {
     /// This host lost a connection, and will be told.
     Cut(usize),
+    /// It was connected again, and had reported, before the grace was over.
+    Healed,
     /// Something is silent: a connection, or everything that is late.
     Silence,
     /// A process is gone, and what it knew.
@@ -53,6 +55,14 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn note_fault(&mut self, now: u64, fault: Fault) {
         self.faults.insert((now, fault));
+    }
+
+    /// The only manager has the report of this worker: cuts that were short are no causes.
+    pub(crate) fn note_report(&mut self, now: u64, host: usize) {
+        let short = |&(at, fault): &(u64, Fault)| fault == Fault::Cut(host) && now < at + GRACE;
+        for fault in self.faults.extract_if(.., short).collect::<Vec<_>>() {
+            self.faults.insert((fault.0, Fault::Healed));
+        }
     }
 
     pub(crate) fn note_cancel(&mut self) {
@@ -111,6 +121,7 @@ impl Ledger {
         }
         self.faults.iter().any(|&(at, fault)| {
             let noticed = match fault {
+                Fault::Healed => return false,
                 Fault::Cut(cut) if hosts.contains(&cut) => at + GRACE,
                 // It may have been heard last a while before.
                 Fault::Silence => at + LEASE / 2,

@@ -127,6 +127,9 @@ impl World {
                     let count = report.running.len() + report.finished.len();
                     let entry = self.reports.entry(from).or_default();
                     *entry = (entry.0 + 1, count);
+                    if self.variant.managers() == 1 {
+                        self.ledger.note_report(self.now, from);
+                    }
                 }
                 self.turn(to.host, Some(Fact::Received(to.conn, message)))
             }
