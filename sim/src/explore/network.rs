@@ -136,7 +136,9 @@ impl World {
             Packet::Fin => {
                 let link = &mut self.links[index];
                 link.sides[1 - side].open = false;
-                link.pipes[1 - side].clear();
+                if !link.sides[side].open {
+                    link.pipes[1 - side].clear();
+                }
                 if let Some(process) = self.process_mut(to.host) {
                     process.conns.remove(&to.conn);
                 }
