@@ -31,6 +31,9 @@ pub(crate) enum Fault {
     Cut(usize),
     /// It was connected again, and had reported, before the grace was over.
     Healed,
+    /// The greeting of a process of this host that was dead already came late: whoever has its name
+    /// now counts as replaced by it.
+    Ghost(usize),
     /// Something is silent: a connection, or everything that is late.
     Silence,
     /// A process is gone, and what it knew.
@@ -122,11 +125,12 @@ impl Ledger {
         self.faults.iter().any(|&(at, fault)| {
             let noticed = match fault {
                 Fault::Healed => return false,
+                Fault::Ghost(host) if hosts.contains(&host) => at,
                 Fault::Cut(cut) if hosts.contains(&cut) => at + GRACE,
                 // It may have been heard last a while before.
                 Fault::Silence => at + LEASE / 2,
                 // Another manager, or this one without its memory, waits for it to be claimed.
-                Fault::Cut(_) | Fault::Gone => at + RESTART_GRACE,
+                Fault::Cut(_) | Fault::Ghost(_) | Fault::Gone => at + RESTART_GRACE,
             };
             noticed <= now
         })
