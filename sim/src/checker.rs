@@ -7,9 +7,9 @@ mod order;
 use std::collections::BTreeMap;
 
 use crate::history::{
-    Delivery, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
+    Delivery, Disturbance, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
 };
-use crate::options::{Host, Plan, S};
+use crate::options::{Host, MS, Plan, S};
 use crate::report::{Class, Failure};
 use crate::workload::Deed;
 
@@ -25,6 +25,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.attempts_within_bounds()?;
     ledger.ended_tasks_stop()?;
     ledger.capacity()?;
+    ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
     order::check(plan, history)
 }
@@ -446,6 +447,43 @@ impl<'h> Ledger<'h> {
                 if running > capacity {
                     let text = format!("{running} at once in {capacity} slots");
                     return Err(broken(promise, text, task));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Promise 12: a worker that no manager can reach starts nothing new after the lease. Judged by
+    /// when an attempt was first written to a process, since what was written runs anyway.
+    fn cut_off_workers_start_nothing(&self) -> Result<(), Failure> {
+        let options = &self.plan.options;
+        let overlaps = |what: &&Disturbance, from: u64, to: u64| what.from <= to && from <= what.to;
+        for what in self.history.disturbances.iter() {
+            let inside = |host: Host| what.hosts.contains(&host);
+            if what.what != "isolate" || what.hosts.is_empty() {
+                continue;
+            }
+            // Clocks drift, and a driver takes its time.
+            let lease = options.lease + options.lease / 8 + 300 * MS;
+            for run in &self.history.executions {
+                let host = self.history.lives[run.life].host;
+                let alone = (0..options.managers).all(|manager| inside(manager) != inside(host));
+                let paused = |from: u64, to: u64| {
+                    let mut others = self.history.disturbances.iter();
+                    others.any(|other| {
+                        other.what == "pause"
+                            && other.hosts.contains(&host)
+                            && overlaps(&other, from, to)
+                    })
+                };
+                let late = run.given > what.from.saturating_add(lease) && run.given < what.to;
+                if alone && late && !paused(what.from, run.given) {
+                    let text = format!(
+                        "started at {} s, cut off since {} s",
+                        run.given as f64 / S as f64,
+                        what.from as f64 / S as f64
+                    );
+                    return Err(broken("12 (starts nothing when cut off)", text, run.task));
                 }
             }
         }

@@ -68,6 +68,7 @@ fn ran(place: usize, start: u64) -> Execution {
         life: 1,
         bytes: 8,
         process: 0,
+        given: start,
         start,
         end: Some((start + 10, ExecutionEnd::Completed)),
     }

@@ -163,6 +163,8 @@ pub struct Execution {
     pub bytes: usize,
     /// In which pool process.
     pub process: usize,
+    /// When that life of that worker first wrote the attempt to a pool process.
+    pub given: u64,
     /// When it began.
     pub start: u64,
     /// When and how it ended.

@@ -73,6 +73,8 @@ pub(crate) struct Pool {
     slots: BTreeMap<u32, Slot>,
     spawn: u64,
     offer: Offer,
+    /// When each attempt was first written to a process.
+    given: BTreeMap<(u64, u64), u64>,
     /// Executions take so many times as long.
     pub slowness: u64,
     /// How long a process takes to die of a kill.
@@ -102,6 +104,7 @@ impl Pool {
             slots: BTreeMap::new(),
             spawn: options.spawn,
             offer: offer(options.runs(host, count)),
+            given: BTreeMap::new(),
             slowness: 1,
             stuck: 0,
             no_spawn: false,
@@ -119,6 +122,8 @@ impl Pool {
         match output {
             PoolOutput::Spawn { slot } => self.spawn(now, slot, history, &mut effects),
             PoolOutput::Run { slot, job } => {
+                let attempt = (job.attempt.epoch.0, job.attempt.number);
+                self.given.entry(attempt).or_insert(now);
                 // A process that has died meanwhile has said so already, or is about to.
                 if let Some(known) = self.live(slot)
                     && known.dying.is_none()
@@ -226,14 +231,17 @@ impl Pool {
         effects: &mut PoolEffects,
     ) {
         let (life, slowness) = (self.life, self.slowness);
-        let Some(known) = self.live(slot) else { return };
-        if known.running.is_some() || !known.ready {
+        let Some(known) = self.slots.get_mut(&slot.slot.0) else {
+            return;
+        };
+        if known.life != slot.life || known.running.is_some() || !known.ready {
             return;
         }
         let Some(job) = known.waiting.pop_front() else {
             return;
         };
         let execution = history.next_execution();
+        let attempt = (job.attempt.epoch.0, job.attempt.number);
         known.running = Some(execution);
         let TaskId { client, seq } = job.task;
         let task = number_of(&job.payload).unwrap_or(usize::MAX);
@@ -242,10 +250,11 @@ impl Pool {
             task,
             client: client.0,
             seq,
-            attempt: (job.attempt.epoch.0, job.attempt.number),
+            attempt,
             life,
             bytes: job.payload.len(),
             process: known.process,
+            given: self.given.get(&attempt).copied().unwrap_or(now),
             start: now,
             end: None,
         });

@@ -225,6 +225,139 @@ fn p12_lost_workers_tasks_run_again_in_time() {
     }
 }
 
+/// Promise 12: a worker that is cut off runs what it has started, and starts nothing more once the
+/// lease is over.
+#[test]
+fn p12_a_worker_that_is_cut_off_for_a_lease_starts_nothing() {
+    let mut options = Options::calm(vec![1], 1);
+    options.heal_at = 20 * S;
+    options.delay = (4 * MS, 5 * MS);
+    // Short ones teach the worker to ask ahead; behind the long one some wait at the worker.
+    let mut tasks: Vec<_> = (0..100)
+        .map(|_| Submission::plain(100 * MS, 2, 5 * MS))
+        .collect();
+    tasks.push(Submission::plain(101 * MS, 2, 6 * S));
+    tasks.extend((0..20).map(|_| Submission::plain(102 * MS, 2, 5 * MS)));
+    let faults = vec![Fault {
+        at: 3 * S,
+        span: 6 * S,
+        kind: FaultKind::Isolate(vec![1]),
+    }];
+    let plan = plan(options, tasks, faults);
+    let (report, history) = run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    let long = history.executions.iter().find(|run| run.task == 100);
+    let (end, _) = long.and_then(|run| run.end).expect("it ran");
+    assert!(
+        end > 5 * S + 500 * MS && end < 8 * S,
+        "it ends cut off: {end}"
+    );
+    let later = history.executions.iter().filter(|run| run.start > end);
+    assert!(
+        later.clone().count() >= 20,
+        "the others wait behind it: {}",
+        later.count()
+    );
+    assert!(later.clone().all(|run| run.start > 9 * S));
+}
+
+/// Promise 15: N workers give N times as much, in virtual time.
+#[test]
+fn p15_throughput_grows_linearly_with_workers() {
+    let rate = |workers: u16| {
+        let run = 10 * MS;
+        let count = u64::from(workers) * 2 * 100;
+        let mut options = Options::calm(vec![2; usize::from(workers)], 1);
+        options.delay = (20 * US, 50 * US);
+        options.check_every = 1_000;
+        options.turn = 10 * US;
+        let client = 1 + workers;
+        let tasks = (0..count)
+            .map(|_| Submission::plain(100 * MS, client, run))
+            .collect();
+        let mut plan = plan(options, tasks, vec![]);
+        plan.options.queue_tasks = 100_000;
+        let (report, history) = run_with_history(&plan, &mut Trace::off());
+        assert_eq!(report.failure, None);
+        let first = history.executions.iter().map(|run| run.start).min();
+        let last = history.executions.iter().filter_map(|run| run.end);
+        let last = last.map(|(at, _)| at).max();
+        let took = last.unwrap() - first.unwrap();
+        count as f64 / (took as f64 / 1e9)
+    };
+    let one = rate(1);
+    for workers in [4, 16, 64] {
+        let many = rate(workers);
+        let share = many / (one * f64::from(workers));
+        println!(
+            "{workers} workers: {many:.0} tasks/s, {:.1}% of linear",
+            share * 100.0
+        );
+        assert!(share > 0.98, "{workers} workers: {share}");
+    }
+}
+
+/// Promise 10: ten times the load that the pool can bear leaves goodput at capacity, and nobody
+/// waits longer than the bounded queue takes to drain.
+#[test]
+fn p10_overload_leaves_goodput_at_capacity() {
+    let (run, slots, queue) = (10 * MS, 8, 80);
+    let mut options = Options::calm(vec![4, 4], 4);
+    options.queue_tasks = queue;
+    options.retries = Some(3);
+    options.check_every = 100;
+    options.heal_at = 6 * S;
+    // 800 a second is what the pool can do.
+    let (from, until) = (S, 4 * S);
+    let count = (until - from) / S * 8_000;
+    let tasks = (0..count)
+        .map(|index| {
+            let at = from + index * (until - from) / count;
+            Submission::plain(at, 3 + (index % 4) as u16, run)
+        })
+        .collect();
+    let plan = plan(options, tasks, vec![]);
+    let (report, history) = run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    let during = |at: u64| at > from + 500 * MS && at <= until;
+    let done = history
+        .executions
+        .iter()
+        .filter(|run| run.end.is_some_and(|(at, _)| during(at)))
+        .count() as f64;
+    let able = (until - from - 500 * MS) as f64 / run as f64 * f64::from(slots);
+    println!(
+        "goodput {:.1}% of capacity; {:?}",
+        done / able * 100.0,
+        report.outcomes
+    );
+    assert!(done / able > 0.98, "goodput {}", done / able);
+}
+
+/// Promise 7: a client with ten tasks is not held up by one with thousands.
+#[test]
+fn p7_a_small_client_is_not_held_up() {
+    let mut options = Options::calm(vec![4], 2);
+    options.check_every = 100;
+    options.heal_at = 20 * S;
+    let mut tasks: Vec<_> = (0..4_000)
+        .map(|_| Submission::plain(100 * MS, 2, 10 * MS))
+        .collect();
+    tasks.extend((0..10).map(|_| Submission::plain(2 * S, 3, 10 * MS)));
+    let plan = plan(options, tasks, vec![]);
+    let (report, history) = run_with_history(&plan, &mut Trace::off());
+    assert_eq!(report.failure, None);
+    let last = history
+        .deliveries
+        .iter()
+        .filter(|delivery| history.lives[delivery.life].host == 3)
+        .map(|delivery| delivery.at)
+        .max()
+        .unwrap();
+    // Alone it would take 30 ms, at half the pool 60.
+    assert!(last < 2 * S + 120 * MS, "{} ms", (last - 2 * S) / MS);
+}
+
 /// Promise 7: more important tasks overtake, whoever submits them.
 #[test]
 fn p7_important_tasks_go_first() {

@@ -29,6 +29,11 @@ struct Run {
 pub(crate) enum Fault {
     /// This host lost a connection, and will be told.
     Cut(usize),
+    /// It was connected again, and had reported, before the grace was over.
+    Healed,
+    /// The greeting of a process of this host that was dead already came late: whoever has its name
+    /// now counts as replaced by it.
+    Ghost(usize),
     /// Something is silent: a connection, or everything that is late.
     Silence,
     /// A process is gone, and what it knew.
@@ -53,6 +58,14 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn note_fault(&mut self, now: u64, fault: Fault) {
         self.faults.insert((now, fault));
+    }
+
+    /// The only manager has the report of this worker: cuts that were short are no causes.
+    pub(crate) fn note_report(&mut self, now: u64, host: usize) {
+        let short = |&(at, fault): &(u64, Fault)| fault == Fault::Cut(host) && now < at + GRACE;
+        for fault in self.faults.extract_if(.., short).collect::<Vec<_>>() {
+            self.faults.insert((fault.0, Fault::Healed));
+        }
     }
 
     pub(crate) fn note_cancel(&mut self) {
@@ -111,11 +124,13 @@ impl Ledger {
         }
         self.faults.iter().any(|&(at, fault)| {
             let noticed = match fault {
+                Fault::Healed => return false,
+                Fault::Ghost(host) if hosts.contains(&host) => at,
                 Fault::Cut(cut) if hosts.contains(&cut) => at + GRACE,
                 // It may have been heard last a while before.
                 Fault::Silence => at + LEASE / 2,
                 // Another manager, or this one without its memory, waits for it to be claimed.
-                Fault::Cut(_) | Fault::Gone => at + RESTART_GRACE,
+                Fault::Cut(_) | Fault::Ghost(_) | Fault::Gone => at + RESTART_GRACE,
             };
             noticed <= now
         })

@@ -52,19 +52,22 @@ pub enum Variant {
     DrainWorker,
     /// The manager may be drained.
     DrainManager,
+    /// The pool processes are not ready yet, so attempts wait at their workers.
+    SlowPool,
     /// There is a second manager, which the others know too; the first task is at most once.
     Failover,
 }
 
 impl Variant {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("plain", Self::Plain),
         ("at-most-once", Self::AtMostOnce),
         ("tiny-queue", Self::TinyQueue),
         ("cancel", Self::Cancel),
         ("drain-worker", Self::DrainWorker),
         ("drain-manager", Self::DrainManager),
+        ("slow-pool", Self::SlowPool),
         ("failover", Self::Failover),
     ];
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use argon_core::ids::ConnId;
 use argon_core::message::{Body, Message};
 
+use super::ledger::Fault;
 use super::world::World;
 use crate::process::Fact;
 use crate::wire::is_beat;
@@ -122,18 +123,26 @@ impl World {
         let to = self.links[index].sides[1 - side];
         match packet {
             Packet::Message(message) => {
+                let from = self.links[index].sides[side];
+                if matches!(message.body, Body::Hello(_)) && !from.open {
+                    self.ledger.note_fault(self.now, Fault::Ghost(from.host));
+                }
                 if let Body::Report(report) = &message.body {
-                    let from = self.links[index].sides[side].host;
                     let count = report.running.len() + report.finished.len();
-                    let entry = self.reports.entry(from).or_default();
+                    let entry = self.reports.entry(from.host).or_default();
                     *entry = (entry.0 + 1, count);
+                    if self.variant.managers() == 1 {
+                        self.ledger.note_report(self.now, from.host);
+                    }
                 }
                 self.turn(to.host, Some(Fact::Received(to.conn, message)))
             }
             Packet::Fin => {
                 let link = &mut self.links[index];
                 link.sides[1 - side].open = false;
-                link.pipes[1 - side].clear();
+                if !link.sides[side].open {
+                    link.pipes[1 - side].clear();
+                }
                 if let Some(process) = self.process_mut(to.host) {
                     process.conns.remove(&to.conn);
                 }

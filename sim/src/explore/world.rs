@@ -16,6 +16,7 @@ use argon_core::task::TaskSpec;
 use argon_core::time::{Deadline, Instant};
 use argon_core::worker::{SlotLife, Worker, WorkerConfig};
 
+use super::choice::Choice;
 use super::ledger::{Fault, Ledger};
 use super::network::Link;
 use super::{Variant, WORKERS};
@@ -107,7 +108,11 @@ impl World {
             ticks_left: ticks,
             wish_left: !matches!(
                 variant,
-                Variant::Plain | Variant::AtMostOnce | Variant::TinyQueue | Variant::Failover
+                Variant::Plain
+                    | Variant::AtMostOnce
+                    | Variant::TinyQueue
+                    | Variant::SlowPool
+                    | Variant::Failover
             ),
             noise: 0,
             reports: BTreeMap::new(),
@@ -117,6 +122,9 @@ impl World {
             world.now += START_EVERY;
             world.start(host)?;
             while let Some(choice) = world.eager_choice() {
+                if variant == Variant::SlowPool && matches!(choice, Choice::Ready(_)) {
+                    break;
+                }
                 world.take(choice)?;
             }
         }
