@@ -7,6 +7,8 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
+use crate::ids::{Attempt, ConnId};
+
 /// Gaps that are let be, however few entries there are.
 const GAPS: usize = 64;
 
@@ -19,6 +21,19 @@ pub(crate) trait Rises: Copy + Ord {
 impl Rises for u64 {
     fn after(self, earlier: Self) -> Option<u64> {
         self.checked_sub(earlier)
+    }
+}
+
+impl Rises for ConnId {
+    fn after(self, earlier: Self) -> Option<u64> {
+        self.0.checked_sub(earlier.0)
+    }
+}
+
+impl Rises for Attempt {
+    /// A manager numbers all its attempts, so one worker has fewer.
+    fn after(self, earlier: Self) -> Option<u64> {
+        (self.epoch == earlier.epoch).then(|| self.number.saturating_sub(earlier.number))
     }
 }
 
@@ -43,6 +58,10 @@ impl<K, V> Default for Rising<K, V> {
 impl<K: Rises, V> Rising<K, V> {
     pub(crate) fn len(&self) -> usize {
         self.row.len() - self.gaps + self.late.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Adds an entry that is not there yet; false, and nothing happens, if it is.
@@ -126,6 +145,12 @@ impl<K: Rises, V> Rising<K, V> {
         }
     }
 
+    /// Takes out the entry with the lowest key.
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let first = self.first()?;
+        Some((first, self.remove(first)?))
+    }
+
     /// The lowest key above `key`.
     pub(crate) fn first_above(&self, key: K) -> Option<K> {
         let start = self.row.partition_point(|(other, _)| *other <= key);
@@ -137,6 +162,42 @@ impl<K: Rises, V> Rising<K, V> {
             (Some(row), Some(late)) => Some(row.min(late)),
             (row, late) => row.or(late),
         }
+    }
+
+    /// The highest key.
+    pub(crate) fn last(&self) -> Option<K> {
+        let row = self.row.back().map(|(key, _)| *key);
+        let late = self.late.last_key_value().map(|(key, _)| *key);
+        row.max(late)
+    }
+
+    /// The highest key below `key`.
+    pub(crate) fn last_below(&self, key: K) -> Option<K> {
+        let end = self.row.partition_point(|(other, _)| *other < key);
+        let mut row = self.row.range(..end).rev();
+        let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
+        let late = self.late.range(..key).next_back().map(|(key, _)| *key);
+        row.max(late)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// All values, in order of their keys.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// All keys, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
+        self.iter().map(|(key, _)| key)
+    }
+
+    /// All values, in no useful order.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        let row = self.row.iter_mut().filter_map(|(_, value)| value.as_mut());
+        row.chain(self.late.values_mut())
     }
 
     /// All entries, in order of their keys.
@@ -236,6 +297,9 @@ mod tests {
                 assert_eq!(map.get_mut(key), model.get_mut(&key));
                 let above = model.range(near + 1..).next().map(|(key, _)| *key);
                 assert_eq!(map.first_above(near), above);
+                let below = model.range(..near).next_back().map(|(key, _)| *key);
+                assert_eq!(map.last_below(near), below);
+                assert_eq!(map.last(), model.last_key_value().map(|(key, _)| *key));
                 assert_eq!(map.len(), model.len());
                 if step % 64 == 0 {
                     map.check();

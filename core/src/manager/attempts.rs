@@ -239,7 +239,7 @@ impl Manager {
     /// The task that a worker speaks of, if it is here.
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
         let client = self.clients_by_id.get(&id.client)?;
-        self.clients[client.0 as usize].tasks.get(&id.seq).copied()
+        self.clients[client.0 as usize].tasks.get(id.seq).copied()
     }
 }
 

@@ -23,7 +23,7 @@ impl Manager {
         match message.body {
             Body::Submit(submit) => self.on_submit(now, conn, key, submit, message.payload),
             Body::Cancel { seq } => {
-                if let Some(&task) = self.client(key).tasks.get(&seq) {
+                if let Some(&task) = self.client(key).tasks.get(seq) {
                     self.ask_to_end(now, task, Ending::Cancel);
                 }
             }
@@ -53,7 +53,7 @@ impl Manager {
         let unknown: Vec<u64> = seqs
             .iter()
             .copied()
-            .filter(|seq| *seq >= session.floor && !session.tasks.contains_key(seq))
+            .filter(|seq| *seq >= session.floor && !session.tasks.contains(*seq))
             .collect();
         if !unknown.is_empty() {
             self.send(now, conn, Body::Unknown { seqs: unknown });

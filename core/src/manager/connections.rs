@@ -59,7 +59,7 @@ impl Manager {
 
     /// Closes a connection by our own doing.
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
-        if !self.conns.contains_key(&conn) {
+        if !self.conns.contains(conn) {
             return;
         }
         self.notify(Event::ConnClosed { conn, reason });
@@ -75,7 +75,7 @@ impl Manager {
 
     /// Forgets the connection; the session of its peer goes on without it for a while.
     fn disconnect(&mut self, now: Instant, conn: ConnId, absent: Absent) {
-        let Some(known) = self.conns.remove(&conn) else {
+        let Some(known) = self.conns.remove(conn) else {
             return;
         };
         self.absences.cancel(Absence::Silence(conn));
@@ -130,7 +130,7 @@ impl Manager {
 
     pub(super) fn on_ping(&mut self, now: Instant, conn: ConnId, beat: Beat) {
         let awake = self.clock.at(now);
-        let Some(known) = self.conns.get_mut(&conn) else {
+        let Some(known) = self.conns.get_mut(conn) else {
             return;
         };
         if known.peer == Peer::Stranger {
@@ -161,7 +161,7 @@ impl Manager {
 
     pub(super) fn check_silence(&mut self, now: Instant, conn: ConnId) {
         let awake = self.clock.at(now);
-        let Some(known) = self.conns.get(&conn) else {
+        let Some(known) = self.conns.get(conn) else {
             return;
         };
         if known.peer == Peer::Stranger {
@@ -178,7 +178,7 @@ impl Manager {
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
         if self
             .conns
-            .get(&conn)
+            .get(conn)
             .is_none_or(|known| known.peer != Peer::Stranger)
         {
             return self.close(now, conn, CloseReason::Protocol("said hello twice"));
@@ -223,13 +223,12 @@ impl Manager {
     fn welcome(&mut self, now: Instant, conn: ConnId, peer: Peer, version: Version, resumed: bool) {
         let awake = self.clock.at(now);
         self.strangers -= 1;
-        self.conns.insert(
-            conn,
-            Conn {
+        if let Some(known) = self.conns.get_mut(conn) {
+            *known = Conn {
                 peer,
                 watch: Watch::new(awake),
-            },
-        );
+            };
+        }
         self.absences
             .set(Absence::Silence(conn), awake + self.config.lease);
         let welcome = Welcome {

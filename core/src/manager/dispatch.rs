@@ -210,14 +210,19 @@ impl Manager {
         let Some(conn) = session.conn else {
             return 0;
         };
-        let question = self.conns.get(&conn).map_or(0, |conn| conn.watch.sent()) + 1;
+        let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
         let mut pending = 0;
-        for (attempt, occupied) in session.attempts.iter_mut().rev().take(excess) {
-            if pending == wanted {
+        let mut newest = session.attempts.last();
+        for _ in 0..excess {
+            let Some(attempt) = newest.filter(|_| pending < wanted) else {
                 break;
-            }
+            };
+            newest = session.attempts.last_below(attempt);
+            let Some(occupied) = session.attempts.get_mut(attempt) else {
+                break;
+            };
             let Purpose::Live(task) = occupied.purpose else {
                 continue;
             };
@@ -229,7 +234,7 @@ impl Manager {
             pending += 1;
             if occupied.asked_back.is_none() {
                 occupied.asked_back = Some((awake, question));
-                attempts.push(*attempt);
+                attempts.push(attempt);
             }
         }
         if !attempts.is_empty() {
@@ -246,7 +251,7 @@ impl Manager {
     /// large payload keeps from hearing the question has more time.
     pub(super) fn check_take_back(&mut self, now: Instant, conn: ConnId) {
         let awake = self.clock.at(now);
-        let Some(known) = self.conns.get(&conn) else {
+        let Some(known) = self.conns.get(conn) else {
             return;
         };
         let (Peer::Worker(key), confirmed) = (known.peer, known.watch.confirmed()) else {

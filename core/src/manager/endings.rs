@@ -118,7 +118,7 @@ impl Manager {
     /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
     fn abandon(&mut self, now: Instant, holder: Holder) {
         let session = self.worker(holder.worker);
-        let Some(occupied) = session.attempts.get_mut(&holder.attempt) else {
+        let Some(occupied) = session.attempts.get_mut(holder.attempt) else {
             return;
         };
         occupied.purpose = Purpose::Moot;
@@ -251,7 +251,7 @@ impl Manager {
                 payload: end.payload.clone(),
             };
             let awake = self.clock.at(now);
-            if let Some(known) = self.conns.get_mut(&conn) {
+            if let Some(known) = self.conns.get_mut(conn) {
                 known.watch.on_sent(awake);
                 self.outputs
                     .push_back(super::ManagerOutput::Send { conn, message });
@@ -283,12 +283,13 @@ impl Manager {
     ) {
         let session = self.client(key);
         session.floor = session.floor.max(floor);
-        while let Some((&seq, &task)) = self.client(key).tasks.first_key_value()
+        while let Some(seq) = self.client(key).tasks.first()
             && seq < floor
+            && let Some(&task) = self.client(key).tasks.get(seq)
         {
             self.forget(now, task);
         }
-        for seq in seqs {
+        for &seq in seqs {
             if let Some(&task) = self.client(key).tasks.get(seq) {
                 self.forget(now, task);
             }
@@ -317,14 +318,14 @@ impl Manager {
         if sent {
             session.sent_bytes -= bytes;
         } else {
-            session.unsent.remove(&rank);
+            session.unsent.remove(rank);
         }
         self.remove_record(key);
     }
 
     pub(super) fn remove_record(&mut self, key: TaskKey) {
         let record = self.tasks.remove(key.0 as usize);
-        self.client(record.client).tasks.remove(&record.id.seq);
+        self.client(record.client).tasks.remove(record.id.seq);
     }
 
     /// A client past its bound of unread results gets no more until it has read some.

@@ -51,7 +51,7 @@ impl Manager {
             let key = TaskKey(key as u32);
             let client = &self.clients[task.client.0 as usize];
             assert_eq!(
-                client.tasks.get(&task.id.seq),
+                client.tasks.get(task.id.seq),
                 Some(&key),
                 "a client knows its tasks"
             );
@@ -116,7 +116,7 @@ impl Manager {
             }
             for holder in task.holders() {
                 let worker = &self.workers[holder.worker.0 as usize];
-                let occupied = worker.attempts.get(&holder.attempt);
+                let occupied = worker.attempts.get(holder.attempt);
                 assert!(
                     occupied.is_some_and(|occupied| occupied.purpose == Purpose::Live(key)),
                     "an attempt that a task has out occupies its worker"
@@ -158,7 +158,7 @@ impl Manager {
                         } else {
                             unsent += 1;
                             assert_eq!(
-                                session.unsent.get(&end.rank),
+                                session.unsent.get(end.rank),
                                 Some(task),
                                 "unsent outcomes are in line"
                             );
@@ -174,7 +174,10 @@ impl Manager {
             assert_eq!(sent, session.sent_bytes);
             assert_eq!(session.blocked, bytes > self.config.client_result_bytes);
             if let Some(conn) = session.conn {
-                assert_eq!(self.conns[&conn].peer, Peer::Client(key));
+                assert_eq!(
+                    self.conns.get(conn).map(|conn| conn.peer),
+                    Some(Peer::Client(key))
+                );
             }
         }
     }
@@ -196,7 +199,10 @@ impl Manager {
                 if !session.draining {
                     capacity += u64::from(session.capacity);
                 }
-                assert_eq!(self.conns[&conn].peer, Peer::Worker(key));
+                assert_eq!(
+                    self.conns.get(conn).map(|conn| conn.peer),
+                    Some(Peer::Worker(key))
+                );
             }
             if let Some(kind) = session.kind {
                 assert_eq!(
@@ -206,17 +212,17 @@ impl Manager {
                 );
             }
             let mut bytes = 0;
-            for (attempt, occupied) in &session.attempts {
+            for (attempt, occupied) in session.attempts.iter() {
                 bytes += u64::from(occupied.bytes);
                 match occupied.purpose {
                     Purpose::Live(task) => assert!(
                         self.tasks[task.0 as usize]
                             .holders()
-                            .any(|holder| holder.worker == key && holder.attempt == *attempt),
+                            .any(|holder| holder.worker == key && holder.attempt == attempt),
                         "a live attempt is known to its task"
                     ),
                     Purpose::Orphan(id) => {
-                        assert!(self.orphans.contains(&(id, key, *attempt)));
+                        assert!(self.orphans.contains(&(id, key, attempt)));
                     }
                     Purpose::Moot => {}
                 }
@@ -229,7 +235,7 @@ impl Manager {
             let session = &self.workers[worker.0 as usize];
             let running = session
                 .attempts
-                .get(&attempt)
+                .get(attempt)
                 .is_some_and(|occupied| occupied.purpose == Purpose::Orphan(id));
             assert!(
                 running != (session.results.get(&attempt) == Some(&id)),
@@ -248,14 +254,14 @@ impl Manager {
         let count = |peer| self.conns.values().filter(|conn| conn.peer == peer).count();
         assert_eq!(count(Peer::Stranger), self.strangers);
         assert_eq!(count(Peer::Observer), self.observers);
-        for (id, conn) in &self.conns {
+        for (id, conn) in self.conns.iter() {
             assert!(
-                self.absences.get(Absence::Silence(*id)).is_some(),
+                self.absences.get(Absence::Silence(id)).is_some(),
                 "every peer is watched"
             );
             match conn.peer {
-                Peer::Client(key) => assert_eq!(self.clients[key.0 as usize].conn, Some(*id)),
-                Peer::Worker(key) => assert_eq!(self.workers[key.0 as usize].conn, Some(*id)),
+                Peer::Client(key) => assert_eq!(self.clients[key.0 as usize].conn, Some(id)),
+                Peer::Worker(key) => assert_eq!(self.workers[key.0 as usize].conn, Some(id)),
                 Peer::Stranger | Peer::Observer => {}
             }
         }

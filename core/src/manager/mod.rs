@@ -41,6 +41,7 @@ use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::name::Name;
 use crate::queue::{ClientKey, Queue, TaskKey};
+use crate::rising::Rising;
 use crate::router::WorkerKey;
 use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
 
@@ -166,7 +167,7 @@ pub struct Manager {
     absences: Timers<Absence>,
     outputs: VecDeque<ManagerOutput>,
 
-    conns: BTreeMap<ConnId, Conn>,
+    conns: Rising<ConnId, Conn>,
     strangers: usize,
     observers: usize,
     clients: Slab<ClientSession>,
@@ -227,7 +228,7 @@ impl Manager {
             alarms: Timers::default(),
             absences,
             outputs: VecDeque::new(),
-            conns: BTreeMap::new(),
+            conns: Rising::default(),
             strangers: 0,
             observers: 0,
             clients: Slab::new(),
@@ -281,7 +282,7 @@ impl Manager {
     /// Sends a message that the peer counts.
     fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message>) {
         let awake = self.clock.at(now);
-        if let Some(known) = self.conns.get_mut(&conn) {
+        if let Some(known) = self.conns.get_mut(conn) {
             known.watch.on_sent(awake);
             self.outputs.push_back(ManagerOutput::Send {
                 conn,
@@ -292,7 +293,7 @@ impl Manager {
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
         let awake = self.clock.at(now);
-        let Some(known) = self.conns.get_mut(&conn) else {
+        let Some(known) = self.conns.get_mut(conn) else {
             return;
         };
         let peer = known.peer;
@@ -370,7 +371,7 @@ impl Machine for Manager {
             ManagerInput::Accepted { conn } => self.on_accepted(now, conn),
             ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
             ManagerInput::Progress { conn } => {
-                if let Some(known) = self.conns.get_mut(&conn) {
+                if let Some(known) = self.conns.get_mut(conn) {
                     known.watch.on_progress(awake);
                 }
             }

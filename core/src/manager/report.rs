@@ -56,7 +56,7 @@ impl Manager {
             .attempts
             .iter()
             .filter(|(_, occupied)| !occupied.seen)
-            .map(|(attempt, occupied)| (*attempt, occupied.started))
+            .map(|(attempt, occupied)| (attempt, occupied.started))
             .collect();
         for (attempt, started) in missing {
             if elsewhere || started {
@@ -80,8 +80,8 @@ impl Manager {
             .attempts
             .iter()
             .filter_map(|(attempt, occupied)| match occupied.purpose {
-                Purpose::Moot => Some((*attempt, None)),
-                Purpose::Live(task) => Some((*attempt, Some(task))),
+                Purpose::Moot => Some((attempt, None)),
+                Purpose::Live(task) => Some((attempt, Some(task))),
                 Purpose::Orphan(_) => None,
             })
             .collect::<Vec<_>>()
@@ -120,7 +120,7 @@ impl Manager {
             }
             return;
         }
-        if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
+        if let Some(occupied) = self.worker(key).attempts.get_mut(attempt) {
             occupied.seen = true;
             occupied.started = true;
             if let Purpose::Live(task) = occupied.purpose {
@@ -278,7 +278,7 @@ impl Manager {
         if let Some(id) = session.results.remove(&attempt) {
             self.forget_orphan(id, holder);
             self.ack(holder);
-        } else if let Some(occupied) = session.attempts.get_mut(&attempt)
+        } else if let Some(occupied) = session.attempts.get_mut(attempt)
             && let Purpose::Orphan(id) = occupied.purpose
         {
             occupied.purpose = Purpose::Moot;
@@ -321,7 +321,7 @@ impl Manager {
             if finished {
                 self.occupy(now, holder, Purpose::Live(task), 0);
                 self.say_to_worker(now, worker, Body::Resend { attempt });
-            } else if let Some(occupied) = self.worker(worker).attempts.get_mut(&attempt) {
+            } else if let Some(occupied) = self.worker(worker).attempts.get_mut(attempt) {
                 occupied.purpose = Purpose::Live(task);
             }
             let record = self.task(task);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
 use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
+use crate::rising::Rising;
 use crate::router::{Bid, Speed, WorkerKey};
 use crate::time::Instant;
 use crate::watch::Watch;
@@ -44,9 +45,9 @@ pub(super) struct ClientSession {
     pub(super) since: Instant,
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
-    pub(super) tasks: BTreeMap<u64, TaskKey>,
+    pub(super) tasks: Rising<u64, TaskKey>,
     /// Ended tasks whose outcome was not sent on this connection, by rank of their end.
-    pub(super) unsent: BTreeMap<u64, TaskKey>,
+    pub(super) unsent: Rising<u64, TaskKey>,
     /// Result bytes that the client has not acknowledged, sent or not.
     pub(super) result_bytes: u64,
     /// Of these, the ones on their way.
@@ -69,8 +70,8 @@ impl ClientSession {
             confirmed: false,
             since: now,
             floor: 0,
-            tasks: BTreeMap::new(),
-            unsent: BTreeMap::new(),
+            tasks: Rising::default(),
+            unsent: Rising::default(),
             result_bytes: 0,
             sent_bytes: 0,
             blocked: false,
@@ -131,7 +132,7 @@ pub(super) struct WorkerSession {
     /// Its attempts were given up on when it was last lost.
     pub(super) released: bool,
     /// Attempts that it has, oldest first.
-    pub(super) attempts: BTreeMap<Attempt, Occupied>,
+    pub(super) attempts: Rising<Attempt, Occupied>,
     pub(super) bytes: u64,
     /// Results that it holds for clients that have yet to return.
     pub(super) results: BTreeMap<Attempt, TaskId>,
@@ -162,7 +163,7 @@ impl WorkerSession {
             reported: false,
             elsewhere: false,
             released: false,
-            attempts: BTreeMap::new(),
+            attempts: Rising::default(),
             bytes: 0,
             results: BTreeMap::new(),
             unreported_results: BTreeMap::new(),
@@ -195,12 +196,12 @@ impl WorkerSession {
 
     pub(super) fn occupy(&mut self, attempt: Attempt, occupied: Occupied) {
         self.bytes += u64::from(occupied.bytes);
-        let before = self.attempts.insert(attempt, occupied);
-        debug_assert!(before.is_none(), "an attempt is assigned once");
+        let is_new = self.attempts.insert(attempt, occupied);
+        debug_assert!(is_new, "an attempt is assigned once");
     }
 
     pub(super) fn vacate(&mut self, attempt: Attempt) -> Option<Occupied> {
-        let occupied = self.attempts.remove(&attempt)?;
+        let occupied = self.attempts.remove(attempt)?;
         self.bytes -= u64::from(occupied.bytes);
         Some(occupied)
     }

@@ -40,7 +40,7 @@ impl Manager {
         if submit.seq < session.floor {
             return;
         }
-        if let Some(&task) = session.tasks.get(&submit.seq) {
+        if let Some(&task) = session.tasks.get(submit.seq) {
             return self.on_submitted_again(now, task, &submit);
         }
         let id = TaskId {
@@ -281,7 +281,7 @@ impl Manager {
     /// Undoes [`create`](Self::create) for a task that found no room.
     fn discard_record(&mut self, key: TaskKey) {
         let record = self.tasks.remove(key.0 as usize);
-        self.client(record.client).tasks.remove(&record.id.seq);
+        self.client(record.client).tasks.remove(record.id.seq);
     }
 
     /// The task was placed: from here on its end is an outcome.

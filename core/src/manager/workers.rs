@@ -54,7 +54,7 @@ impl Manager {
                 started,
             } => {
                 for attempt in not_started {
-                    let occupied = self.worker(key).attempts.get(&attempt);
+                    let occupied = self.worker(key).attempts.get(attempt);
                     if occupied.is_some_and(|occupied| occupied.started) {
                         // It has said before that it has, or may have.
                         self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
@@ -64,7 +64,7 @@ impl Manager {
                     }
                 }
                 for attempt in started {
-                    if let Some(occupied) = self.worker(key).attempts.get_mut(&attempt) {
+                    if let Some(occupied) = self.worker(key).attempts.get_mut(attempt) {
                         occupied.asked_back = None;
                         occupied.started = true;
                     }
@@ -104,9 +104,9 @@ impl Manager {
     pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {
         self.absences.cancel(Absence::Grace(key));
         self.worker(key).released = true;
-        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().copied().collect();
+        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
-            let purpose = self.worker(key).attempts.get(&attempt);
+            let purpose = self.worker(key).attempts.get(attempt);
             let Some(Purpose::Live(task)) = purpose.map(|occupied| occupied.purpose) else {
                 continue;
             };
@@ -158,7 +158,7 @@ impl Manager {
         };
         self.absences.cancel(Absence::Grace(key));
         self.absences.cancel(Absence::Worker(key));
-        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().copied().collect();
+        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
             self.lose_attempt(now, key, attempt, loss);
         }

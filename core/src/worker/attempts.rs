@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use crate::payload::Payload;
-use crate::rising::{Rises, Rising};
+use crate::rising::Rising;
 use slab::Slab;
 
 use crate::durations::NameKey;
@@ -82,13 +82,6 @@ impl End {
             AttemptEnd::Crashed(_, stderr) => stderr.len(),
         };
         (self.payload.len() + texts) as u64
-    }
-}
-
-impl Rises for Attempt {
-    /// A manager numbers all its attempts, so with other workers there are fewer.
-    fn after(self, earlier: Self) -> Option<u64> {
-        (self.epoch == earlier.epoch).then(|| self.number.saturating_sub(earlier.number))
     }
 }
 
