@@ -157,15 +157,14 @@ impl Steady {
                 );
                 self.submit();
             }
+            // A client acknowledges what came in one read at once.
+            let mut acks = vec![Vec::new(); CLIENTS as usize];
             for (conn, seq) in self.settle() {
-                self.receive(
-                    conn,
-                    Body::AckOutcomes {
-                        floor: 0,
-                        seqs: vec![seq],
-                    }
-                    .into(),
-                );
+                acks[conn.0 as usize].push(seq);
+            }
+            for (conn, seqs) in (0..).map(ConnId).zip(acks) {
+                let ack = Body::AckOutcomes { floor: 0, seqs };
+                self.receive(conn, ack.into());
             }
             done += batch as u64;
         }

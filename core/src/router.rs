@@ -10,9 +10,9 @@
 //! capacity goes first whatever the history says, so that no worker idles while tasks wait behind
 //! another.
 //!
-//! The bids are the leaves of a tournament: an inner node knows the winner below it (Knuth, The
-//! Art of Computer Programming 3, 5.4.1). A changed bid replays the matches on its way up, and
-//! stops where the outcome cannot have changed; picking reads the top. Ties go to the lowest key.
+//! The bids are the leaves of a tournament: an inner node knows the winner below it and its bid
+//! (Knuth, The Art of Computer Programming 3, 5.4.1). A changed bid replays the matches on its way
+//! up, and stops where the outcome is what it was; picking reads the top. Ties go to the lowest key.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -53,17 +53,18 @@ impl Bid {
     }
 }
 
-/// The leaf of a worker that would not take a task. No bid is as high.
+/// The bid of a worker that would not take a task. No other is as high.
 const ABSENT: u64 = u64::MAX;
+
+/// A bid and whose it is: who wins a match, the lower of two.
+type Entrant = (u64, u32);
 
 /// The workers that would take a task, by their bids.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    /// By worker; a power of two of them, or none.
-    bids: Vec<u64>,
-    /// Inner nodes: who wins below. The top is at 1; the children of `n` are `2n` and `2n + 1`,
-    /// where numbers from `bids.len()` are leaves.
-    winners: Vec<u32>,
+    /// Who wins: nobody at 0, all at 1; the children of `n` are `2n` and `2n + 1`, and the second
+    /// half are the workers themselves. As many as a power of two, or none.
+    winners: Vec<Entrant>,
     len: usize,
 }
 
@@ -89,15 +90,22 @@ impl Router {
     /// The bid of `worker`.
     #[must_use]
     pub fn bid(&self, worker: WorkerKey) -> Option<Bid> {
-        let bid = *self.bids.get(worker.0 as usize)?;
+        let (bid, _) = *self.winners.get(self.leaves() + worker.0 as usize)?;
         (bid != ABSENT).then_some(Bid(bid))
     }
 
     /// The worker with the lowest bid, of equals the one with the lowest key.
     #[must_use]
     pub fn pick(&self) -> Option<WorkerKey> {
-        let winner = self.winner(1);
-        self.bid(WorkerKey(winner)).map(|_| WorkerKey(winner))
+        let (_, worker) = self.best()?;
+        Some(worker)
+    }
+
+    /// The lowest bid and its worker, as `pick` would have it.
+    #[must_use]
+    pub fn best(&self) -> Option<(Bid, WorkerKey)> {
+        let (bid, worker) = *self.winners.get(1)?;
+        (bid != ABSENT).then_some((Bid(bid), WorkerKey(worker)))
     }
 
     /// Gives `worker` a bid, another one, or none.
@@ -107,52 +115,47 @@ impl Router {
     pub fn set(&mut self, worker: WorkerKey, bid: Option<Bid>) {
         let leaf = worker.0 as usize;
         let new = bid.map_or(ABSENT, |bid| bid.0);
-        if leaf >= self.bids.len() {
+        if leaf >= self.leaves() {
             if new == ABSENT {
                 return;
             }
             self.grow(leaf);
         }
-        let old = core::mem::replace(&mut self.bids[leaf], new);
+        let mut node = self.leaves() + leaf;
+        let mut winner = (new, worker.0);
+        let (old, _) = self.winners[node];
         if old == new {
             return;
         }
         self.len += usize::from(old == ABSENT);
         self.len -= usize::from(new == ABSENT);
-        let mut node = (self.bids.len() + leaf) / 2;
-        while node > 0 {
-            let before = self.winners[node];
-            let after = self.play(node);
-            self.winners[node] = after;
-            // Someone else won before and wins now, with an unchanged bid: so it goes on above.
-            if before == after && after != worker.0 {
-                break;
-            }
+        while node > 1 {
+            self.winners[node] = winner;
+            winner = winner.min(self.winners[node ^ 1]);
             node /= 2;
+            if self.winners[node] == winner {
+                return;
+            }
         }
+        self.winners[1] = winner;
     }
 
-    fn winner(&self, node: usize) -> u32 {
-        match node.checked_sub(self.bids.len()) {
-            Some(leaf) => leaf as u32,
-            None => self.winners[node],
-        }
+    /// Places for workers.
+    fn leaves(&self) -> usize {
+        self.winners.len() / 2
     }
 
-    fn play(&self, node: usize) -> u32 {
-        let (left, right) = (self.winner(2 * node), self.winner(2 * node + 1));
-        if self.bids[right as usize] < self.bids[left as usize] {
-            right
-        } else {
-            left
-        }
+    fn play(&self, node: usize) -> Entrant {
+        self.winners[2 * node].min(self.winners[2 * node + 1])
     }
 
     fn grow(&mut self, leaf: usize) {
         assert!(leaf < WORKERS_MAX, "worker keys are below {WORKERS_MAX}");
         let leaves = (leaf + 1).next_power_of_two().max(16);
-        self.bids.resize(leaves, ABSENT);
-        self.winners = vec![0; leaves];
+        let mut entrants: Vec<Entrant> = (0..leaves as u32).map(|key| (ABSENT, key)).collect();
+        entrants[..self.leaves()].copy_from_slice(&self.winners[self.leaves()..]);
+        self.winners = vec![(ABSENT, 0); leaves];
+        self.winners.append(&mut entrants);
         for node in (1..leaves).rev() {
             self.winners[node] = self.play(node);
         }
@@ -163,10 +166,14 @@ impl Router {
     /// # Panics
     /// If one has not.
     pub fn check_invariants(&self) {
-        for node in 1..self.winners.len() {
+        for node in 1..self.leaves() {
             assert_eq!(self.winners[node], self.play(node), "match {node}");
         }
-        let present = self.bids.iter().filter(|&&bid| bid != ABSENT).count();
+        let entrants = &self.winners[self.leaves()..];
+        for (key, (_, worker)) in (0..).zip(entrants) {
+            assert_eq!(*worker, key, "everybody is in one place");
+        }
+        let present = entrants.iter().filter(|(bid, _)| *bid != ABSENT).count();
         assert_eq!(self.len, present);
     }
 }

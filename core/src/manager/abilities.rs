@@ -138,11 +138,7 @@ impl Abilities {
     /// The best worker for a task of this class.
     pub(super) fn pick(&self, class: ClassId) -> Option<WorkerKey> {
         let best = each(self.classes[usize::from(class.0)])
-            .filter_map(|kind| {
-                let router = &self.kinds[kind.index()].router;
-                let worker = router.pick()?;
-                Some((router.bid(worker)?, worker))
-            })
+            .filter_map(|kind| self.kinds[kind.index()].router.best())
             .min();
         best.map(|(_, worker)| worker)
     }

@@ -339,8 +339,12 @@ impl Queue {
     pub fn classes(&self) -> impl Iterator<Item = ClassId> {
         let words = (0..).zip(&self.ready);
         words.flat_map(|(word, &bits)| {
-            let ready = (0..u64::BITS as u16).filter(move |bit| bits & 1 << bit != 0);
-            ready.map(move |bit| ClassId(word * u64::BITS as u16 + bit))
+            let mut left = bits;
+            iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros() as u16)?;
+                left &= left - 1;
+                Some(ClassId(word * u64::BITS as u16 + bit))
+            })
         })
     }
 
