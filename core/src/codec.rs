@@ -13,7 +13,7 @@ use core::fmt;
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::enc::write::Writer;
 use bincode::{Decode, Encode};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 
 use crate::limits::HEADER_MAX;
 use crate::message::Message;
@@ -118,7 +118,7 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
         return Err(EncodeError);
     }
     out.put_u32_le(0);
-    out.put_u8(message.payload.content.0);
+    out.put_u8(message.payload.content().0);
     let header = Appender {
         out,
         left: HEADER_MAX,
@@ -131,39 +131,6 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
     let length = u32::try_from(length).expect("both parts were checked");
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     Ok(())
-}
-
-/// A copy of a short payload. Bytes that come from a vector need a second allocation as soon as
-/// they are shared, and payloads are always shared: with what is kept, and what is sent.
-fn copied(payload: &[u8]) -> Bytes {
-    match payload.len() {
-        0 => Bytes::new(),
-        1..=32 => Bytes::from_owner(Inline::<32>::new(payload)),
-        33..=64 => Bytes::from_owner(Inline::<64>::new(payload)),
-        65..=128 => Bytes::from_owner(Inline::<128>::new(payload)),
-        129..=256 => Bytes::from_owner(Inline::<256>::new(payload)),
-        _ => Bytes::copy_from_slice(payload),
-    }
-}
-
-/// Up to `N` bytes, to be allocated together with the count of those who share them.
-struct Inline<const N: usize> {
-    len: usize,
-    bytes: [u8; N],
-}
-
-impl<const N: usize> Inline<N> {
-    fn new(payload: &[u8]) -> Self {
-        let (len, mut bytes) = (payload.len(), [0; N]);
-        bytes[..len].copy_from_slice(payload);
-        Self { len, bytes }
-    }
-}
-
-impl<const N: usize> AsRef<[u8]> for Inline<N> {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
 }
 
 /// Takes one whole frame off the front of `buffer`, or nothing if it has not all arrived.
@@ -193,16 +160,16 @@ pub fn decode<B: Decode<()>>(
     let (body, header) =
         bincode::decode_from_slice::<B, _>(rest, CONFIG).map_err(|_| DecodeError::BadHeader)?;
     let payload = &rest[header..];
-    let bytes = if payload.len() <= COPY_MAX {
-        let bytes = copied(payload);
+    let content = Content(content);
+    let payload = if payload.len() <= COPY_MAX {
+        let payload = Payload::copy_from_slice(content, payload);
         buffer.advance(end);
-        bytes
+        payload
     } else {
         let start = end - payload.len();
         let mut frame = buffer.split_to(end).freeze();
         frame.advance(start);
-        frame
+        Payload::new(content, frame)
     };
-    let payload = Payload::new(Content(content), bytes);
     Ok(Some(Message { body, payload }))
 }

@@ -36,32 +36,120 @@ impl fmt::Display for Content {
     }
 }
 
-/// Shared bytes and what kind they are. Cloning it copies nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Payload {
-    /// The bytes.
-    pub bytes: Bytes,
-    /// What they are.
-    pub content: Content,
+/// Longer payloads are allocated, and shared by their clones. As long as it may be for a payload to
+/// take no more room than nine words.
+const INLINE_MAX: usize = 69;
+
+const _: () = assert!(size_of::<Payload>() == 72);
+
+/// Bytes and what kind they are. Cloning it copies a few bytes and shares more.
+#[derive(Clone)]
+pub struct Payload(Bound);
+
+/// Most arguments and results are short, and a task's payload passes through many hands: to copy
+/// it costs less than to allocate it and to count who has it.
+#[derive(Clone)]
+enum Bound {
+    Inline {
+        content: Content,
+        len: u8,
+        bytes: [u8; INLINE_MAX],
+    },
+    Shared {
+        content: Content,
+        bytes: Bytes,
+    },
 }
 
 impl Payload {
     /// Bytes of this kind.
     #[must_use]
     pub fn new(content: Content, bytes: impl Into<Bytes>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            content,
-        }
+        let bytes = bytes.into();
+        Self::inline(content, &bytes).unwrap_or(Self(Bound::Shared { content, bytes }))
+    }
+
+    /// A copy of bytes of this kind. Up to 256 take one allocation at most, however often they are
+    /// cloned; bytes that come from a vector take a second one with the first clone.
+    #[must_use]
+    pub fn copy_from_slice(content: Content, bytes: &[u8]) -> Self {
+        Self::inline(content, bytes).unwrap_or_else(|| {
+            let bytes = match bytes.len() {
+                0..=128 => Bytes::from_owner(Owned::<128>::new(bytes)),
+                129..=256 => Bytes::from_owner(Owned::<256>::new(bytes)),
+                _ => Bytes::copy_from_slice(bytes),
+            };
+            Self(Bound::Shared { content, bytes })
+        })
     }
 
     /// No bytes.
     #[must_use]
     pub const fn empty() -> Self {
-        Self {
-            bytes: Bytes::new(),
+        Self(Bound::Inline {
             content: Content::BYTES,
+            len: 0,
+            bytes: [0; INLINE_MAX],
+        })
+    }
+
+    fn inline(content: Content, from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_MAX];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(Self(Bound::Inline {
+            content,
+            len: from.len() as u8,
+            bytes,
+        }))
+    }
+
+    /// What the bytes are.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        match self.0 {
+            Bound::Inline { content, .. } | Bound::Shared { content, .. } => content,
         }
+    }
+
+    /// The bytes, for those who go on sharing them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.0 {
+            Bound::Inline { .. } => Bytes::copy_from_slice(self),
+            Bound::Shared { bytes, .. } => bytes.clone(),
+        }
+    }
+
+    /// The bytes, for those who go on sharing them.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Bound::Inline { .. } => Bytes::copy_from_slice(&self),
+            Bound::Shared { bytes, .. } => bytes,
+        }
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.content() == other.content() && self[..] == other[..]
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("bytes", &self.to_bytes())
+            .field("content", &self.content())
+            .finish()
     }
 }
 
@@ -69,12 +157,65 @@ impl Deref for Payload {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        match &self.0 {
+            Bound::Inline { len, bytes, .. } => &bytes[..usize::from(*len)],
+            Bound::Shared { bytes, .. } => bytes,
+        }
     }
 }
 
 impl<T: Into<Bytes>> From<T> for Payload {
     fn from(bytes: T) -> Self {
         Self::new(Content::BYTES, bytes)
+    }
+}
+
+/// Up to `N` bytes, to be allocated together with the count of those who share them.
+struct Owned<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Owned<N> {
+    fn new(from: &[u8]) -> Self {
+        let (len, mut bytes) = (from.len(), [0; N]);
+        bytes[..len].copy_from_slice(from);
+        Self { len, bytes }
+    }
+}
+
+impl<const N: usize> AsRef<[u8]> for Owned<N> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn it_is_its_bytes_however_it_came() {
+        for len in [0, 1, 68, 69, 70, 128, 129, 256, 257, 5_000] {
+            let bytes = vec![len as u8; len];
+            let copied = Payload::copy_from_slice(Content::JSON, &bytes);
+            let moved = Payload::new(Content::JSON, bytes.clone());
+            for payload in [&copied, &moved, &copied.clone()] {
+                assert_eq!(payload[..], bytes[..]);
+                assert_eq!(payload.content(), Content::JSON);
+                assert_eq!(payload.to_bytes(), bytes);
+                assert_eq!(payload.clone().into_bytes(), bytes);
+            }
+            assert_eq!(copied, moved);
+            assert_ne!(copied, Payload::new(Content::BYTES, bytes));
+        }
+        assert_eq!(
+            format!("{:?}", Payload::from("a\n")),
+            r#"Payload { bytes: b"a\n", content: Content(0) }"#
+        );
+        assert_eq!(Payload::default(), Payload::from(""));
     }
 }

@@ -115,7 +115,7 @@ impl CommandSpec {
     /// # Errors
     /// If the bytes are no command.
     pub fn decode(payload: &Payload) -> Result<Self, CommandError> {
-        let mut reader = Reader::new(payload)?;
+        let mut reader = Reader::new(payload.content(), payload)?;
         let mut spec = Self::default();
         for _ in 0..reader.len()? {
             spec.argv.push(reader.bytes()?.to_vec());
@@ -158,7 +158,8 @@ impl CommandOutput {
     /// # Errors
     /// If the bytes are no output.
     pub fn decode(payload: &Payload) -> Result<Self, CommandError> {
-        let mut reader = Reader::new(payload)?;
+        let shared = payload.to_bytes();
+        let mut reader = Reader::new(payload.content(), &shared)?;
         let kind = u32::from_le_bytes(reader.array()?);
         let number = i32::from_le_bytes(reader.array()?);
         let status = match kind {
@@ -166,8 +167,8 @@ impl CommandOutput {
             1 => CommandStatus::Signal(number),
             _ => return Err(CommandError::Malformed),
         };
-        let stdout = payload.bytes.slice_ref(reader.bytes()?);
-        let stderr = payload.bytes.slice_ref(reader.bytes()?);
+        let stdout = shared.slice_ref(reader.bytes()?);
+        let stderr = shared.slice_ref(reader.bytes()?);
         reader.end(Self {
             status,
             stdout,
@@ -191,11 +192,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(payload: &'a Payload) -> Result<Self, CommandError> {
-        if payload.content != Content::COMMAND {
-            return Err(CommandError::Content(payload.content));
+    fn new(content: Content, bytes: &'a [u8]) -> Result<Self, CommandError> {
+        if content != Content::COMMAND {
+            return Err(CommandError::Content(content));
         }
-        match &payload[..] {
+        match bytes {
             [VERSION, rest @ ..] => Ok(Self { rest }),
             [version, ..] => Err(CommandError::Version(*version)),
             [] => Err(CommandError::Malformed),
@@ -256,7 +257,7 @@ mod tests {
     }
 
     fn part(whole: &Payload, end: usize) -> Payload {
-        Payload::new(whole.content, whole.bytes.slice(..end))
+        Payload::copy_from_slice(whole.content(), &whole[..end])
     }
 
     fn spec() -> CommandSpec {
@@ -285,7 +286,7 @@ mod tests {
         assert_eq!(CommandSpec::decode(&plain.encode()).as_ref(), Ok(&plain));
         assert_eq!(CommandOutput::decode(&output().encode()), Ok(output()));
         assert_eq!(output().encode().len(), CommandOutput::OVERHEAD + 6);
-        let json = Payload::new(Content::JSON, plain.encode().bytes);
+        let json = Payload::new(Content::JSON, plain.encode().into_bytes());
         let error = CommandError::Content(Content::JSON);
         assert_eq!(CommandSpec::decode(&json), Err(error));
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use argon_core::codec::{self, COPY_MAX, DecodeError, EncodeError, LENGTH_BYTES};
 use argon_core::message::{Body, Message};
+use argon_core::payload::Payload;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
@@ -58,7 +59,8 @@ impl Incoming {
             return Ok(None);
         };
         if (COPY_MAX..SHARE_MIN).contains(&message.payload.len()) {
-            message.payload.bytes = Bytes::copy_from_slice(&message.payload);
+            let content = message.payload.content();
+            message.payload = Payload::copy_from_slice(content, &message.payload);
         }
         Ok(Some(message))
     }
@@ -131,7 +133,7 @@ impl Outgoing {
         codec::encode_head(&message, &mut self.open)?;
         self.len += self.open.len() - start + message.payload.len();
         self.chunks.push_back(self.open.split().freeze());
-        self.chunks.push_back(message.payload.bytes);
+        self.chunks.push_back(message.payload.into_bytes());
         Ok(())
     }
 

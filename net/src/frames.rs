@@ -33,7 +33,7 @@ impl OutBuffer {
         codec::encode_head(&message, &mut self.open)?;
         self.len += self.open.len() - start + message.payload.len();
         self.chunks.push_back(self.open.split().freeze());
-        self.chunks.push_back(message.payload.bytes);
+        self.chunks.push_back(message.payload.into_bytes());
         Ok(())
     }
 

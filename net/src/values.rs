@@ -70,12 +70,11 @@ pub(crate) fn encode_result<T: Serialize + Any>(codec: Codec, value: T) -> Resul
 
 /// Reads a result.
 pub(crate) fn decode_result<T: DeserializeOwned + Any>(payload: Payload) -> Result<T, String> {
-    let Payload { bytes, content } = payload;
-    match content {
-        Content::JSON => serde_json::from_slice(&bytes)
+    match payload.content() {
+        Content::JSON => serde_json::from_slice(&payload)
             .map_err(|error| format!("it is JSON, but not of the type that was expected: {error}")),
-        Content::BINCODE => from_bincode(&bytes),
-        Content::BYTES => from_bytes(bytes).ok_or_else(|| {
+        Content::BINCODE => from_bincode(&payload),
+        Content::BYTES => from_bytes(payload.into_bytes()).ok_or_else(|| {
             "it is plain bytes; expect a Vec<u8> or Bytes to take them as they are".to_owned()
         }),
         other => Err(format!(
@@ -89,7 +88,7 @@ pub(crate) fn decode_arguments<A: DeserializeOwned + Any>(
     payload: &Payload,
     parameters: &[&str],
 ) -> Result<(A, Codec), String> {
-    match payload.content {
+    match payload.content() {
         Content::JSON if starts_object(payload) => {
             let list = positional(payload, parameters)?;
             let arguments =
@@ -107,7 +106,7 @@ pub(crate) fn decode_arguments<A: DeserializeOwned + Any>(
         Content::BINCODE => Ok((from_bincode(payload)?, Codec::Bincode)),
         Content::BYTES => {
             let no_arguments = || payload.is_empty().then(from_nothing).flatten();
-            let arguments = from_one(payload.bytes.clone()).or_else(no_arguments);
+            let arguments = from_one(payload.to_bytes()).or_else(no_arguments);
             let arguments = arguments.ok_or_else(|| {
                 format!(
                     "plain bytes came, and this task takes {}; send JSON or bincode",
@@ -262,7 +261,7 @@ mod tests {
         let bytes = vec![0u8, 255, 7];
         let payload = encode_result(Codec::Json, bytes.clone()).unwrap();
         assert_eq!(
-            (payload.content, &payload[..]),
+            (payload.content(), &payload[..]),
             (Content::BYTES, &bytes[..])
         );
         assert_eq!(decode_result(payload.clone()), Ok(bytes.clone()));

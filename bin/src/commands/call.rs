@@ -122,7 +122,7 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
         let _ = writeln!(errors, "argon: {}: {problem}", args.name);
         return Ok(EXIT_FAILED);
     }
-    let end: &[u8] = if payload.content == Content::JSON {
+    let end: &[u8] = if payload.content() == Content::JSON {
         b"\n"
     } else {
         b""
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn arguments_are_json_or_else_strings() {
         let given = payload_of("add", &["2", "-3.50", "word", "\"7\"", "[1,null]", ""]).unwrap();
-        assert_eq!(given.content, Content::JSON);
+        assert_eq!(given.content(), Content::JSON);
         assert_eq!(&given[..], br#"[2,-3.50,"word","7",[1,null],""]"#);
         assert_eq!(&payload_of("add", &[]).unwrap()[..], b"[]");
     }

@@ -55,7 +55,7 @@ fn write<B: bincode::Encode + Debug>(protocol: &str, all: &[Example<B>], out: &m
             out,
             "\nname {protocol}/{name}\nfields {:?}\ncontent {}\npayload {}\nframe {}\n",
             message.body,
-            message.payload.content.0,
+            message.payload.content().0,
             hex(&message.payload),
             hex(&frame(message)),
         );
