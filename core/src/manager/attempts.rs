@@ -63,8 +63,8 @@ impl Manager {
             });
             return self.ack(holder);
         };
-        if let State::Ended(end) = &self.task(task).state {
-            if end.confirm != Some(holder) {
+        if let State::Ended(end) = self.task(task).state {
+            if self.end_of(end).confirm != Some(holder) {
                 self.notify(Event::StaleIgnored {
                     task: finished.task,
                     attempt,

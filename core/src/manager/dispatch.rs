@@ -31,7 +31,7 @@ impl Manager {
                 return;
             };
             let record = self.task(task);
-            if record.deadline.is_some_and(|deadline| deadline <= now) {
+            if record.deadline().is_some_and(|deadline| deadline <= now) {
                 // Loose, not queued: it was just popped.
                 record.state = State::Loose;
                 self.end_asked(now, task, Ending::Expire);
@@ -110,7 +110,7 @@ impl Manager {
             class,
             charged,
         };
-        let deadline = record.deadline.map(|deadline| deadline.since(now));
+        let deadline = record.deadline().map(|deadline| deadline.since(now));
         let body = Body::Assign(Assign {
             attempt,
             task: record.id,

@@ -1,6 +1,5 @@
 //! How tasks leave: outcomes, their delivery, their acknowledgement.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::event::Event;
@@ -9,10 +8,10 @@ use crate::message::{Body, Message};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
 use crate::task::{Outcome, RejectReason};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 use super::session::Purpose;
-use super::task::{End, Ending, Holder, State};
+use super::task::{End, EndKey, Ending, Holder, State};
 use super::{Absence, Alarm, Manager};
 
 impl Manager {
@@ -36,16 +35,15 @@ impl Manager {
         let record = self.task(key);
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
         let rank = self.client(client).finished;
-        let record = self.task(key);
-        record.payload = Payload::empty();
-        record.state = State::Ended(Box::new(End {
+        let end = EndKey(self.ends.insert(End {
             rank,
             outcome,
-            payload,
             confirm,
             sent: false,
-        }));
-        self.ended += 1;
+        }) as u32);
+        let record = self.task(key);
+        record.payload = payload;
+        record.state = State::Ended(end);
         let session = self.client(client);
         session.finished += 1;
         session.unacknowledged += 1;
@@ -97,7 +95,7 @@ impl Manager {
             self.abandon(now, holder);
         }
         let record = self.task(key);
-        let (has_deadline, is_ending) = (record.deadline.is_some(), record.ending.is_some());
+        let (has_deadline, is_ending) = (record.due != Nanos::NONE, record.ending.is_some());
         if has_deadline {
             self.alarms.cancel(Alarm::Expiry(key));
         }
@@ -236,19 +234,20 @@ impl Manager {
                 return;
             };
             let record = &mut self.tasks[task.0 as usize];
-            let State::Ended(end) = &mut record.state else {
+            let State::Ended(end) = record.state else {
                 debug_assert!(false, "only ended tasks have outcomes");
                 continue;
             };
+            let end = &mut self.ends[end.0 as usize];
             end.sent = true;
-            session.sent_bytes += end.payload.len() as u64;
+            session.sent_bytes += record.payload.len() as u64;
             let body = Body::Outcome {
                 seq: record.id.seq,
                 outcome: end.outcome.clone(),
             };
             let message = Message {
                 body,
-                payload: end.payload.clone(),
+                payload: record.payload.clone(),
             };
             let awake = self.clock.at(now);
             if let Some(known) = self.conns.get_mut(conn) {
@@ -265,7 +264,8 @@ impl Manager {
         session.sent_bytes = 0;
         session.unsent.clear();
         for &task in session.tasks.values() {
-            if let State::Ended(end) = &mut self.tasks[task.0 as usize].state {
+            if let State::Ended(end) = self.tasks[task.0 as usize].state {
+                let end = &mut self.ends[end.0 as usize];
                 end.sent = false;
                 session.unsent.insert(end.rank, task);
             }
@@ -302,16 +302,20 @@ impl Manager {
     pub(super) fn forget(&mut self, now: Instant, key: TaskKey) {
         let record = self.task(key);
         let client = record.client;
-        let State::Ended(end) = &record.state else {
+        let bytes = record.payload.len() as u64;
+        let State::Ended(end) = record.state else {
             self.withdraw(now, key);
             return self.remove_record(key);
         };
-        let (bytes, sent, rank) = (end.payload.len() as u64, end.sent, end.rank);
-        let confirm = end.confirm;
+        let End {
+            rank,
+            confirm,
+            sent,
+            ..
+        } = self.ends.remove(end.0 as usize);
         if let Some(holder) = confirm {
             self.ack(holder);
         }
-        self.ended -= 1;
         let session = self.client(client);
         session.unacknowledged -= 1;
         session.result_bytes -= bytes;
@@ -357,12 +361,13 @@ impl Manager {
         let Some(record) = self.tasks.get_mut(task.0 as usize) else {
             return;
         };
-        if let State::Ended(end) = &mut record.state
+        let id = record.id;
+        if let State::Ended(end) = record.state
+            && let end = self.end_of(end)
             && let Some(holder) = end.confirm
             && holder.attempt == attempt
         {
             end.confirm = None;
-            let id = record.id;
             self.ack(holder);
             self.notify(Event::ResultConfirmedEarly { task: id });
         }
@@ -373,8 +378,8 @@ impl Manager {
     pub(super) fn watch_results(&mut self, _now: Instant) {
         while let Some(&(due, task, attempt)) = self.unconfirmed.front() {
             let waits = self.tasks.get(task.0 as usize).is_some_and(|record| {
-                matches!(&record.state, State::Ended(end)
-                    if end.confirm.is_some_and(|holder| holder.attempt == attempt))
+                matches!(record.state, State::Ended(end) if self.ends[end.0 as usize]
+                    .confirm.is_some_and(|holder| holder.attempt == attempt))
             });
             if waits {
                 if self.alarms.get(Alarm::ResultAck).is_none_or(|at| at > due) {

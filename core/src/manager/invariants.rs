@@ -64,7 +64,7 @@ impl Manager {
                 "attempts within their budget"
             );
             let watched = self.alarms.get(Alarm::Expiry(key)).is_some();
-            let due = task.deadline.is_some() && !task.is_ended();
+            let due = task.deadline().is_some() && !task.is_ended();
             assert!(
                 due || !watched,
                 "only deadlines of living tasks are watched"
@@ -126,7 +126,7 @@ impl Manager {
         assert_eq!(queued, self.queue.len() + self.queue.returning());
         assert_eq!(held, self.held);
         assert_eq!(assigned, self.assigned);
-        assert_eq!(ended, self.ended);
+        assert_eq!(ended, self.ends.len());
         assert_eq!(in_flight_tasks, self.in_flight_tasks);
         assert_eq!(in_flight_bytes, self.in_flight_bytes);
         assert!(
@@ -148,13 +148,15 @@ impl Manager {
             let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
             let mut unsent = 0;
             for task in session.tasks.values() {
-                match &self.tasks[task.0 as usize].state {
+                let record = &self.tasks[task.0 as usize];
+                match record.state {
                     State::Assigned { .. } => assigned += 1,
                     State::Ended(end) => {
+                        let end = &self.ends[end.0 as usize];
                         unacknowledged += 1;
-                        bytes += end.payload.len() as u64;
+                        bytes += record.payload.len() as u64;
                         if end.sent {
-                            sent += end.payload.len() as u64;
+                            sent += record.payload.len() as u64;
                         } else {
                             unsent += 1;
                             assert_eq!(

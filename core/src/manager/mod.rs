@@ -51,7 +51,7 @@ pub use status::Load;
 use abilities::Abilities;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
-use task::Task;
+use task::{End, EndKey, Task};
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -177,6 +177,8 @@ pub struct Manager {
     workers_by_name: BTreeMap<Name, WorkerKey>,
 
     tasks: Slab<Task>,
+    /// The ends of those that have ended.
+    ends: Slab<End>,
     queue: Queue,
     abilities: Abilities,
     /// Names of waiting tasks that nobody can run, and how long they wait, on the awake clock.
@@ -203,7 +205,6 @@ pub struct Manager {
     in_flight_tasks: usize,
     in_flight_bytes: u64,
     assigned: usize,
-    ended: usize,
     /// Slots of the workers that are connected and take tasks.
     capacity: u64,
     connected_workers: usize,
@@ -237,6 +238,7 @@ impl Manager {
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
             tasks: Slab::new(),
+            ends: Slab::new(),
             abilities: Abilities::new(),
             stranded: BTreeMap::new(),
             since_oldest: 0,
@@ -253,7 +255,6 @@ impl Manager {
             in_flight_tasks: 0,
             in_flight_bytes: 0,
             assigned: 0,
-            ended: 0,
             capacity: 0,
             connected_workers: 0,
             starting: true,
@@ -265,6 +266,10 @@ impl Manager {
 
     fn task(&mut self, key: TaskKey) -> &mut Task {
         &mut self.tasks[key.0 as usize]
+    }
+
+    fn end_of(&mut self, key: EndKey) -> &mut End {
+        &mut self.ends[key.0 as usize]
     }
 
     fn client(&mut self, key: ClientKey) -> &mut ClientSession {

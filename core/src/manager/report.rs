@@ -157,9 +157,9 @@ impl Manager {
     /// an earlier manager, or an earlier session.
     fn on_reported_task(&mut self, now: Instant, task: TaskKey, holder: Holder, finished: bool) {
         let record = self.task(task);
-        match &record.state {
+        match record.state {
             State::Ended(end) => {
-                if end.confirm != Some(holder) {
+                if self.end_of(end).confirm != Some(holder) {
                     self.discard(now, holder, finished);
                 }
                 return;

@@ -38,7 +38,7 @@ impl Manager {
             queued: self.queue.len(),
             returning: self.queue.returning(),
             assigned: self.assigned,
-            unacknowledged: self.ended,
+            unacknowledged: self.ends.len(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Manager {
             stranded: self.queue.class_len(NOBODY) as u64,
             held: self.held as u64,
             assigned: self.assigned as u64,
-            unacknowledged: self.ended as u64,
+            unacknowledged: self.ends.len() as u64,
             orphans: self.orphans.len() as u64,
             oldest_wait,
             estimated_wait: self.estimated_wait(self.queue.len()).into(),

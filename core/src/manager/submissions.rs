@@ -11,7 +11,7 @@ use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClientKey, Push, Standing, TaskKey};
 use crate::task::{Outcome, RejectReason};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 use super::task::{State, Task};
 use super::{Absence, Alarm, Manager};
@@ -268,7 +268,7 @@ impl Manager {
             may_have_run: submit.may_have_run,
             in_flight: false,
             ending: None,
-            deadline: submit.deadline.to_duration().map(|left| now + left),
+            due: due(now, submit.deadline),
             time_limit: submit.time_limit,
             state: State::Loose,
             rare: None,
@@ -287,7 +287,7 @@ impl Manager {
     /// The task was placed: from here on its end is an outcome.
     fn accept(&mut self, task: TaskKey) {
         self.totals.accepted += 1;
-        if let Some(deadline) = self.task(task).deadline {
+        if let Some(deadline) = self.task(task).deadline() {
             self.alarms.set(Alarm::Expiry(task), deadline);
         }
     }
@@ -362,5 +362,13 @@ impl Manager {
             RejectReason::Draining | RejectReason::NoWorkers => RETRY_AFTER_MAX,
             RejectReason::TooLarge | RejectReason::NoRunner => Duration::ZERO,
         }
+    }
+}
+
+/// When a span that begins now is over.
+fn due(now: Instant, left: Nanos) -> Nanos {
+    match left.to_duration() {
+        Some(left) => Nanos((now + left).as_nanos()),
+        None => Nanos::NONE,
     }
 }

@@ -54,9 +54,14 @@ pub(super) enum State {
     },
     /// Between two states, within one call.
     Loose,
-    /// Over; kept until the client has acknowledged the outcome.
-    Ended(Box<End>),
+    /// Over; kept until the client has acknowledged the outcome. The payload is the result.
+    Ended(EndKey),
 }
+
+/// Where the manager keeps an [`End`]. Tasks that wait, which may be many, need not be as large as
+/// those that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EndKey(pub(super) u32);
 
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]
@@ -64,7 +69,6 @@ pub(super) struct End {
     /// Rank among the ends of its client's tasks.
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
-    pub(super) payload: Payload,
     /// The worker's copy of the result, to be acknowledged when the client has it.
     pub(super) confirm: Option<Holder>,
     /// Whether it was sent on the client's present connection.
@@ -101,7 +105,8 @@ pub(super) struct Task {
     /// Counted in the in-flight reserve.
     pub(super) in_flight: bool,
     pub(super) ending: Option<Ending>,
-    pub(super) deadline: Option<Instant>,
+    /// On the driver's clock; none if it may take for ever.
+    pub(super) due: Nanos,
     pub(super) time_limit: Nanos,
     pub(super) state: State,
     pub(super) rare: Option<Box<Rare>>,
@@ -123,6 +128,11 @@ impl Task {
             order: self.order,
             standing,
         }
+    }
+
+    /// When it ends as expired.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.due != Nanos::NONE).then_some(Instant::from_nanos(self.due.0))
     }
 
     pub(super) fn is_ended(&self) -> bool {

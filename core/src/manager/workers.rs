@@ -329,7 +329,7 @@ impl Manager {
     pub(super) fn requeue(&mut self, now: Instant, key: TaskKey) {
         self.unassign(key, 0);
         let record = self.task(key);
-        if record.deadline.is_some_and(|deadline| deadline <= now) {
+        if record.deadline().is_some_and(|deadline| deadline <= now) {
             return self.end_asked(now, key, Ending::Expire);
         }
         let record = self.task(key);
