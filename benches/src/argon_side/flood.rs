@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use argon::{Name, PeerId, Priority};
 use argon_core::codec;
-use argon_core::message::{Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+use argon_core::message::{Beat, Body, Hello, MAGIC, Message, Role, Submit, VERSION};
 use argon_core::time::Nanos;
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ use crate::{Problem, task};
 /// Largest frame that is expected.
 const FRAME_MAX: usize = 1 << 20;
 const READ: usize = 256 * 1024;
+/// How often the manager hears what has arrived; otherwise it would take us for dead.
+const BEAT: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -43,9 +45,9 @@ pub(crate) async fn flood(
     codec::encode(&Message::from(Body::Hello(hello)), &mut out)?;
     stream.write_all(&out).await?;
     out.clear();
-    let (mut seq, mut taken, mut refused) = (0, 0_u64, 0_u64);
+    let (mut seq, mut received, mut refused) = (0, 0_u64, 0_u64);
     let mut welcome = false;
-    let mut begun = Instant::now();
+    let (mut begun, mut beat) = (Instant::now(), Instant::now());
     while begun.elapsed() < span {
         inbox.reserve(READ);
         let read = stream.read_buf(&mut inbox);
@@ -53,6 +55,7 @@ pub(crate) async fn flood(
             return Err("the manager has gone".into());
         }
         while let Some(message) = codec::decode::<Body>(&mut inbox, FRAME_MAX)? {
+            received += u64::from(!matches!(message.body, Body::Welcome(_) | Body::Pong(_)));
             match message.body {
                 Body::Welcome(_) => {
                     welcome = true;
@@ -65,9 +68,16 @@ pub(crate) async fn flood(
                     refused += 1;
                     submit(&mut seq, &noop, &mut out)?;
                 }
-                Body::Outcome { .. } => taken += 1,
                 _ => {}
             }
+        }
+        if beat.elapsed() >= BEAT {
+            beat = Instant::now();
+            let nonce = received;
+            codec::encode(
+                &Message::from(Body::Ping(Beat { nonce, received })),
+                &mut out,
+            )?;
         }
         stream.write_all(&out).await?;
         out.clear();
@@ -77,7 +87,6 @@ pub(crate) async fn flood(
     }
     Ok(json!({
         "refused": refused,
-        "taken": taken,
         "seconds": begun.elapsed().as_secs_f64(),
     }))
 }

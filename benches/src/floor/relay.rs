@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as Pair;
 use std::process::{Child, Command, Stdio};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
-use super::frames::{WORKER, dial, pump};
+use super::frames::{BODY, Inbox, WORKER, dial, first, pump};
 use crate::parts::announce;
 
 /// Pairs each client with a worker that is free, and copies frames both ways.
@@ -66,7 +66,7 @@ pub(crate) async fn child() -> io::Result<()> {
     let stream = Pair::from(io::stdin().as_fd().try_clone_to_owned()?);
     stream.set_nonblocking(true)?;
     let (mut read, mut write) = UnixStream::from_std(stream)?.into_split();
-    let mut inbox = super::frames::Inbox::default();
+    let mut inbox = Inbox::default();
     let mut answers = Vec::new();
     loop {
         let frames = inbox.read(&mut read).await?;
@@ -77,13 +77,12 @@ pub(crate) async fn child() -> io::Result<()> {
         answers.extend_from_slice(frames);
         let mut at = 0;
         while at < answers.len() {
-            let length = super::frames::first(&answers[at..])?.map_or(0, <[u8]>::len);
-            // The worker's number of the task, eight bytes, comes before the task.
-            if let Some(task) = answers.get_mut(at + 12..at + 4 + length) {
-                crate::task::run(task);
-            }
+            let length = first(&answers[at..])?.map_or(0, <[u8]>::len);
+            let end = (at + 4 + length).min(answers.len());
+            // Before the task come the numbers that manager and worker have given it.
+            crate::task::run(&mut answers[end.saturating_sub(BODY).max(at + 4)..end]);
             at += 4 + length;
         }
-        tokio::io::AsyncWriteExt::write_all(&mut write, &answers).await?;
+        write.write_all(&answers).await?;
     }
 }

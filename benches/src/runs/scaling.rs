@@ -1,6 +1,5 @@
 //! More workers: on the real manager, and in the simulator.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -90,7 +89,8 @@ fn simulated(
         let ideal = (workers * SLOTS) as f64 / SIMULATED_TASK.as_secs_f64();
         // A little more than they can run, so that there is always a next task.
         let offered = ideal * 1.02;
-        let output = Command::new(&sim)
+        let output = programs
+            .command(&sim)
             .args(["study", "--json", "--duration", "6s", "--warmup", "2s"])
             .args(["--workers", &format!("{workers}x{SLOTS}")])
             .args(["--arrivals", &format!("even:{offered}/s")])
