@@ -17,7 +17,7 @@ pub(crate) struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            buckets: vec![0; (64 - STEPS_LOG as usize) << STEPS_LOG],
+            buckets: vec![0; (65 - STEPS_LOG as usize) << STEPS_LOG],
             count: 0,
         }
     }
