@@ -454,7 +454,7 @@ impl Link {
             State::Waiting { .. } | State::Stopped => return None,
         };
         out.push_back(LinkOutput::Close { conn, reason }.into());
-        if matches!(reason, CloseReason::Protocol(_)) {
+        if matches!(reason, CloseReason::Protocol(_) | CloseReason::Refused(_)) {
             self.back_off(now);
         } else {
             self.redial(now, since);
@@ -498,7 +498,6 @@ impl Link {
             Body::Refuse(reason) => {
                 let reason = *reason;
                 self.close(now, CloseReason::Refused(reason), out);
-                self.back_off(now);
                 Some(LinkEvent::Refused(reason))
             }
             _ => self.close(now, CloseReason::Protocol("no welcome"), out),

@@ -21,6 +21,7 @@ const DECIDES: &[&str] = &[
     "manager",
     "worker",
     "client",
+    "offer.rs",
     "link.rs",
     "watch.rs",
     "time.rs",
@@ -87,6 +88,13 @@ fn copy(from: &Path, to: &Path, own: &BTreeSet<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What lives too long, as a label of an error says it.
+fn dropped(label: &str) -> Option<&str> {
+    let (_, rest) = label.split_once("when `")?;
+    let (name, rest) = rest.split_once('`')?;
+    rest.starts_with(" is dropped").then_some(name)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -288,7 +296,10 @@ impl Scratch {
         let mut primary = Vec::new();
         let mut secondary = Vec::new();
         let mut all: Option<(&str, Range<usize>)> = None;
+        let mut kept: Option<&str> = None;
         for span in own.chain(theirs) {
+            let label = span["label"].as_str().unwrap_or_default();
+            kept = kept.or(dropped(label));
             let number = |name: &str| span[name].as_u64().unwrap_or_default() as usize;
             let place = number("byte_start")..number("byte_end");
             let file = span["file_name"].as_str().unwrap_or_default();
@@ -309,6 +320,21 @@ impl Scratch {
             }
             let (_, all) = all.get_or_insert((file, place.clone()));
             *all = all.start.min(place.start)..all.end.max(place.end);
+        }
+        if let (Some(name), Some((file, all))) = (kept, &all) {
+            // What should have been given away is still there because that was left out.
+            let mut blamed = Vec::new();
+            for mark in marks.get(*file).into_iter().flatten() {
+                let between = all.start <= mark.range.start && mark.range.end <= all.end;
+                blamed.extend(mark.ids.iter().copied().filter(|id| {
+                    let one = &self.mutants[*id as usize - 1];
+                    let gives = one.code.ends_with(&format!("({name})"));
+                    between && gives && one.operator == "left out"
+                }));
+            }
+            if !blamed.is_empty() {
+                return blamed;
+            }
         }
         if primary.is_empty() {
             primary = secondary;
