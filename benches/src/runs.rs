@@ -1,5 +1,6 @@
 //! The benchmarks.
 
+mod core_step;
 mod lane;
 mod latency;
 mod loss;

@@ -47,8 +47,13 @@ impl Programs {
         Ok(programs)
     }
 
+    /// The folder of the workspace.
+    pub(crate) fn workspace(&self) -> &Path {
+        &self.workspace
+    }
+
     /// The program `name` of a package.
-    pub(crate) fn cargo(&self, package: &str, name: &str) -> Result<PathBuf, Problem> {
+    fn cargo(&self, package: &str, name: &str) -> Result<PathBuf, Problem> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .args(["build", "--release", "--quiet", "--message-format=json"])

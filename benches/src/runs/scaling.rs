@@ -78,7 +78,6 @@ fn simulated(
         true => &[1, 10],
         false => &[1, 10, 100, 1_000, 10_000],
     };
-    let sim = programs.cargo("sim", "sim")?;
     let mut table = Table::new(&[
         "workers of 8 slots, simulated, tasks of 1 s",
         "ideal tasks/s",
@@ -90,15 +89,15 @@ fn simulated(
         // A little more than they can run, so that there is always a next task.
         let offered = ideal * 1.02;
         let output = programs
-            .command(&sim)
-            .args(["study", "--json", "--duration", "6s", "--warmup", "2s"])
+            .command(&programs.argon)
+            .args(["sim", "--json", "--duration", "6s", "--warmup", "2s"])
             .args(["--workers", &format!("{workers}x{SLOTS}")])
             .args(["--arrivals", &format!("even:{offered}/s")])
             .args(["--service", "fixed:1s", "--client-tasks", "1000000"])
             .output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("sim study of {workers} workers: {said}").into());
+            return Err(format!("argon sim of {workers} workers: {said}").into());
         }
         let found: Value = serde_json::from_slice(&output.stdout)?;
         let number = |name: &str| found[name].as_f64().unwrap_or(f64::NAN);

@@ -5,7 +5,7 @@ use crate::report::{Figures, Table, shown};
 use crate::settings::Settings;
 use crate::systems::Programs;
 
-use super::Bench;
+use super::{Bench, core_step};
 
 /// A figure that was promised.
 struct Goal {
@@ -81,6 +81,18 @@ const GOALS: &[Goal] = &[
         1.2,
     ),
     at_most("the same on one core", "pool latency, one cores", 1.5, 1.2),
+    at_most(
+        "core step of the manager, 10,000 queued, 1,000 workers, ns",
+        "core step ns",
+        600.0,
+        200.0,
+    ),
+    at_most(
+        "the same with 1,000,000 and 100,000, over that",
+        "core step, large over small",
+        3.0,
+        1.5,
+    ),
     at_least(
         "scaling, 1 to 64 workers: worst over ideal",
         "scaling, worst",
@@ -165,6 +177,11 @@ pub(super) fn run(settings: &Settings, programs: &Programs) -> Result<Figures, P
             Err(problem) => eprintln!("{}: {problem}", bench.name()),
         }
     }
+    match core_step::run(settings, programs) {
+        Ok(figures) => all.extend(figures),
+        Err(problem) => eprintln!("core step: {problem}"),
+    }
+    all.save("summary", settings)?;
     let mut table = Table::new(&["figure", "must", "aim", "measured", ""]);
     for goal in GOALS {
         let measured = all.get(goal.key);
@@ -187,9 +204,6 @@ pub(super) fn run(settings: &Settings, programs: &Programs) -> Result<Figures, P
     }
     println!("\nsummary\n");
     table.print();
-    println!(
-        "\nSteps of the core alone: cargo bench -p argon-benches --bench manager\n\
-         What the figures mean, and what limits them: docs/performance.md"
-    );
+    println!("\nWhat the figures mean, and what limits them: docs/performance.md");
     Ok(all)
 }
