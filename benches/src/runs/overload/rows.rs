@@ -95,7 +95,7 @@ impl Rows {
         Latencies(all)
     }
 
-    /// When latency is below `limit` and stays there: the beginning of the first tenth of a
+    /// When latency is below `limit` and stays there: the beginning of the first fiftieth of a
     /// second from which on the median of the tasks that come is, and most of them complete.
     pub(super) fn back_below(&self, limit: f64, from: f64, to: f64, capacity: f64) -> Option<f64> {
         let mut back = None;
