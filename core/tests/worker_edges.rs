@@ -305,3 +305,48 @@ fn the_way_to_an_idle_child_counts_for_the_window() {
     rig.done(life(0, 1), 3, US * 10);
     assert_eq!(grants(&rig.step()), []);
 }
+
+#[test]
+fn what_it_holds_is_counted_by_what_it_waits_for() {
+    let mut rig = Rig::up(config(2));
+    rig.assign_all(0..5);
+    rig.step();
+    let load = rig.worker.load();
+    assert_eq!((load.waiting, load.given, load.held), (3, 2, 0));
+    rig.done(life(0, 1), 0, Duration::from_millis(5));
+    rig.step();
+    let load = rig.worker.load();
+    assert_eq!((load.waiting, load.given, load.held), (2, 2, 1));
+    assert!(load.held_bytes > 0);
+}
+
+/// Whatever the program of a pool can do is told when it is known, and again after a change.
+#[test]
+fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
+    use argon_core::offer::Offer;
+    use argon_core::worker::PoolInput;
+    let offers = |said: &[WorkerOutput]| {
+        let is_offer = |output: &&WorkerOutput| {
+            matches!(output, WorkerOutput::Link(LinkOutput::Send { message, .. })
+                if matches!(message.body, Body::Offer(_)))
+        };
+        said.iter().filter(is_offer).count()
+    };
+    let mut rig = Rig::up(config(1));
+    let another = Offer::new([name("another")]).expect("few");
+    let mut said = Vec::new();
+    rig.exited(life(0, 1), ExitCause::Exit(0));
+    for life_number in 2..4 {
+        said.extend(rig.pass(Duration::from_secs(1)));
+        rig.feed(WorkerInput::Pool(PoolInput::Ready {
+            slot: life(0, life_number),
+            offer: another.clone(),
+        }));
+        said.extend(rig.step());
+        rig.exited(life(0, life_number), ExitCause::Exit(0));
+    }
+    assert_eq!(offers(&said), 1, "the same is not told twice");
+    rig.cut();
+    let said = rig.connect();
+    assert_eq!(offers(&said), 1);
+}
