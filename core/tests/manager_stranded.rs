@@ -155,6 +155,18 @@ fn who_has_yet_to_say_what_it_runs_is_waited_for_as_long_as_for_a_session() {
 }
 
 #[test]
+fn who_says_that_it_runs_nothing_yet_is_waited_for_too() {
+    let mut bench = Bench::new();
+    let known = worker_of(&mut bench, 1, &["a"]);
+    let unknown = silent(&mut bench, 2, 1);
+    bench.offer(unknown, &[]);
+    let client = bench.client(3);
+    bench.submit(client, called(0, "x"));
+    let all = [known, unknown, client];
+    refused_after(&mut bench, &all, client, RESUME_WINDOW, &[0]);
+}
+
+#[test]
 fn who_comes_back_without_having_said_it_is_waited_for_anew() {
     let mut bench = Bench::new();
     let known = worker_of(&mut bench, 1, &["a"]);
