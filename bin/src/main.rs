@@ -47,6 +47,7 @@ enum Command {
     Manager(commands::manager::ManagerArgs),
     Worker(commands::worker::WorkerArgs),
     Status(commands::status::StatusArgs),
+    Sim(commands::sim::SimArgs),
 }
 
 impl Command {
@@ -59,7 +60,7 @@ impl Command {
             Self::Call(args) => (args.cluster.verbose, "error"),
             Self::Manager(args) => (args.verbose, "warn"),
             Self::Worker(args) => (args.verbose, "warn"),
-            Self::Status(_) => (false, "error"),
+            Self::Status(_) | Self::Sim(_) => (false, "error"),
         };
         if verbose { "info" } else { default }
     }
@@ -72,6 +73,7 @@ impl Command {
             Self::Manager(args) => commands::manager::run(args).await,
             Self::Worker(args) => commands::worker::run(args).await,
             Self::Status(args) => commands::status::run(args).await,
+            Self::Sim(args) => commands::sim::run(&args),
         }
     }
 }

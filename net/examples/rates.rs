@@ -3,16 +3,21 @@
 //! ```text
 //! rates all IN_FLIGHT TASKS              each on a thread of this process
 //! rates worker MANAGER                   a worker that runs attempts on two threads
+//! rates pool MANAGER CHILDREN            one that runs them in so many pool processes
 //! rates client MANAGER IN_FLIGHT TASKS   a load for a manager that is there already
+//! rates loss                             how soon the tasks of a killed worker run on threads
+//! rates loss CHILDREN                    and in pool processes
 //! ```
 
+use std::process::{Command, ExitCode};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use argon::executor::ThreadExecutor;
+use argon::executor::{Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
+use argon::runtime::builtin;
 use argon::{
     Client, ClientOptions, ManagerOptions, ManagerServer, Name, Offer, Outcome, TaskSpec,
-    WorkerOptions, WorkerServer,
+    WorkerOptions, WorkerServer, guard,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,8 +28,13 @@ fn runtime() -> Runtime {
         .expect("a runtime")
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("guard") => return guard::main(std::env::args_os().skip(2)),
+        Some("child") => return builtin::main(),
+        _ => {}
+    }
     let number = |index: usize| args[index].parse::<usize>().expect("a number");
     match args.first().map(String::as_str) {
         Some("all") if args.len() == 3 => {
@@ -35,13 +45,21 @@ fn main() {
         }
         Some("worker") if args.len() == 2 => worker(args[1].clone()),
         Some("client") if args.len() == 4 => load(args[1].clone(), number(2), number(3)),
+        Some("pool") if args.len() == 3 => pool(args[1].clone(), number(2)),
+        Some("stuck") if args.len() == 2 => stuck(args[1].clone()),
+        Some("loss") if args.len() == 1 => loss(worker),
+        Some("loss") if args.len() == 2 => {
+            let children = number(1);
+            loss(move |manager| pool(manager, children));
+        }
         _ => {
-            let usage =
-                "rates all IN_FLIGHT TASKS | worker MANAGER | client MANAGER IN_FLIGHT TASKS";
+            let usage = "rates all IN_FLIGHT TASKS | worker MANAGER | pool MANAGER CHILDREN | \
+                         client MANAGER IN_FLIGHT TASKS | loss [CHILDREN]";
             eprintln!("usage: {usage}");
-            std::process::exit(2);
+            return ExitCode::from(2);
         }
     }
+    ExitCode::SUCCESS
 }
 
 /// Starts a manager on a thread of its own; returns where it listens.
@@ -64,6 +82,72 @@ fn worker(manager: String) {
     let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(payload));
     let worker = WorkerServer::new(options, executor).expect("a worker");
     runtime().block_on(worker.run());
+}
+
+/// A worker of child processes, each of which is this program again.
+fn pool(manager: String, children: usize) {
+    let name = Name::new("children").expect("a name");
+    let options = WorkerOptions::new(vec![manager], name, children as u32).expect("options");
+    let mut pool = ProcessOptions::new("/proc/self/exe", Launcher::this_program("guard"));
+    pool.args = vec!["child".into()];
+    runtime().block_on(async {
+        let executor = ProcessExecutor::new(pool).expect("an executor");
+        let worker = WorkerServer::new(options, executor).expect("a worker");
+        worker.run().await;
+    });
+}
+
+/// A worker that takes as many tasks as [`loss`] has, and never ends one.
+fn stuck(manager: String) {
+    let name = Name::new("stuck").expect("a name");
+    let options = WorkerOptions::new(vec![manager], name, HELD as u32).expect("options");
+    let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, _| {
+        loop {
+            thread::park();
+        }
+    });
+    let worker = WorkerServer::new(options, executor).expect("a worker");
+    runtime().block_on(worker.run());
+}
+
+/// Tasks that the killed worker holds.
+const HELD: usize = 50;
+
+fn loss(worker: impl Fn(String) + Copy + Send + 'static) {
+    for _ in 0..3 {
+        let address = manager();
+        let mut stuck = Command::new("/proc/self/exe")
+            .args(["stuck", &address])
+            .spawn()
+            .expect("a worker");
+        thread::sleep(Duration::from_millis(500));
+        runtime().block_on(async {
+            let client =
+                Client::start(ClientOptions::new(vec![address.clone()])).expect("a client");
+            let spec = TaskSpec::new(Name::new("noop").expect("a name"), vec![0; 64]);
+            let mut tasks = Vec::new();
+            for _ in 0..HELD {
+                tasks.push(client.submit(spec.clone()).await.expect("accepted"));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            thread::spawn(move || worker(address));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let killed = Instant::now();
+            stuck.kill().expect("it runs");
+            stuck.wait().expect("it was killed");
+            let dead = killed.elapsed();
+            let mut first = None;
+            for task in tasks {
+                task.await;
+                first.get_or_insert_with(|| killed.elapsed());
+            }
+            let all = killed.elapsed();
+            println!(
+                "dead after {dead:?}, first task ran again after {first:?}, all after {all:?}"
+            );
+            client.close().await;
+        });
+    }
 }
 
 fn load(manager: String, in_flight: usize, tasks: usize) {

@@ -26,7 +26,7 @@ use self::board::Board;
 pub use self::builder::{Addresses, ClientBuilder};
 pub use self::deferred::Deferred;
 pub use self::map::{Calls, Map};
-use self::side::{ClientMachine, ClientSide, Desk};
+use self::side::{ClientMachine, ClientSide, Desk, Taken};
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::peer::PeerDriver;
 use crate::driver::uplink::Uplink;
@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// Takes a task in if there is room now.
-    fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
+    fn try_submit(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
         self.handle.desk.try_submit(spec)
     }
 

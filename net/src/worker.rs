@@ -9,7 +9,7 @@ use argon_core::Machine;
 use argon_core::Worker;
 use argon_core::ids::PeerId;
 use argon_core::limits::{CAPACITY_MAX, HEADER_MAX, PAYLOAD_MAX_CEILING};
-use argon_core::link::LinkInput;
+use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::Instant;
@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
-use crate::driver::peer::{PeerDriver, Side, Todo};
+use crate::driver::peer::{PeerDriver, Side};
 use crate::driver::uplink::Uplink;
 use crate::error::StartError;
 use crate::executor::Executor;
@@ -225,14 +225,21 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         WorkerInput::Link(input)
     }
 
-    fn carry_out(&mut self, output: WorkerOutput) -> Todo {
+    fn split(output: WorkerOutput) -> Result<LinkOutput, WorkerOutput> {
         match output {
-            WorkerOutput::Link(output) => return Todo::Link(output),
+            WorkerOutput::Link(output) => Ok(output),
+            other => Err(other),
+        }
+    }
+
+    fn carry_out(&mut self, output: WorkerOutput) -> bool {
+        match output {
             WorkerOutput::Pool(action) => self.executor.execute(action),
             WorkerOutput::Notify(event) => log::event(&event),
-            WorkerOutput::Stopped => return Todo::Stop,
+            WorkerOutput::Stopped => return true,
+            WorkerOutput::Link(_) => debug_assert!(false, "was split off"),
         }
-        Todo::Nothing
+        false
     }
 
     fn turned(&mut self, link: Option<LinkState>) {

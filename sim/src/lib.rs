@@ -1,7 +1,7 @@
 //! Deterministic simulations: the product's own state machines under faults drawn from a seed.
 //!
-//! There are two levels. The fast one drives the machines of core alone; the other, [`turmoil`],
-//! runs the whole of net over a simulated network. Both take a plan, and both are judged alike.
+//! There are two levels. The fast one drives the machines of core alone; the other, `turmoil`, which
+//! is a feature of this crate, runs the whole of net over a simulated network. Both take a plan, and both are judged alike.
 //!
 //! The fast level is one loop, virtual time, one heap of events in order of (time, sequence). The seed decides the
 //! whole [`Plan`]: topology, settings, workload, and an explicit schedule of faults, so that a
@@ -17,6 +17,7 @@ pub mod faults;
 pub mod history;
 mod hostile;
 mod impostor;
+#[cfg(feature = "turmoil")]
 mod level;
 pub mod minimise;
 mod network;
@@ -32,12 +33,14 @@ pub mod scenario;
 pub mod study;
 pub mod timeline;
 pub mod trace;
+#[cfg(feature = "turmoil")]
 pub mod turmoil;
 mod turn;
 mod wire;
 pub mod workload;
 mod world;
 
+#[cfg(feature = "turmoil")]
 pub use level::Level;
 pub use options::{Options, Plan};
 pub use report::{Class, Failure, Report};

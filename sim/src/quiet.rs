@@ -41,6 +41,7 @@ pub(crate) fn leftovers(world: &World<'_>) -> Option<Failure> {
 }
 
 /// What a manager still holds although all work has ended, with so many workers and clients there.
+#[cfg(feature = "turmoil")]
 pub(crate) fn left_at_manager(
     status: &StatusReport,
     workers: u64,

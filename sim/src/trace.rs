@@ -125,6 +125,7 @@ impl Trace {
     }
 
     /// Puts the lines in order of time, for those who do not write them in that order.
+    #[cfg(feature = "turmoil")]
     pub(crate) fn sort(&mut self) {
         self.lines.sort_by_key(|line| line.at);
     }

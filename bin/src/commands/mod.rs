@@ -4,5 +4,6 @@ pub(crate) mod call;
 pub(crate) mod manager;
 pub(crate) mod map;
 pub(crate) mod run;
+pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod worker;

@@ -322,3 +322,22 @@ fn help_has_an_example_on_every_command() {
     }
     assert!(text(&output(argon(&["--version"])).stdout).starts_with("argon 0"));
 }
+
+#[test]
+fn a_cluster_can_be_tried_before_it_is_bought() {
+    let study = ["sim", "--workers", "2x4", "--arrivals", "3000/s"];
+    let options = ["--duration", "2s", "--queue-size", "50", "--retries", "0"];
+    let tried = output(argon(&[&study[..], &options[..], &["--json"]].concat()));
+    assert_eq!(
+        (text(&tried.stderr).as_ref(), tried.status.code()),
+        ("", Some(0))
+    );
+    let findings: serde_json::Value = serde_json::from_str(&text(&tried.stdout)).unwrap();
+    let tasks = |what: &str| findings["counts"][what].as_u64().unwrap();
+    assert!(tasks("completed") > 0 && tasks("gave_up") > 0);
+    assert_eq!(tasks("completed") + tasks("gave_up"), tasks("offered"));
+
+    let wrong = output(argon(&["sim", "--workers", "2y4"]));
+    assert!(text(&wrong.stderr).contains("write 20x8 for"));
+    assert_ne!(wrong.status.code(), Some(0));
+}

@@ -221,6 +221,19 @@ impl Client {
     /// # Errors
     /// If it can never be sent, or not now; then nothing was taken.
     pub fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, SubmitError> {
+        self.check(&spec)?;
+        let task = Task::new(now, spec);
+        Ok(TaskId {
+            client: self.config.peer,
+            seq: self.tasks.insert(task),
+        })
+    }
+
+    /// Whether [`submit`](Self::submit) would take the task in now.
+    ///
+    /// # Errors
+    /// Those of `submit`.
+    pub fn check(&self, spec: &TaskSpec) -> Result<(), SubmitError> {
         if self.stopped {
             return Err(SubmitError::Stopped);
         }
@@ -231,17 +244,13 @@ impl Client {
         if bytes > limit {
             return Err(SubmitError::TooLarge { bytes, limit });
         }
-        let task = Task::new(now, spec);
-        let held = self.tasks.len();
+        let (held, bytes) = (self.tasks.len(), tasks::charge(&spec.name, &spec.payload));
         let full = held >= self.config.tasks
-            || self.tasks.bytes().saturating_add(task.bytes()) > self.config.bytes;
+            || self.tasks.bytes().saturating_add(bytes) > self.config.bytes;
         if full && held > 0 {
             return Err(SubmitError::Full);
         }
-        Ok(TaskId {
-            client: self.config.peer,
-            seq: self.tasks.insert(task),
-        })
+        Ok(())
     }
 
     /// The largest payload that can be submitted, as far as is known.

@@ -9,12 +9,13 @@
 //! Invariants: each live task is in exactly the places that its state says; a task with a
 //! deadline that is not `Sent` has an `Expiry` alarm.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use core::time::Duration;
 
 use crate::message::{Body, Message, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
+use crate::rising::Rising;
 use crate::task::{Priority, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
@@ -35,6 +36,11 @@ pub(super) enum State {
 pub(super) enum Alarm {
     Retry(u64),
     Expiry(u64),
+}
+
+/// Bytes that a task is charged for.
+pub(super) fn charge(name: &Name, payload: &Payload) -> u64 {
+    (payload.len() + name.as_str().len()) as u64
 }
 
 #[derive(Clone, Debug)]
@@ -99,7 +105,7 @@ impl Task {
 
     /// Bytes that it is charged for.
     pub(super) fn bytes(&self) -> u64 {
-        (self.payload.len() + self.name.as_str().len()) as u64
+        charge(&self.name, &self.payload)
     }
 
     /// The submission, as of `now`.
@@ -124,10 +130,13 @@ impl Task {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
-    live: BTreeMap<u64, Task>,
+    live: Rising<u64, Task>,
     next_seq: u64,
     bytes: u64,
-    waiting: BTreeSet<(Priority, u64)>,
+    /// One for each priority.
+    waiting: [Rising<u64, ()>; Priority::LEVELS],
+    /// How many these are.
+    waiting_total: usize,
     recovering: BTreeSet<u64>,
     sent: [u32; Priority::LEVELS],
     sent_total: u32,
@@ -155,17 +164,15 @@ impl Tasks {
 
     /// Everything below is finished.
     pub(super) fn floor(&self) -> u64 {
-        self.live
-            .first_key_value()
-            .map_or(self.next_seq, |(&seq, _)| seq)
+        self.live.first().unwrap_or(self.next_seq)
     }
 
     pub(super) fn get(&self, seq: u64) -> Option<&Task> {
-        self.live.get(&seq)
+        self.live.get(seq)
     }
 
     pub(super) fn get_mut(&mut self, seq: u64) -> Option<&mut Task> {
-        self.live.get_mut(&seq)
+        self.live.get_mut(seq)
     }
 
     /// Takes a new task in, as `Waiting`.
@@ -173,7 +180,7 @@ impl Tasks {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.bytes += task.bytes();
-        self.waiting.insert((task.priority, seq));
+        self.wait(task.priority, seq);
         if let Some(deadline) = task.deadline {
             self.alarms.set(Alarm::Expiry(seq), deadline);
         }
@@ -183,7 +190,7 @@ impl Tasks {
 
     /// The task is over.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Task> {
-        let task = self.live.remove(&seq)?;
+        let task = self.live.remove(seq)?;
         self.bytes -= task.bytes();
         self.leave(seq, task.priority, task.may_have_run, task.state);
         if task.deadline.is_some() {
@@ -194,7 +201,7 @@ impl Tasks {
 
     /// Moves a task to another state. `may_have_run` can be set on the way, never cleared.
     pub(super) fn change(&mut self, seq: u64, may_have_run: bool, to: State) {
-        let Some(task) = self.live.get_mut(&seq) else {
+        let Some(task) = self.live.get_mut(seq) else {
             debug_assert!(false, "only live tasks have states");
             return;
         };
@@ -208,9 +215,7 @@ impl Tasks {
             State::Waiting if marked => {
                 self.recovering.insert(seq);
             }
-            State::Waiting => {
-                self.waiting.insert((priority, seq));
-            }
+            State::Waiting => self.wait(priority, seq),
             State::Backoff { until } => self.alarms.set(Alarm::Retry(seq), until),
             State::Sent { .. } => {
                 self.sent[priority.level()] += 1;
@@ -225,13 +230,19 @@ impl Tasks {
         }
     }
 
+    fn wait(&mut self, priority: Priority, seq: u64) {
+        self.waiting[priority.level()].insert(seq, ());
+        self.waiting_total += 1;
+    }
+
     fn leave(&mut self, seq: u64, priority: Priority, may_have_run: bool, from: State) {
         match from {
             State::Waiting if may_have_run => {
                 self.recovering.remove(&seq);
             }
             State::Waiting => {
-                self.waiting.remove(&(priority, seq));
+                self.waiting[priority.level()].remove(seq);
+                self.waiting_total -= 1;
             }
             State::Backoff { .. } => self.alarms.cancel(Alarm::Retry(seq)),
             State::Sent { .. } => {
@@ -248,26 +259,32 @@ impl Tasks {
 
     /// The first task that waits: the most important, then the oldest.
     pub(super) fn first_waiting(&self) -> Option<(Priority, u64)> {
-        self.waiting.first().copied()
+        if self.waiting_total == 0 {
+            return None;
+        }
+        let first = |(level, line): (u8, &Rising<u64, ()>)| {
+            let seq = line.first()?;
+            Some((Priority::new(level)?, seq))
+        };
+        (0..).zip(&self.waiting).find_map(first)
     }
 
     /// The first that waits at `priority` with a number above `seq`.
     pub(super) fn waiting_after(&self, priority: Priority, seq: u64) -> Option<u64> {
-        let range = (priority, seq.saturating_add(1))..=(priority, u64::MAX);
-        self.waiting.range(range).next().map(|&(_, seq)| seq)
+        self.waiting[priority.level()].first_above(seq)
     }
 
     /// The numbers of all tasks for which `pick` holds, in order. Costs as much as there are
     /// tasks: for rare events only.
     pub(super) fn select(&self, pick: impl Fn(&Task) -> bool) -> alloc::vec::Vec<u64> {
         let picked = self.live.iter().filter(|(_, task)| pick(task));
-        picked.map(|(&seq, _)| seq).collect()
+        picked.map(|(seq, _)| seq).collect()
     }
 
     /// Cut off: tasks at the manager end here if it is not heard again by `lease` after their
     /// deadline.
     pub(super) fn watch_deadlines(&mut self, lease: Duration) {
-        for (&seq, task) in &self.live {
+        for (seq, task) in self.live.iter() {
             if let (State::Sent { .. }, Some(deadline)) = (task.state, task.deadline) {
                 self.alarms.set(Alarm::Expiry(seq), deadline + lease);
             }
@@ -278,7 +295,7 @@ impl Tasks {
     pub(super) fn check_invariants(&self, cut_off: bool) {
         let (mut bytes, mut waiting, mut recovering, mut backoff, mut expiry) = (0, 0, 0, 0, 0);
         let mut sent = [0; Priority::LEVELS];
-        for (&seq, task) in &self.live {
+        for (seq, task) in self.live.iter() {
             assert!(seq < self.next_seq);
             bytes += task.bytes();
             match task.state {
@@ -287,7 +304,7 @@ impl Tasks {
                     recovering += 1;
                 }
                 State::Waiting => {
-                    assert!(self.waiting.contains(&(task.priority, seq)));
+                    assert!(self.waiting[task.priority.level()].contains(seq));
                     waiting += 1;
                 }
                 State::Backoff { until } => {
@@ -305,7 +322,10 @@ impl Tasks {
             expiry += usize::from(armed);
         }
         assert_eq!(bytes, self.bytes);
-        assert_eq!(waiting, self.waiting.len());
+        self.live.check();
+        self.waiting.iter().for_each(Rising::check);
+        assert_eq!(waiting, self.waiting_total);
+        assert_eq!(waiting, self.waiting.iter().map(Rising::len).sum());
         assert_eq!(recovering, self.recovering.len());
         assert_eq!(
             backoff + expiry,

@@ -5,10 +5,10 @@
 //! process before (and came back when it died) wait before all others; counters and sums agree
 //! with the table. Units: bytes of payloads.
 
-use alloc::collections::BTreeMap;
 use core::time::Duration;
 
 use crate::payload::Payload;
+use crate::rising::{Rises, Rising};
 use slab::Slab;
 
 use crate::durations::NameKey;
@@ -85,11 +85,18 @@ impl End {
     }
 }
 
+impl Rises for Attempt {
+    /// A manager numbers all its attempts, so with other workers there are fewer.
+    fn after(self, earlier: Self) -> Option<u64> {
+        (self.epoch == earlier.epoch).then(|| self.number.saturating_sub(earlier.number))
+    }
+}
+
 /// The table.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     entries: Slab<Entry>,
-    keys: BTreeMap<Attempt, Key>,
+    keys: Rising<Attempt, Key>,
     first: Key,
     last: Key,
     waiting: usize,
@@ -102,7 +109,7 @@ impl Attempts {
     pub(super) fn new() -> Self {
         Self {
             entries: Slab::new(),
-            keys: BTreeMap::new(),
+            keys: Rising::default(),
             first: NIL,
             last: NIL,
             waiting: 0,
@@ -136,7 +143,7 @@ impl Attempts {
     }
 
     pub(super) fn find(&self, attempt: Attempt) -> Option<Key> {
-        self.keys.get(&attempt).copied()
+        self.keys.get(attempt).copied()
     }
 
     pub(super) fn get(&self, key: Key) -> &Entry {
@@ -149,7 +156,7 @@ impl Attempts {
 
     /// All of them, in order of their names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
-        self.keys.values().map(|&key| (key, self.get(key)))
+        self.keys.iter().map(|(_, &key)| (key, self.get(key)))
     }
 
     /// Adds a new attempt behind all that wait; `None` if it is known already.
@@ -160,11 +167,11 @@ impl Attempts {
         name_key: NameKey,
         payload: Payload,
     ) -> Option<Key> {
-        let alloc::collections::btree_map::Entry::Vacant(vacant) = self.keys.entry(assign.attempt)
-        else {
+        let key = self.entries.vacant_key() as Key;
+        if !self.keys.insert(assign.attempt, key) {
             return None;
-        };
-        let key = self.entries.insert(Entry {
+        }
+        self.entries.insert(Entry {
             attempt: assign.attempt,
             task: assign.task,
             name_key,
@@ -182,8 +189,7 @@ impl Attempts {
             }),
             next: NIL,
             prev: NIL,
-        }) as Key;
-        vacant.insert(key);
+        });
         let name = assign.name;
         self.link(key, What { name, payload }, self.last, NIL);
         Some(key)
@@ -244,7 +250,7 @@ impl Attempts {
             }
         }
         let entry = self.entries.remove(key as usize);
-        self.keys.remove(&entry.attempt);
+        self.keys.remove(entry.attempt);
         entry.attempt
     }
 
@@ -292,6 +298,7 @@ impl Attempts {
 
     /// Asserts that the list, the counters and the table agree.
     pub(super) fn check(&self) {
+        self.keys.check();
         assert_eq!(self.keys.len(), self.entries.len());
         let mut key = self.first;
         let (mut prev, mut waiting, mut fresh) = (NIL, 0, false);
@@ -308,7 +315,7 @@ impl Attempts {
         assert_eq!(self.waiting, waiting);
         let (mut waiting, mut waiting_bytes, mut held, mut held_bytes) = (0, 0, 0, 0);
         for (key, entry) in self.iter() {
-            assert_eq!(self.keys[&entry.attempt], key);
+            assert_eq!(self.keys.get(entry.attempt), Some(&key));
             match &entry.place {
                 Place::Waiting(what) => {
                     waiting += 1;

@@ -6,6 +6,7 @@
 //! machine, since whoever submits asks here for room first.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as HashEntry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -31,7 +32,7 @@ pub(super) struct Board {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     entries: HashMap<u64, Entry, BuildHasherDefault<SeqHasher>>,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
@@ -92,31 +93,12 @@ impl Board {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock between two consistent states.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // What submissions do.
-
-    /// Whether another task may come, as far as we know here.
-    pub(super) fn admission(&self) -> Admission {
-        let mut state = self.lock();
-        if state.stop || state.ended {
-            return Admission::Stopped;
-        }
-        if state.entries.len() < self.tasks && state.bytes < self.bytes.max(1) {
-            return Admission::Open;
-        }
-        if state.untaken == state.entries.len() && !state.warned {
-            state.warned = true;
-            warn!(
-                untaken = state.untaken,
-                "no room for tasks until outcomes are taken or their submissions dropped"
-            );
-        }
-        Admission::Full
-    }
 
     /// Waits until there may be room, or none will ever be needed.
     pub(super) async fn room(&self) {
@@ -128,32 +110,19 @@ impl Board {
         self.room.notify_one();
     }
 
-    /// A task was taken in: its outcome will come, and the driver must look at it.
-    pub(super) fn open(&self, seq: u64) {
-        let mut state = self.lock();
-        let entry = Entry::Open {
-            waker: None,
-            cancelled: false,
-        };
-        state.entries.insert(seq, entry);
-        state.nudged = true;
-        state.wake_driver();
-    }
-
     pub(super) fn poll_outcome(&self, seq: u64, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut state = self.lock();
-        match state.entries.get_mut(&seq) {
-            Some(Entry::Open { waker, .. }) => {
-                if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
-                }
-                return Poll::Pending;
+        let HashEntry::Occupied(mut place) = state.entries.entry(seq) else {
+            unreachable!("an entry lasts as its submission does");
+        };
+        if let Entry::Open { waker, .. } = place.get_mut() {
+            if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
             }
-            Some(Entry::Done(_)) => {}
-            Some(Entry::Abandoned) | None => unreachable!("an entry lasts as its submission does"),
+            return Poll::Pending;
         }
-        let Some(Entry::Done(ended)) = state.entries.remove(&seq) else {
-            unreachable!("it was there a moment ago");
+        let Entry::Done(ended) = place.remove() else {
+            unreachable!("only its submission abandons an entry");
         };
         state.untaken -= 1;
         state.bytes -= ended.payload.len() as u64;
@@ -243,7 +212,10 @@ impl Board {
     /// Takes the orders; whoever gives more wakes the driver again.
     pub(super) fn orders(&self, cx: &mut Context<'_>, cancels: Vec<u64>) -> Orders {
         let mut state = self.lock();
-        state.driver = Some(cx.waker().clone());
+        match &mut state.driver {
+            Some(driver) => driver.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
         let stop = state.stop || (state.stop_when_empty && state.entries.is_empty());
         Orders {
             cancels: std::mem::replace(&mut state.cancels, cancels),
@@ -320,6 +292,35 @@ impl Board {
 }
 
 impl State {
+    /// Whether another task may come, as far as we know here.
+    pub(super) fn admission(&mut self, board: &Board) -> Admission {
+        if self.stop || self.ended {
+            return Admission::Stopped;
+        }
+        if self.entries.len() < board.tasks && self.bytes < board.bytes.max(1) {
+            return Admission::Open;
+        }
+        if self.untaken == self.entries.len() && !self.warned {
+            self.warned = true;
+            warn!(
+                untaken = self.untaken,
+                "no room for tasks until outcomes are taken or their submissions dropped"
+            );
+        }
+        Admission::Full
+    }
+
+    /// A task was taken in: its outcome will come, and the driver must look at it.
+    pub(super) fn open(&mut self, seq: u64) {
+        let entry = Entry::Open {
+            waker: None,
+            cancelled: false,
+        };
+        self.entries.insert(seq, entry);
+        self.nudged = true;
+        self.wake_driver();
+    }
+
     fn wake_driver(&mut self) {
         if let Some(driver) = self.driver.take() {
             driver.wake();

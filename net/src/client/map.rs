@@ -10,7 +10,7 @@ use argon_core::task::TaskSpec;
 use futures_core::Stream;
 
 use self::window::{Item, Window};
-use super::{Client, Deferred, Submission};
+use super::{Client, Deferred, Submission, Taken};
 use crate::call::{Call, Read};
 use crate::error::{Error, SubmitError};
 
@@ -211,11 +211,11 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
             Err(error) => return self.window.push(Item::Refused(error)),
         };
         let (name, bytes) = (spec.name.clone(), spec.payload.len());
-        match self.client.try_submit(&spec) {
-            Ok(Some(submission)) => {
+        match self.client.try_submit(spec) {
+            Ok(Taken::Now(submission)) => {
                 self.window.push(item(Ok(submission), &name, bytes, read));
             }
-            Ok(None) => self.wait(spec, name, bytes, read),
+            Ok(Taken::Later(spec)) => self.wait(spec, name, bytes, read),
             Err(error) => self.window.push(item(Err(error), &name, bytes, read)),
         }
     }

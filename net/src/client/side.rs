@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use argon_core::Machine;
 use argon_core::client::{self, ClientInput, ClientOutput};
 use argon_core::ids::TaskId;
-use argon_core::link::LinkInput;
+use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::payload::Payload;
 use argon_core::task::{Outcome, TaskSpec};
 use argon_core::time::Instant;
@@ -16,7 +16,7 @@ use super::Submission;
 use super::board::{Admission, Board};
 use crate::driver::clock::Clock;
 use crate::driver::log;
-use crate::driver::peer::{Side, Todo};
+use crate::driver::peer::Side;
 use crate::error::SubmitError;
 use crate::link::LinkState;
 
@@ -24,11 +24,18 @@ use crate::link::LinkState;
 pub(super) trait ClientMachine:
     Machine<Input = ClientInput, Output = ClientOutput> + Send + 'static
 {
+    /// Whether it would take a task in now.
+    fn check(&self, spec: &TaskSpec) -> Result<(), client::SubmitError>;
+
     /// Takes a task in, or says why not.
     fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError>;
 }
 
 impl ClientMachine for client::Client {
+    fn check(&self, spec: &TaskSpec) -> Result<(), client::SubmitError> {
+        Self::check(self, spec)
+    }
+
     fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError> {
         Self::submit(self, now, spec)
     }
@@ -45,55 +52,86 @@ pub(super) struct Desk<M> {
 impl<M: ClientMachine> Desk<M> {
     /// Takes a task in, as soon as there is room.
     pub(super) async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
-        if let Some(done) = self.try_submit(&spec)? {
-            return Ok(done);
-        }
-        let called = self.clock.now();
+        let mut spec = match self.try_submit(spec)? {
+            Taken::Now(done) => return Ok(done),
+            Taken::Later(spec) => spec,
+        };
+        let mut read = self.clock.now();
         loop {
             self.board.room().await;
-            let mut spec = spec.clone();
             // The deadline counts from the call, and not from when there was room.
-            let waited = self.clock.now().since(called);
+            let now = self.clock.now();
+            let waited = now.since(read);
             spec.deadline = spec.deadline.map(|left| left.saturating_sub(waited));
-            if let Some(done) = self.try_submit(&spec)? {
-                self.board.pass_room_on();
-                return Ok(done);
+            read = now;
+            match self.try_submit(spec)? {
+                Taken::Now(done) => {
+                    self.board.pass_room_on();
+                    return Ok(done);
+                }
+                Taken::Later(back) => spec = back,
             }
         }
     }
 
     /// Takes a task in, or not now, or never.
-    pub(super) fn try_submit(&self, spec: &TaskSpec) -> Result<Option<Submission>, SubmitError> {
-        match self.board.admission() {
-            Admission::Open => {}
-            Admission::Full => return Ok(None),
-            Admission::Stopped => {
-                self.board.pass_room_on();
-                return Err(SubmitError::Stopped);
-            }
+    pub(super) fn try_submit(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
+        let submitted = self.submit_now(spec);
+        if submitted.is_err() {
+            // The room that we may have been woken for is for whoever waits behind us.
+            self.board.pass_room_on();
         }
-        let mut machine = self.machine.lock().map_err(|_| SubmitError::Stopped)?;
-        let error = match machine.submit(self.clock.now(), spec.clone()) {
-            Ok(id) => {
-                // Still under the machine's lock: the outcome cannot come sooner.
-                self.board.open(id.seq);
-                return Ok(Some(Submission {
-                    id,
-                    board: Arc::clone(&self.board),
-                    taken: false,
-                }));
-            }
-            Err(client::SubmitError::Full) => return Ok(None),
-            Err(client::SubmitError::TooLarge { bytes, limit }) => {
-                SubmitError::TooLarge { bytes, limit }
-            }
-            Err(client::SubmitError::Attempts(given)) => SubmitError::Attempts(given),
-            Err(client::SubmitError::Stopped) => SubmitError::Stopped,
-        };
-        // The room that we may have been woken for is for whoever waits behind us.
-        self.board.pass_room_on();
-        Err(error)
+        submitted
     }
+
+    fn submit_now(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
+        let mut machine = self.machine.lock().map_err(|_| SubmitError::Stopped)?;
+        let mut board = self.board.lock();
+        match board.admission(&self.board) {
+            Admission::Open => {}
+            Admission::Full => return Ok(Taken::Later(spec)),
+            Admission::Stopped => return Err(SubmitError::Stopped),
+        }
+        let id = match machine.check(&spec) {
+            Ok(()) => {
+                // Only a deadline needs the time, and reading the clock costs as much as the rest.
+                let timed = spec.deadline.is_some();
+                let now = if timed {
+                    self.clock.now()
+                } else {
+                    Instant::ZERO
+                };
+                machine.submit(now, spec)
+            }
+            Err(client::SubmitError::Full) => return Ok(Taken::Later(spec)),
+            Err(error) => Err(error),
+        };
+        let id = id.map_err(refusal)?;
+        // Still under the machine's lock: the outcome cannot come sooner.
+        board.open(id.seq);
+        Ok(Taken::Now(Submission {
+            id,
+            board: Arc::clone(&self.board),
+            taken: false,
+        }))
+    }
+}
+
+fn refusal(error: client::SubmitError) -> SubmitError {
+    match error {
+        client::SubmitError::TooLarge { bytes, limit } => SubmitError::TooLarge { bytes, limit },
+        client::SubmitError::Attempts(given) => SubmitError::Attempts(given),
+        // It had room when it was asked, under the same lock.
+        client::SubmitError::Stopped | client::SubmitError::Full => SubmitError::Stopped,
+    }
+}
+
+/// What became of a task that can be sent.
+pub(super) enum Taken {
+    /// It was taken in.
+    Now(Submission),
+    /// There is no room for it yet.
+    Later(TaskSpec),
 }
 
 /// The driver's end of the desk.
@@ -149,18 +187,25 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         ClientInput::Link(input)
     }
 
-    fn carry_out(&mut self, output: ClientOutput) -> Todo {
+    fn split(output: ClientOutput) -> Result<LinkOutput, ClientOutput> {
         match output {
-            ClientOutput::Link(output) => return Todo::Link(output),
+            ClientOutput::Link(output) => Ok(output),
+            other => Err(other),
+        }
+    }
+
+    fn carry_out(&mut self, output: ClientOutput) -> bool {
+        match output {
             ClientOutput::Deliver {
                 seq,
                 outcome,
                 payload,
             } => self.outcomes.push((seq, outcome, payload)),
             ClientOutput::Notify(event) => log::event(&event),
-            ClientOutput::Stopped => return Todo::Stop,
+            ClientOutput::Stopped => return true,
+            ClientOutput::Link(_) => debug_assert!(false, "was split off"),
         }
-        Todo::Nothing
+        false
     }
 
     fn turned(&mut self, link: Option<LinkState>) {

@@ -113,10 +113,15 @@ impl Machine for Fake {
 }
 
 impl ClientMachine for Fake {
-    fn submit(&mut self, _now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError> {
+    fn check(&self, _spec: &TaskSpec) -> Result<(), client::SubmitError> {
         if self.held.len() >= self.room {
             return Err(client::SubmitError::Full);
         }
+        Ok(())
+    }
+
+    fn submit(&mut self, _now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError> {
+        self.check(&spec)?;
         let seq = self.next;
         self.next += 1;
         let mut told = self.told.lock().unwrap();

@@ -40,21 +40,16 @@ pub(crate) trait Side {
     /// A fact about the connection.
     fn fact(input: LinkInput) -> <Self::Machine as Machine>::Input;
 
-    /// Carries an output out, unless it is for the connection or the end.
-    fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> Todo;
+    /// What an output wants of the connection, or the output back.
+    fn split(
+        output: <Self::Machine as Machine>::Output,
+    ) -> Result<LinkOutput, <Self::Machine as Machine>::Output>;
+
+    /// Carries out an output that wants nothing of the connection; true if the machine has left.
+    fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> bool;
 
     /// The outputs of a turn are carried out.
     fn turned(&mut self, link: Option<LinkState>);
-}
-
-/// What is left to do of an output.
-pub(crate) enum Todo {
-    /// Nothing.
-    Nothing,
-    /// Something with the connection.
-    Link(LinkOutput),
-    /// The machine has left.
-    Stop,
 }
 
 /// The loop.
@@ -118,15 +113,23 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         self.uplink.poll(cx, &mut self.link_facts);
-        self.facts.extend(self.link_facts.drain(..).map(S::fact));
         let nudged = self.side.poll(cx, &mut self.facts);
-        let fed = nudged || !self.facts.is_empty();
+        let mut fed = nudged || !self.facts.is_empty() || !self.link_facts.is_empty();
 
         let now = self.clock.now();
         let next;
-        let mut timed = false;
+        let (mut timed, mut acted) = (false, false);
         {
             let mut machine = self.side.machine();
+            for fact in self.link_facts.drain(..) {
+                machine.handle_input(now, S::fact(fact));
+            }
+            // Straight from the buffer into the machine: at millions of messages a second, what
+            // a list of them between the two costs is seen.
+            while let Some(fact) = self.uplink.next() {
+                fed = true;
+                machine.handle_input(now, S::fact(fact));
+            }
             for fact in self.facts.drain(..) {
                 machine.handle_input(now, fact);
             }
@@ -140,7 +143,11 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
                 machine.settle(now);
             }
             while let Some(output) = machine.poll_output() {
-                self.outputs.push(output);
+                acted = true;
+                match S::split(output) {
+                    Ok(output) => self.uplink.handle(output),
+                    Err(output) => self.outputs.push(output),
+                }
             }
             if timed {
                 self.rest.check(&*machine, now);
@@ -148,14 +155,9 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             next = machine.poll_timeout().map(|next| next.at);
         }
 
-        let acted = !self.outputs.is_empty();
         let mut stopped = false;
         for output in self.outputs.drain(..) {
-            match self.side.carry_out(output) {
-                Todo::Nothing => {}
-                Todo::Link(output) => self.uplink.handle(output),
-                Todo::Stop => stopped = true,
-            }
+            stopped |= self.side.carry_out(output);
         }
         self.uplink.flush(cx, now, &mut self.link_facts);
         self.side.turned(self.uplink.take_change());

@@ -15,7 +15,7 @@ use argon_core::time::Instant;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{LINGER, PROGRESS_EVERY, TURN_BYTES};
+use super::{LINGER, PROGRESS_EVERY};
 use crate::connection::{Incoming, Outgoing, linger};
 use crate::error::refusal;
 use crate::link::LinkState;
@@ -85,7 +85,7 @@ impl<T: Transport> Uplink<T> {
         std::mem::take(&mut self.changed).then(|| self.link.clone())
     }
 
-    /// Goes on dialling and reading; appends what happened to `facts`.
+    /// Goes on dialling, appends what came of it to `facts`, and reads once.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) {
         if let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
@@ -115,28 +115,33 @@ impl<T: Transport> Uplink<T> {
         }
         self.more = false;
         if let State::Open(open) = &mut self.state {
-            let before = facts.len();
-            self.more = open.read(cx, facts);
-            let address = open.address;
-            for fact in &facts[before..] {
-                if let LinkInput::Received { message, .. } = fact {
-                    match &message.body {
-                        Body::Welcome(_) => {
-                            let address = self.managers[address].clone();
-                            self.link = LinkState::Connected { address };
-                            self.changed = true;
-                        }
-                        Body::Refuse(reason) => {
-                            let reason = refusal(*reason);
-                            self.link = LinkState::Refused { reason };
-                            self.changed = true;
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            self.drop_broken(facts);
+            self.more = open.read(cx);
         }
+    }
+
+    /// The next fact of what was read: a message, or that there will be no more.
+    pub(crate) fn next(&mut self) -> Option<LinkInput> {
+        let State::Open(open) = &mut self.state else {
+            return None;
+        };
+        let Some(message) = open.next() else {
+            return self.drop_broken();
+        };
+        let conn = open.conn;
+        match &message.body {
+            Body::Welcome(_) => {
+                let address = self.managers[open.address].clone();
+                self.link = LinkState::Connected { address };
+                self.changed = true;
+            }
+            Body::Refuse(reason) => {
+                let reason = refusal(*reason);
+                self.link = LinkState::Refused { reason };
+                self.changed = true;
+            }
+            _ => {}
+        }
+        Some(LinkInput::Received { conn, message })
     }
 
     /// Does what the machine wants.
@@ -175,7 +180,7 @@ impl<T: Transport> Uplink<T> {
                 open.progress = now;
                 facts.push(LinkInput::Progress { conn: open.conn });
             }
-            self.drop_broken(facts);
+            facts.extend(self.drop_broken());
         }
     }
 
@@ -216,16 +221,16 @@ impl<T: Transport> Uplink<T> {
         }
     }
 
-    fn drop_broken(&mut self, facts: &mut Vec<LinkInput>) {
-        if let State::Open(open) = &mut self.state
-            && let Some(why) = open.broken.take()
-        {
-            let manager = &self.managers[open.address];
-            debug!(manager, why, "connection lost");
-            let text = format!("{manager}: {why}");
-            facts.push(LinkInput::Closed { conn: open.conn });
-            self.down(text);
-        }
+    fn drop_broken(&mut self) -> Option<LinkInput> {
+        let State::Open(open) = &mut self.state else {
+            return None;
+        };
+        let why = open.broken.take()?;
+        let (conn, manager) = (open.conn, &self.managers[open.address]);
+        debug!(manager, why, "connection lost");
+        let text = format!("{manager}: {why}");
+        self.down(text);
+        Some(LinkInput::Closed { conn })
     }
 
     fn down(&mut self, last: String) {
@@ -257,46 +262,43 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
         }
     }
 
-    /// Reads within the turn's budget; tells whether more may be there.
-    fn read(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) -> bool {
-        let mut bytes = 0;
-        while bytes < TURN_BYTES {
-            match self.incoming.poll_read(cx, &mut self.stream) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(0)) => {
-                    self.broken = Some("the manager closed the connection".to_owned());
-                    return false;
-                }
-                Poll::Ready(Ok(count)) => {
-                    bytes += count;
-                    self.moved = true;
-                }
-                Poll::Ready(Err(error)) => {
-                    self.broken = Some(error.to_string());
-                    return false;
-                }
+    /// Reads once; tells whether more may be there.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        match self.incoming.poll_read(cx, &mut self.stream) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => {
+                self.broken = Some("the manager closed the connection".to_owned())
             }
-            loop {
-                match self.incoming.next() {
-                    Ok(Some(message)) => {
-                        self.moved = false;
-                        if let Body::Welcome(welcome) = &message.body {
-                            let payload_max = welcome.payload_max as usize;
-                            let payload_max = payload_max.min(PAYLOAD_MAX_CEILING);
-                            self.incoming.set_frame_max(codec::frame_max(payload_max));
-                        }
-                        let conn = self.conn;
-                        facts.push(LinkInput::Received { conn, message });
-                    }
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.broken = Some(format!("the manager sent {error}"));
-                        return false;
-                    }
+            Poll::Ready(Ok(_)) => {
+                self.moved = true;
+                return true;
+            }
+            Poll::Ready(Err(error)) => self.broken = Some(error.to_string()),
+        }
+        false
+    }
+
+    /// Takes the next whole frame out of what was read.
+    fn next(&mut self) -> Option<Message> {
+        match self.incoming.next() {
+            Ok(message) => {
+                let message = message?;
+                self.moved = false;
+                if let Body::Welcome(welcome) = &message.body {
+                    let payload_max = welcome.payload_max as usize;
+                    let payload_max = payload_max.min(PAYLOAD_MAX_CEILING);
+                    self.incoming.set_frame_max(codec::frame_max(payload_max));
                 }
+                Some(message)
+            }
+            Err(error) => {
+                self.broken = Some(format!("the manager sent {error}"));
+                None
             }
         }
-        true
     }
 
     fn send(&mut self, message: Message, output_max: usize) {

@@ -1,0 +1,268 @@
+//! A map whose keys come in rising and leave in about that order, as numbers of tasks do.
+//!
+//! Owns: a row of entries, oldest first, in which those that are gone leave gaps; and a tree of
+//! the few that come out of order. Never: needs more than twice the space of what it holds, and a
+//! little. Invariants: the row rises, and neither end of it is a gap. For keys that behave, every
+//! call costs the same however many there are.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+/// Gaps that are let be, however few entries there are.
+const GAPS: usize = 64;
+
+/// A key that rises.
+pub(crate) trait Rises: Copy + Ord {
+    /// How many keys there may be from `earlier` up to this one, if that can be told.
+    fn after(self, earlier: Self) -> Option<u64>;
+}
+
+impl Rises for u64 {
+    fn after(self, earlier: Self) -> Option<u64> {
+        self.checked_sub(earlier)
+    }
+}
+
+/// The map.
+#[derive(Clone, Debug)]
+pub(crate) struct Rising<K, V> {
+    row: VecDeque<(K, Option<V>)>,
+    gaps: usize,
+    late: BTreeMap<K, V>,
+}
+
+impl<K, V> Default for Rising<K, V> {
+    fn default() -> Self {
+        Self {
+            row: VecDeque::new(),
+            gaps: 0,
+            late: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Rises, V> Rising<K, V> {
+    pub(crate) fn len(&self) -> usize {
+        self.row.len() - self.gaps + self.late.len()
+    }
+
+    /// Adds an entry that is not there yet; false, and nothing happens, if it is.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+        if self.row.back().is_none_or(|(last, _)| *last < key) && self.late.is_empty() {
+            self.row.push_back((key, Some(value)));
+            return true;
+        }
+        self.insert_late(key, value)
+    }
+
+    fn insert_late(&mut self, key: K, value: V) -> bool {
+        if let Some(at) = self.find(key) {
+            let place = &mut self.row[at].1;
+            let fresh = place.is_none();
+            if fresh {
+                *place = Some(value);
+                self.gaps -= 1;
+            }
+            return fresh;
+        }
+        if self.late.contains_key(&key) {
+            return false;
+        }
+        if self.row.back().is_none_or(|(last, _)| *last < key) {
+            self.row.push_back((key, Some(value)));
+        } else {
+            self.late.insert(key, value);
+        }
+        true
+    }
+
+    pub(crate) fn contains(&self, key: K) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn get(&self, key: K) -> Option<&V> {
+        match self.find(key) {
+            Some(at) => self.row[at].1.as_ref(),
+            None if self.late.is_empty() => None,
+            None => self.late.get(&key),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+        match self.find(key) {
+            Some(at) => self.row[at].1.as_mut(),
+            None if self.late.is_empty() => None,
+            None => self.late.get_mut(&key),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
+        let Some(at) = self.find(key) else {
+            return self.late.remove(&key);
+        };
+        let value = self.row[at].1.take()?;
+        self.gaps += 1;
+        while self.row.front().is_some_and(|(_, value)| value.is_none()) {
+            self.row.pop_front();
+            self.gaps -= 1;
+        }
+        while self.row.back().is_some_and(|(_, value)| value.is_none()) {
+            self.row.pop_back();
+            self.gaps -= 1;
+        }
+        if self.gaps > GAPS + self.row.len() / 2 {
+            self.row.retain(|(_, value)| value.is_some());
+            self.gaps = 0;
+        }
+        Some(value)
+    }
+
+    /// The lowest key.
+    pub(crate) fn first(&self) -> Option<K> {
+        let row = self.row.front().map(|(key, _)| *key);
+        let late = self.late.first_key_value().map(|(key, _)| *key);
+        match (row, late) {
+            (Some(row), Some(late)) => Some(row.min(late)),
+            (row, late) => row.or(late),
+        }
+    }
+
+    /// The lowest key above `key`.
+    pub(crate) fn first_above(&self, key: K) -> Option<K> {
+        let start = self.row.partition_point(|(other, _)| *other <= key);
+        let mut row = self.row.range(start..);
+        let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
+        let above = (core::ops::Bound::Excluded(key), core::ops::Bound::Unbounded);
+        let late = self.late.range(above).next().map(|(key, _)| *key);
+        match (row, late) {
+            (Some(row), Some(late)) => Some(row.min(late)),
+            (row, late) => row.or(late),
+        }
+    }
+
+    /// All entries, in order of their keys.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        let row = self.row.iter();
+        let mut row = row
+            .filter_map(|(key, value)| value.as_ref().map(|value| (*key, value)))
+            .peekable();
+        let mut late = self
+            .late
+            .iter()
+            .map(|(key, value)| (*key, value))
+            .peekable();
+        core::iter::from_fn(move || match (row.peek(), late.peek()) {
+            (Some((in_row, _)), Some((is_late, _))) if is_late < in_row => late.next(),
+            (Some(_), _) => row.next(),
+            (None, _) => late.next(),
+        })
+    }
+
+    /// Where in the row `key` is, or its gap. As a rule it is the first, or no key is missing
+    /// between it and the last.
+    fn find(&self, key: K) -> Option<usize> {
+        let (first, _) = self.row.front()?;
+        if key == *first {
+            return Some(0);
+        }
+        let (last, _) = self.row.back()?;
+        if key > *last {
+            return None;
+        }
+        let back = last.after(key).and_then(|back| usize::try_from(back).ok());
+        let guess = back.and_then(|back| (self.row.len() - 1).checked_sub(back));
+        if let Some(at) = guess
+            && self.row[at].0 == key
+        {
+            return Some(at);
+        }
+        self.row.binary_search_by(|(other, _)| other.cmp(&key)).ok()
+    }
+
+    /// Asserts that the row rises and the gaps are counted.
+    pub(crate) fn check(&self) {
+        let gaps = self.row.iter().filter(|(_, value)| value.is_none());
+        assert_eq!(gaps.count(), self.gaps);
+        assert!(self.gaps <= GAPS + self.row.len() / 2);
+        let rises = self.row.iter().zip(self.row.iter().skip(1));
+        for ((key, _), (next, _)) in rises {
+            assert!(key < next, "the row rises");
+        }
+        for end in [self.row.front(), self.row.back()].into_iter().flatten() {
+            assert!(end.1.is_some(), "no gap at an end");
+        }
+        for key in self.late.keys() {
+            assert_eq!(self.find(*key), None, "in one place");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    #[test]
+    fn it_is_a_map_in_order() {
+        let mut rng = Rng::from_seed(7);
+        for spread in [1, 4, 64] {
+            let (mut model, mut map) = (BTreeMap::new(), Rising::default());
+            let mut next = 0_u64;
+            for step in 0..20_000_u64 {
+                let draw = rng.draw();
+                let near = next.saturating_sub(draw >> 32 & 0x3ff);
+                let key = if draw & 7 == 0 { near } else { next };
+                match draw >> 3 & 3 {
+                    0 | 1 if model.len() < 300 => {
+                        let fresh = model.insert(key, step).is_none();
+                        if !fresh {
+                            map.remove(key);
+                        }
+                        assert!(map.insert(key, step));
+                        assert!(!map.insert(key, 0));
+                        next = next.max(key + 1 + (draw >> 44) % spread);
+                    }
+                    2 => assert_eq!(map.remove(near), model.remove(&near)),
+                    _ => {
+                        let first = model.first_key_value().map(|(key, _)| *key);
+                        assert_eq!(map.first(), first);
+                        if let Some(first) = first {
+                            assert_eq!(map.remove(first), model.remove(&first));
+                        }
+                    }
+                }
+                assert_eq!(map.get(near), model.get(&near));
+                assert_eq!(map.get_mut(key), model.get_mut(&key));
+                let above = model.range(near + 1..).next().map(|(key, _)| *key);
+                assert_eq!(map.first_above(near), above);
+                assert_eq!(map.len(), model.len());
+                if step % 64 == 0 {
+                    map.check();
+                    let all: Vec<_> = map.iter().map(|(key, value)| (key, *value)).collect();
+                    let expected: Vec<_> =
+                        model.iter().map(|(&key, &value)| (key, value)).collect();
+                    assert_eq!(all, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_stays_does_not_keep_the_space_of_all_that_came_after() {
+        let mut map = Rising::default();
+        map.insert(0, ());
+        for key in 1..100_000_u64 {
+            map.insert(key, ());
+            if key > 10 {
+                map.remove(key - 10);
+            }
+            assert!(
+                map.row.len() <= 2 * (map.len() + GAPS + 1),
+                "{}",
+                map.row.len()
+            );
+        }
+        assert_eq!(map.first(), Some(0));
+    }
+}
