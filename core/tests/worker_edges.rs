@@ -350,3 +350,25 @@ fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
     let said = rig.connect();
     assert_eq!(offers(&said), 1);
 }
+
+/// A heartbeat tells how much was received, and whoever hears that relies on the answers having been
+/// said: one that is due as a question comes does not overtake the answer.
+#[test]
+fn what_is_asked_back_is_answered_before_it_is_confirmed() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all(0..3);
+    rig.step();
+    rig.pass(Duration::from_millis(600));
+    let due = rig.worker.poll_timeout().expect("the next heartbeat");
+    assert_eq!(due.reason, WakeReason::Heartbeat);
+    rig.now = due.at;
+    let attempts = vec![attempt(2)];
+    rig.say(Body::TakeBack { attempts });
+    rig.worker.handle_timeout(rig.now);
+    let said = rig.step();
+    let answer = rig.returned(&[2], &[]);
+    let answered = said.iter().position(|output| *output == answer);
+    let confirmed = said.iter().position(|output| ping(output).is_some());
+    assert!(answered.is_some() && confirmed.is_some(), "{said:?}");
+    assert!(answered < confirmed, "{said:?}");
+}
