@@ -133,6 +133,39 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
     Ok(())
 }
 
+/// A copy of a short payload. Bytes that come from a vector need a second allocation as soon as
+/// they are shared, and payloads are always shared: with what is kept, and what is sent.
+fn copied(payload: &[u8]) -> Bytes {
+    match payload.len() {
+        0 => Bytes::new(),
+        1..=32 => Bytes::from_owner(Inline::<32>::new(payload)),
+        33..=64 => Bytes::from_owner(Inline::<64>::new(payload)),
+        65..=128 => Bytes::from_owner(Inline::<128>::new(payload)),
+        129..=256 => Bytes::from_owner(Inline::<256>::new(payload)),
+        _ => Bytes::copy_from_slice(payload),
+    }
+}
+
+/// Up to `N` bytes, to be allocated together with the count of those who share them.
+struct Inline<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Inline<N> {
+    fn new(payload: &[u8]) -> Self {
+        let (len, mut bytes) = (payload.len(), [0; N]);
+        bytes[..len].copy_from_slice(payload);
+        Self { len, bytes }
+    }
+}
+
+impl<const N: usize> AsRef<[u8]> for Inline<N> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// Takes one whole frame off the front of `buffer`, or nothing if it has not all arrived.
 ///
 /// # Errors
@@ -161,7 +194,7 @@ pub fn decode<B: Decode<()>>(
         bincode::decode_from_slice::<B, _>(rest, CONFIG).map_err(|_| DecodeError::BadHeader)?;
     let payload = &rest[header..];
     let bytes = if payload.len() <= COPY_MAX {
-        let bytes = Bytes::copy_from_slice(payload);
+        let bytes = copied(payload);
         buffer.advance(end);
         bytes
     } else {

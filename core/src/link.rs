@@ -226,6 +226,25 @@ impl Link {
         true
     }
 
+    /// Whether a message came on the connection that is up, and is not the link's own business:
+    /// then it was counted, and is for the machine. The way of nearly all messages; others go
+    /// through [`handle_input`](Self::handle_input).
+    pub(crate) fn is_for_machine(&mut self, now: Instant, input: &LinkInput) -> bool {
+        let awake = self.clock.read(now);
+        match (input, &mut self.state) {
+            (
+                LinkInput::Received { conn, message },
+                State::Up {
+                    conn: ours, watch, ..
+                },
+            ) if conn == ours && !matches!(message.body, Body::Pong(_)) => {
+                watch.on_received(awake);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Takes in a fact; facts about connections that are no longer ours mean nothing.
     pub fn handle_input<O: From<LinkOutput>>(
         &mut self,

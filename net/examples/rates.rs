@@ -5,6 +5,7 @@
 //! rates worker MANAGER                   a worker that runs attempts on two threads
 //! rates pool MANAGER CHILDREN            one that runs them in so many pool processes
 //! rates client MANAGER IN_FLIGHT TASKS   a load for a manager that is there already
+//! rates idle MANAGER CLIENTS             connections that do nothing, until killed
 //! rates loss                             how soon the tasks of a killed worker run on threads
 //! rates loss CHILDREN                    and in pool processes
 //! ```
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use argon::executor::{Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
 use argon::runtime::builtin;
 use argon::{
-    Client, ClientOptions, ManagerOptions, ManagerServer, Name, Offer, Outcome, TaskSpec,
-    WorkerOptions, WorkerServer, guard,
+    Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Name, Offer, Outcome,
+    TaskSpec, WorkerOptions, WorkerServer, guard,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Some("worker") if args.len() == 2 => worker(args[1].clone()),
         Some("client") if args.len() == 4 => load(args[1].clone(), number(2), number(3)),
         Some("pool") if args.len() == 3 => pool(args[1].clone(), number(2)),
+        Some("idle") if args.len() == 3 => idle(args[1].clone(), number(2)),
         Some("stuck") if args.len() == 2 => stuck(args[1].clone()),
         Some("loss") if args.len() == 1 => loss(worker),
         Some("loss") if args.len() == 2 => {
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
         }
         _ => {
             let usage = "rates all IN_FLIGHT TASKS | worker MANAGER | pool MANAGER CHILDREN | \
-                         client MANAGER IN_FLIGHT TASKS | loss [CHILDREN]";
+                         client MANAGER IN_FLIGHT TASKS | idle MANAGER CLIENTS | loss [CHILDREN]";
             eprintln!("usage: {usage}");
             return ExitCode::from(2);
         }
@@ -94,6 +96,22 @@ fn pool(manager: String, children: usize) {
         let executor = ProcessExecutor::new(pool).expect("an executor");
         let worker = WorkerServer::new(options, executor).expect("a worker");
         worker.run().await;
+    });
+}
+
+fn idle(manager: String, clients: usize) {
+    runtime().block_on(async {
+        let mut all = Vec::new();
+        for _ in 0..clients {
+            let client =
+                Client::start(ClientOptions::new(vec![manager.clone()])).expect("a client");
+            while !matches!(client.link(), LinkState::Connected { .. }) {
+                client.link_changed().await;
+            }
+            all.push(client);
+        }
+        println!("{} connected", all.len());
+        std::future::pending::<()>().await;
     });
 }
 

@@ -242,9 +242,10 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         false
     }
 
-    fn turned(&mut self, link: Option<LinkState>) {
+    fn turned(&mut self, link: Option<LinkState>) -> bool {
         if let Some(link) = link {
             self.control.lock().link = link;
         }
+        false
     }
 }

@@ -382,8 +382,7 @@ impl Machine for Client {
         }
         match input {
             ClientInput::Link(input) => {
-                let event = self.link.handle_input(now, input, &mut self.outputs);
-                self.on_link(now, event);
+                self.on_link_input(now, input);
                 let (confirmed, held) = (self.link.confirmed(), self.tasks.sent());
                 self.window.on_confirmed(now, confirmed, held);
             }

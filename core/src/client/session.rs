@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::limits::RECONNECT_DELAY_MAX;
-use crate::link::LinkEvent;
+use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Body, Welcome};
 use crate::task::Outcome;
 use crate::time::Instant;
@@ -35,6 +35,16 @@ impl Moves {
 }
 
 impl Client {
+    pub(super) fn on_link_input(&mut self, now: Instant, input: LinkInput) {
+        if self.link.is_for_machine(now, &input)
+            && let LinkInput::Received { message, .. } = input
+        {
+            return self.on_message(now, message);
+        }
+        let event = self.link.handle_input(now, input, &mut self.outputs);
+        self.on_link(now, event);
+    }
+
     pub(super) fn on_link(&mut self, now: Instant, event: Option<LinkEvent>) {
         match event {
             None => {}

@@ -15,6 +15,11 @@ use crate::time::Instant;
 impl Worker {
     /// Takes in a fact about the connection.
     pub(super) fn on_link(&mut self, now: Instant, input: LinkInput) {
+        if self.link.is_for_machine(now, &input)
+            && let LinkInput::Received { message, .. } = input
+        {
+            return self.on_message(now, message);
+        }
         let event = self.link.handle_input(now, input, &mut self.out);
         self.on_link_event(now, event);
     }

@@ -41,6 +41,10 @@ impl ClientMachine for client::Client {
     }
 }
 
+/// So many outcomes at a time cost a write as much as the tasks that follow them. Of more, the
+/// manager had better hear at once: it works on these while the next are made.
+const FEW: usize = 16;
+
 /// The machine and the board, shared by those who submit and the driver. The machine's lock is
 /// taken before the board's.
 pub(super) struct Desk<M> {
@@ -208,8 +212,9 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         false
     }
 
-    fn turned(&mut self, link: Option<LinkState>) {
-        if !self.outcomes.is_empty() {
+    fn turned(&mut self, link: Option<LinkState>) -> bool {
+        let delivered = self.outcomes.len();
+        if delivered > 0 {
             self.desk
                 .board
                 .deliver(&mut self.outcomes, &mut self.wakers);
@@ -217,6 +222,7 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         if let Some(link) = link {
             self.desk.board.set_link(link);
         }
+        (1..=FEW).contains(&delivered)
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::ops::DerefMut;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use argon_core::Machine;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::time::Instant;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::clock::Clock;
@@ -48,8 +49,9 @@ pub(crate) trait Side {
     /// Carries out an output that wants nothing of the connection; true if the machine has left.
     fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> bool;
 
-    /// The outputs of a turn are carried out.
-    fn turned(&mut self, link: Option<LinkState>);
+    /// The outputs of a turn are carried out. True if that woke somebody who may have something
+    /// to say, and what this turn wants sent had better go with it.
+    fn turned(&mut self, link: Option<LinkState>) -> bool;
 }
 
 /// The loop.
@@ -61,6 +63,8 @@ pub(crate) struct PeerDriver<T: Transport, S: Side> {
     armed: Option<Instant>,
     /// Turns by which a time-out was put off.
     put_off: usize,
+    /// What the last turn wants sent waits for this one.
+    held_back: bool,
     rest: Rest,
     link_facts: Vec<LinkInput>,
     facts: Vec<<S::Machine as Machine>::Input>,
@@ -70,6 +74,8 @@ pub(crate) struct PeerDriver<T: Transport, S: Side> {
 enum Turn {
     /// There may be more to do at once.
     Busy,
+    /// Others are to have their turn before the next.
+    Yield,
     /// Whoever has news will wake us.
     Idle,
     /// The machine has left.
@@ -86,6 +92,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             sleep: Box::pin(sleep_until(clock.when(Instant::ZERO))),
             armed: None,
             put_off: 0,
+            held_back: false,
             rest: Rest::default(),
             link_facts: Vec::new(),
             facts: Vec::new(),
@@ -103,6 +110,12 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         for _ in 0..TURNS_PER_POLL {
             match self.turn(cx) {
                 Turn::Busy => {}
+                Turn::Yield => {
+                    // Behind all that can run now, the runtime's first future too, which a task
+                    // that only wakes itself would overtake. It wakes us.
+                    let _ = pin!(yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
                 Turn::Idle => return Poll::Pending,
                 Turn::Stopped => return Poll::Ready(()),
             }
@@ -159,9 +172,17 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         for output in self.outputs.drain(..) {
             stopped |= self.side.carry_out(output);
         }
+        // Those who were waiting for an outcome often have the next task at hand. What they say
+        // goes out with what this turn wants sent, in one write. It waits for them once.
+        let woke = self.side.turned(self.uplink.take_change());
+        if woke && !self.held_back && !stopped {
+            self.held_back = true;
+            return Turn::Yield;
+        }
+        self.held_back = false;
         self.uplink.flush(cx, now, &mut self.link_facts);
-        self.side.turned(self.uplink.take_change());
         if stopped {
+            self.side.turned(self.uplink.take_change());
             return Turn::Stopped;
         }
         let rung = self.poll_timer(cx, next);

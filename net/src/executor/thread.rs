@@ -310,9 +310,10 @@ impl Hand {
                 }
                 Some(Order::Run(slot, job)) if life == Some(slot) => {
                     let begun = now;
-                    let (end, payload) = self.run(&job);
+                    let attempt = job.attempt;
+                    let (end, payload) = self.run(job);
                     now = Instant::now();
-                    let (attempt, ran) = (job.attempt, now - begun);
+                    let ran = now - begun;
                     self.tell(PoolInput::Done {
                         slot,
                         attempt,
@@ -359,8 +360,8 @@ impl Hand {
         mem::swap(&mut *desk, orders);
     }
 
-    fn run(&self, job: &Job) -> (RunEnd, Payload) {
-        match catch(|| (self.handler)(&job.name, job.payload.clone())) {
+    fn run(&self, job: Job) -> (RunEnd, Payload) {
+        match catch(|| (self.handler)(&job.name, job.payload)) {
             Ok(result) => (RunEnd::Completed, result),
             Err(TaskFailure { mut error, detail }) => {
                 cut_error(&mut error);

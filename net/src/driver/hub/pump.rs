@@ -32,7 +32,7 @@ impl<M: ManagerMachine> Hub<M> {
             stream,
             incoming: Incoming::new(HELLO_FRAME_MAX),
             outgoing: Outgoing::default(),
-            batch: Vec::new(),
+            unseen: false,
             welcome: false,
             moved: false,
             progress: Instant::ZERO,
@@ -64,7 +64,8 @@ struct Pump<'a, M, S> {
     incoming: Incoming,
     /// Taken from the table to be written without the lock.
     outgoing: Outgoing,
-    batch: Vec<Message>,
+    /// There may be whole frames among what was read.
+    unseen: bool,
     welcome: bool,
     /// Bytes moved without a whole frame since the machine was last told.
     moved: bool,
@@ -123,51 +124,45 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         }
     }
 
-    /// Fills the batch: with all that is there, or before the welcome with one message.
+    /// Reads once, unless there may be whole frames that the machine has not seen.
     fn read(&mut self, cx: &mut Context<'_>, bytes: &mut usize) -> Read {
-        loop {
-            match self.decode() {
-                Ok(true) => {}
-                Ok(false) => return Read::More,
-                Err(()) => return Read::Gone,
+        if self.unseen {
+            return Read::More;
+        }
+        match self.incoming.poll_read(cx, &mut self.stream) {
+            Poll::Pending => Read::Dry,
+            Poll::Ready(Ok(0)) => Read::Gone,
+            Poll::Ready(Ok(count)) => {
+                *bytes += count;
+                self.moved = true;
+                self.unseen = true;
+                Read::More
             }
-            if *bytes >= TURN_BYTES {
-                return Read::More;
-            }
-            match self.incoming.poll_read(cx, &mut self.stream) {
-                Poll::Pending => return Read::Dry,
-                Poll::Ready(Ok(0)) => return Read::Gone,
-                Poll::Ready(Ok(count)) => {
-                    *bytes += count;
-                    self.moved = true;
-                }
-                Poll::Ready(Err(error)) => {
-                    debug_unless_reset(self.conn, &error);
-                    return Read::Gone;
-                }
+            Poll::Ready(Err(error)) => {
+                debug_unless_reset(self.conn, &error);
+                Read::Gone
             }
         }
     }
 
-    /// Takes whole frames out of what was read; false if there may be more of them after the
-    /// machine has seen this one.
-    fn decode(&mut self) -> Result<bool, ()> {
-        loop {
-            match self.incoming.next() {
-                Ok(Some(message)) => {
-                    self.moved = false;
-                    self.batch.push(message);
-                    if !self.welcome {
-                        return Ok(false);
-                    }
-                }
-                Ok(None) => return Ok(true),
-                Err(error) => {
-                    debug!(conn = %self.conn, %error, "closing a connection that sent");
-                    return Err(());
-                }
+    /// The next whole frame of what was read.
+    fn next(&mut self, gone: &mut bool) -> Option<Message> {
+        if !self.unseen {
+            return None;
+        }
+        match self.incoming.next() {
+            Ok(Some(message)) => {
+                self.moved = false;
+                return Some(message);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                debug!(conn = %self.conn, %error, "closing a connection that sent");
+                *gone = true;
             }
         }
+        self.unseen = false;
+        None
     }
 
     /// Gives the machine what was read, and takes what is to be written.
@@ -176,18 +171,27 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             return Some(End::Cut);
         };
         let conn = self.conn;
-        let gone = matches!(read, Read::Gone);
+        let mut gone = matches!(read, Read::Gone);
         if let Some(peer) = state.peer(conn) {
             // We are here already: what the machine answers needs to wake others only.
             peer.dirty = true;
         }
-        if !self.batch.is_empty() || gone || self.moved {
+        if self.unseen || gone || self.moved {
             let now = self.hub.clock.now();
-            let mut fed = !self.batch.is_empty();
+            let mut fed = false;
             let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
-            for message in self.batch.drain(..).filter(|_| !ended) {
-                let input = ManagerInput::Received { conn, message };
-                state.machine.handle_input(now, input);
+            // Straight from the buffer into the machine: at millions of messages a second, what
+            // a list of them between the two costs is seen.
+            while let Some(message) = self.next(&mut gone) {
+                fed = true;
+                if !ended {
+                    let input = ManagerInput::Received { conn, message };
+                    state.machine.handle_input(now, input);
+                }
+                if !self.welcome {
+                    // How long the next may be is for the machine to say.
+                    break;
+                }
             }
             if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {
                 self.moved = false;
