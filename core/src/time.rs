@@ -293,4 +293,41 @@ mod tests {
         clock.expect(Some(ms(100)));
         assert_eq!(clock.read(ms(10_101)), ms(101));
     }
+
+    #[test]
+    fn no_span_means_no_limit_and_every_limit_is_a_span() {
+        assert_eq!(Nanos::from(Duration::MAX), Nanos(u64::MAX - 1));
+        assert_eq!(
+            Nanos::from(Duration::from_nanos(u64::MAX - 1)),
+            Nanos(u64::MAX - 1)
+        );
+        assert_eq!(Nanos::from(Duration::from_nanos(7)), Nanos(7));
+        assert_eq!(Nanos::from(None), Nanos::NONE);
+        assert_eq!(Nanos::NONE.to_duration(), None);
+        assert_eq!(
+            Nanos(u64::MAX - 1).to_duration(),
+            Some(Duration::from_nanos(u64::MAX - 1))
+        );
+    }
+
+    #[test]
+    fn what_is_armed_is_counted() {
+        let mut timers = Timers::default();
+        assert!(timers.is_empty());
+        timers.set('a', ms(5));
+        assert!(!timers.is_empty());
+        assert_eq!((timers.len(), timers.get('a')), (1, Some(ms(5))));
+        assert_eq!(timers.pop_due(ms(5)), Some('a'));
+        assert_eq!((timers.len(), timers.get('a')), (0, None));
+    }
+
+    #[test]
+    fn so_much_lateness_and_no_more_is_ordinary() {
+        let slack = ms(100) + AwakeClock::SLACK;
+        for (late, shown) in [(slack, slack), (slack + Duration::from_nanos(1), ms(100))] {
+            let mut clock = AwakeClock::default();
+            clock.expect(Some(ms(100)));
+            assert_eq!(clock.read(late), shown);
+        }
+    }
 }

@@ -142,4 +142,31 @@ mod tests {
         watch.on_progress(s(5));
         assert_eq!(watch.silent_at(LEASE), s(7));
     }
+
+    #[test]
+    fn what_is_sent_later_does_not_renew_the_wait_for_what_was_sent() {
+        let mut watch = Watch::new(s(0));
+        for second in 1..4 {
+            watch.on_sent(s(second));
+            assert!(watch.on_beat(s(second), 0));
+        }
+        assert_eq!(watch.silent_at(LEASE), s(3));
+        // The first was taken in; the others are waited for from now.
+        assert!(watch.on_beat(s(4), 1));
+        watch.on_received(s(5));
+        assert_eq!(watch.silent_at(LEASE), s(6));
+    }
+
+    #[test]
+    fn a_peer_that_has_taken_in_all_is_silent_when_it_says_nothing() {
+        let mut watch = Watch::new(s(0));
+        watch.on_sent(s(1));
+        assert!(watch.on_beat(s(2), 1));
+        watch.on_received(s(5));
+        assert_eq!((watch.silent_at(LEASE), watch.heard()), (s(7), s(5)));
+        assert_eq!(
+            (watch.sent(), watch.confirmed(), watch.received()),
+            (1, 1, 1)
+        );
+    }
 }

@@ -5,7 +5,7 @@ mod client_support;
 
 use std::time::Duration;
 
-use argon_core::client::{ClientConfig, ClientInput, SubmitError};
+use argon_core::client::{ClientConfig, ClientInput, ClientOutput, SubmitError};
 use argon_core::event::{CloseReason, Event};
 use argon_core::ids::PeerId;
 use argon_core::limits::{ATTEMPTS_MAX, IDS_MAX, RETRIES_DEFAULT};
@@ -534,4 +534,19 @@ fn while_probing_one_goes_out_and_more_important_ones_go_before_the_pause_is_ove
         sent.extend(submitted(&pass_alive(&mut bench, MS * 10)));
     }
     assert_eq!(sent.len(), 1, "{sent:?}");
+}
+
+#[test]
+fn that_it_has_stopped_is_the_last_that_it_says() {
+    let mut bench = Bench::up();
+    bench.submit(task());
+    bench.submit(task());
+    bench.settle();
+    bench.client.handle_input(bench.now, ClientInput::Stop);
+    bench.client.settle(bench.now);
+    let said: Vec<ClientOutput> = std::iter::from_fn(|| bench.client.poll_output())
+        .filter(|output| !matches!(output, ClientOutput::Notify(_)))
+        .collect();
+    assert!(said.len() > 3, "a goodbye, a close, two outcomes");
+    assert_eq!(said.last(), Some(&ClientOutput::Stopped));
 }

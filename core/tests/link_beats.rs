@@ -227,3 +227,34 @@ fn the_lease_is_the_managers_but_not_to_be_absurd() {
         assert_eq!(until_event(&mut bench).1, up + meant);
     }
 }
+
+#[test]
+fn bytes_that_move_on_another_connection_are_not_heard() {
+    let mut bench = Bench::new(1);
+    bench.up();
+    let up = bench.now;
+    while bench.now < up + ms(1_000) {
+        assert_eq!(bench.wake(), None);
+    }
+    let conn = ConnId(99);
+    bench.input(LinkInput::Progress { conn });
+    assert_eq!(until_event(&mut bench).1, up + LEASE);
+}
+
+/// What it says of what it has received is true of what it has said before.
+#[test]
+fn a_heartbeat_does_not_overtake_what_was_said_before_it() {
+    let mut bench = Bench::new(1);
+    let conn = bench.up();
+    assert!(bench.send());
+    bench.timeout();
+    let said: Vec<bool> = bench
+        .out
+        .drain(..)
+        .map(|output| match output {
+            LinkOutput::Send { message, .. } => matches!(message.body, Body::Ping(_)),
+            other => panic!("on {conn:?}: {other:?}"),
+        })
+        .collect();
+    assert_eq!(said, [false, true]);
+}

@@ -313,3 +313,84 @@ fn an_outcome_says_how_long_the_task_waited_for_the_attempt_that_brought_it() {
     };
     assert_eq!(completion.waited, Nanos::from(ms(30)));
 }
+
+#[test]
+fn what_a_worker_brought_is_charged_when_it_denies_it() {
+    let mut bench = Bench::new();
+    let client = bench.client(3);
+    bench.submit(client, submit(0));
+    let worker = come_in(&mut bench, 1, 1);
+    bench.report(worker, vec![old(0, 0)], vec![]);
+    let (not_started, started) = (vec![old(0, 0).attempt], vec![]);
+    bench.send(
+        worker,
+        Body::Returned {
+            not_started,
+            started,
+        },
+    );
+    assert_eq!(bench.manager.status(bench.now, 0).manager.attempts_lost, 1);
+}
+
+#[test]
+fn a_lost_worker_leaves_its_task_the_last_attempt() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    let max_attempts = 2;
+    bench.submit(
+        client,
+        Submit {
+            max_attempts,
+            ..submit(0)
+        },
+    );
+    bench.close(worker);
+    bench.advance(ms(250));
+    let other = bench.worker(2, 1);
+    assert_eq!(bench.assigned(other).len(), 1);
+}
+
+/// An orphan's worker that is away is waited for as long as any, from when it went.
+#[test]
+fn a_task_that_comes_back_while_its_worker_is_away_waits_the_grace() {
+    let mut bench = Bench::new();
+    let away = come_in(&mut bench, 1, 1);
+    bench.report(away, vec![old(0, 0)], vec![]);
+    let (other, client) = (bench.worker(2, 1), bench.client(3));
+    bench.close(away);
+    bench.submit(client, flagged(0));
+    assert_eq!(bench.assigned(other), []);
+    bench.advance(ms(249));
+    assert_eq!(bench.assigned(other), []);
+    bench.advance(ms(1));
+    assert_eq!(bench.assigned(other).len(), 1);
+}
+
+#[test]
+fn a_task_that_comes_back_just_before_the_report_of_its_worker_waits_for_that() {
+    let mut bench = Bench::new();
+    let worker = come_in(&mut bench, 1, 1);
+    bench.report(worker, vec![old(0, 0)], vec![]);
+    let (other, client) = (bench.worker(2, 1), bench.client(3));
+    bench.close(worker);
+    bench.advance_alive(ms(300), &[other, client]);
+    let worker = come_in(&mut bench, 1, 2);
+    bench.submit(client, flagged(0));
+    assert_eq!(bench.assigned(other), []);
+    bench.report(worker, vec![old(0, 0)], vec![]);
+    bench.grant(worker, 1);
+    assert_eq!(bench.assigned(other), []);
+}
+
+#[test]
+fn a_manager_that_has_just_started_expects_workers_for_so_long_whoever_looks_in() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    bench.advance_alive(ms(1_000), &[worker, client]);
+    bench.send(worker, Body::Goodbye);
+    bench.submit(client, submit(0));
+    bench.advance_alive(ms(1_999), &[client]);
+    assert_eq!(bench.rejects(client), []);
+    bench.advance(ms(1));
+    assert_eq!(bench.rejects(client).len(), 1);
+}

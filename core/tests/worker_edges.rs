@@ -305,3 +305,70 @@ fn the_way_to_an_idle_child_counts_for_the_window() {
     rig.done(life(0, 1), 3, US * 10);
     assert_eq!(grants(&rig.step()), []);
 }
+
+#[test]
+fn what_it_holds_is_counted_by_what_it_waits_for() {
+    let mut rig = Rig::up(config(2));
+    rig.assign_all(0..5);
+    rig.step();
+    let load = rig.worker.load();
+    assert_eq!((load.waiting, load.given, load.held), (3, 2, 0));
+    rig.done(life(0, 1), 0, Duration::from_millis(5));
+    rig.step();
+    let load = rig.worker.load();
+    assert_eq!((load.waiting, load.given, load.held), (2, 2, 1));
+    assert!(load.held_bytes > 0);
+}
+
+/// Whatever the program of a pool can do is told when it is known, and again after a change.
+#[test]
+fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
+    use argon_core::offer::Offer;
+    use argon_core::worker::PoolInput;
+    let offers = |said: &[WorkerOutput]| {
+        let is_offer = |output: &&WorkerOutput| {
+            matches!(output, WorkerOutput::Link(LinkOutput::Send { message, .. })
+                if matches!(message.body, Body::Offer(_)))
+        };
+        said.iter().filter(is_offer).count()
+    };
+    let mut rig = Rig::up(config(1));
+    let another = Offer::new([name("another")]).expect("few");
+    let mut said = Vec::new();
+    rig.exited(life(0, 1), ExitCause::Exit(0));
+    for life_number in 2..4 {
+        said.extend(rig.pass(Duration::from_secs(1)));
+        rig.feed(WorkerInput::Pool(PoolInput::Ready {
+            slot: life(0, life_number),
+            offer: another.clone(),
+        }));
+        said.extend(rig.step());
+        rig.exited(life(0, life_number), ExitCause::Exit(0));
+    }
+    assert_eq!(offers(&said), 1, "the same is not told twice");
+    rig.cut();
+    let said = rig.connect();
+    assert_eq!(offers(&said), 1);
+}
+
+/// A heartbeat tells how much was received, and whoever hears that relies on the answers having been
+/// said: one that is due as a question comes does not overtake the answer.
+#[test]
+fn what_is_asked_back_is_answered_before_it_is_confirmed() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all(0..3);
+    rig.step();
+    rig.pass(Duration::from_millis(600));
+    let due = rig.worker.poll_timeout().expect("the next heartbeat");
+    assert_eq!(due.reason, WakeReason::Heartbeat);
+    rig.now = due.at;
+    let attempts = vec![attempt(2)];
+    rig.say(Body::TakeBack { attempts });
+    rig.worker.handle_timeout(rig.now);
+    let said = rig.step();
+    let answer = rig.returned(&[2], &[]);
+    let answered = said.iter().position(|output| *output == answer);
+    let confirmed = said.iter().position(|output| ping(output).is_some());
+    assert!(answered.is_some() && confirmed.is_some(), "{said:?}");
+    assert!(answered < confirmed, "{said:?}");
+}

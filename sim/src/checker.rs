@@ -468,10 +468,11 @@ impl<'h> Ledger<'h> {
             for run in &self.history.executions {
                 let host = self.history.lives[run.life].host;
                 let alone = (0..options.managers).all(|manager| inside(manager) != inside(host));
+                // Whoever stood still adds its lateness to the lease.
                 let paused = |from: u64, to: u64| {
                     let mut others = self.history.disturbances.iter();
                     others.any(|other| {
-                        other.what == "pause"
+                        ["pause", "freeze"].contains(&other.what)
                             && other.hosts.contains(&host)
                             && overlaps(&other, from, to)
                     })

@@ -1,5 +1,6 @@
 //! What a seed decides: the whole plan of a run.
 
+use argon_core::limits::Inner;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{self, Fault};
@@ -97,6 +98,9 @@ pub struct Options {
     pub runner_wait: u64,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
+    /// Bounds inside the machines that are tiny in this run; none: what they are in production.
+    #[serde(default)]
+    pub tiny: Option<Tiny>,
 
     /// When faults end for the core of hosts that must make progress.
     pub heal_at: u64,
@@ -106,6 +110,50 @@ pub struct Options {
     pub core_workers: Vec<Host>,
     /// See `core_manager`.
     pub core_clients: Vec<Host>,
+}
+
+/// Bounds inside core's machines that nobody sets, made so tiny that what is rare in production
+/// happens all the time: parts of messages, full windows, early acknowledgements.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named after the bounds of core they stand for")]
+pub struct Tiny {
+    pub ids: u64,
+    pub outcome_window: u64,
+    pub worker_window: u64,
+    pub unconfirmed: u64,
+    pub orphans: u64,
+    pub result_ack: u64,
+}
+
+impl Tiny {
+    fn draw(rng: &mut argon_core::rng::Rng) -> Self {
+        // What is not tiny is as it is in production, so that each is also met alone.
+        let normal = Inner::default();
+        let mut some = |tiny: &[u64], normal: u64| match rng.percent(60) {
+            true => rng.pick(tiny),
+            false => normal,
+        };
+        Self {
+            ids: some(&[1, 1, 2, 5], normal.ids as u64),
+            outcome_window: some(&[1, 30, 200], normal.outcome_window),
+            worker_window: some(&[1, 30, 200], normal.worker_window),
+            unconfirmed: some(&[0, 1, 4], normal.unconfirmed as u64),
+            orphans: some(&[0, 1, 3], normal.orphans as u64),
+            result_ack: some(&[0, MS, 50 * MS], normal.result_ack.as_nanos() as u64),
+        }
+    }
+
+    /// In core's words.
+    pub(crate) fn inner(&self) -> Inner {
+        Inner {
+            ids: self.ids as usize,
+            outcome_window: self.outcome_window,
+            worker_window: self.worker_window,
+            unconfirmed: self.unconfirmed as usize,
+            orphans: self.orphans as usize,
+            result_ack: std::time::Duration::from_nanos(self.result_ack),
+        }
+    }
 }
 
 fn runner_wait() -> u64 {
@@ -195,6 +243,7 @@ impl Options {
             rolling: false,
             runner_wait: runner_wait(),
             same_names: true,
+            tiny: None,
             heal_at: S,
             core_manager: 0,
             core_workers: (1..=worker_count).collect(),
@@ -273,6 +322,10 @@ impl Options {
             options.runs = options.workers.iter().map(some).collect();
             options.rolling = runs.percent(50);
             options.runner_wait = runs.pick(&[runner_wait(), S, 200 * MS]);
+        }
+        let mut tiny = stream(seed, &[33]);
+        if tiny.percent(20) {
+            options.tiny = Some(Tiny::draw(&mut tiny));
         }
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options

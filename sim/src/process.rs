@@ -205,6 +205,9 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     if let Some(limit) = options.payload_max {
         config.payload_max = limit as usize;
     }
+    if let Some(tiny) = &options.tiny {
+        config.inner = tiny.inner();
+    }
     config
 }
 
@@ -218,6 +221,9 @@ pub(crate) fn worker_config(options: &Options, host: Host, count: u64, id: u64) 
     config.kill_grace = span(options.kill_grace);
     config.drain_timeout = span(options.drain_timeout);
     config.held_results = options.held_results as usize;
+    if let Some(tiny) = &options.tiny {
+        config.inner = tiny.inner();
+    }
     config
 }
 
@@ -249,6 +255,9 @@ pub(crate) fn boot(
         config.addresses = usize::from(options.managers);
         config.retries = options.retries;
         config.tasks = options.client_held as usize;
+        if let Some(tiny) = &options.tiny {
+            config.inner = tiny.inner();
+        }
         Node::Client(Box::new(Client::new(config, rng, local)))
     };
     let process = Process {

@@ -94,6 +94,9 @@ impl<'p> World<'p> {
             world.at(fault.at, Event::FaultBegins(index));
         }
         world.at(plan.options.heal_at, Event::Heal);
+        if plan.options.tiny.is_some() {
+            world.report.faults.insert("tiny-bounds", 1);
+        }
         world
     }
 

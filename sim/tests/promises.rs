@@ -71,7 +71,7 @@ fn all_promises_hold_for_many_seeds() {
     ] {
         assert!(report.marks.contains_key(mark), "no seed reaches {mark}");
     }
-    assert_eq!(report.faults.len(), 17, "every kind of fault happens");
+    assert_eq!(report.faults.len(), 18, "every kind of fault happens");
 }
 
 /// Plans that once failed, kept whole because a seed goes stale when the drawing changes.

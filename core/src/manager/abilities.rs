@@ -263,3 +263,240 @@ fn each(mut kinds: Kinds) -> impl Iterator<Item = KindKey> {
         Some(next)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durations::Durations;
+    use crate::limits::NAMES_MAX;
+    use crate::router::Speed;
+    use proptest::collection::vec as some;
+    use proptest::prelude::*;
+    use std::format;
+    use std::vec::Vec;
+
+    const NAMES: [&str; 5] = ["a", "b", "c", "ab", "d"];
+    const PATTERNS: [&str; 5] = ["a", "b", "c", "a*", "*"];
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("valid")
+    }
+
+    /// What somebody runs: a bit for each pattern.
+    fn offer(bits: u8) -> Offer {
+        let chosen = (0..PATTERNS.len()).filter(|bit| bits & 1 << bit != 0);
+        Offer::new(chosen.map(|bit| name(PATTERNS[bit]))).expect("few")
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A worker that runs this comes, or the one that is here leaves.
+        Toggle(u8, u8),
+        /// A task of this name comes to wait, or the oldest leaves.
+        Wait(usize),
+        Leave,
+        /// So many other names are heard of that those from before are forgotten, all but some.
+        Forget(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_u8..6, 1_u8..32).prop_map(|(worker, offer)| Step::Toggle(worker, offer)),
+            6 => (0..NAMES.len()).prop_map(Step::Wait),
+            3 => Just(Step::Leave),
+            1 => (0_usize..6).prop_map(Step::Forget),
+        ]
+    }
+
+    struct Model {
+        abilities: Abilities,
+        durations: Durations,
+        heard: u32,
+        workers: BTreeMap<u8, (KindKey, Offer)>,
+        /// The class and the name of each task that waits.
+        waiting: Vec<(ClassId, Name, NameKey)>,
+    }
+
+    impl Model {
+        fn new() -> Self {
+            Self {
+                abilities: Abilities::new(),
+                durations: Durations::new(),
+                heard: 0,
+                workers: BTreeMap::new(),
+                waiting: Vec::new(),
+            }
+        }
+
+        fn class_of(&mut self, text: &str) -> ClassId {
+            let name = name(text);
+            let key = self.durations.intern(&name);
+            self.abilities.class_of(&name, key)
+        }
+
+        /// As the manager does after a kind has come or gone.
+        fn renew(&mut self) {
+            let before = self.waiting.clone();
+            let waiting = self.waiting.iter();
+            self.abilities
+                .renew(waiting.map(|(class, name, key)| (*class, name, *key)));
+            let mut sets: BTreeMap<ClassId, Vec<Vec<KindKey>>> = BTreeMap::new();
+            for (class, name, _) in &before {
+                let run_by: Vec<KindKey> = self
+                    .abilities
+                    .kinds()
+                    .filter(|kind| self.abilities.offer(*kind).covers(name))
+                    .collect();
+                sets.entry(*class).or_default().push(run_by);
+            }
+            for (class, name, key) in &mut self.waiting {
+                *class = self.abilities.class_of(name, *key);
+            }
+            for ((old, ..), (new, name, _)) in before.iter().zip(&self.waiting) {
+                let runs = |other: &(ClassId, Name, NameKey)| other.0 == *new;
+                let others = before.iter().zip(&self.waiting);
+                let mixed = others
+                    .clone()
+                    .any(|(before, after)| before.0 == *new && !runs(after));
+                assert!(
+                    !mixed || *new == NOBODY,
+                    "{name} comes to a class that others have yet to leave"
+                );
+                let stays = sets[old].windows(2).all(|pair| pair[0] == pair[1]);
+                let is_run = !sets[old][0].is_empty() && *old != NOBODY;
+                let alone = sets
+                    .iter()
+                    .all(|(class, sets_of)| class >= old || !sets_of.contains(&sets[old][0]));
+                assert!(
+                    !(stays && is_run && alone) || new == old,
+                    "{name} need not have been moved"
+                );
+            }
+        }
+
+        fn check(&mut self) {
+            self.abilities.check();
+            let mut sets: BTreeMap<ClassId, Vec<u8>> = BTreeMap::new();
+            for text in NAMES {
+                let class = self.class_of(text);
+                assert!(class.0 <= 12, "numbers are used again: {class:?}");
+                assert_eq!(self.abilities.look_up(&name(text)), Some(class));
+                let mut run_by = Vec::new();
+                for (&worker, (kind, offer)) in &self.workers {
+                    assert_eq!(self.abilities.offer(*kind), offer);
+                    let runs = self.abilities.runs(*kind, class);
+                    assert_eq!(runs, offer.covers(&name(text)), "{worker} and {text}");
+                    run_by.extend(runs.then_some(worker));
+                }
+                assert_eq!(class == NOBODY, run_by.is_empty(), "{text}");
+                let known = sets.entry(class).or_insert_with(|| run_by.clone());
+                assert_eq!(*known, run_by, "a class is one set of kinds");
+                // Each bids by its number; a higher number is a worse bid.
+                let best = run_by.first().map(|worker| WorkerKey(u32::from(*worker)));
+                assert_eq!(self.abilities.pick(class), best, "{text}");
+            }
+            let different = sets.values().collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(
+                different.len(),
+                sets.len(),
+                "no two classes are the same set"
+            );
+            for (class, name, _) in self.waiting.clone() {
+                assert_eq!(class, self.class_of(name.as_str()), "where it waits");
+            }
+            for (kind, offer) in self.workers.values() {
+                let alike = self.workers.values().filter(|(_, other)| other == offer);
+                assert_eq!(self.abilities.workers(*kind) as usize, alike.count());
+            }
+        }
+
+        fn step(&mut self, step: &Step) {
+            match *step {
+                Step::Toggle(worker, bits) => {
+                    let key = WorkerKey(u32::from(worker));
+                    if let Some((kind, _)) = self.workers.remove(&worker) {
+                        self.abilities.leave(kind, key);
+                    } else {
+                        let offer = offer(bits);
+                        let kind = self.abilities.join(offer.clone()).expect("few kinds");
+                        let bid = Bid::new(&Speed::new(), u32::from(worker), 8);
+                        self.abilities.set_bid(kind, key, Some(bid));
+                        assert_eq!(self.abilities.bid(kind, key), Some(bid));
+                        self.workers.insert(worker, (kind, offer));
+                    }
+                    self.renew();
+                }
+                Step::Wait(which) => {
+                    let class = self.class_of(NAMES[which]);
+                    let name = name(NAMES[which]);
+                    let key = self.durations.intern(&name);
+                    self.waiting.push((class, name, key));
+                }
+                Step::Leave => {
+                    if !self.waiting.is_empty() {
+                        self.waiting.remove(0);
+                    }
+                }
+                Step::Forget(but) => {
+                    // Tasks keep the key that their name had.
+                    for _ in 0..NAMES_MAX - but {
+                        self.heard += 1;
+                        let other = format!("other{}", self.heard);
+                        self.class_of(&other);
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        /// Whoever comes and goes: a task's class is the set of kinds that run its name, no two
+        /// classes are the same set, and nothing is moved that need not be.
+        #[test]
+        fn a_class_is_who_can_run_it(script in some(steps(), 1..60)) {
+            let mut model = Model::new();
+            for step in &script {
+                model.step(step);
+                model.check();
+            }
+        }
+    }
+
+    #[test]
+    fn so_many_kinds_and_no_more_and_numbers_are_used_again() {
+        let mut abilities = Abilities::new();
+        let offer = |number: usize| Offer::new([name(&format!("n{number}"))]).expect("few");
+        let kinds: Vec<KindKey> = (0..KINDS_MAX)
+            .map(|number| abilities.join(offer(number)).expect("room"))
+            .collect();
+        assert_eq!(abilities.join(offer(KINDS_MAX)), None);
+        assert_eq!(abilities.join(offer(3)), Some(kinds[3]), "known already");
+        assert_eq!(abilities.workers(kinds[3]), 2);
+        abilities.leave(kinds[3], WorkerKey(0));
+        assert_eq!(abilities.join(offer(KINDS_MAX)), None);
+        abilities.leave(kinds[3], WorkerKey(1));
+        assert_eq!(abilities.join(offer(KINDS_MAX)), Some(kinds[3]));
+        assert_eq!(abilities.offer(kinds[3]), &offer(KINDS_MAX));
+        for turn in 0..300 {
+            abilities.leave(kinds[5], WorkerKey(0));
+            assert_eq!(abilities.join(offer(1_000 + turn)), Some(kinds[5]));
+        }
+        assert_eq!(abilities.kinds().count(), KINDS_MAX);
+        abilities.renew([].into_iter());
+        let class = abilities.number(kinds[3].bit());
+        assert!(abilities.runs(kinds[3], class) && !abilities.runs(kinds[2], class));
+        abilities.check();
+    }
+
+    #[test]
+    fn a_worker_that_leaves_bids_no_more() {
+        let mut abilities = Abilities::new();
+        let kind = abilities.join(offer(1)).expect("room");
+        abilities.join(offer(1));
+        let bid = Bid::new(&Speed::new(), 0, 1);
+        abilities.set_bid(kind, WorkerKey(4), Some(bid));
+        assert_eq!(abilities.pick_of(kind), Some(WorkerKey(4)));
+        abilities.leave(kind, WorkerKey(4));
+        assert_eq!(abilities.pick_of(kind), None);
+    }
+}

@@ -184,10 +184,10 @@ impl Manager {
             .copied()
             .collect();
         for key in busy {
-            self.ahead_from = WorkerKey(key.0 + 1);
             if wanted == 0 {
                 break;
             }
+            self.ahead_from = WorkerKey(key.0 + 1);
             let session = &self.workers[key.0 as usize];
             let stall = STALL_MIN.max(Duration::from_nanos(session.speed.average()) * 4);
             let stalled_at = session.progress + stall;

@@ -79,4 +79,31 @@ mod tests {
         assert!(similar(&name("x"), names.iter()).is_empty());
         assert!(similar(&name(&"x".repeat(100)), names.iter()).is_empty());
     }
+
+    #[test]
+    fn a_third_may_differ_and_one_letter_of_the_shortest() {
+        let near = |one: &str, other: &str| {
+            let name = |text: &str| Name::new(text).expect("valid");
+            !similar(&name(one), [name(other)].iter()).is_empty()
+        };
+        assert!(near("abcdefghi", "abcdefxyz") && !near("abcdefghi", "abcdewxyz"));
+        assert!(!near("abcdefgh", "abcdexyz"), "two of eight");
+        assert!(near("ab", "ax") && !near("ab", "xy"));
+        // No longer names are compared than so.
+        let long = |length: usize, last: &str| "a".repeat(length - 1) + last;
+        assert!(near(&long(LENGTH_MAX, "b"), &long(LENGTH_MAX, "c")));
+        assert!(!near(&long(LENGTH_MAX + 1, "b"), &long(LENGTH_MAX, "a")));
+        assert!(!near(&long(LENGTH_MAX, "b"), &long(LENGTH_MAX + 1, "a")));
+    }
+
+    #[test]
+    fn each_name_is_suggested_once_and_the_nearest_first() {
+        let name = |text: &str| Name::new(text).expect("valid");
+        let names = [
+            "resizing", "resized", "resize", "resized", "resizes", "resize",
+        ]
+        .map(name);
+        let found = similar(&name("resize"), names.iter());
+        assert_eq!(found, ["resize", "resized", "resizes"].map(name));
+    }
 }

@@ -201,3 +201,62 @@ impl Manager {
         self.refuse_naming(now, client, seq, RejectReason::NoRunner, false, near);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, PeerId};
+    use crate::machine::Machine as _;
+    use crate::manager::{ManagerConfig, ManagerInput};
+    use crate::message::{Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+    use crate::task::Priority;
+    use crate::time::Nanos;
+    use std::format;
+
+    /// A client that submits names that nobody runs and takes them back makes no list longer.
+    #[test]
+    fn names_whose_tasks_have_left_are_not_kept() {
+        let now = Instant::ZERO;
+        let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
+        let conn = ConnId(0);
+        manager.handle_input(now, ManagerInput::Accepted { conn });
+        let say = |manager: &mut Manager, body: Body| {
+            let message = Message::from(body);
+            manager.handle_input(now, ManagerInput::Received { conn, message });
+            manager.settle(now);
+            while manager.poll_output().is_some() {}
+        };
+        let name = |text: &str| Name::new(text).expect("valid");
+        let hello = Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role: Role::Client,
+            peer: PeerId(1),
+            connection: 1,
+            session: None,
+            name: name("client"),
+        };
+        say(&mut manager, Body::Hello(hello));
+        for seq in 0..1_000 {
+            let submit = Submit {
+                seq,
+                priority: Priority::NORMAL,
+                max_attempts: 1,
+                at_most_once: false,
+                may_have_run: false,
+                deadline: Nanos::NONE,
+                max_wait: Nanos::NONE,
+                time_limit: Nanos::NONE,
+                name: name(&format!("nobody-runs-{seq}")),
+            };
+            say(&mut manager, Body::Submit(submit));
+            let waiting = manager.queue.class_len(NOBODY);
+            assert!(manager.stranded.len() <= 2 * waiting + STRANDED_SLACK + 1);
+            if seq >= 3 {
+                say(&mut manager, Body::Cancel { seq });
+            }
+        }
+        assert_eq!(manager.queue.class_len(NOBODY), 3);
+        manager.check_invariants();
+    }
+}

@@ -273,6 +273,8 @@ impl Machine for Worker {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.awake = self.link.awake(now);
+        // A heartbeat confirms what came before it, so the answers to that go first.
+        self.flush_returned(now);
         while self.link.poll_timeout().is_some_and(|due| due.at <= now) {
             let event = self.link.handle_timeout(now, &mut self.out);
             self.on_link_event(now, event);

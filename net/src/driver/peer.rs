@@ -2,12 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::ops::DerefMut;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use argon_core::Machine;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::time::Instant;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::clock::Clock;
@@ -109,7 +110,12 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         for _ in 0..TURNS_PER_POLL {
             match self.turn(cx) {
                 Turn::Busy => {}
-                Turn::Yield => break,
+                Turn::Yield => {
+                    // Behind all that can run now, the runtime's first future too, which a task
+                    // that only wakes itself would overtake. It wakes us.
+                    let _ = pin!(yield_now()).poll(cx);
+                    return Poll::Pending;
+                }
                 Turn::Idle => return Poll::Pending,
                 Turn::Stopped => return Poll::Ready(()),
             }

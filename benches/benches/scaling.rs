@@ -1,0 +1,7 @@
+//! Throughput over ideal as workers are added, real and simulated.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    argon_benches::bench(argon_benches::Bench::Scaling)
+}

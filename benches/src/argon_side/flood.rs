@@ -1,0 +1,112 @@
+//! A client that does not listen: submits to a full manager again at once, whatever it is told.
+
+use std::time::{Duration, Instant};
+
+use argon::{Name, PeerId, Priority};
+use argon_core::codec;
+use argon_core::message::{Beat, Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+use argon_core::time::Nanos;
+use bytes::BytesMut;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::name;
+use crate::{Problem, task};
+
+/// Largest frame that is expected.
+const FRAME_MAX: usize = 1 << 20;
+const READ: usize = 256 * 1024;
+/// How often the manager hears what has arrived; otherwise it would take us for dead.
+const BEAT: Duration = Duration::from_millis(200);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps `in_flight` submissions unanswered for `span`; says how many were refused.
+pub(crate) async fn flood(
+    manager: &str,
+    in_flight: usize,
+    span: Duration,
+) -> Result<Value, Problem> {
+    let mut stream = TcpStream::connect(manager).await?;
+    stream.set_nodelay(true)?;
+    let noop = name("noop");
+    let hello = Hello {
+        magic: MAGIC,
+        version: VERSION,
+        role: Role::Client,
+        peer: PeerId(u64::from(std::process::id())),
+        connection: 1,
+        session: None,
+        name: name("flood"),
+    };
+    let mut out = BytesMut::new();
+    let mut inbox = BytesMut::new();
+    codec::encode(&Message::from(Body::Hello(hello)), &mut out)?;
+    stream.write_all(&out).await?;
+    out.clear();
+    let (mut seq, mut received, mut refused) = (0, 0_u64, 0_u64);
+    let mut welcome = false;
+    let (mut begun, mut beat) = (Instant::now(), Instant::now());
+    while begun.elapsed() < span {
+        inbox.reserve(READ);
+        let read = stream.read_buf(&mut inbox);
+        if tokio::time::timeout(PATIENCE, read).await?? == 0 {
+            return Err("the manager has gone".into());
+        }
+        while let Some(message) = codec::decode::<Body>(&mut inbox, FRAME_MAX)? {
+            received += u64::from(!matches!(message.body, Body::Welcome(_) | Body::Pong(_)));
+            match message.body {
+                Body::Welcome(_) => {
+                    welcome = true;
+                    begun = Instant::now();
+                    for _ in 0..in_flight {
+                        submit(&mut seq, &noop, &mut out)?;
+                    }
+                }
+                Body::Reject { .. } => {
+                    refused += 1;
+                    submit(&mut seq, &noop, &mut out)?;
+                }
+                _ => {}
+            }
+        }
+        if beat.elapsed() >= BEAT {
+            beat = Instant::now();
+            let nonce = received;
+            codec::encode(
+                &Message::from(Body::Ping(Beat { nonce, received })),
+                &mut out,
+            )?;
+        }
+        stream.write_all(&out).await?;
+        out.clear();
+    }
+    if !welcome {
+        return Err("the manager did not answer".into());
+    }
+    Ok(json!({
+        "refused": refused,
+        "seconds": begun.elapsed().as_secs_f64(),
+    }))
+}
+
+fn submit(seq: &mut u64, name: &Name, out: &mut BytesMut) -> Result<(), Problem> {
+    let submit = Submit {
+        seq: *seq,
+        priority: Priority::NORMAL,
+        max_attempts: 3,
+        at_most_once: false,
+        may_have_run: false,
+        deadline: Nanos::NONE,
+        max_wait: Nanos::NONE,
+        time_limit: Nanos::NONE,
+        name: name.clone(),
+    };
+    *seq += 1;
+    let message = Message {
+        body: Body::Submit(submit),
+        payload: vec![0; task::BYTES].into(),
+    };
+    Ok(codec::encode(&message, out)?)
+}
