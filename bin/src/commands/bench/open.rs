@@ -88,7 +88,8 @@ impl Step {
 /// What tasks of a step share while they are under way.
 struct Shared {
     tallies: [Mutex<Tally>; 2],
-    /// For each window of time: tasks offered in it that ended, and how many of them were fast.
+    /// For each window of time: tasks of normal priority offered in it, and how many were fast.
+    /// Those without an end count as slow, or a queue that never drained would look recovered.
     windows: Mutex<Vec<(u64, u64)>>,
 }
 
@@ -170,6 +171,10 @@ pub(super) async fn drive(
                 locked(&shared.tallies[usize::from(high)]).submitted += 1;
                 let (client, shared) = (run.cluster.client(), Arc::clone(&shared));
                 let (open, done) = (Arc::clone(&open), Arc::clone(&done));
+                let due_at = start.elapsed();
+                if !high {
+                    shared.window(due_at, 1, 0);
+                }
                 under_way.spawn(async move {
                     let at = Instant::now();
                     let ended = client.submit(spec).await?.await;
@@ -178,7 +183,9 @@ pub(super) async fn drive(
                     locked(&shared.tallies[usize::from(high)]).ended(&ended.outcome, took);
                     done.fetch_add(u64::from(completed), Ordering::Relaxed);
                     open.fetch_sub(1, Ordering::Relaxed);
-                    shared.window(at - start, completed && took <= fast);
+                    if !high && completed && took <= fast {
+                        shared.window(due_at, 0, 1);
+                    }
                     Ok(())
                 });
             }
@@ -225,7 +232,7 @@ pub(super) async fn drive(
 }
 
 impl Shared {
-    fn window(&self, offered: Duration, fast: bool) {
+    fn window(&self, offered: Duration, all: u64, fast: u64) {
         let index = (offered.as_millis() / WINDOW.as_millis()) as usize;
         let mut windows = self
             .windows
@@ -234,8 +241,8 @@ impl Shared {
         if windows.len() <= index {
             windows.resize(index + 1, (0, 0));
         }
-        windows[index].0 += 1;
-        windows[index].1 += u64::from(fast);
+        windows[index].0 += all;
+        windows[index].1 += fast;
     }
 
     /// When the first window begins most of whose tasks were fast.
