@@ -7,7 +7,8 @@ use std::future::pending;
 use std::time::Duration;
 
 use argon::{
-    Client, ClientOptions, LinkState, Outcome, Payload, Standalone, StandaloneOptions, TaskSpec,
+    Client, ClientOptions, LinkState, Outcome, Payload, Standalone, StandaloneOptions,
+    StatusReport, TaskSpec,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -81,6 +82,29 @@ impl Cluster {
         async move {
             let ended = client.submit(spec).await?.await;
             Ok((ended.outcome, ended.payload))
+        }
+    }
+
+    /// For those who submit many tasks themselves.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// What the manager says about itself, if there is one and it answers.
+    pub(crate) async fn status(&self) -> Option<StatusReport> {
+        match self.client.link() {
+            LinkState::Connected { address } if self.capacity.is_none() => {
+                argon::status(&address, ANSWER).await.ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// How many tasks run at once, where that can be learnt.
+    pub(crate) async fn slots(&self) -> Option<u64> {
+        match self.capacity {
+            Some(capacity) => Some(capacity.into()),
+            None => Some(self.status().await?.manager.capacity),
         }
     }
 

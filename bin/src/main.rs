@@ -47,6 +47,7 @@ enum Command {
     Manager(commands::manager::ManagerArgs),
     Worker(commands::worker::WorkerArgs),
     Status(commands::status::StatusArgs),
+    Bench(commands::bench::BenchArgs),
     Sim(commands::sim::SimArgs),
 }
 
@@ -58,6 +59,7 @@ impl Command {
             Self::Map(args) => (args.cluster.verbose, "error"),
             Self::Run(args) => (args.cluster.verbose, "error"),
             Self::Call(args) => (args.cluster.verbose, "error"),
+            Self::Bench(args) => (args.cluster.verbose, "error"),
             Self::Manager(args) => (args.verbose, "warn"),
             Self::Worker(args) => (args.verbose, "warn"),
             Self::Status(_) | Self::Sim(_) => (false, "error"),
@@ -70,6 +72,7 @@ impl Command {
             Self::Map(args) => commands::map::run(args).await,
             Self::Run(args) => commands::run::run(args).await,
             Self::Call(args) => commands::call::run(args).await,
+            Self::Bench(args) => commands::bench::run(args).await,
             Self::Manager(args) => commands::manager::run(args).await,
             Self::Worker(args) => commands::worker::run(args).await,
             Self::Status(args) => commands::status::run(args).await,

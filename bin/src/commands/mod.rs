@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod manager;
 pub(crate) mod map;

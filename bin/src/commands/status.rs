@@ -250,7 +250,10 @@ fn span(nanos: Nanos) -> String {
 }
 
 /// A table, the first column to the left and the others to the right; nothing without rows.
-fn columns<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub(crate) fn columns<const N: usize>(
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> String {
     let rows: Vec<[String; N]> = rows.collect();
     if rows.is_empty() {
         return String::new();

@@ -58,6 +58,12 @@ impl Progress {
         }
     }
 
+    /// Shows a line instead of a count.
+    pub(crate) fn note(&self, text: String) {
+        self.bar.set_style(style("{spinner} {elapsed}  {msg}"));
+        self.bar.set_message(text);
+    }
+
     /// For whoever writes beside the bar.
     pub(crate) fn screen(&self) -> Screen {
         Screen(self.bar.clone())
