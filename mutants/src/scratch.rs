@@ -17,6 +17,7 @@ const DECIDES: &[&str] = &[
     "router.rs",
     "router",
     "retry.rs",
+    "rising.rs",
     "durations.rs",
     "manager",
     "worker",
