@@ -313,6 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn what_came_late_is_found_when_the_row_is_gone() {
+        let mut map = Rising::default();
+        for key in [10_u64, 9, 8] {
+            assert!(map.insert(key, key));
+        }
+        assert_eq!(map.remove(10), Some(10));
+        assert!(!map.insert(9, 0) && !map.insert(8, 0));
+        assert!(map.insert(10, 10));
+        assert_eq!(map.keys().collect::<Vec<_>>(), [8, 9, 10]);
+        map.check();
+        assert!(!map.is_empty());
+        map.clear();
+        assert!(map.is_empty() && map.first().is_none() && map.keys().next().is_none());
+    }
+
+    #[test]
     fn one_that_stays_does_not_keep_the_space_of_all_that_came_after() {
         let mut map = Rising::default();
         map.insert(0, ());

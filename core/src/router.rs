@@ -129,15 +129,17 @@ impl Router {
         }
         self.len += usize::from(old == ABSENT);
         self.len -= usize::from(new == ABSENT);
-        while node > 1 {
+        loop {
             self.winners[node] = winner;
+            if node == 1 {
+                return;
+            }
             winner = winner.min(self.winners[node ^ 1]);
             node /= 2;
             if self.winners[node] == winner {
                 return;
             }
         }
-        self.winners[1] = winner;
     }
 
     /// Places for workers.
