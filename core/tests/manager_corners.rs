@@ -342,3 +342,61 @@ fn observers_are_bounded_and_make_room_when_they_leave() {
     let (_, welcome) = observe(&mut bench, 10_000);
     assert!(welcome.is_some());
 }
+
+/// A rejection is said once. A client that did not hear it asks as if its task had never run.
+#[test]
+fn what_ran_before_its_rejection_was_lost_has_still_run() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    bench.submit(client, submit(0));
+    bench.submit(client, submit(1));
+    let assign = bench.assigned(worker).remove(0);
+    bench.finish_with(worker, &assign, AttemptEnd::Killed);
+    bench.send(worker, Body::Goodbye);
+    bench.close(client);
+    bench.advance(ms(3_100));
+    let (client, _) = bench.hello(3, 2, Role::Client, Some(EPOCH), "client-3");
+    let seqs = vec![0, 1];
+    bench.send(client, Body::Resume { seqs: seqs.clone() });
+    assert_eq!(bench.inbox(client), [Body::Unknown { seqs }.into()]);
+    let no_workers = RejectReason::NoWorkers;
+    for _ in 0..2 {
+        bench.submit(client, submit(0));
+        bench.submit(client, submit(1));
+        let refused = [(0, no_workers, true), (1, no_workers, false)];
+        assert_eq!(refusals(bench.inbox(client)), refused);
+    }
+    // It never was at a worker since; but with one there it is tried again.
+    let worker = bench.worker(1, 1);
+    bench.submit(client, submit(0));
+    assert_eq!(bench.assigned(worker).len(), 1);
+}
+
+/// What may have run is remembered for as long as the client may ask for it, and counts as its.
+#[test]
+fn what_was_rejected_though_it_may_have_run_counts_as_the_clients() {
+    let mut bench = Bench::with(|config| config.client_tasks = 2);
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    bench.submit(client, submit(0));
+    let assign = bench.assigned(worker).remove(0);
+    bench.finish_with(worker, &assign, AttemptEnd::Killed);
+    bench.send(worker, Body::Goodbye);
+    bench.advance_alive(ms(3_100), &[client]);
+    let refused = [(0, RejectReason::NoWorkers, true)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+    bench.worker(2, 1);
+    bench.submit(client, submit(1));
+    bench.submit(client, submit(2));
+    let refused = [(2, RejectReason::ClientFull, false)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+    let floor = 1;
+    bench.send(
+        client,
+        Body::AckOutcomes {
+            floor,
+            seqs: vec![],
+        },
+    );
+    bench.submit(client, submit(2));
+    assert_eq!(refusals(bench.inbox(client)), []);
+}

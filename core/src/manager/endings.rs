@@ -220,6 +220,9 @@ impl Manager {
         );
         let (client, seq) = (record.client, record.id.seq);
         self.remove_record(key);
+        if may_have_run {
+            self.client(client).may_have_run.insert(seq);
+        }
         self.refuse(now, client, seq, reason, may_have_run);
     }
 
@@ -283,6 +286,10 @@ impl Manager {
     ) {
         let session = self.client(key);
         session.floor = session.floor.max(floor);
+        if !session.may_have_run.is_empty() {
+            session.may_have_run = session.may_have_run.split_off(&session.floor);
+            session.may_have_run.retain(|seq| !seqs.contains(seq));
+        }
         while let Some(seq) = self.client(key).tasks.first()
             && seq < floor
             && let Some(&task) = self.client(key).tasks.get(seq)

@@ -145,6 +145,8 @@ impl Manager {
                 self.absences.get(Absence::Client(key)).is_some(),
                 "a session is either connected or running out"
             );
+            let first = session.may_have_run.first();
+            assert!(first.is_none_or(|seq| *seq >= session.floor));
             let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
             let mut unsent = 0;
             for task in session.tasks.values() {

@@ -1,6 +1,6 @@
 //! What the manager knows of its peers: connections, and the sessions that outlive them.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
@@ -46,6 +46,9 @@ pub(super) struct ClientSession {
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
     pub(super) tasks: Rising<u64, TaskKey>,
+    /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
+    /// the client may ask again without knowing: until it shows that it does, it is known here.
+    pub(super) may_have_run: BTreeSet<u64>,
     /// Ended tasks whose outcome was not sent on this connection, by rank of their end.
     pub(super) unsent: Rising<u64, TaskKey>,
     /// Result bytes that the client has not acknowledged, sent or not.
@@ -61,6 +64,11 @@ pub(super) struct ClientSession {
 }
 
 impl ClientSession {
+    /// Tasks that it has here or that are remembered for it.
+    pub(super) fn held(&self) -> usize {
+        self.tasks.len() + self.may_have_run.len()
+    }
+
     pub(super) fn new(id: PeerId, name: Name, now: Instant) -> Self {
         Self {
             id,
@@ -71,6 +79,7 @@ impl ClientSession {
             since: now,
             floor: 0,
             tasks: Rising::default(),
+            may_have_run: BTreeSet::new(),
             unsent: Rising::default(),
             result_bytes: 0,
             sent_bytes: 0,

@@ -26,7 +26,7 @@ impl Manager {
         now: Instant,
         conn: ConnId,
         client: ClientKey,
-        submit: Submit,
+        mut submit: Submit,
         payload: Payload,
     ) {
         if !(1..=ATTEMPTS_MAX).contains(&submit.max_attempts) {
@@ -47,6 +47,11 @@ impl Manager {
             client: session.id,
             seq: submit.seq,
         };
+        if submit.may_have_run {
+            session.may_have_run.remove(&submit.seq);
+        } else {
+            submit.may_have_run = session.may_have_run.contains(&submit.seq);
+        }
         if submit.may_have_run || self.has_orphan(id) {
             return self.take_back_in(now, client, submit, payload);
         }
@@ -109,7 +114,7 @@ impl Manager {
             self.accept(task);
             return self.release_if_given_up(now, task);
         }
-        let crowded = self.clients[client.0 as usize].tasks.len() > self.config.client_tasks;
+        let crowded = self.clients[client.0 as usize].held() > self.config.client_tasks;
         let at_most_once = self.task(task).at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
@@ -201,7 +206,7 @@ impl Manager {
             Some(RejectReason::Draining)
         } else if self.workers.is_empty() && !self.starting {
             Some(RejectReason::NoWorkers)
-        } else if session.tasks.len() >= self.config.client_tasks {
+        } else if session.held() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
         } else if self.is_too_slow(submit) {
             Some(RejectReason::TooSlow)
