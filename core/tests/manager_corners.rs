@@ -400,3 +400,36 @@ fn what_was_rejected_though_it_may_have_run_counts_as_the_clients() {
     bench.submit(client, submit(2));
     assert_eq!(refusals(bench.inbox(client)), []);
 }
+
+/// What the client is done with, or says itself, need not be remembered for it.
+#[test]
+fn what_the_client_knows_to_have_run_is_forgotten() {
+    let mut bench = Bench::with(|config| config.client_tasks = 2);
+    let (worker, client) = (bench.worker(1, 2), bench.client(3));
+    bench.submit(client, submit(0));
+    bench.submit(client, submit(1));
+    for assign in bench.assigned(worker) {
+        bench.finish_with(worker, &assign, AttemptEnd::Killed);
+    }
+    bench.send(worker, Body::Goodbye);
+    bench.advance_alive(ms(3_100), &[client]);
+    assert_eq!(refusals(bench.inbox(client)).len(), 2);
+    bench.worker(2, 1);
+    bench.send(
+        client,
+        Body::AckOutcomes {
+            floor: 0,
+            seqs: vec![1],
+        },
+    );
+    bench.submit(client, submit(2));
+    bench.submit(client, submit(3));
+    let refused = [(3, RejectReason::ClientFull, false)];
+    assert_eq!(refusals(bench.inbox(client)), refused);
+    let ran = Submit {
+        may_have_run: true,
+        ..submit(0)
+    };
+    bench.submit(client, ran);
+    assert_eq!(refusals(bench.inbox(client)), []);
+}
