@@ -25,6 +25,9 @@ pub const LENGTH_BYTES: usize = 4;
 /// Bytes of the kind of payload, first in each frame.
 const CONTENT_BYTES: usize = 1;
 
+/// Headers up to this many bytes are written in one go.
+const SHORT_HEADER: usize = 128;
+
 /// Payloads up to this many bytes are copied out of the read buffer, so that a task that waits
 /// long does not keep the buffer of its neighbours alive; longer ones share it.
 pub const COPY_MAX: usize = 4 * 1024;
@@ -119,18 +122,30 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
     }
     out.put_u32_le(0);
     out.put_u8(message.payload.content().0);
-    let header = Appender {
-        out,
-        left: HEADER_MAX,
-    };
-    if bincode::encode_into_writer(&message.body, header, CONFIG).is_err() {
-        out.truncate(start);
-        return Err(EncodeError);
+    if !encode_short(&message.body, out) {
+        let header = Appender {
+            out,
+            left: HEADER_MAX,
+        };
+        if bincode::encode_into_writer(&message.body, header, CONFIG).is_err() {
+            out.truncate(start);
+            return Err(EncodeError);
+        }
     }
     let length = out.len() - start - LENGTH_BYTES + message.payload.len();
     let length = u32::try_from(length).expect("both parts were checked");
     out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     Ok(())
+}
+
+/// Appends a header if it is short, as nearly all are; tells whether it was. To write into space
+/// that is there costs a third of asking for it field by field.
+fn encode_short<B: Encode>(body: &B, out: &mut BytesMut) -> bool {
+    let start = out.len();
+    out.resize(start + SHORT_HEADER, 0);
+    let encoded = bincode::encode_into_slice(body, &mut out[start..], CONFIG);
+    out.truncate(start + encoded.as_ref().map_or(0, |written| *written));
+    encoded.is_ok()
 }
 
 /// Takes one whole frame off the front of `buffer`, or nothing if it has not all arrived.

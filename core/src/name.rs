@@ -59,10 +59,21 @@ impl Name {
         if text.len() > NAME_MAX {
             return Err(NameError::TooLong(text.len()));
         }
-        if text.chars().any(char::is_control) {
+        // Nearly all names are ASCII, where a byte says it all.
+        let control = if text.is_ascii() {
+            text.bytes().any(|byte| byte.is_ascii_control())
+        } else {
+            text.chars().any(char::is_control)
+        };
+        if control {
             return Err(NameError::Control);
         }
         Ok(Self(SmolStr::new(text)))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let text = core::str::from_utf8(bytes).map_err(|_| DecodeError::Other("name not UTF-8"))?;
+        Self::new(text).map_err(|_| DecodeError::Other("not a valid name"))
     }
 
     /// The name as text.
@@ -89,15 +100,21 @@ impl Encode for Name {
 
 impl<C> Decode<C> for Name {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let mut bytes = [0; NAME_MAX];
+        let mut len = [0];
         decoder.claim_bytes_read(1)?;
-        decoder.reader().read(&mut bytes[..1])?;
-        let len = usize::from(bytes[0]);
+        decoder.reader().read(&mut len)?;
+        let len = usize::from(len[0]);
         decoder.claim_bytes_read(len)?;
+        // From where it is, if the reader can show it.
+        if let Some(bytes) = decoder.reader().peek_read(len) {
+            let name = Self::from_bytes(bytes)?;
+            decoder.reader().consume(len);
+            return Ok(name);
+        }
+        let mut bytes = [0; NAME_MAX];
         let bytes = &mut bytes[..len];
         decoder.reader().read(bytes)?;
-        let text = core::str::from_utf8(bytes).map_err(|_| DecodeError::Other("name not UTF-8"))?;
-        Self::new(text).map_err(|_| DecodeError::Other("not a valid name"))
+        Self::from_bytes(bytes)
     }
 }
 
