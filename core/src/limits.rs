@@ -59,6 +59,9 @@ pub const UNCONFIRMED_MAX: usize = 65_536;
 /// Only attempts whose name's recent maximum is below this queue inside a pool process, and at
 /// most so much work is queued in one: what is written to a child cannot be taken back.
 pub const CHILD_WORK_MAX: Duration = Duration::from_millis(1);
+/// An idle process is not woken for tiny attempts that take less than this together if another was
+/// just woken for some: to wake it takes about as long.
+pub const CHILD_WORK_MIN: Duration = Duration::from_micros(50);
 /// Most attempts written to one pool process and not answered.
 pub const CHILD_QUEUE_MAX: usize = 1_024;
 /// A service time counts as at least this much where it divides or is summed up: measured run

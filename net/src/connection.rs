@@ -21,7 +21,7 @@ pub(crate) const SHARE_MIN: usize = 32 * 1024;
 /// First size of a read: thousands of idle connections must cost little.
 const READ_MIN: usize = 4 * 1024;
 /// Largest size of a read of small frames; busy connections grow up to it.
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 32 * 1024;
 /// Space kept by a write buffer that has become empty.
 const KEEP_MAX: usize = 256 * 1024;
 /// Most pieces handed to the system in one write.

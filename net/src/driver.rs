@@ -19,7 +19,7 @@ use argon_core::time::Instant;
 /// How often a connection on which bytes move without a whole frame says so.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Bytes after which a connection that has more to read lets the others have their turn.
-pub(crate) const TURN_BYTES: usize = 64 * 1024;
+pub(crate) const TURN_BYTES: usize = 32 * 1024;
 /// How long a closed connection may take to send its last words.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// Calls of `handle_timeout`, and turns, in a row after which the next deadline must lie in the

@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
-use crate::driver::peer::{PeerDriver, Side};
+use crate::driver::peer::{PeerDriver, Side, Woken};
 use crate::driver::uplink::Uplink;
 use crate::error::StartError;
 use crate::executor::Executor;
@@ -242,10 +242,10 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         false
     }
 
-    fn turned(&mut self, link: Option<LinkState>) -> bool {
+    fn turned(&mut self, link: Option<LinkState>) -> Woken {
         if let Some(link) = link {
             self.control.lock().link = link;
         }
-        false
+        Woken::None
     }
 }

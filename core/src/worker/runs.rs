@@ -11,7 +11,7 @@ use super::pool::{Stage, State, Verdict};
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
-use crate::limits::{CHILD_WORK_MAX, ERROR_TEXT_MAX, SERVICE_FLOOR};
+use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
 use crate::offer::Offer;
 use crate::payload::Payload;
@@ -184,14 +184,16 @@ impl Worker {
             .stop(now, slot, Stage::Killed, verdict, &mut self.out);
     }
 
-    /// Gives waiting attempts to slots: to idle ones from the lowest number on, then, as long as
-    /// they are expected to take no time, queued inside children.
+    /// Gives waiting attempts to slots: to idle ones from the lowest number on, as many tiny ones
+    /// at once as are worth waking a process for; then, as long as they are expected to take no
+    /// time, queued inside children.
     pub(super) fn feed(&mut self, now: Instant) {
         while let Some(slot) = self.pool.first_idle() {
             let Some(key) = self.next_to_start(now) else {
                 return;
             };
             self.give(now, key, slot);
+            self.fill(now, slot, usize::MAX, saturating_nanos(CHILD_WORK_MIN));
         }
         if self.next_tiny(now).is_some() {
             self.feed_children(now);
@@ -213,16 +215,20 @@ impl Worker {
         }
         let share = queued.div_ceil(open);
         for slot in 0..self.pool.capacity() {
-            while self.pool.get(slot).queue.len() < share && self.pool.may_queue(now, slot) {
-                let Some(key) = self.next_tiny(now) else {
-                    return;
-                };
-                let work = self.work_of(key);
-                if self.pool.get(slot).work + work > saturating_nanos(CHILD_WORK_MAX) {
-                    break;
-                }
-                self.give(now, key, slot);
+            self.fill(now, slot, share, saturating_nanos(CHILD_WORK_MAX));
+        }
+    }
+
+    /// Queues tiny attempts in a child that has some, until they are so many, or so much work.
+    fn fill(&mut self, now: Instant, slot: u32, count: usize, work: u64) {
+        while self.pool.get(slot).queue.len() < count && self.pool.may_queue(now, slot) {
+            let Some(key) = self.next_tiny(now) else {
+                return;
+            };
+            if self.pool.get(slot).work + self.work_of(key) > work {
+                return;
             }
+            self.give(now, key, slot);
         }
     }
 

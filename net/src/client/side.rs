@@ -16,7 +16,7 @@ use super::Submission;
 use super::board::{Admission, Board};
 use crate::driver::clock::Clock;
 use crate::driver::log;
-use crate::driver::peer::Side;
+use crate::driver::peer::{Side, Woken};
 use crate::error::SubmitError;
 use crate::link::LinkState;
 
@@ -212,7 +212,7 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         false
     }
 
-    fn turned(&mut self, link: Option<LinkState>) -> bool {
+    fn turned(&mut self, link: Option<LinkState>) -> Woken {
         let delivered = self.outcomes.len();
         if delivered > 0 {
             self.desk
@@ -222,7 +222,11 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         if let Some(link) = link {
             self.desk.board.set_link(link);
         }
-        (1..=FEW).contains(&delivered)
+        match delivered {
+            0 => Woken::None,
+            1..=FEW => Woken::Few,
+            _ => Woken::Many,
+        }
     }
 }
 

@@ -49,9 +49,19 @@ pub(crate) trait Side {
     /// Carries out an output that wants nothing of the connection; true if the machine has left.
     fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> bool;
 
-    /// The outputs of a turn are carried out. True if that woke somebody who may have something
-    /// to say, and what this turn wants sent had better go with it.
-    fn turned(&mut self, link: Option<LinkState>) -> bool;
+    /// The outputs of a turn are carried out; whom that woke.
+    fn turned(&mut self, link: Option<LinkState>) -> Woken;
+}
+
+/// Those at the side who were woken, and may have something to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Nobody.
+    None,
+    /// So few that what they say had better go out with what this turn wants sent.
+    Few,
+    /// So many that they are to speak before more is read, but nothing waits for them.
+    Many,
 }
 
 /// The loop.
@@ -174,8 +184,8 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         }
         // Those who were waiting for an outcome often have the next task at hand. What they say
         // goes out with what this turn wants sent, in one write. It waits for them once.
-        let woke = self.side.turned(self.uplink.take_change());
-        if woke && !self.held_back && !stopped {
+        let woken = self.side.turned(self.uplink.take_change());
+        if woken == Woken::Few && !self.held_back && !stopped {
             self.held_back = true;
             return Turn::Yield;
         }
@@ -186,6 +196,11 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             return Turn::Stopped;
         }
         let rung = self.poll_timer(cx, next);
+        if woken == Woken::Many {
+            // What they say is on its way while we read on: otherwise whoever is at the other end
+            // first has nothing to do, and then a lot.
+            return Turn::Yield;
+        }
         if fed || timed || acted || rung || self.uplink.has_more() || !self.link_facts.is_empty() {
             Turn::Busy
         } else {
