@@ -61,7 +61,7 @@ pub const UNCONFIRMED_MAX: usize = 65_536;
 pub const CHILD_WORK_MAX: Duration = Duration::from_millis(1);
 /// An idle process is not woken for tiny attempts that take less than this together if another was
 /// just woken for some: to wake it takes about as long.
-pub const CHILD_WORK_MIN: Duration = Duration::from_micros(50);
+pub const CHILD_WORK_MIN: Duration = Duration::from_micros(100);
 /// Most attempts written to one pool process and not answered.
 pub const CHILD_QUEUE_MAX: usize = 1_024;
 /// A service time counts as at least this much where it divides or is summed up: measured run

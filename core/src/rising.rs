@@ -119,6 +119,24 @@ impl<K: Rises, V> Rising<K, V> {
             return self.late.remove(&key);
         };
         let value = self.row[at].1.take()?;
+        self.close_gap();
+        Some(value)
+    }
+
+    /// Drops an entry where it is, after a last look at it: large ones need not be moved.
+    pub(crate) fn retire<R>(&mut self, key: K, look: impl FnOnce(&V) -> R) -> Option<R> {
+        let Some(at) = self.find(key) else {
+            return self.late.remove(&key).as_ref().map(look);
+        };
+        let place = &mut self.row[at].1;
+        let seen = look(place.as_ref()?);
+        *place = None;
+        self.close_gap();
+        Some(seen)
+    }
+
+    /// An entry of the row was taken out.
+    fn close_gap(&mut self) {
         self.gaps += 1;
         while self.row.front().is_some_and(|(_, value)| value.is_none()) {
             self.row.pop_front();
@@ -132,7 +150,6 @@ impl<K: Rises, V> Rising<K, V> {
             self.row.retain(|(_, value)| value.is_some());
             self.gaps = 0;
         }
-        Some(value)
     }
 
     /// The lowest key.

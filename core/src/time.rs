@@ -204,7 +204,8 @@ impl<K: Ord + Copy> Timers<K> {
 /// left out of every clock that measures silence.
 #[derive(Clone, Debug, Default)]
 pub struct AwakeClock {
-    asleep: Duration,
+    /// In nanoseconds.
+    asleep: u64,
     expected: Option<Instant>,
     /// When the machine was last called.
     read: Instant,
@@ -217,9 +218,9 @@ impl AwakeClock {
     /// Notes that the machine is called at `now`, and returns the instant on the awake clock.
     pub fn read(&mut self, now: Instant) -> Instant {
         if let Some(expected) = self.expected
-            && now.since(expected) > Self::SLACK
+            && now > expected + Self::SLACK
         {
-            self.asleep += now.since(expected);
+            self.asleep = self.asleep.saturating_add(now.0 - expected.0);
             self.expected = None;
         }
         self.read = self.read.max(now);
@@ -229,13 +230,13 @@ impl AwakeClock {
     /// `now` on the awake clock, without noting a call.
     #[must_use]
     pub fn at(&self, now: Instant) -> Instant {
-        Instant(now.0.saturating_sub(saturating_nanos(self.asleep)))
+        Instant(now.0.saturating_sub(self.asleep))
     }
 
     /// The driver's instant at which the awake clock shows `awake`, if nothing else happens.
     #[must_use]
     pub fn due(&self, awake: Instant) -> Instant {
-        awake + self.asleep
+        Instant(awake.0.saturating_add(self.asleep))
     }
 
     /// Notes when the machine asked to be called next; being later than that is sleep. A deadline

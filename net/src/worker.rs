@@ -9,7 +9,7 @@ use argon_core::Machine;
 use argon_core::Worker;
 use argon_core::ids::PeerId;
 use argon_core::limits::{CAPACITY_MAX, HEADER_MAX, PAYLOAD_MAX_CEILING};
-use argon_core::link::{LinkInput, LinkOutput};
+use argon_core::link::LinkInput;
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::Instant;
@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
-use crate::driver::peer::{PeerDriver, Side, Woken};
+use crate::driver::peer::{CarriedOut, PeerDriver, Side, Woken};
 use crate::driver::uplink::Uplink;
 use crate::error::StartError;
 use crate::executor::Executor;
@@ -126,12 +126,7 @@ impl<T: Transport> WorkerServer<T> {
         let output_max = held.saturating_add(PAYLOAD_MAX_CEILING + HEADER_MAX + OUTPUT_SLACK);
         let machine = Worker::new(options.config, Rng::from_seed(seed), Instant::ZERO);
         let uplink = Uplink::new(transport, options.managers, output_max);
-        let side = WorkerSide {
-            machine,
-            executor,
-            events: Vec::new(),
-            control,
-        };
+        let side = WorkerSide::new(machine, executor, control);
         PeerDriver::new(clock, uplink, side).run().await;
     }
 }
@@ -187,16 +182,41 @@ impl Control {
 
 /// A worker's machine with its executor and its handles.
 pub(crate) struct WorkerSide<M> {
-    pub(crate) machine: M,
-    pub(crate) executor: Box<dyn Executor>,
-    pub(crate) events: Vec<PoolInput>,
-    pub(crate) control: Arc<Control>,
+    machine: M,
+    hands: WorkerHands,
+    control: Arc<Control>,
+}
+
+/// What is around a worker's machine.
+pub(crate) struct WorkerHands {
+    executor: Box<dyn Executor>,
+    events: Vec<PoolInput>,
+    drain: bool,
+    stop: bool,
+}
+
+impl<M> WorkerSide<M> {
+    pub(crate) fn new(machine: M, executor: Box<dyn Executor>, control: Arc<Control>) -> Self {
+        let hands = WorkerHands {
+            executor,
+            events: Vec::new(),
+            drain: false,
+            stop: false,
+        };
+        Self {
+            machine,
+            hands,
+            control,
+        }
+    }
 }
 
 impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide<M> {
     type Machine = M;
+    type Hands = WorkerHands;
 
-    fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<WorkerInput>) -> bool {
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let hands = &mut self.hands;
         let mut orders = self.control.lock();
         if !orders
             .waker
@@ -205,41 +225,41 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         {
             orders.waker = Some(cx.waker().clone());
         }
-        if std::mem::take(&mut orders.drain) {
-            facts.push(WorkerInput::Drain);
-        }
-        if std::mem::take(&mut orders.stop) {
-            facts.push(WorkerInput::Stop);
-        }
+        hands.drain |= std::mem::take(&mut orders.drain);
+        hands.stop |= std::mem::take(&mut orders.stop);
         drop(orders);
-        let _ = self.executor.poll(cx, &mut self.events);
-        facts.extend(self.events.drain(..).map(WorkerInput::Pool));
-        false
+        let _ = hands.executor.poll(cx, &mut hands.events);
+        hands.drain || hands.stop || !hands.events.is_empty()
     }
 
-    fn machine(&mut self) -> impl DerefMut<Target = M> {
-        &mut self.machine
+    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut WorkerHands) {
+        (&mut self.machine, &mut self.hands)
+    }
+
+    fn tell(hands: &mut WorkerHands, machine: &mut M, now: Instant) {
+        if std::mem::take(&mut hands.drain) {
+            machine.handle_input(now, WorkerInput::Drain);
+        }
+        if std::mem::take(&mut hands.stop) {
+            machine.handle_input(now, WorkerInput::Stop);
+        }
+        for event in hands.events.drain(..) {
+            machine.handle_input(now, WorkerInput::Pool(event));
+        }
     }
 
     fn fact(input: LinkInput) -> WorkerInput {
         WorkerInput::Link(input)
     }
 
-    fn split(output: WorkerOutput) -> Result<LinkOutput, WorkerOutput> {
+    fn carry_out(hands: &mut WorkerHands, output: WorkerOutput) -> CarriedOut {
         match output {
-            WorkerOutput::Link(output) => Ok(output),
-            other => Err(other),
-        }
-    }
-
-    fn carry_out(&mut self, output: WorkerOutput) -> bool {
-        match output {
-            WorkerOutput::Pool(action) => self.executor.execute(action),
+            WorkerOutput::Link(output) => return CarriedOut::Link(output),
+            WorkerOutput::Pool(action) => hands.executor.execute(action),
             WorkerOutput::Notify(event) => log::event(&event),
-            WorkerOutput::Stopped => return true,
-            WorkerOutput::Link(_) => debug_assert!(false, "was split off"),
+            WorkerOutput::Stopped => return CarriedOut::Stopped,
         }
-        false
+        CarriedOut::Done
     }
 
     fn turned(&mut self, link: Option<LinkState>) -> Woken {

@@ -306,7 +306,7 @@ impl Client {
 
     /// The one place where a task leaves.
     fn end(&mut self, seq: u64, outcome: Outcome, payload: Payload) {
-        if self.tasks.remove(seq).is_none() {
+        if !self.tasks.remove(seq) {
             debug_assert!(false, "a task ends once");
             return;
         }

@@ -188,15 +188,28 @@ impl Tasks {
         seq
     }
 
-    /// The task is over.
-    pub(super) fn remove(&mut self, seq: u64) -> Option<Task> {
-        let task = self.live.remove(seq)?;
-        self.bytes -= task.bytes();
-        self.leave(seq, task.priority, task.may_have_run, task.state);
-        if task.deadline.is_some() {
+    /// The task is over; whether there was one.
+    pub(super) fn remove(&mut self, seq: u64) -> bool {
+        let Some((bytes, priority, may_have_run, state, has_deadline)) =
+            self.live.retire(seq, |task| {
+                let has_deadline = task.deadline.is_some();
+                let Task {
+                    priority,
+                    may_have_run,
+                    state,
+                    ..
+                } = *task;
+                (task.bytes(), priority, may_have_run, state, has_deadline)
+            })
+        else {
+            return false;
+        };
+        self.bytes -= bytes;
+        self.leave(seq, priority, may_have_run, state);
+        if has_deadline {
             self.alarms.cancel(Alarm::Expiry(seq));
         }
-        Some(task)
+        true
     }
 
     /// Moves a task to another state. `may_have_run` can be set on the way, never cleared.

@@ -45,7 +45,7 @@ impl Manager {
             if let Purpose::Live(task) = occupied.purpose {
                 self.observe(key, task, &finished);
             }
-            self.rebid(key);
+            self.rebid_later(key);
         }
         let task = match occupied.map(|occupied| occupied.purpose) {
             Some(Purpose::Live(task)) => Some(task),

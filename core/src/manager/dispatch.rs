@@ -26,6 +26,7 @@ const STALL_MIN: Duration = Duration::from_millis(2);
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.rebid_stale();
         while let Some((class, worker)) = self.next_class() {
             let Some(task) = self.next_task(class) else {
                 return;
@@ -55,6 +56,9 @@ impl Manager {
             let (_, class, worker) = returning.filter_map(oldest).min()?;
             return Some((class, worker));
         }
+        if let Some(class) = self.queue.only_class() {
+            return ready(class);
+        }
         let mut classes = self.queue.classes().filter_map(ready);
         let first = classes.next()?;
         let Some(second) = classes.next() else {
@@ -78,7 +82,7 @@ impl Manager {
     fn next_task(&mut self, class: ClassId) -> Option<TaskKey> {
         let entry = if self.is_in_flight_full() {
             self.queue.pop_returning(class)
-        } else if self.queue.classes().nth(1).is_none() {
+        } else if self.queue.only_class().is_some() {
             self.queue.pop(class)
         } else if self.is_turn_of_oldest() {
             self.since_oldest = 0;

@@ -208,7 +208,9 @@ impl Manager {
                     Some(Peer::Worker(key))
                 );
             }
-            if let Some(kind) = session.kind {
+            if let Some(kind) = session.kind
+                && !self.stale_bids.contains(&key)
+            {
                 assert_eq!(
                     self.abilities.bid(kind, key),
                     session.bid(self.config.inner.worker_window),

@@ -194,6 +194,8 @@ pub struct Manager {
     unconfirmed: VecDeque<(Instant, TaskKey, Attempt)>,
     /// Workers that have acknowledgements to be sent at the end of the batch.
     acks_due: Vec<WorkerKey>,
+    /// Workers that have finished something since they last bid.
+    stale_bids: Vec<WorkerKey>,
     /// Workers with more attempts than slots; where tasks can be taken back from.
     ahead: BTreeSet<WorkerKey>,
     /// Where the next look through them begins.
@@ -247,6 +249,7 @@ impl Manager {
             orphans: BTreeSet::new(),
             unconfirmed: VecDeque::new(),
             acks_due: Vec::new(),
+            stale_bids: Vec::new(),
             ahead: BTreeSet::new(),
             ahead_from: WorkerKey(0),
             next_order: 0,

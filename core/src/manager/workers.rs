@@ -99,6 +99,21 @@ impl Manager {
         }
     }
 
+    /// As `rebid`, before the next task is routed: workers finish many attempts in a row.
+    pub(super) fn rebid_later(&mut self, key: WorkerKey) {
+        if self.stale_bids.last() != Some(&key) {
+            self.stale_bids.push(key);
+        }
+    }
+
+    pub(super) fn rebid_stale(&mut self) {
+        while let Some(key) = self.stale_bids.pop() {
+            if self.workers.contains(key.0 as usize) {
+                self.rebid(key);
+            }
+        }
+    }
+
     /// Gives up on the attempts of a worker that is away, as far as they can be tried elsewhere.
     /// The others wait for its return until its session ends.
     pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {

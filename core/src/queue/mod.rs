@@ -348,6 +348,18 @@ impl Queue {
         })
     }
 
+    /// The class of `classes`, if there is exactly one.
+    #[must_use]
+    pub fn only_class(&self) -> Option<ClassId> {
+        if let [bits] = self.ready[..] {
+            let only = ClassId(bits.trailing_zeros() as u16);
+            return bits.is_power_of_two().then_some(only);
+        }
+        let mut classes = self.classes();
+        let only = classes.next()?;
+        classes.next().is_none().then_some(only)
+    }
+
     /// Whether `pop` would give a task of this class.
     #[must_use]
     pub fn has_dispatchable(&self, class: ClassId) -> bool {

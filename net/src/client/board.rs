@@ -225,20 +225,16 @@ impl Board {
     }
 
     /// Hands outcomes to their takers. `wakers` is scratch space.
-    pub(super) fn deliver(
-        &self,
-        outcomes: &mut Vec<(u64, Outcome, Payload)>,
-        wakers: &mut Vec<Waker>,
-    ) {
+    pub(super) fn deliver(&self, outcomes: &mut Vec<(u64, Ended)>, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
-        for (seq, outcome, payload) in outcomes.drain(..) {
-            let bytes = payload.len() as u64;
+        for (seq, ended) in outcomes.drain(..) {
+            let bytes = ended.payload.len() as u64;
             match state.entries.get_mut(&seq) {
                 Some(entry @ Entry::Open { .. }) => {
-                    let done = Entry::Done(Ended { outcome, payload });
-                    if let Entry::Open { waker, .. } = std::mem::replace(entry, done) {
-                        wakers.extend(waker);
+                    if let Entry::Open { waker, .. } = entry {
+                        wakers.extend(waker.take());
                     }
+                    *entry = Entry::Done(ended);
                     state.untaken += 1;
                     state.bytes += bytes;
                 }

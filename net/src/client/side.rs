@@ -6,17 +6,17 @@ use std::task::{Context, Waker};
 
 use argon_core::Machine;
 use argon_core::client::{self, ClientInput, ClientOutput};
+use argon_core::event::Event;
 use argon_core::ids::TaskId;
-use argon_core::link::{LinkInput, LinkOutput};
-use argon_core::payload::Payload;
-use argon_core::task::{Outcome, TaskSpec};
+use argon_core::link::LinkInput;
+use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::Submission;
 use super::board::{Admission, Board};
+use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
-use crate::driver::peer::{Side, Woken};
+use crate::driver::peer::{CarriedOut, Side, Woken};
 use crate::error::SubmitError;
 use crate::link::LinkState;
 
@@ -141,19 +141,27 @@ pub(super) enum Taken {
 /// The driver's end of the desk.
 pub(super) struct ClientSide<M> {
     desk: Arc<Desk<M>>,
-    stopping: bool,
-    cancels: Vec<u64>,
-    outcomes: Vec<(u64, Outcome, Payload)>,
+    hands: ClientHands,
     wakers: Vec<Waker>,
+}
+
+/// What is around a client's machine.
+#[derive(Default)]
+pub(super) struct ClientHands {
+    cancels: Vec<u64>,
+    stop: bool,
+    /// It was told to stop.
+    stopping: bool,
+    outcomes: Vec<(u64, Ended)>,
+    /// Logged when nobody waits for the machine.
+    events: Vec<Event>,
 }
 
 impl<M> ClientSide<M> {
     pub(super) fn new(desk: Arc<Desk<M>>) -> Self {
         Self {
             desk,
-            stopping: false,
-            cancels: Vec::new(),
-            outcomes: Vec::new(),
+            hands: ClientHands::default(),
             wakers: Vec::new(),
         }
     }
@@ -161,63 +169,63 @@ impl<M> ClientSide<M> {
 
 impl<M: ClientMachine> Side for ClientSide<M> {
     type Machine = M;
+    type Hands = ClientHands;
 
-    fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<ClientInput>) -> bool {
-        let orders = self
-            .desk
-            .board
-            .orders(cx, std::mem::take(&mut self.cancels));
-        self.cancels = orders.cancels;
-        facts.extend(
-            self.cancels
-                .drain(..)
-                .map(|seq| ClientInput::Cancel { seq }),
-        );
-        if orders.stop && !self.stopping {
-            self.stopping = true;
-            facts.push(ClientInput::Stop);
-        }
-        orders.nudged
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let hands = &mut self.hands;
+        let cancels = std::mem::take(&mut hands.cancels);
+        let orders = self.desk.board.orders(cx, cancels);
+        hands.cancels = orders.cancels;
+        hands.stop = orders.stop && !hands.stopping;
+        orders.nudged || hands.stop || !hands.cancels.is_empty()
     }
 
-    fn machine(&mut self) -> impl DerefMut<Target = M> {
-        self.desk
+    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut ClientHands) {
+        let machine = self
+            .desk
             .machine
             .lock()
-            .expect("only a defect of the machine can panic under its lock")
+            .expect("only a defect of the machine can panic under its lock");
+        (machine, &mut self.hands)
+    }
+
+    fn tell(hands: &mut ClientHands, machine: &mut M, now: Instant) {
+        for seq in hands.cancels.drain(..) {
+            machine.handle_input(now, ClientInput::Cancel { seq });
+        }
+        if hands.stop {
+            hands.stopping = true;
+            machine.handle_input(now, ClientInput::Stop);
+        }
     }
 
     fn fact(input: LinkInput) -> ClientInput {
         ClientInput::Link(input)
     }
 
-    fn split(output: ClientOutput) -> Result<LinkOutput, ClientOutput> {
+    fn carry_out(hands: &mut ClientHands, output: ClientOutput) -> CarriedOut {
         match output {
-            ClientOutput::Link(output) => Ok(output),
-            other => Err(other),
-        }
-    }
-
-    fn carry_out(&mut self, output: ClientOutput) -> bool {
-        match output {
+            ClientOutput::Link(output) => return CarriedOut::Link(output),
             ClientOutput::Deliver {
                 seq,
                 outcome,
                 payload,
-            } => self.outcomes.push((seq, outcome, payload)),
-            ClientOutput::Notify(event) => log::event(&event),
-            ClientOutput::Stopped => return true,
-            ClientOutput::Link(_) => debug_assert!(false, "was split off"),
+            } => hands.outcomes.push((seq, Ended { outcome, payload })),
+            ClientOutput::Notify(event) => hands.events.push(event),
+            ClientOutput::Stopped => return CarriedOut::Stopped,
         }
-        false
+        CarriedOut::Done
     }
 
     fn turned(&mut self, link: Option<LinkState>) -> Woken {
-        let delivered = self.outcomes.len();
+        self.hands
+            .events
+            .drain(..)
+            .for_each(|event| log::event(&event));
+        let outcomes = &mut self.hands.outcomes;
+        let delivered = outcomes.len();
         if delivered > 0 {
-            self.desk
-                .board
-                .deliver(&mut self.outcomes, &mut self.wakers);
+            self.desk.board.deliver(outcomes, &mut self.wakers);
         }
         if let Some(link) = link {
             self.desk.board.set_link(link);

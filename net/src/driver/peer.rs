@@ -26,31 +26,42 @@ const TURNS_BEFORE_TIMEOUT: usize = 16;
 pub(crate) trait Side {
     /// The machine.
     type Machine: Machine;
+    /// What is around it: news for it, and what its outputs are about.
+    type Hands;
 
-    /// Lets the rest of the program in; appends facts. True if the machine must have a turn
-    /// although there are none.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        facts: &mut Vec<<Self::Machine as Machine>::Input>,
-    ) -> bool;
+    /// Lets the rest of the program in. True if the machine must have a turn.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool;
 
-    /// The machine, for as long as nobody else needs it.
-    fn machine(&mut self) -> impl DerefMut<Target = Self::Machine>;
+    /// The machine, for as long as nobody else needs it, and what is around it.
+    fn parts(&mut self) -> (impl DerefMut<Target = Self::Machine>, &mut Self::Hands);
+
+    /// Tells the machine what the last poll brought.
+    fn tell(hands: &mut Self::Hands, machine: &mut Self::Machine, now: Instant);
 
     /// A fact about the connection.
     fn fact(input: LinkInput) -> <Self::Machine as Machine>::Input;
 
-    /// What an output wants of the connection, or the output back.
-    fn split(
-        output: <Self::Machine as Machine>::Output,
-    ) -> Result<LinkOutput, <Self::Machine as Machine>::Output>;
-
-    /// Carries out an output that wants nothing of the connection; true if the machine has left.
-    fn carry_out(&mut self, output: <Self::Machine as Machine>::Output) -> bool;
+    /// Carries out an output, unless it is about the connection. May not take long: others may
+    /// wait for the machine.
+    fn carry_out(hands: &mut Self::Hands, output: <Self::Machine as Machine>::Output)
+    -> CarriedOut;
 
     /// The outputs of a turn are carried out; whom that woke.
     fn turned(&mut self, link: Option<LinkState>) -> Woken;
+}
+
+/// What became of an output.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and nearly always the large one"
+)]
+pub(crate) enum CarriedOut {
+    /// It is done.
+    Done,
+    /// It is about the connection.
+    Link(LinkOutput),
+    /// It says that the machine has left.
+    Stopped,
 }
 
 /// Those at the side who were woken, and may have something to say.
@@ -77,8 +88,6 @@ pub(crate) struct PeerDriver<T: Transport, S: Side> {
     held_back: bool,
     rest: Rest,
     link_facts: Vec<LinkInput>,
-    facts: Vec<<S::Machine as Machine>::Input>,
-    outputs: Vec<<S::Machine as Machine>::Output>,
 }
 
 enum Turn {
@@ -105,8 +114,6 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             held_back: false,
             rest: Rest::default(),
             link_facts: Vec::new(),
-            facts: Vec::new(),
-            outputs: Vec::new(),
         }
     }
 
@@ -136,14 +143,14 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
         self.uplink.poll(cx, &mut self.link_facts);
-        let nudged = self.side.poll(cx, &mut self.facts);
-        let mut fed = nudged || !self.facts.is_empty() || !self.link_facts.is_empty();
+        let news = self.side.poll(cx);
+        let mut fed = news || !self.link_facts.is_empty();
 
         let now = self.clock.now();
         let next;
-        let (mut timed, mut acted) = (false, false);
+        let (mut timed, mut acted, mut stopped) = (false, false, false);
         {
-            let mut machine = self.side.machine();
+            let (mut machine, hands) = self.side.parts();
             for fact in self.link_facts.drain(..) {
                 machine.handle_input(now, S::fact(fact));
             }
@@ -153,8 +160,8 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
                 fed = true;
                 machine.handle_input(now, S::fact(fact));
             }
-            for fact in self.facts.drain(..) {
-                machine.handle_input(now, fact);
+            if news {
+                S::tell(hands, &mut machine, now);
             }
             if self.uplink.has_more() && self.put_off < TURNS_BEFORE_TIMEOUT {
                 self.put_off += 1;
@@ -167,9 +174,10 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             }
             while let Some(output) = machine.poll_output() {
                 acted = true;
-                match S::split(output) {
-                    Ok(output) => self.uplink.handle(output),
-                    Err(output) => self.outputs.push(output),
+                match S::carry_out(hands, output) {
+                    CarriedOut::Done => {}
+                    CarriedOut::Link(output) => self.uplink.handle(output),
+                    CarriedOut::Stopped => stopped = true,
                 }
             }
             if timed {
@@ -178,10 +186,6 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             next = machine.poll_timeout().map(|next| next.at);
         }
 
-        let mut stopped = false;
-        for output in self.outputs.drain(..) {
-            stopped |= self.side.carry_out(output);
-        }
         // Those who were waiting for an outcome often have the next task at hand. What they say
         // goes out with what this turn wants sent, in one write. It waits for them once.
         let woken = self.side.turned(self.uplink.take_change());
