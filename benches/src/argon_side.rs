@@ -22,9 +22,12 @@ fn name(text: &str) -> Name {
     Name::new(text).expect("a short name")
 }
 
+/// The name of the task of all loads.
+const NOOP: &str = "noop";
+
 /// A task that waits for so long.
 fn spec(wait: std::time::Duration) -> TaskSpec {
-    TaskSpec::new(name("noop"), task::new(wait).to_vec())
+    TaskSpec::new(name(NOOP), task::new(wait).to_vec())
 }
 
 /// Runs a task as a function of the library does.

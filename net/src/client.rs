@@ -26,7 +26,7 @@ use self::board::Board;
 pub use self::builder::{Addresses, ClientBuilder};
 pub use self::deferred::Deferred;
 pub use self::map::{Calls, Map};
-use self::side::{ClientMachine, ClientSide, Desk, Taken};
+use self::side::{ClientMachine, ClientSide, Desk};
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::peer::PeerDriver;
 use crate::driver::uplink::Uplink;
@@ -144,11 +144,6 @@ impl Client {
     /// If the task can never be sent, or the client is closed.
     pub async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
         self.handle.desk.submit(spec).await
-    }
-
-    /// Takes a task in if there is room now.
-    fn try_submit(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
-        self.handle.desk.try_submit(spec)
     }
 
     /// How the connection to the manager is doing.

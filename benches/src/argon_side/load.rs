@@ -5,17 +5,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use argon::{Client, Outcome};
+use argon::{Call, Client, Outcome, Payload};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{connect, spec};
+use super::{NOOP, connect, spec};
 use crate::histogram::Histogram;
 use crate::{Problem, task};
 
 /// How long tasks flow before they count: the worker has to learn how long they take.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Loops that read the clock around each of their tasks; for all it would be a load of its own.
+/// Tasks at a time around each of which the clock is read; for all it would be a load of its own.
 const TIMED: usize = 16;
 
 #[derive(Default)]
@@ -37,13 +37,12 @@ pub(crate) async fn client(
     let client = connect(manager, in_flight)?;
     let shared = Arc::<Shared>::default();
     let mut loops = JoinSet::new();
-    for index in 0..in_flight {
-        loops.spawn(one(
-            client.clone(),
-            Arc::clone(&shared),
-            wait,
-            index < TIMED,
-        ));
+    for _ in 0..in_flight.min(TIMED) {
+        loops.spawn(one(client.clone(), Arc::clone(&shared), wait));
+    }
+    if in_flight > TIMED {
+        let rest = in_flight - TIMED;
+        loops.spawn(many(client.clone(), Arc::clone(&shared), rest, wait));
     }
     tokio::time::sleep(WARM_UP).await;
     let counts = || (shared.done.load(Relaxed), shared.waited.load(Relaxed));
@@ -63,16 +62,12 @@ pub(crate) async fn client(
     Ok(report)
 }
 
-async fn one(
-    client: Client,
-    shared: Arc<Shared>,
-    wait: Duration,
-    timed: bool,
-) -> Result<(), Problem> {
+/// One task after the other, timed.
+async fn one(client: Client, shared: Arc<Shared>, wait: Duration) -> Result<(), Problem> {
     let spec = spec(wait);
     let mut histogram = Histogram::default();
     while !shared.stop.load(Relaxed) {
-        let begun = (timed && shared.count.load(Relaxed)).then(Instant::now);
+        let begun = shared.count.load(Relaxed).then(Instant::now);
         let ended = client.submit(spec.clone()).await?.await;
         let Outcome::Completed(_) = ended.outcome else {
             return Err(format!("{:?}", ended.outcome).into());
@@ -80,14 +75,37 @@ async fn one(
         if let Some(begun) = begun {
             histogram.add(begun.elapsed().as_nanos() as u64);
         }
-        if !wait.is_zero() {
-            let waited = task::waited(&ended.payload).as_nanos() as u64;
-            shared.waited.fetch_add(waited, Relaxed);
-        }
-        shared.done.fetch_add(1, Relaxed);
+        shared.done(&ended.payload, wait);
     }
     if let Ok(mut all) = shared.histogram.lock() {
         all.merge(&histogram);
     }
     Ok(())
+}
+
+/// `in_flight` tasks at a time, each followed by the next, as the library has it for many calls.
+async fn many(
+    client: Client,
+    shared: Arc<Shared>,
+    in_flight: usize,
+    wait: Duration,
+) -> Result<(), Problem> {
+    let call = Call::raw(NOOP, task::new(wait).to_vec());
+    let going_on = || (!shared.stop.load(Relaxed)).then(|| call.clone());
+    let calls = std::iter::from_fn(going_on);
+    let mut results = client.map_unordered(calls).in_flight(in_flight);
+    while let Some(result) = results.next().await {
+        shared.done(&result?, wait);
+    }
+    Ok(())
+}
+
+impl Shared {
+    fn done(&self, result: &Payload, wait: Duration) {
+        if !wait.is_zero() {
+            let waited = task::waited(result).as_nanos() as u64;
+            self.waited.fetch_add(waited, Relaxed);
+        }
+        self.done.fetch_add(1, Relaxed);
+    }
 }

@@ -5,14 +5,15 @@
 //! gone when its outcome comes. Bounded: by the client's `tasks` and `bytes`, together with the
 //! machine, since whoever submits asks here for room first.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as HashEntry;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use argon_core::payload::Payload;
 use argon_core::task::Outcome;
+use slab::Slab;
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -34,6 +35,9 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: HashMap<u64, Entry, BuildHasherDefault<SeqHasher>>,
+    trays: Slab<Tray>,
+    /// Outcomes on trays: their entries are gone.
+    on_trays: usize,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
     /// How many these are.
@@ -55,14 +59,45 @@ pub(super) struct State {
 #[derive(Debug)]
 enum Entry {
     /// No outcome yet.
-    Open {
-        waker: Option<Waker>,
-        cancelled: bool,
-    },
+    Open { taker: Taker, cancelled: bool },
     /// Nobody wants to know.
     Abandoned,
     /// To be taken.
     Done(Ended),
+}
+
+/// Who is to be woken for an outcome.
+#[derive(Debug)]
+enum Taker {
+    /// Whoever waits for this one.
+    Submission(Option<Waker>),
+    /// Whoever waits for any of many.
+    Tray(Place),
+}
+
+/// Where an outcome is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// Into an entry of its own.
+    Submission,
+    /// Onto a tray.
+    Tray(Place),
+}
+
+/// A place on a tray.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) tray: usize,
+    /// As the owner of the tray numbers what is to be put there.
+    pub(super) ticket: usize,
+}
+
+/// Outcomes for one who has many tasks under way: all of them are taken, and their taker is woken,
+/// at once.
+#[derive(Debug, Default)]
+struct Tray {
+    done: VecDeque<(usize, Ended)>,
+    waker: Option<Waker>,
 }
 
 /// Whether another task may come.
@@ -115,7 +150,10 @@ impl Board {
         let HashEntry::Occupied(mut place) = state.entries.entry(seq) else {
             unreachable!("an entry lasts as its submission does");
         };
-        if let Entry::Open { waker, .. } = place.get_mut() {
+        if let Entry::Open { taker, .. } = place.get_mut() {
+            let Taker::Submission(waker) = taker else {
+                unreachable!("what goes onto a tray has no submission");
+            };
             if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
                 *waker = Some(cx.waker().clone());
             }
@@ -162,6 +200,53 @@ impl Board {
             }
             Some(Entry::Abandoned) | None => {}
         }
+    }
+
+    // What those with a tray do.
+
+    pub(super) fn add_tray(&self) -> usize {
+        self.lock().trays.insert(Tray::default())
+    }
+
+    /// Swaps what is on the tray, if there is anything, for `taken`, which is empty.
+    pub(super) fn poll_tray(
+        &self,
+        tray: usize,
+        cx: &mut Context<'_>,
+        taken: &mut VecDeque<(usize, Ended)>,
+    ) -> Poll<()> {
+        let mut state = self.lock();
+        let Tray { done, waker } = &mut state.trays[tray];
+        if done.is_empty() {
+            match waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                empty => *empty = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        std::mem::swap(done, taken);
+        state.cleared(taken.make_contiguous());
+        drop(state);
+        self.room.notify_one();
+        Poll::Ready(())
+    }
+
+    /// Takes a tray away. Nobody wants to know of what is still to be put on it, of the tasks
+    /// `running`, and they are cancelled.
+    pub(super) fn remove_tray(&self, tray: usize, running: impl Iterator<Item = u64>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        for seq in running {
+            if let Some(entry @ Entry::Open { .. }) = state.entries.get_mut(&seq) {
+                *entry = Entry::Abandoned;
+                state.cancels.push(seq);
+            }
+        }
+        let mut done = state.trays.remove(tray).done;
+        state.cleared(done.make_contiguous());
+        state.wake_driver();
+        drop(guard);
+        self.room.notify_one();
     }
 
     // What handles do.
@@ -216,7 +301,7 @@ impl Board {
             Some(driver) => driver.clone_from(cx.waker()),
             empty => *empty = Some(cx.waker().clone()),
         }
-        let stop = state.stop || (state.stop_when_empty && state.entries.is_empty());
+        let stop = state.stop || (state.stop_when_empty && state.held() == 0);
         Orders {
             cancels: std::mem::replace(&mut state.cancels, cancels),
             stop,
@@ -226,27 +311,40 @@ impl Board {
 
     /// Hands outcomes to their takers. `wakers` is scratch space.
     pub(super) fn deliver(&self, outcomes: &mut Vec<(u64, Ended)>, wakers: &mut Vec<Waker>) {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let state = &mut *guard;
         for (seq, ended) in outcomes.drain(..) {
+            let HashEntry::Occupied(mut entry) = state.entries.entry(seq) else {
+                // The machine delivers once; a second time is not the taker's problem.
+                debug_assert!(false, "{seq} was delivered twice");
+                continue;
+            };
             let bytes = ended.payload.len() as u64;
-            match state.entries.get_mut(&seq) {
-                Some(entry @ Entry::Open { .. }) => {
-                    if let Entry::Open { waker, .. } = entry {
-                        wakers.extend(waker.take());
+            match entry.get_mut() {
+                Entry::Open { taker, .. } => {
+                    match taker {
+                        Taker::Submission(waker) => {
+                            wakers.extend(waker.take());
+                            entry.insert(Entry::Done(ended));
+                        }
+                        Taker::Tray(place) => {
+                            let Place { tray, ticket } = *place;
+                            entry.remove();
+                            wakers.extend(state.trays[tray].put(ticket, ended));
+                            state.on_trays += 1;
+                        }
                     }
-                    *entry = Entry::Done(ended);
                     state.untaken += 1;
                     state.bytes += bytes;
                 }
-                Some(Entry::Abandoned) => {
-                    state.entries.remove(&seq);
+                Entry::Abandoned => {
+                    entry.remove();
                 }
-                // The machine delivers once; a second time is not the taker's problem.
-                Some(Entry::Done(_)) | None => debug_assert!(false, "{seq} was delivered twice"),
+                Entry::Done(_) => debug_assert!(false, "{seq} was delivered twice"),
             }
         }
         state.wake_if_last();
-        drop(state);
+        drop(guard);
         wakers.drain(..).for_each(Waker::wake);
         // The machine has let go of something; it may have been what held others up.
         self.room.notify_one();
@@ -266,15 +364,27 @@ impl Board {
         let state = &mut *guard;
         state.ended = true;
         let mut wakers = Vec::new();
+        let unknown = || Ended {
+            outcome: Outcome::Cancelled { may_have_run: true },
+            payload: Payload::empty(),
+        };
+        let (trays, on_trays, untaken) =
+            (&mut state.trays, &mut state.on_trays, &mut state.untaken);
         state.entries.retain(|_, entry| match entry {
-            Entry::Open { waker, .. } => {
-                wakers.extend(waker.take());
-                state.untaken += 1;
-                *entry = Entry::Done(Ended {
-                    outcome: Outcome::Cancelled { may_have_run: true },
-                    payload: Payload::empty(),
-                });
-                true
+            Entry::Open { taker, .. } => {
+                *untaken += 1;
+                match taker {
+                    Taker::Submission(waker) => {
+                        wakers.extend(waker.take());
+                        *entry = Entry::Done(unknown());
+                        true
+                    }
+                    Taker::Tray(Place { tray, ticket }) => {
+                        wakers.extend(trays[*tray].put(*ticket, unknown()));
+                        *on_trays += 1;
+                        false
+                    }
+                }
             }
             Entry::Abandoned => false,
             Entry::Done(_) => true,
@@ -287,16 +397,38 @@ impl Board {
     }
 }
 
+impl Tray {
+    /// Adds an outcome; whom to wake for it.
+    fn put(&mut self, ticket: usize, ended: Ended) -> Option<Waker> {
+        self.done.push_back((ticket, ended));
+        self.waker.take()
+    }
+}
+
 impl State {
+    /// Tasks without an outcome, and outcomes that nobody has taken.
+    fn held(&self) -> usize {
+        self.entries.len() + self.on_trays
+    }
+
+    /// Outcomes were taken from a tray, or nobody will.
+    fn cleared(&mut self, taken: &[(usize, Ended)]) {
+        self.on_trays -= taken.len();
+        self.untaken -= taken.len();
+        let bytes = taken.iter().map(|(_, ended)| ended.payload.len() as u64);
+        self.bytes -= bytes.sum::<u64>();
+        self.wake_if_last();
+    }
+
     /// Whether another task may come, as far as we know here.
     pub(super) fn admission(&mut self, board: &Board) -> Admission {
         if self.stop || self.ended {
             return Admission::Stopped;
         }
-        if self.entries.len() < board.tasks && self.bytes < board.bytes.max(1) {
+        if self.held() < board.tasks && self.bytes < board.bytes.max(1) {
             return Admission::Open;
         }
-        if self.untaken == self.entries.len() && !self.warned {
+        if self.untaken == self.held() && !self.warned {
             self.warned = true;
             warn!(
                 untaken = self.untaken,
@@ -307,9 +439,12 @@ impl State {
     }
 
     /// A task was taken in: its outcome will come, and the driver must look at it.
-    pub(super) fn open(&mut self, seq: u64) {
+    pub(super) fn open(&mut self, seq: u64, whom: For) {
         let entry = Entry::Open {
-            waker: None,
+            taker: match whom {
+                For::Submission => Taker::Submission(None),
+                For::Tray(place) => Taker::Tray(place),
+            },
             cancelled: false,
         };
         self.entries.insert(seq, entry);
@@ -325,7 +460,7 @@ impl State {
 
     /// Wakes the driver if it only waits for the last outcome to be taken.
     fn wake_if_last(&mut self) {
-        if self.stop_when_empty && self.entries.is_empty() {
+        if self.stop_when_empty && self.held() == 0 {
             self.wake_driver();
         }
     }

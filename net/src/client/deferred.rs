@@ -74,6 +74,20 @@ impl Client {
     }
 }
 
+/// What the end of a task with `bytes` of arguments is to its caller.
+pub(super) fn read_end<T>(
+    ended: Ended,
+    task: &Name,
+    bytes: usize,
+    read: Read<T>,
+) -> Result<T, Error> {
+    let payload = Error::of(task.as_str(), bytes, ended.outcome, ended.payload)?;
+    read(payload).map_err(|problem| Error::Result {
+        task: task.as_str().to_owned(),
+        problem,
+    })
+}
+
 /// A call that was sent off; a future of its result.
 ///
 /// Dropping it lets the task run and drops its result; [`cancel`](Self::cancel) it first if it is
@@ -141,15 +155,7 @@ impl<T> Future for Deferred<T> {
         let Poll::Ready(ended) = Pin::new(&mut self.submission).poll(cx) else {
             return Poll::Pending;
         };
-        let Ended { outcome, payload } = ended;
-        let task = self.task.as_str();
-        let result = Error::of(task, self.bytes, outcome, payload);
-        Poll::Ready(result.and_then(|payload| {
-            (self.read)(payload).map_err(|problem| Error::Result {
-                task: task.to_owned(),
-                problem,
-            })
-        }))
+        Poll::Ready(read_end(ended, &self.task, self.bytes, self.read))
     }
 }
 

@@ -5,13 +5,14 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use argon_core::name::Name;
-use argon_core::task::TaskSpec;
+use argon_core::ids::TaskId;
 use futures_core::Stream;
 
-use self::window::{Item, Window};
-use super::{Client, Deferred, Submission, Taken};
-use crate::call::{Call, Read};
+use self::window::Window;
+use super::Client;
+use super::board::For;
+use super::side::Taken;
+use crate::call::Call;
 use crate::error::{Error, SubmitError};
 
 mod window;
@@ -97,36 +98,13 @@ pub struct Map<T, S> {
     window: Window<T>,
     in_flight: usize,
     /// The call that waits for room in the client.
-    waiting: Option<Waiting<T>>,
+    waiting: Option<Waiting>,
 }
 
 /// A call on its way into the client.
-struct Waiting<T> {
-    taken: Pin<Box<dyn Future<Output = Result<Submission, SubmitError>> + Send>>,
-    name: Name,
-    bytes: usize,
-    read: Read<T>,
-}
-
-impl<T> Waiting<T> {
-    fn item(&self, result: Result<Submission, SubmitError>) -> Item<T> {
-        item(result, &self.name, self.bytes, self.read)
-    }
-}
-
-fn item<T>(
-    result: Result<Submission, SubmitError>,
-    name: &Name,
-    bytes: usize,
-    read: Read<T>,
-) -> Item<T> {
-    match result {
-        Ok(submission) => {
-            let deferred = Deferred::new(submission, name.clone(), bytes, read);
-            Item::Running(deferred.cancel_on_drop())
-        }
-        Err(error) => Item::Refused(Error::refused(name.as_str(), error)),
-    }
+struct Waiting {
+    ticket: usize,
+    taken: Pin<Box<dyn Future<Output = Result<TaskId, SubmitError>> + Send>>,
 }
 
 impl<T, S> fmt::Debug for Map<T, S> {
@@ -140,10 +118,11 @@ impl<T, S> fmt::Debug for Map<T, S> {
 
 impl<T, S> Map<T, S> {
     fn new(client: Client, calls: S) -> Self {
+        let window = Window::new(&client.handle.desk.board);
         Self {
             client,
             source: Some(calls),
-            window: Window::default(),
+            window,
             in_flight: IN_FLIGHT,
             waiting: None,
         }
@@ -184,15 +163,16 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
 
     /// Takes calls in while there is room for them.
     fn fill(&mut self, cx: &mut Context<'_>) {
-        while self.window.len() < self.in_flight {
+        loop {
             if let Some(waiting) = &mut self.waiting {
-                let Poll::Ready(result) = waiting.taken.as_mut().poll(cx) else {
+                let Poll::Ready(taken) = waiting.taken.as_mut().poll(cx) else {
                     return;
                 };
-                let item = waiting.item(result);
+                self.window.sent(waiting.ticket, taken);
                 self.waiting = None;
-                self.window.push(item);
-                continue;
+            }
+            if self.window.len() >= self.in_flight {
+                return;
             }
             let Some(source) = &mut self.source else {
                 return;
@@ -208,26 +188,23 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     fn take(&mut self, call: Call<T>) {
         let (spec, read) = match call.into_parts() {
             Ok(parts) => parts,
-            Err(error) => return self.window.push(Item::Refused(error)),
+            Err(error) => return self.window.push_refused(error),
         };
-        let (name, bytes) = (spec.name.clone(), spec.payload.len());
-        match self.client.try_submit(spec) {
-            Ok(Taken::Now(submission)) => {
-                self.window.push(item(Ok(submission), &name, bytes, read));
+        let place = self.window.push(&spec, read);
+        let ticket = place.ticket;
+        let whom = For::Tray(place);
+        match self.client.handle.desk.try_submit(spec, whom) {
+            Ok(Taken::Now(id)) => self.window.sent(ticket, Ok(id)),
+            Ok(Taken::Later(spec)) => {
+                let client = self.client.clone();
+                let taken = async move { client.handle.desk.submit_for(spec, whom).await };
+                self.waiting = Some(Waiting {
+                    ticket,
+                    taken: Box::pin(taken),
+                });
             }
-            Ok(Taken::Later(spec)) => self.wait(spec, name, bytes, read),
-            Err(error) => self.window.push(item(Err(error), &name, bytes, read)),
+            Err(error) => self.window.sent(ticket, Err(error)),
         }
-    }
-
-    fn wait(&mut self, spec: TaskSpec, name: Name, bytes: usize, read: Read<T>) {
-        let client = self.client.clone();
-        self.waiting = Some(Waiting {
-            taken: Box::pin(async move { client.submit(spec).await }),
-            name,
-            bytes,
-            read,
-        });
     }
 }
 
@@ -239,7 +216,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Stream for Map<T, S> {
         if let Poll::Ready(result) = self.window.poll(cx) {
             return Poll::Ready(Some(result));
         }
-        let over = self.source.is_none() && self.waiting.is_none() && self.window.len() == 0;
+        let over = self.source.is_none() && self.window.len() == 0;
         if over {
             Poll::Ready(None)
         } else {

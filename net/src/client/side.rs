@@ -12,7 +12,7 @@ use argon_core::link::LinkInput;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::board::{Admission, Board};
+use super::board::{Admission, Board, For};
 use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
@@ -56,8 +56,22 @@ pub(super) struct Desk<M> {
 impl<M: ClientMachine> Desk<M> {
     /// Takes a task in, as soon as there is room.
     pub(super) async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
-        let mut spec = match self.try_submit(spec)? {
-            Taken::Now(done) => return Ok(done),
+        let id = self.submit_for(spec, For::Submission).await?;
+        Ok(Submission {
+            id,
+            board: Arc::clone(&self.board),
+            taken: false,
+        })
+    }
+
+    /// As `submit`, with a say in where the outcome goes.
+    pub(super) async fn submit_for(
+        &self,
+        spec: TaskSpec,
+        whom: For,
+    ) -> Result<TaskId, SubmitError> {
+        let mut spec = match self.try_submit(spec, whom)? {
+            Taken::Now(id) => return Ok(id),
             Taken::Later(spec) => spec,
         };
         let mut read = self.clock.now();
@@ -68,10 +82,10 @@ impl<M: ClientMachine> Desk<M> {
             let waited = now.since(read);
             spec.deadline = spec.deadline.map(|left| left.saturating_sub(waited));
             read = now;
-            match self.try_submit(spec)? {
-                Taken::Now(done) => {
+            match self.try_submit(spec, whom)? {
+                Taken::Now(id) => {
                     self.board.pass_room_on();
-                    return Ok(done);
+                    return Ok(id);
                 }
                 Taken::Later(back) => spec = back,
             }
@@ -79,8 +93,8 @@ impl<M: ClientMachine> Desk<M> {
     }
 
     /// Takes a task in, or not now, or never.
-    pub(super) fn try_submit(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
-        let submitted = self.submit_now(spec);
+    pub(super) fn try_submit(&self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
+        let submitted = self.submit_now(spec, whom);
         if submitted.is_err() {
             // The room that we may have been woken for is for whoever waits behind us.
             self.board.pass_room_on();
@@ -88,7 +102,7 @@ impl<M: ClientMachine> Desk<M> {
         submitted
     }
 
-    fn submit_now(&self, spec: TaskSpec) -> Result<Taken, SubmitError> {
+    fn submit_now(&self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
         let mut machine = self.machine.lock().map_err(|_| SubmitError::Stopped)?;
         let mut board = self.board.lock();
         match board.admission(&self.board) {
@@ -112,12 +126,8 @@ impl<M: ClientMachine> Desk<M> {
         };
         let id = id.map_err(refusal)?;
         // Still under the machine's lock: the outcome cannot come sooner.
-        board.open(id.seq);
-        Ok(Taken::Now(Submission {
-            id,
-            board: Arc::clone(&self.board),
-            taken: false,
-        }))
+        board.open(id.seq, whom);
+        Ok(Taken::Now(id))
     }
 }
 
@@ -133,7 +143,7 @@ fn refusal(error: client::SubmitError) -> SubmitError {
 /// What became of a task that can be sent.
 pub(super) enum Taken {
     /// It was taken in.
-    Now(Submission),
+    Now(TaskId),
     /// There is no room for it yet.
     Later(TaskSpec),
 }

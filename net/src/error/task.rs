@@ -123,7 +123,7 @@ impl Error {
         outcome: Outcome,
         payload: Payload,
     ) -> Result<Payload, Self> {
-        let task = task.to_owned();
+        let task = || task.to_owned();
         Err(match outcome {
             Outcome::Completed(_) => return Ok(payload),
             Outcome::Failed(failure) => {
@@ -135,7 +135,7 @@ impl Error {
                     stderr,
                 } = error;
                 Self::Failed(Box::new(Failed {
-                    task,
+                    task: task(),
                     kind,
                     message,
                     backtrace,
@@ -144,14 +144,23 @@ impl Error {
                     detail: payload,
                 }))
             }
-            Outcome::Expired { may_have_run } => Self::Expired { task, may_have_run },
-            Outcome::Cancelled { may_have_run } => Self::Cancelled { task, may_have_run },
-            Outcome::Lost { history } => Self::Lost { task, history },
+            Outcome::Expired { may_have_run } => Self::Expired {
+                task: task(),
+                may_have_run,
+            },
+            Outcome::Cancelled { may_have_run } => Self::Cancelled {
+                task: task(),
+                may_have_run,
+            },
+            Outcome::Lost { history } => Self::Lost {
+                task: task(),
+                history,
+            },
             Outcome::Rejected {
                 reason: RejectReason::TooLarge,
                 ..
             } => Self::TooLarge {
-                task,
+                task: task(),
                 bytes,
                 limit: None,
             },
@@ -160,7 +169,7 @@ impl Error {
                 retries,
                 similar,
             } => Self::Rejected {
-                task,
+                task: task(),
                 reason,
                 retries,
                 similar: similar.iter().map(ToString::to_string).collect(),

@@ -1,145 +1,192 @@
 //! The calls that are under way, and whose turn it is to be taken.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 
-use super::super::Deferred;
-use crate::error::Error;
-use crate::ready::{ReadyList, SlotWake};
+use argon_core::ids::TaskId;
+use argon_core::name::Name;
+use argon_core::task::TaskSpec;
+use slab::Slab;
 
-/// A call that was taken from its source.
-pub(super) enum Item<T> {
-    Running(Deferred<T>),
+use super::super::Ended;
+use super::super::board::{Board, Place};
+use super::super::deferred::read_end;
+use crate::call::Read;
+use crate::error::{Error, SubmitError};
+
+/// Calls under way, and ends that nobody has taken. They have a tray to themselves, so that what
+/// comes together is taken, and its taker woken, once.
+pub(super) struct Window<T> {
+    board: Arc<Board>,
+    tray: usize,
+    /// By ticket.
+    calls: Slab<Under<T>>,
+    /// Their tickets, oldest first; `None` if the order does not matter.
+    order: Option<VecDeque<usize>>,
+    /// What was on the tray.
+    arrived: VecDeque<(usize, Ended)>,
+    /// Tickets of calls that have ended, if the order does not matter and they have not just come
+    /// from the tray.
+    ready: VecDeque<usize>,
+}
+
+/// A call under way.
+struct Under<T> {
+    call: Option<What<T>>,
+    state: State,
+}
+
+/// What its end is read with.
+struct What<T> {
+    name: Name,
+    /// Of its arguments.
+    bytes: usize,
+    read: Read<T>,
+}
+
+enum State {
+    /// Waits for room in the client.
+    Waiting,
+    /// The client has it, under this number.
+    Running(u64),
+    Ended(Ended),
     /// It was never sent.
     Refused(Error),
 }
 
-impl<T> Item<T> {
-    /// Its result. A refusal is there at once, and the caller then lets go of the item.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        match self {
-            Self::Running(deferred) => Pin::new(deferred).poll(cx),
-            Self::Refused(error) => Poll::Ready(Err(std::mem::replace(error, Error::Closed))),
-        }
-    }
-}
-
-/// Calls under way.
-pub(super) enum Window<T> {
-    /// Oldest first. Only the first is polled: nobody asks for the others yet.
-    Ordered(VecDeque<Item<T>>),
-    /// Each in a slot that says when to poll it.
-    Unordered(Slots<T>),
-}
-
-impl<T> Default for Window<T> {
-    fn default() -> Self {
-        Self::Ordered(VecDeque::new())
+impl State {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Refused(_))
     }
 }
 
 impl<T> Window<T> {
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Ordered(items) => items.len(),
-            Self::Unordered(slots) => slots.used,
+    /// Nothing is under way yet; results are in order.
+    pub(super) fn new(board: &Arc<Board>) -> Self {
+        Self {
+            board: Arc::clone(board),
+            tray: board.add_tray(),
+            calls: Slab::new(),
+            order: Some(VecDeque::new()),
+            arrived: VecDeque::new(),
+            ready: VecDeque::new(),
         }
     }
 
-    pub(super) fn push(&mut self, item: Item<T>) {
-        match self {
-            Self::Ordered(items) => items.push_back(item),
-            Self::Unordered(slots) => slots.push(item),
+    /// Calls under way or waiting to be, and ends that nobody has taken.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Makes a place for a call that is about to be sent.
+    pub(super) fn push(&mut self, spec: &TaskSpec, read: Read<T>) -> Place {
+        let call = What {
+            name: spec.name.clone(),
+            bytes: spec.payload.len(),
+            read,
+        };
+        let ticket = self.insert(Some(call), State::Waiting);
+        Place {
+            tray: self.tray,
+            ticket,
+        }
+    }
+
+    /// Whether the client took the call.
+    pub(super) fn sent(&mut self, ticket: usize, taken: Result<TaskId, SubmitError>) {
+        let under = &mut self.calls[ticket];
+        match taken {
+            Ok(id) => under.state = State::Running(id.seq),
+            Err(error) => {
+                let name = under.call.as_ref().map_or("", |call| call.name.as_str());
+                let refused = State::Refused(Error::refused(name, error));
+                self.end(ticket, refused);
+            }
+        }
+    }
+
+    /// A call that cannot be sent.
+    pub(super) fn push_refused(&mut self, error: Error) {
+        let ticket = self.insert(None, State::Waiting);
+        self.end(ticket, State::Refused(error));
+    }
+
+    fn insert(&mut self, call: Option<What<T>>, state: State) -> usize {
+        let ticket = self.calls.insert(Under { call, state });
+        if let Some(order) = &mut self.order {
+            order.push_back(ticket);
+        }
+        ticket
+    }
+
+    fn end(&mut self, ticket: usize, state: State) {
+        self.calls[ticket].state = state;
+        if self.order.is_none() {
+            self.ready.push_back(ticket);
         }
     }
 
     pub(super) fn forget_order(&mut self) {
-        if let Self::Ordered(items) = self {
-            let mut slots = Slots::new();
-            items.drain(..).for_each(|item| slots.push(item));
-            *self = Self::Unordered(slots);
-        }
+        let order = self.order.take().unwrap_or_default();
+        let over = order
+            .into_iter()
+            .filter(|ticket| self.calls[*ticket].state.is_over());
+        self.ready.extend(over);
     }
 
     /// The next result.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        match self {
-            Self::Ordered(items) => {
-                let Some(first) = items.front_mut() else {
-                    return Poll::Pending;
-                };
-                let polled = first.poll(cx);
-                if polled.is_ready() {
-                    items.pop_front();
-                }
-                polled
-            }
-            Self::Unordered(slots) => slots.poll(cx),
+        if self.calls.is_empty() {
+            return Poll::Pending;
         }
-    }
-}
-
-/// Calls in any order. As many slots as there were calls at a time.
-pub(super) struct Slots<T> {
-    slots: Vec<(Option<Item<T>>, Arc<SlotWake>)>,
-    free: Vec<usize>,
-    used: usize,
-    list: Arc<ReadyList>,
-    /// Taken from the list and not polled yet, the next one last.
-    ready: Vec<usize>,
-}
-
-impl<T> Slots<T> {
-    fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            used: 0,
-            list: Arc::default(),
-            ready: Vec::new(),
-        }
-    }
-
-    fn push(&mut self, item: Item<T>) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            let index = self.slots.len();
-            self.slots.push((None, SlotWake::new(&self.list, index)));
-            index
-        });
-        let (place, wake) = &mut self.slots[index];
-        *place = Some(item);
-        self.used += 1;
-        // To be polled once, so that it knows whom to wake.
-        wake.mark();
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, Error>> {
-        self.list.register(cx);
         loop {
-            // Only when all of the last ones were polled, so that none waits for ever.
-            if self.ready.is_empty() {
-                self.list.take(&mut self.ready);
-                self.ready.reverse();
+            while let Some((ticket, ended)) = self.arrived.pop_front() {
+                if self.order.is_none() {
+                    return Poll::Ready(self.take(ticket, State::Ended(ended)));
+                }
+                self.calls[ticket].state = State::Ended(ended);
             }
-            let Some(index) = self.ready.pop() else {
-                return Poll::Pending;
+            let over = match &mut self.order {
+                Some(order) => {
+                    let first = order.front().copied();
+                    let over = first.filter(|ticket| self.calls[*ticket].state.is_over());
+                    if over.is_some() {
+                        order.pop_front();
+                    }
+                    over
+                }
+                None => self.ready.pop_front(),
             };
-            let (place, wake) = &mut self.slots[index];
-            wake.unmark();
-            // A slot may be woken for the call that was in it before.
-            let Some(item) = place else {
-                continue;
-            };
-            let waker = Waker::from(Arc::clone(wake));
-            if let Poll::Ready(result) = item.poll(&mut Context::from_waker(&waker)) {
-                *place = None;
-                self.used -= 1;
-                self.free.push(index);
-                return Poll::Ready(result);
+            if let Some(ticket) = over {
+                let state = std::mem::replace(&mut self.calls[ticket].state, State::Waiting);
+                return Poll::Ready(self.take(ticket, state));
             }
+            ready!(self.board.poll_tray(self.tray, cx, &mut self.arrived));
         }
+    }
+
+    fn take(&mut self, ticket: usize, state: State) -> Result<T, Error> {
+        let call = self.calls.remove(ticket).call;
+        match (state, call) {
+            (State::Ended(ended), Some(What { name, bytes, read })) => {
+                read_end(ended, &name, bytes, read)
+            }
+            (State::Refused(error), _) => Err(error),
+            _ => unreachable!("only what is over is taken"),
+        }
+    }
+}
+
+impl<T> Drop for Window<T> {
+    fn drop(&mut self) {
+        let running = self
+            .calls
+            .iter()
+            .filter_map(|(_, under)| match under.state {
+                State::Running(seq) => Some(seq),
+                State::Waiting | State::Ended(_) | State::Refused(_) => None,
+            });
+        self.board.remove_tray(self.tray, running);
     }
 }
