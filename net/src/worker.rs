@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
-use crate::driver::peer::{CarriedOut, PeerDriver, Side, Woken};
+use crate::driver::peer::{CarriedOut, PeerDriver, Side};
 use crate::driver::uplink::Uplink;
 use crate::error::StartError;
 use crate::executor::Executor;
@@ -262,10 +262,10 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         CarriedOut::Done
     }
 
-    fn turned(&mut self, link: Option<LinkState>) -> Woken {
+    fn turned(&mut self, link: Option<LinkState>) -> bool {
         if let Some(link) = link {
             self.control.lock().link = link;
         }
-        Woken::None
+        false
     }
 }

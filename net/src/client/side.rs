@@ -16,7 +16,7 @@ use super::board::{Admission, Board, For};
 use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
-use crate::driver::peer::{CarriedOut, Side, Woken};
+use crate::driver::peer::{CarriedOut, Side};
 use crate::error::SubmitError;
 use crate::link::LinkState;
 
@@ -40,10 +40,6 @@ impl ClientMachine for client::Client {
         Self::submit(self, now, spec)
     }
 }
-
-/// So many outcomes at a time cost a write as much as the tasks that follow them. Of more, the
-/// manager had better hear at once: it works on these while the next are made.
-const FEW: usize = 16;
 
 /// The machine and the board, shared by those who submit and the driver. The machine's lock is
 /// taken before the board's.
@@ -227,7 +223,7 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         CarriedOut::Done
     }
 
-    fn turned(&mut self, link: Option<LinkState>) -> Woken {
+    fn turned(&mut self, link: Option<LinkState>) -> bool {
         self.hands
             .events
             .drain(..)
@@ -240,11 +236,7 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         if let Some(link) = link {
             self.desk.board.set_link(link);
         }
-        match delivered {
-            0 => Woken::None,
-            1..=FEW => Woken::Few,
-            _ => Woken::Many,
-        }
+        delivered > 0
     }
 }
 

@@ -46,8 +46,9 @@ pub(crate) trait Side {
     fn carry_out(hands: &mut Self::Hands, output: <Self::Machine as Machine>::Output)
     -> CarriedOut;
 
-    /// The outputs of a turn are carried out; whom that woke.
-    fn turned(&mut self, link: Option<LinkState>) -> Woken;
+    /// The outputs of a turn are carried out. True if that woke somebody who may have something
+    /// to say.
+    fn turned(&mut self, link: Option<LinkState>) -> bool;
 }
 
 /// What became of an output.
@@ -62,17 +63,6 @@ pub(crate) enum CarriedOut {
     Link(LinkOutput),
     /// It says that the machine has left.
     Stopped,
-}
-
-/// Those at the side who were woken, and may have something to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// Nobody.
-    None,
-    /// So few that what they say had better go out with what this turn wants sent.
-    Few,
-    /// So many that they are to speak before more is read, but nothing waits for them.
-    Many,
 }
 
 /// The loop.
@@ -142,7 +132,10 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        self.uplink.poll(cx, &mut self.link_facts);
+        // Whom the last turn woke has spoken by now. That goes out before more is read: otherwise
+        // whoever is at the other end first has nothing to do, and then a lot.
+        let held_back = std::mem::take(&mut self.held_back);
+        self.uplink.poll(cx, !held_back, &mut self.link_facts);
         let news = self.side.poll(cx);
         let mut fed = news || !self.link_facts.is_empty();
 
@@ -188,22 +181,19 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
 
         // Those who were waiting for an outcome often have the next task at hand. What they say
         // goes out with what this turn wants sent, in one write. It waits for them once.
-        let woken = self.side.turned(self.uplink.take_change());
-        if woken == Woken::Few && !self.held_back && !stopped {
+        let woke = self.side.turned(self.uplink.take_change());
+        if woke && !held_back && !stopped {
             self.held_back = true;
             return Turn::Yield;
         }
-        self.held_back = false;
         self.uplink.flush(cx, now, &mut self.link_facts);
         if stopped {
             self.side.turned(self.uplink.take_change());
             return Turn::Stopped;
         }
         let rung = self.poll_timer(cx, next);
-        if woken == Woken::Many {
-            // What they say is on its way while we read on: otherwise whoever is at the other end
-            // first has nothing to do, and then a lot.
-            return Turn::Yield;
+        if held_back {
+            return Turn::Busy;
         }
         if fed || timed || acted || rung || self.uplink.has_more() || !self.link_facts.is_empty() {
             Turn::Busy

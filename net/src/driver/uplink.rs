@@ -85,8 +85,9 @@ impl<T: Transport> Uplink<T> {
         std::mem::take(&mut self.changed).then(|| self.link.clone())
     }
 
-    /// Goes on dialling, appends what came of it to `facts`, and reads once.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, facts: &mut Vec<LinkInput>) {
+    /// Goes on dialling, appends what came of it to `facts`, and reads once, if at all. Without a
+    /// read it has to be called again soon.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool, facts: &mut Vec<LinkInput>) {
         if let Some(closing) = &mut self.closing
             && closing.as_mut().poll(cx).is_ready()
         {
@@ -113,8 +114,10 @@ impl<T: Transport> Uplink<T> {
                 }
             }
         }
-        self.more = false;
-        if let State::Open(open) = &mut self.state {
+        self.more = !read;
+        if let State::Open(open) = &mut self.state
+            && read
+        {
             self.more = open.read(cx);
         }
     }
