@@ -2,6 +2,7 @@
 
 mod worker_support;
 
+use argon_core::limits::CHILD_WORK_MIN;
 use argon_core::message::{Assign, AttemptEnd, Body};
 use argon_core::task::ExitCause;
 use argon_core::worker::{PoolOutput, SlotLife, WorkerOutput};
@@ -116,14 +117,31 @@ fn tiny_attempts_queue_in_children_evenly_and_others_do_not() {
     rig.assign_all(1..=10);
     assert_eq!(given(&rig.step()).len(), 2, "nothing is known yet");
     let mut rig = tiny(2);
-    rig.assign_all(1..=100);
+    rig.assign_all(1..=300);
     let given = given(&rig.step());
-    assert_eq!(count(&given, life(0, 1)), 50);
-    assert_eq!(count(&given, life(1, 1)), 50);
+    assert_eq!(count(&given, life(0, 1)), 150);
+    assert_eq!(count(&given, life(1, 1)), 150);
     for slot in [life(0, 1), life(1, 1)] {
         let mine: Vec<_> = given.iter().filter(|(to, _)| *to == slot).collect();
         assert!(mine.is_sorted(), "in order of arrival");
     }
+}
+
+#[test]
+fn a_second_process_is_not_woken_for_what_the_first_does_in_that_time() {
+    let most = CHILD_WORK_MIN.as_micros() as u64;
+    for (attempts, expected) in [(1, [1, 0]), (most, [most, 0]), (most + 1, [most, 1])] {
+        let mut rig = tiny(2);
+        rig.assign_all(1..=attempts);
+        let given = given(&rig.step());
+        let counts = [life(0, 1), life(1, 1)].map(|slot| count(&given, slot) as u64);
+        assert_eq!(counts, expected);
+    }
+    // What is not known to be tiny has a process to itself.
+    let mut rig = Rig::up(config(2));
+    rig.assign_all([1, 2]);
+    let given = given(&rig.step());
+    assert_eq!(given, [(life(0, 1), 1), (life(1, 1), 2)]);
 }
 
 #[test]

@@ -15,6 +15,9 @@ impl Queue {
         self.check_counts();
         self.check_flows();
         self.check_holders();
+        let classes: alloc::vec::Vec<_> = self.classes().collect();
+        let only = <[_; 1]>::try_from(classes).ok().map(|[only]| only);
+        assert_eq!(self.only_class(), only);
     }
 
     fn check_counts(&self) {
