@@ -1,8 +1,8 @@
 //! An open loop: tasks come by the clock, whatever became of those before.
 //!
-//! Several clients share them. As an application would, they hold no more than so many tasks at
-//! once, which keep being retried, and turn the others away at once. A few important tasks come at
-//! a constant rate and are never turned away.
+//! Several clients take turns. As an application would, each holds no more than so many tasks at
+//! once, which keep being retried, and turns the others away at once. A few important tasks come
+//! at a constant rate and are never turned away.
 
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct Load {
     /// Tasks a second that the cluster can run.
     pub(crate) capacity: f64,
     pub(crate) wait: Duration,
-    /// Most tasks that the clients hold together.
+    /// Most tasks that the clients hold together, each its share.
     pub(crate) held: usize,
     /// Important tasks, as a share of the capacity.
     pub(crate) important: f64,
@@ -112,7 +112,8 @@ pub(crate) async fn open(manager: &str, load: Value) -> Result<(), Problem> {
     let clients = clients(manager, &load).await?;
     announce("begin");
     let (tell, mut rows) = mpsc::unbounded_channel();
-    let held = Arc::new(AtomicU64::new(0));
+    let held: Vec<_> = clients.iter().map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let most = (load.held / clients.len()) as u64;
     let begun = now();
     let mut moments: Vec<[u64; 2]> = vec![[0; 2]; (load.span() * MOMENTS) as usize + 1];
     let mut ticks = interval(TICK);
@@ -133,14 +134,15 @@ pub(crate) async fn open(manager: &str, load: Value) -> Result<(), Problem> {
         for number in 0..count {
             let important = number < important;
             moment[0] += 1;
-            if !important && held.load(Relaxed) >= load.held as u64 {
+            turn = (turn + 1) % clients.len();
+            let held = &held[turn];
+            if !important && held.load(Relaxed) >= most {
                 moment[1] += 1;
                 continue;
             }
-            turn = (turn + 1) % clients.len();
             held.fetch_add(u64::from(!important), Relaxed);
             let one = one(clients[turn].clone(), load.wait, important, begun);
-            let (tell, held) = (tell.clone(), Arc::clone(&held));
+            let (tell, held) = (tell.clone(), Arc::clone(held));
             tokio::spawn(async move {
                 let row = one.await;
                 held.fetch_sub(u64::from(!important), Relaxed);

@@ -69,9 +69,10 @@ pub(super) fn run(settings: &Settings, programs: &Programs) -> Result<Figures, P
         important: IMPORTANT,
         phases: phases.iter().map(phase).collect(),
     };
-    // Beyond what the manager and the workers hold, clients hold a tenth of the bound, so that
-    // there is always somebody who is refused and comes again.
-    let held = BOUND + WORKERS * SLOTS + BOUND / 10;
+    // Beyond what the manager and the workers hold, clients hold a fortieth of the bound, so that
+    // there is always somebody who is refused and comes again. What they hold has to be run after
+    // the spike as well.
+    let held = BOUND + WORKERS * SLOTS + BOUND / 40;
     let bounded = once(programs, &load(held), BOUND)?;
     let unbounded = once(programs, &load(NO_BOUND), NO_BOUND)?;
     let mut figures = Figures::default();

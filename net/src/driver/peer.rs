@@ -52,10 +52,6 @@ pub(crate) trait Side {
 }
 
 /// What became of an output.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and nearly always the large one"
-)]
 pub(crate) enum CarriedOut {
     /// It is done.
     Done,
