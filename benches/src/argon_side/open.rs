@@ -112,7 +112,10 @@ pub(crate) async fn open(manager: &str, load: Value) -> Result<(), Problem> {
     let clients = clients(manager, &load).await?;
     announce("begin");
     let (tell, mut rows) = mpsc::unbounded_channel();
-    let held: Vec<_> = clients.iter().map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let held: Vec<_> = clients
+        .iter()
+        .map(|_| Arc::new(AtomicU64::new(0)))
+        .collect();
     let most = (load.held / clients.len()) as u64;
     let begun = now();
     let mut moments: Vec<[u64; 2]> = vec![[0; 2]; (load.span() * MOMENTS) as usize + 1];
