@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use argon_core::Machine;
@@ -19,7 +20,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
-use super::side::ClientMachine;
+use super::board::{Board, For, Place};
+use super::side::{ClientMachine, Taken};
 use super::{ClientOptions, Handle, start_machine};
 use crate::connection::{Incoming, Outgoing};
 use crate::driver::clock::Clock;
@@ -440,4 +442,62 @@ async fn what_the_machine_says_is_sent() {
             .unwrap();
     };
     assert_eq!(message.body, Body::Goodbye);
+}
+
+#[tokio::test]
+async fn a_tray_takes_what_comes_together_and_gives_its_room_back() {
+    let mut stage = Stage::new(10, 2).await;
+    let board = Arc::clone(&stage.client.desk.board);
+    let tray = board.add_tray();
+    let take_in = |stage: &Stage, ticket| {
+        let whom = For::Tray(Place { tray, ticket });
+        let taken = stage.client.desk.try_submit(spec(), whom).unwrap();
+        matches!(taken, Taken::Now(_))
+    };
+    assert!(take_in(&stage, 7) && take_in(&stage, 8));
+    assert!(!take_in(&stage, 9), "there is room for two");
+    let mut taken = VecDeque::new();
+    let mut poll = |board: &Board| {
+        let polled = board.poll_tray(tray, &mut Context::from_waker(Waker::noop()), &mut taken);
+        let tickets = taken.drain(..).map(|(ticket, ended)| {
+            assert_eq!(&ended.payload[..], b"result");
+            ticket
+        });
+        polled.is_ready().then(|| tickets.collect::<Vec<_>>())
+    };
+    assert_eq!(poll(&board), None);
+    stage.complete(1).await;
+    assert!(!take_in(&stage, 9), "nobody has taken it");
+    stage.complete(0).await;
+    assert_eq!(poll(&board), Some(vec![8, 7]));
+    assert_eq!(poll(&board), None);
+    assert!(take_in(&stage, 9) && take_in(&stage, 7));
+    stage.complete(2).await;
+    // One is on the tray, and one is running.
+    board.remove_tray(tray, [2, 3].into_iter());
+    settle().await;
+    assert_eq!(stage.told.lock().unwrap().cancelled, [3]);
+    for _ in 0..2 {
+        let taken = stage.client.desk.try_submit(spec(), For::Submission);
+        assert!(matches!(taken, Ok(Taken::Now(_))));
+    }
+}
+
+#[tokio::test]
+async fn what_is_for_a_tray_ends_when_the_client_does() {
+    let stage = Stage::new(10, 10).await;
+    let board = Arc::clone(&stage.client.desk.board);
+    let tray = board.add_tray();
+    let whom = For::Tray(Place { tray, ticket: 5 });
+    assert!(stage.client.desk.try_submit(spec(), whom).is_ok());
+    board.end();
+    let mut taken = VecDeque::new();
+    let polled = board.poll_tray(tray, &mut Context::from_waker(Waker::noop()), &mut taken);
+    assert!(polled.is_ready());
+    let (ticket, ended) = taken.pop_front().unwrap();
+    let may_have_run = true;
+    assert_eq!(
+        (ticket, ended.outcome),
+        (5, Outcome::Cancelled { may_have_run })
+    );
 }
