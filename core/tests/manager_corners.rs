@@ -3,8 +3,10 @@
 
 mod support;
 
+use argon_core::Machine as _;
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::limits::OBSERVERS_MAX;
+use argon_core::manager::ManagerInput;
 use argon_core::message::{
     AttemptEnd, Body, Finished, Message, RefuseReason, ReportedAttempt, Role, Submit,
 };
@@ -432,4 +434,27 @@ fn what_the_client_knows_to_have_run_is_forgotten() {
     };
     bench.submit(client, ran);
     assert_eq!(refusals(bench.inbox(client)), []);
+}
+
+#[test]
+fn a_worker_may_finish_and_leave_in_one_breath() {
+    let mut bench = Bench::new();
+    let (worker, other) = (bench.worker(1, 1), bench.worker(2, 1));
+    let client = bench.client(3);
+    bench.submit(client, submit(0));
+    let assign = bench.assigned(worker).remove(0);
+    let finished = Finished {
+        attempt: assign.attempt,
+        task: assign.task,
+        ran: Nanos(1),
+        end: AttemptEnd::Completed,
+    };
+    for body in [Body::Finished(finished), Body::Goodbye] {
+        let (conn, message) = (worker, body.into());
+        let input = ManagerInput::Received { conn, message };
+        bench.manager.handle_input(bench.now, input);
+    }
+    bench.submit(client, submit(1));
+    assert!(support::completed(&bench.outcomes(client)[0].1));
+    assert_eq!(bench.assigned(other).len(), 1);
 }

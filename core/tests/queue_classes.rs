@@ -43,7 +43,9 @@ proptest! {
             classes.dedup();
             classes
         };
-        prop_assert_eq!(queue.classes().collect::<Vec<_>>(), of(&|_| true));
+        let all = of(&|_| true);
+        prop_assert_eq!(queue.only_class(), (all.len() == 1).then(|| all[0]));
+        prop_assert_eq!(queue.classes().collect::<Vec<_>>(), all);
         let returning = of(&|entry| entry.standing == Standing::Returning);
         prop_assert_eq!(queue.returning_classes().collect::<Vec<_>>(), returning);
         for number in 0..210 {

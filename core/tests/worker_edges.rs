@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use argon_core::event::Event;
 use argon_core::ids::{PeerId, SlotId};
-use argon_core::limits::{CHILD_QUEUE_MAX, YOUNG};
+use argon_core::limits::{CHILD_QUEUE_MAX, CHILD_WORK_MIN, YOUNG};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{Assign, AttemptEnd, Body, RefuseReason};
@@ -212,9 +212,21 @@ fn what_is_written_to_a_child_never_sums_up_to_more_than_a_millisecond() {
 
 #[test]
 fn children_share_what_is_left_over_too() {
+    let most = CHILD_WORK_MIN.as_micros() as u64;
     let mut rig = knowing(2, US);
-    rig.assign_all(1..=5);
-    assert_eq!(given(&rig.step()).len(), 5);
+    rig.assign_all(1..=2 * most + 5);
+    assert_eq!(given(&rig.step()).len() as u64, 2 * most + 5);
+}
+
+#[test]
+fn a_child_that_takes_no_more_has_no_share() {
+    let mut rig = knowing(2, US);
+    rig.assign(Assign {
+        name: name("slow"),
+        ..assign(1)
+    });
+    rig.assign_all(2..=401);
+    assert_eq!(given(&rig.step()).len(), 401);
 }
 
 #[test]
