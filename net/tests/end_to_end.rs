@@ -5,7 +5,7 @@ mod net_support;
 use std::time::Duration;
 
 use argon::{
-    Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Outcome, Standalone,
+    Call, Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Outcome, Standalone,
     StandaloneOptions, TaskSpec,
 };
 use net_support::{echo_worker, echoes, manager, name, threads, worker};
@@ -19,6 +19,28 @@ async fn a_standalone_runs_tasks_and_leaves_nothing_behind() {
     client.close().await;
     standalone.stop();
     standalone.run().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_map_of_more_calls_than_its_client_holds_goes_through() {
+    let options = StandaloneOptions::new(name("alone"), 2).unwrap();
+    let standalone = Standalone::start(options, threads()).await.unwrap();
+    let client = standalone
+        .client(ClientOptions {
+            tasks: 3,
+            ..ClientOptions::new(vec![])
+        })
+        .unwrap();
+    let calls = || (0..100).map(|x: u32| Call::raw("echo", x.to_string()));
+    let whole = async {
+        let results = client.map(calls()).try_collect().await.unwrap();
+        let numbers = results.iter().map(|text| str::from_utf8(text).unwrap());
+        assert!(numbers.eq((0..100).map(|x| x.to_string())));
+        let results = client.map_unordered(calls()).try_collect().await.unwrap();
+        assert_eq!(results.len(), 100);
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), whole).await;
+    ended.expect("room comes back with each result");
 }
 
 #[tokio::test]

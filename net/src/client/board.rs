@@ -36,7 +36,7 @@ pub(super) struct Board {
 pub(super) struct State {
     entries: HashMap<u64, Entry, BuildHasherDefault<SeqHasher>>,
     trays: Slab<Tray>,
-    /// Outcomes on trays: their entries are gone.
+    /// Outcomes that were put on trays and not let go of: their entries are gone.
     on_trays: usize,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
@@ -97,6 +97,10 @@ pub(super) struct Place {
 #[derive(Debug, Default)]
 struct Tray {
     done: VecDeque<(usize, Ended)>,
+    /// Outcomes that were put on it and not let go of.
+    held: usize,
+    /// Their payload bytes.
+    bytes: u64,
     waker: Option<Waker>,
 }
 
@@ -208,7 +212,8 @@ impl Board {
         self.lock().trays.insert(Tray::default())
     }
 
-    /// Swaps what is on the tray, if there is anything, for `taken`, which is empty.
+    /// Swaps what is on the tray, if there is anything, for `taken`, which is empty. It takes up
+    /// room until [`let_go`](Self::let_go).
     pub(super) fn poll_tray(
         &self,
         tray: usize,
@@ -216,7 +221,7 @@ impl Board {
         taken: &mut VecDeque<(usize, Ended)>,
     ) -> Poll<()> {
         let mut state = self.lock();
-        let Tray { done, waker } = &mut state.trays[tray];
+        let Tray { done, waker, .. } = &mut state.trays[tray];
         if done.is_empty() {
             match waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -225,10 +230,19 @@ impl Board {
             return Poll::Pending;
         }
         std::mem::swap(done, taken);
-        state.cleared(taken.make_contiguous());
+        Poll::Ready(())
+    }
+
+    /// An outcome from the tray is no longer held for whoever takes it.
+    pub(super) fn let_go(&self, tray: usize, ended: &Ended) {
+        let bytes = ended.payload.len() as u64;
+        let mut state = self.lock();
+        let tray = &mut state.trays[tray];
+        tray.held -= 1;
+        tray.bytes -= bytes;
+        state.cleared(1, bytes);
         drop(state);
         self.room.notify_one();
-        Poll::Ready(())
     }
 
     /// Takes a tray away. Nobody wants to know of what is still to be put on it, of the tasks
@@ -242,8 +256,8 @@ impl Board {
                 state.cancels.push(seq);
             }
         }
-        let mut done = state.trays.remove(tray).done;
-        state.cleared(done.make_contiguous());
+        let Tray { held, bytes, .. } = state.trays.remove(tray);
+        state.cleared(held, bytes);
         state.wake_driver();
         drop(guard);
         self.room.notify_one();
@@ -400,6 +414,8 @@ impl Board {
 impl Tray {
     /// Adds an outcome; whom to wake for it.
     fn put(&mut self, ticket: usize, ended: Ended) -> Option<Waker> {
+        self.held += 1;
+        self.bytes += ended.payload.len() as u64;
         self.done.push_back((ticket, ended));
         self.waker.take()
     }
@@ -411,12 +427,11 @@ impl State {
         self.entries.len() + self.on_trays
     }
 
-    /// Outcomes were taken from a tray, or nobody will.
-    fn cleared(&mut self, taken: &[(usize, Ended)]) {
-        self.on_trays -= taken.len();
-        self.untaken -= taken.len();
-        let bytes = taken.iter().map(|(_, ended)| ended.payload.len() as u64);
-        self.bytes -= bytes.sum::<u64>();
+    /// So many outcomes of trays, of so many bytes, are no longer held.
+    fn cleared(&mut self, count: usize, bytes: u64) {
+        self.on_trays -= count;
+        self.untaken -= count;
+        self.bytes -= bytes;
         self.wake_if_last();
     }
 

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
-use super::board::{Board, For, Place};
+use super::board::{For, Place};
 use super::side::{ClientMachine, Taken};
 use super::{ClientOptions, Handle, start_machine};
 use crate::connection::{Incoming, Outgoing};
@@ -445,7 +445,7 @@ async fn what_the_machine_says_is_sent() {
 }
 
 #[tokio::test]
-async fn a_tray_takes_what_comes_together_and_gives_its_room_back() {
+async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go() {
     let mut stage = Stage::new(10, 2).await;
     let board = Arc::clone(&stage.client.desk.board);
     let tray = board.add_tray();
@@ -454,32 +454,52 @@ async fn a_tray_takes_what_comes_together_and_gives_its_room_back() {
         let taken = stage.client.desk.try_submit(spec(), whom).unwrap();
         matches!(taken, Taken::Now(_))
     };
+    let poll = || {
+        let mut taken = VecDeque::new();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let polled = board.poll_tray(tray, cx, &mut taken);
+        assert_eq!(polled.is_ready(), !taken.is_empty());
+        taken
+    };
     assert!(take_in(&stage, 7) && take_in(&stage, 8));
     assert!(!take_in(&stage, 9), "there is room for two");
-    let mut taken = VecDeque::new();
-    let mut poll = |board: &Board| {
-        let polled = board.poll_tray(tray, &mut Context::from_waker(Waker::noop()), &mut taken);
-        let tickets = taken.drain(..).map(|(ticket, ended)| {
-            assert_eq!(&ended.payload[..], b"result");
-            ticket
-        });
-        polled.is_ready().then(|| tickets.collect::<Vec<_>>())
-    };
-    assert_eq!(poll(&board), None);
+    assert!(poll().is_empty());
     stage.complete(1).await;
-    assert!(!take_in(&stage, 9), "nobody has taken it");
     stage.complete(0).await;
-    assert_eq!(poll(&board), Some(vec![8, 7]));
-    assert_eq!(poll(&board), None);
-    assert!(take_in(&stage, 9) && take_in(&stage, 7));
-    stage.complete(2).await;
-    // One is on the tray, and one is running.
-    board.remove_tray(tray, [2, 3].into_iter());
-    settle().await;
-    assert_eq!(stage.told.lock().unwrap().cancelled, [3]);
-    for _ in 0..2 {
-        let taken = stage.client.desk.try_submit(spec(), For::Submission);
-        assert!(matches!(taken, Ok(Taken::Now(_))));
+    assert!(!take_in(&stage, 9), "nobody has taken them");
+    let taken = poll();
+    assert!(taken.iter().map(|(ticket, _)| *ticket).eq([8, 7]));
+    assert!(poll().is_empty());
+    for (ticket, ended) in &taken {
+        assert_eq!(&ended.payload[..], b"result");
+        assert!(!take_in(&stage, *ticket), "it is still held");
+        board.let_go(tray, ended);
+        assert!(take_in(&stage, *ticket));
+    }
+}
+
+#[tokio::test]
+async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
+    for taken_from_it in [false, true] {
+        let mut stage = Stage::new(10, 2).await;
+        let board = Arc::clone(&stage.client.desk.board);
+        let tray = board.add_tray();
+        for ticket in 0..2 {
+            let whom = For::Tray(Place { tray, ticket });
+            assert!(stage.client.desk.try_submit(spec(), whom).is_ok());
+        }
+        stage.complete(0).await;
+        if taken_from_it {
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(board.poll_tray(tray, cx, &mut VecDeque::new()).is_ready());
+        }
+        board.remove_tray(tray, [0, 1].into_iter());
+        settle().await;
+        assert_eq!(stage.told.lock().unwrap().cancelled, [1]);
+        for _ in 0..2 {
+            let taken = stage.client.desk.try_submit(spec(), For::Submission);
+            assert!(matches!(taken, Ok(Taken::Now(_))));
+        }
     }
 }
 

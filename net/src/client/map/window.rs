@@ -170,6 +170,7 @@ impl<T> Window<T> {
         let call = self.calls.remove(ticket).call;
         match (state, call) {
             (State::Ended(ended), Some(What { name, bytes, read })) => {
+                self.board.let_go(self.tray, &ended);
                 read_end(ended, &name, bytes, read)
             }
             (State::Refused(error), _) => Err(error),
