@@ -238,7 +238,7 @@ impl Queue {
         self.classes[usize::from(entry.class.0)].waiting += 1;
         self.clients[entry.client.0 as usize].waiting += 1;
         self.hold(index);
-        self.refresh(flow_index);
+        self.refresh_if_first(flow_index, before, late);
     }
 
     /// Takes a node out of all order, and leaves its links as they were.
@@ -271,7 +271,15 @@ impl Queue {
         self.classes[usize::from(entry.class.0)].waiting -= 1;
         self.clients[entry.client.0 as usize].waiting -= 1;
         self.release(index);
-        self.refresh(flow_index);
+        self.refresh_if_first(flow_index, before, late);
+    }
+
+    /// As `refresh`, unless a node with these links has another before it: most tasks come behind
+    /// others of their flow, and change nothing about its turn.
+    fn refresh_if_first(&mut self, flow: u32, before: u32, late: bool) {
+        if late || before == NONE {
+            self.refresh(flow);
+        }
     }
 
     /// Brings the heaps up to date after a flow's first task, or whether it may have turns, has
