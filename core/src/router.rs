@@ -153,7 +153,7 @@ impl Router {
 
     fn grow(&mut self, leaf: usize) {
         assert!(leaf < WORKERS_MAX, "worker keys are below {WORKERS_MAX}");
-        let leaves = (leaf + 1).next_power_of_two().max(16);
+        let leaves = (leaf + 1).next_power_of_two();
         let mut entrants: Vec<Entrant> = (0..leaves as u32).map(|key| (ABSENT, key)).collect();
         entrants[..self.leaves()].copy_from_slice(&self.winners[self.leaves()..]);
         self.winners = vec![(ABSENT, 0); leaves];
