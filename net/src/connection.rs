@@ -211,14 +211,13 @@ impl Outgoing {
             count -= chunk.len();
             self.chunks.pop_front();
         }
-        self.open.advance(count);
-        if self.open.is_empty() {
-            if self.open.capacity() > KEEP_MAX {
-                self.open = BytesMut::new();
-            } else {
-                // Gives the space at the front back, so that a steady stream allocates nothing.
-                self.open.clear();
-            }
+        if count < self.open.len() {
+            return self.open.advance(count);
+        }
+        // Not advanced: that would give the space away, and a steady stream is to allocate nothing.
+        self.open.clear();
+        if self.open.capacity() > KEEP_MAX {
+            self.open = BytesMut::new();
         }
     }
 }

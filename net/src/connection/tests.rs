@@ -122,3 +122,22 @@ async fn large_frames_leave_small_buffers_behind() {
     assert!(polled.is_pending());
     assert!(incoming.buffer.capacity() <= READ_MAX);
 }
+
+#[tokio::test]
+async fn a_steady_stream_is_written_from_the_same_space() {
+    let mut outgoing = Outgoing::default();
+    let mut space = None;
+    for round in 0..100 {
+        for seq in 0..50 {
+            outgoing.push(message(seq, 100)).unwrap();
+            if round > 0 {
+                let used = outgoing.open.as_ptr();
+                assert_eq!(*space.get_or_insert(used), used, "nothing is moved");
+            }
+        }
+        let mut sink = tokio::io::sink();
+        std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut sink, &mut 0))
+            .await
+            .unwrap();
+    }
+}
