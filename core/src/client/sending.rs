@@ -103,10 +103,11 @@ impl Client {
             self.end_refused(seq, RejectReason::TooLarge, Vec::new());
             return 0;
         }
-        let (message, bytes, cancelled) = (task.message(seq, now), task.bytes(), task.cancelled);
+        let (bytes, cancelled) = (task.bytes(), task.cancelled);
+        let message = task.message(seq, now);
+        self.link.send(now, message, &mut self.outputs);
         let number = self.window.on_sent();
         self.tasks.change(seq, false, State::Sent { number });
-        self.link.send(now, message, &mut self.outputs);
         if cancelled {
             self.send(now, Body::Cancel { seq });
         }

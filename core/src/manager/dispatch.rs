@@ -7,11 +7,11 @@ use core::time::Duration;
 use crate::event::CloseReason;
 use crate::ids::{Attempt, ConnId};
 use crate::limits::{ANSWER, OLDEST_EVERY};
-use crate::message::{Assign, Body, Message};
+use crate::message::Body;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
 use crate::task::RejectReason;
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
 use super::abilities::KindKey;
 use super::session::{Occupied, Peer, Purpose};
@@ -114,19 +114,6 @@ impl Manager {
             class,
             charged,
         };
-        let deadline = record.deadline().map(|deadline| deadline.since(now));
-        let body = Body::Assign(Assign {
-            attempt,
-            task: record.id,
-            at_most_once: record.at_most_once,
-            deadline: Nanos::from(deadline),
-            time_limit: record.time_limit,
-            name: record.name.clone(),
-        });
-        let message = Message {
-            body,
-            payload: record.payload.clone(),
-        };
         let (client, priority, bytes) = (record.client, record.priority, record.bytes());
         self.queue.charge(client, class, priority, charged);
         self.client(client).assigned += 1;
@@ -148,6 +135,7 @@ impl Manager {
         self.rebid(key);
         debug_assert!(conn.is_some(), "only connected workers are picked");
         if let Some(conn) = conn {
+            let message = self.tasks[task.0 as usize].assignment(attempt, now);
             self.send(now, conn, message);
         }
     }

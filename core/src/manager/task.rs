@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
+use crate::message::{Assign, Body, Message};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
@@ -133,6 +134,23 @@ impl Task {
     /// When it ends as expired.
     pub(super) fn deadline(&self) -> Option<Instant> {
         (self.due != Nanos::NONE).then_some(Instant::from_nanos(self.due.0))
+    }
+
+    /// What its worker is told, as of `now`.
+    pub(super) fn assignment(&self, attempt: Attempt, now: Instant) -> Message {
+        let left = self.deadline().map(|deadline| deadline.since(now));
+        let assign = Assign {
+            attempt,
+            task: self.id,
+            at_most_once: self.at_most_once,
+            deadline: Nanos::from(left),
+            time_limit: self.time_limit,
+            name: self.name.clone(),
+        };
+        Message {
+            body: Body::Assign(assign),
+            payload: self.payload.clone(),
+        }
     }
 
     pub(super) fn is_ended(&self) -> bool {
