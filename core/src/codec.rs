@@ -11,6 +11,8 @@
 use core::fmt;
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::de::read::Reader;
+use bincode::de::{Decoder as _, DecoderImpl};
 use bincode::enc::write::Writer;
 use bincode::{Decode, Encode};
 use bytes::{Buf, BufMut, BytesMut};
@@ -28,9 +30,9 @@ const CONTENT_BYTES: usize = 1;
 /// Headers up to this many bytes are written in one go.
 const SHORT_HEADER: usize = 128;
 
-/// Payloads up to this many bytes are copied out of the read buffer, so that a task that waits
-/// long does not keep the buffer of its neighbours alive; longer ones share it.
-pub const COPY_MAX: usize = 4 * 1024;
+/// Payloads of at least this many bytes share the buffer that they were read into. Shorter ones
+/// are copied out of it, so that a task that waits long does not keep its neighbours' bytes alive.
+pub const SHARE_MIN: usize = 32 * 1024;
 
 /// The longest frame that may come in where payloads of up to `payload_max` bytes are allowed.
 #[must_use]
@@ -97,6 +99,32 @@ impl Writer for Appender<'_> {
             .ok_or(bincode::error::EncodeError::Other("header too long"))?;
         self.out.put_slice(bytes);
         Ok(())
+    }
+}
+
+/// What is left of a frame. Reading from it, and not from a slice, leaves us the payload without
+/// a count that would have to travel with each message.
+#[derive(Clone, Copy)]
+struct Rest<'a>(&'a [u8]);
+
+impl Reader for Rest<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), bincode::error::DecodeError> {
+        let additional = bytes.len().saturating_sub(self.0.len());
+        let (taken, rest) = self
+            .0
+            .split_at_checked(bytes.len())
+            .ok_or(bincode::error::DecodeError::UnexpectedEnd { additional })?;
+        bytes.copy_from_slice(taken);
+        self.0 = rest;
+        Ok(())
+    }
+
+    fn peek_read(&mut self, count: usize) -> Option<&[u8]> {
+        self.0.get(..count)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.0 = self.0.get(count..).unwrap_or_default();
     }
 }
 
@@ -172,11 +200,11 @@ pub fn decode<B: Decode<()>>(
         return Ok(None);
     };
     let (&content, rest) = frame.split_first().ok_or(DecodeError::BadHeader)?;
-    let (body, header) =
-        bincode::decode_from_slice::<B, _>(rest, CONFIG).map_err(|_| DecodeError::BadHeader)?;
-    let payload = &rest[header..];
+    let mut header = DecoderImpl::new(Rest(rest), CONFIG, ());
+    let body = B::decode(&mut header).map_err(|_| DecodeError::BadHeader)?;
+    let Rest(payload) = *header.reader();
     let content = Content(content);
-    let payload = if payload.len() <= COPY_MAX {
+    let payload = if payload.len() < SHARE_MIN {
         let payload = Payload::copy_from_slice(content, payload);
         buffer.advance(end);
         payload

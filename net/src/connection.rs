@@ -4,26 +4,21 @@
 //! make us hold no more than one frame and one read; nothing is allocated because a length says
 //! so, only as bytes arrive. Units: bytes.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use argon_core::codec::{self, COPY_MAX, DecodeError, EncodeError, LENGTH_BYTES};
-use argon_core::message::{Body, Message};
-use argon_core::payload::Payload;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use argon_core::codec::{self, DecodeError, LENGTH_BYTES, SHARE_MIN};
+use argon_core::message::Message;
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
-/// Payloads of at least this many bytes are handed on as they are; shorter ones are copied, which
-/// costs less than another write, or than keeping a read buffer alive.
-pub(crate) const SHARE_MIN: usize = 32 * 1024;
+use crate::frames::Outgoing;
+
 /// First size of a read: thousands of idle connections must cost little.
 const READ_MIN: usize = 4 * 1024;
 /// Largest size of a read of small frames; busy connections grow up to it.
 const READ_MAX: usize = 32 * 1024;
-/// Space kept by a write buffer that has become empty.
-const KEEP_MAX: usize = 256 * 1024;
 /// Most pieces handed to the system in one write.
 const PIECES_MAX: usize = 16;
 
@@ -55,14 +50,7 @@ impl Incoming {
     /// # Errors
     /// If what came is no frame, or too long a one; the connection is of no use then.
     pub(crate) fn next(&mut self) -> Result<Option<Message>, DecodeError> {
-        let Some(mut message) = codec::decode::<Body>(&mut self.buffer, self.frame_max)? else {
-            return Ok(None);
-        };
-        if (COPY_MAX..SHARE_MIN).contains(&message.payload.len()) {
-            let content = message.payload.content();
-            message.payload = Payload::copy_from_slice(content, &message.payload);
-        }
-        Ok(Some(message))
+        codec::decode(&mut self.buffer, self.frame_max)
     }
 
     /// Reads once; to be called when [`next`](Self::next) has no more. 0 is the end.
@@ -108,55 +96,7 @@ impl Incoming {
     }
 }
 
-/// Frames that wait to be written. As large as what was put in: whoever fills it bounds it.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    /// In order, before `open`; none is empty.
-    chunks: VecDeque<Bytes>,
-    /// Small frames, one after the other.
-    open: BytesMut,
-    len: usize,
-}
-
 impl Outgoing {
-    /// Appends `message`.
-    ///
-    /// # Errors
-    /// If it does not fit into a frame; then nothing is appended.
-    pub(crate) fn push(&mut self, message: Message) -> Result<(), EncodeError> {
-        let start = self.open.len();
-        if message.payload.len() < SHARE_MIN {
-            codec::encode(&message, &mut self.open)?;
-            self.len += self.open.len() - start;
-            return Ok(());
-        }
-        codec::encode_head(&message, &mut self.open)?;
-        self.len += self.open.len() - start + message.payload.len();
-        self.chunks.push_back(self.open.split().freeze());
-        self.chunks.push_back(message.payload.into_bytes());
-        Ok(())
-    }
-
-    /// Appends all that waits in `other`.
-    pub(crate) fn append(&mut self, other: Self) {
-        if !self.open.is_empty() {
-            self.chunks.push_back(self.open.split().freeze());
-        }
-        self.chunks.extend(other.chunks);
-        self.open = other.open;
-        self.len += other.len;
-    }
-
-    /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Writes until everything is written or the stream takes no more. Adds what it wrote to
     /// `written`, whatever it returns.
     pub(crate) fn poll_flush<S: AsyncWrite + Unpin>(
@@ -184,41 +124,16 @@ impl Outgoing {
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<usize>> {
-        if self.chunks.is_empty() {
-            return Pin::new(stream).poll_write(cx, &self.open);
+        if self.is_one_piece() {
+            return Pin::new(stream).poll_write(cx, self.front());
         }
-        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
         let mut used = 0;
-        for (piece, chunk) in pieces.iter_mut().zip(&self.chunks) {
-            *piece = IoSlice::new(chunk);
+        for (slice, piece) in slices.iter_mut().zip(self.pieces()) {
+            *slice = IoSlice::new(piece);
             used += 1;
         }
-        if used < PIECES_MAX && !self.open.is_empty() {
-            pieces[used] = IoSlice::new(&self.open);
-            used += 1;
-        }
-        Pin::new(stream).poll_write_vectored(cx, &pieces[..used])
-    }
-
-    /// Takes `count` written bytes off the front.
-    fn advance(&mut self, mut count: usize) {
-        self.len -= count;
-        while let Some(chunk) = self.chunks.front_mut() {
-            if count < chunk.len() {
-                chunk.advance(count);
-                return;
-            }
-            count -= chunk.len();
-            self.chunks.pop_front();
-        }
-        if count < self.open.len() {
-            return self.open.advance(count);
-        }
-        // Not advanced: that would give the space away, and a steady stream is to allocate nothing.
-        self.open.clear();
-        if self.open.capacity() > KEEP_MAX {
-            self.open = BytesMut::new();
-        }
+        Pin::new(stream).poll_write_vectored(cx, &slices[..used])
     }
 }
 

@@ -13,9 +13,10 @@ use argon_core::status::StatusReport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::connection::{Incoming, Outgoing};
+use crate::connection::Incoming;
 use crate::driver::clock::entropy;
 use crate::error::{StatusError, refusal};
+use crate::frames::Outgoing;
 use crate::transport::{TokioTransport, Transport};
 
 /// The state of the manager at `manager`, all pages of it, over TCP.
@@ -132,7 +133,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), StatusError> {
-        if self.outgoing.push(message).is_err() {
+        if self.outgoing.push(&message).is_err() {
             return Err(self.not_ours());
         }
         let (outgoing, stream) = (&mut self.outgoing, &mut self.stream);

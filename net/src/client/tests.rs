@@ -23,9 +23,10 @@ use tokio::time::advance;
 use super::board::{For, Place};
 use super::side::{ClientMachine, Taken};
 use super::{ClientOptions, Handle, start_machine};
-use crate::connection::{Incoming, Outgoing};
+use crate::connection::Incoming;
 use crate::driver::clock::Clock;
 use crate::error::SubmitError;
+use crate::frames::Outgoing;
 use crate::link::LinkState;
 use crate::transport::{MemoryTransport, Transport};
 
@@ -183,7 +184,7 @@ impl Stage {
 
     async fn say(&mut self, message: Message) {
         let mut outgoing = Outgoing::default();
-        outgoing.push(message).unwrap();
+        outgoing.push(&message).unwrap();
         std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut self.manager, &mut 0))
             .await
             .unwrap();

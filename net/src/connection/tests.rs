@@ -17,7 +17,7 @@ async fn round_trip(sizes: &[usize], pipe: usize) {
     let (mut near, mut far) = duplex(pipe);
     let mut outgoing = Outgoing::default();
     for (seq, size) in (0..).zip(sizes) {
-        outgoing.push(message(seq, *size)).unwrap();
+        outgoing.push(&message(seq, *size)).unwrap();
     }
     let total = outgoing.len();
     let send = async {
@@ -49,8 +49,7 @@ async fn frames_of_all_sizes_come_out_as_they_went_in() {
     let sizes = [
         0,
         1,
-        COPY_MAX,
-        COPY_MAX + 1,
+        4 << 10,
         SHARE_MIN - 1,
         SHARE_MIN,
         0,
@@ -97,9 +96,9 @@ async fn a_length_alone_allocates_nothing_of_it() {
 async fn large_frames_leave_small_buffers_behind() {
     let (mut near, mut far) = duplex(1 << 20);
     let mut outgoing = Outgoing::default();
-    outgoing.push(message(1, 10 << 20)).unwrap();
+    outgoing.push(&message(1, 10 << 20)).unwrap();
     for _ in 0..100 {
-        outgoing.push(message(2, SHARE_MIN - 1)).unwrap();
+        outgoing.push(&message(2, SHARE_MIN - 1)).unwrap();
     }
     let mut incoming = Incoming::new(1 << 30);
     let mut received = 0;
@@ -117,27 +116,7 @@ async fn large_frames_leave_small_buffers_behind() {
         // Or the runtime takes us for greedy and gives us nothing more to read.
         tokio::task::yield_now().await;
     }
-    assert!(outgoing.open.capacity() <= KEEP_MAX);
     let polled = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_read(cx, &mut far))).await;
     assert!(polled.is_pending());
     assert!(incoming.buffer.capacity() <= READ_MAX);
-}
-
-#[tokio::test]
-async fn a_steady_stream_is_written_from_the_same_space() {
-    let mut outgoing = Outgoing::default();
-    let mut space = None;
-    for round in 0..100 {
-        for seq in 0..50 {
-            outgoing.push(message(seq, 100)).unwrap();
-            if round > 0 {
-                let used = outgoing.open.as_ptr();
-                assert_eq!(*space.get_or_insert(used), used, "nothing is moved");
-            }
-        }
-        let mut sink = tokio::io::sink();
-        std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut sink, &mut 0))
-            .await
-            .unwrap();
-    }
 }

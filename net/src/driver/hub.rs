@@ -28,8 +28,8 @@ use tracing::{debug, warn};
 
 use super::clock::Clock;
 use super::{LINGER, Rest, handle_timeouts, log};
-use crate::connection::Outgoing;
 use crate::error::RunError;
+use crate::frames::Outgoing;
 use crate::transport::Transport;
 
 /// Output that may wait for one peer beyond one payload of the largest size. Core's own windows
@@ -250,7 +250,7 @@ impl<M: ManagerMachine> Hub<M> {
         loop {
             state.machine.settle(now);
             while let Some(output) = state.machine.poll_output() {
-                self.carry_out(state, output);
+                self.carry_out(state, &output);
             }
             if state.cut.is_empty() {
                 break;
@@ -281,19 +281,19 @@ impl<M: ManagerMachine> Hub<M> {
         }
     }
 
-    fn carry_out(&self, state: &mut State<M>, output: ManagerOutput) {
+    fn carry_out(&self, state: &mut State<M>, output: &ManagerOutput) {
         match output {
-            ManagerOutput::Send { conn, message } => self.send(state, conn, message),
+            ManagerOutput::Send { conn, message } => self.send(state, *conn, message),
             ManagerOutput::Close { conn, reason } => {
                 debug!(%conn, ?reason, "closing");
-                state.end(conn, End::Finish);
+                state.end(*conn, End::Finish);
             }
-            ManagerOutput::Notify(event) => log::event(&event),
+            ManagerOutput::Notify(event) => log::event(event),
             ManagerOutput::Drained => state.drained = true,
         }
     }
 
-    fn send(&self, state: &mut State<M>, conn: ConnId, message: Message) {
+    fn send(&self, state: &mut State<M>, conn: ConnId, message: &Message) {
         let Some(peer) = state.peer(conn).filter(|peer| peer.end.is_none()) else {
             return;
         };

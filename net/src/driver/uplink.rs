@@ -16,8 +16,9 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{LINGER, PROGRESS_EVERY};
-use crate::connection::{Incoming, Outgoing, linger};
+use crate::connection::{Incoming, linger};
 use crate::error::refusal;
+use crate::frames::Outgoing;
 use crate::link::LinkState;
 use crate::transport::Transport;
 
@@ -308,7 +309,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
         if self.broken.is_some() {
             return;
         }
-        if let Err(error) = self.outgoing.push(message) {
+        if let Err(error) = self.outgoing.push(&message) {
             self.broken = Some(error.to_string());
         } else if self.outgoing.len() > output_max {
             warn!(waits = self.outgoing.len(), "the manager does not read");

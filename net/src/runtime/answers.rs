@@ -10,10 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use argon_core::message::PoolBody;
+use argon_core::message::{PoolBody, PoolMessage};
 use argon_core::payload::Payload;
 
-use crate::frames::OutBuffer;
+use crate::frames::Outgoing;
 
 /// Written at once when there are this many bytes.
 const BYTES_MAX: usize = 64 * 1024;
@@ -31,13 +31,13 @@ pub(super) struct Answers<W> {
 }
 
 struct Inner<W> {
-    buffer: OutBuffer,
+    buffer: Outgoing,
     output: W,
 }
 
 impl<W: Write> Answers<W> {
     pub(super) fn new(output: W) -> Self {
-        let buffer = OutBuffer::default();
+        let buffer = Outgoing::default();
         Self {
             inner: Mutex::new(Inner { buffer, output }),
             watched: AtomicBool::new(false),
@@ -52,7 +52,10 @@ impl<W: Write> Answers<W> {
     /// Adds an answer.
     pub(super) fn push(&self, body: PoolBody, payload: Payload) -> io::Result<()> {
         let mut inner = self.lock();
-        inner.buffer.push(body, payload).map_err(io::Error::other)?;
+        inner
+            .buffer
+            .push(&PoolMessage { body, payload })
+            .map_err(io::Error::other)?;
         if inner.buffer.len() >= BYTES_MAX {
             inner.write()?;
         }

@@ -8,15 +8,15 @@ use std::task::{Context, Poll, Waker};
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
-use argon_core::message::Message;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{End, Hub, ManagerMachine};
-use crate::connection::{Incoming, Outgoing, linger};
+use crate::connection::{Incoming, linger};
 use crate::driver::{LINGER, PROGRESS_EVERY, TURN_BYTES};
+use crate::frames::Outgoing;
 
 impl<M: ManagerMachine> Hub<M> {
     /// Serves one connection until either side ends it.
@@ -145,26 +145,6 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         }
     }
 
-    /// The next whole frame of what was read.
-    fn next(&mut self, gone: &mut bool) -> Option<Message> {
-        if !self.unseen {
-            return None;
-        }
-        match self.incoming.next() {
-            Ok(Some(message)) => {
-                self.moved = false;
-                return Some(message);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                debug!(conn = %self.conn, %error, "closing a connection that sent");
-                *gone = true;
-            }
-        }
-        self.unseen = false;
-        None
-    }
-
     /// Gives the machine what was read, and takes what is to be written.
     fn exchange(&mut self, waker: &Waker, read: &Read, written: usize) -> Option<End> {
         let Ok(mut state) = self.hub.lock() else {
@@ -181,16 +161,27 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             let mut fed = false;
             let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
             // Straight from the buffer into the machine: at millions of messages a second, what
-            // a list of them between the two costs is seen.
-            while let Some(message) = self.next(&mut gone) {
-                fed = true;
-                if !ended {
-                    let input = ManagerInput::Received { conn, message };
-                    state.machine.handle_input(now, input);
-                }
-                if !self.welcome {
-                    // How long the next may be is for the machine to say.
-                    break;
+            // a list of them between the two costs is seen, and so is each move.
+            while self.unseen {
+                match self.incoming.next() {
+                    Ok(Some(message)) => {
+                        self.moved = false;
+                        fed = true;
+                        if !ended {
+                            let input = ManagerInput::Received { conn, message };
+                            state.machine.handle_input(now, input);
+                        }
+                        if !self.welcome {
+                            // How long the next may be is for the machine to say.
+                            break;
+                        }
+                    }
+                    Ok(None) => self.unseen = false,
+                    Err(error) => {
+                        debug!(%conn, %error, "closing a connection that sent");
+                        self.unseen = false;
+                        gone = true;
+                    }
                 }
             }
             if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {

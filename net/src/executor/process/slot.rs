@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use argon_core::ids::Attempt;
 use argon_core::limits::KILL_GRACE;
-use argon_core::message::PoolBody;
+use argon_core::message::{PoolBody, PoolMessage};
 use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, SlotLife};
 use nix::sys::signal::{Signal, kill};
@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep};
 use super::ProcessOptions;
 use super::inbox::{Answer, Inbox};
 use super::orphans::{MARK, Sweep};
-use crate::frames::OutBuffer;
+use crate::frames::Outgoing;
 use crate::guard;
 use crate::proc::Table;
 use crate::text::{Tail, cut_start};
@@ -94,7 +94,7 @@ pub(super) struct Slot {
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     inbox: Inbox,
-    outbox: OutBuffer,
+    outbox: Outgoing,
     /// Given and unanswered, oldest first, with the number that the program knows.
     running: VecDeque<(u64, Attempt)>,
     next: u64,
@@ -161,7 +161,7 @@ impl Slot {
             stderr: child.stderr.take(),
             child,
             inbox: Inbox::new(options.payload_max),
-            outbox: OutBuffer::default(),
+            outbox: Outgoing::default(),
             running: VecDeque::new(),
             next: 0,
             tail: Tail::default(),
@@ -205,10 +205,11 @@ impl Slot {
         }
         let id = self.next;
         self.next += 1;
-        match self
-            .outbox
-            .push(PoolBody::Run { id, name: job.name }, job.payload)
-        {
+        let run = PoolMessage {
+            body: PoolBody::Run { id, name: job.name },
+            payload: job.payload,
+        };
+        match self.outbox.push(&run) {
             Ok(()) => self.running.push_back((id, job.attempt)),
             Err(error) => self.fail(format!("it was given {error}")),
         }
