@@ -61,12 +61,14 @@ impl Incoming {
     ) -> Poll<io::Result<usize>> {
         let missing = self.missing();
         let room = if missing < SHARE_MIN {
-            self.read
+            // With the start of the next frame, which the last read may have left, it is as much
+            // as a read: the buffer need not be larger than that.
+            self.read.saturating_sub(self.buffer.len()).max(missing)
         } else {
             // A large frame gets a buffer of its own, which grows only as fast as it fills.
             missing.min(self.buffer.len().max(READ_MAX))
         };
-        self.buffer.reserve(room);
+        self.make_room(room);
         let polled = {
             let mut space = (&mut self.buffer).limit(room);
             pin!(stream.read_buf(&mut space)).poll(cx)
@@ -83,6 +85,16 @@ impl Incoming {
             }
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// Makes room for so many more bytes: where the buffer is, if it is large enough.
+    fn make_room(&mut self, room: usize) {
+        if !self.buffer.try_reclaim(room) {
+            // `reserve` would copy what is already used up, too.
+            let mut larger = BytesMut::with_capacity(self.buffer.len() + room);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
     }
 
     /// Bytes that the frame at the front still lacks, as far as its length is known.

@@ -120,3 +120,28 @@ async fn large_frames_leave_small_buffers_behind() {
     assert!(polled.is_pending());
     assert!(incoming.buffer.capacity() <= READ_MAX);
 }
+
+#[tokio::test]
+async fn many_small_frames_are_read_into_one_small_buffer() {
+    let (mut near, mut far) = duplex(1 << 20);
+    let mut incoming = Incoming::new(1 << 30);
+    for burst in 0..20 {
+        let mut outgoing = Outgoing::default();
+        for seq in 0..2_000 {
+            outgoing.push(&message(seq, 100 + burst)).unwrap();
+        }
+        std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut near, &mut 0))
+            .await
+            .unwrap();
+        loop {
+            let read = |cx: &mut Context<'_>| Poll::Ready(incoming.poll_read(cx, &mut far));
+            let read = std::future::poll_fn(read).await;
+            assert!((1..=READ_MAX).contains(&incoming.buffer.capacity()));
+            if read.is_pending() {
+                break;
+            }
+            while incoming.next().unwrap().is_some() {}
+            tokio::task::yield_now().await;
+        }
+    }
+}
