@@ -364,13 +364,13 @@ impl Manager {
                 continue;
             };
             let mut acks = core::mem::take(&mut session.acks);
-            while acks.len() > self.config.inner.ids {
-                let attempts = acks.split_off(acks.len() - self.config.inner.ids);
+            for attempts in acks.chunks(self.config.inner.ids) {
+                let attempts = attempts.to_vec();
                 self.send(now, conn, Body::AckResults { attempts });
             }
-            if !acks.is_empty() {
-                self.send(now, conn, Body::AckResults { attempts: acks });
-            }
+            // Given back for its space.
+            acks.clear();
+            self.worker(key).acks = acks;
         }
         self.acks_due = due;
     }
