@@ -16,7 +16,7 @@ use crate::time::Instant;
 use super::abilities::KindKey;
 use super::session::{Occupied, Peer, Purpose};
 use super::task::{Ending, Holder, State};
-use super::{Absence, Alarm, Manager};
+use super::{Absence, Alarm, Manager, ManagerOutput};
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
 const TAKE_BACK_WORKERS: usize = 16;
@@ -134,9 +134,12 @@ impl Manager {
         let conn = session.conn;
         self.rebid(key);
         debug_assert!(conn.is_some(), "only connected workers are picked");
-        if let Some(conn) = conn {
+        if let Some(conn) = conn
+            && self.count_sent(now, conn)
+        {
             let message = self.tasks[task.0 as usize].assignment(attempt, now);
-            self.send(now, conn, message);
+            self.outputs
+                .push_back(ManagerOutput::Send { conn, message });
         }
     }
 

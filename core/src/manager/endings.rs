@@ -12,7 +12,7 @@ use crate::time::{Instant, Nanos};
 
 use super::session::Purpose;
 use super::task::{End, EndKey, Ending, Holder, State};
-use super::{Absence, Alarm, Manager};
+use super::{Absence, Alarm, Manager, ManagerOutput};
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.
@@ -228,35 +228,35 @@ impl Manager {
 
     /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed.
     pub(super) fn send_outcomes(&mut self, now: Instant, key: ClientKey) {
-        let session = &mut self.clients[key.0 as usize];
-        let Some(conn) = session.conn else {
+        let Some(conn) = self.client(key).conn else {
             return;
         };
-        while session.sent_bytes < self.config.inner.outcome_window {
+        loop {
+            let session = &mut self.clients[key.0 as usize];
+            if session.sent_bytes >= self.config.inner.outcome_window {
+                return;
+            }
             let Some((_, task)) = session.unsent.pop_first() else {
                 return;
             };
-            let record = &mut self.tasks[task.0 as usize];
+            let record = &self.tasks[task.0 as usize];
             let State::Ended(end) = record.state else {
                 debug_assert!(false, "only ended tasks have outcomes");
                 continue;
             };
-            let end = &mut self.ends[end.0 as usize];
-            end.sent = true;
             session.sent_bytes += record.payload.len() as u64;
-            let body = Body::Outcome {
-                seq: record.id.seq,
-                outcome: end.outcome.clone(),
-            };
-            let message = Message {
-                body,
-                payload: record.payload.clone(),
-            };
-            let awake = self.clock.at(now);
-            if let Some(known) = self.conns.get_mut(conn) {
-                known.watch.on_sent(awake);
+            self.end_of(end).sent = true;
+            if self.count_sent(now, conn) {
+                let record = &self.tasks[task.0 as usize];
+                let message = Message {
+                    body: Body::Outcome {
+                        seq: record.id.seq,
+                        outcome: self.ends[end.0 as usize].outcome.clone(),
+                    },
+                    payload: record.payload.clone(),
+                };
                 self.outputs
-                    .push_back(super::ManagerOutput::Send { conn, message });
+                    .push_back(ManagerOutput::Send { conn, message });
             }
         }
     }

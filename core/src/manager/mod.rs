@@ -289,14 +289,19 @@ impl Manager {
 
     /// Sends a message that the peer counts.
     fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message>) {
-        let awake = self.clock.at(now);
-        if let Some(known) = self.conns.get_mut(conn) {
-            known.watch.on_sent(awake);
-            self.outputs.push_back(ManagerOutput::Send {
-                conn,
-                message: message.into(),
-            });
+        if self.count_sent(now, conn) {
+            let message = message.into();
+            self.outputs
+                .push_back(ManagerOutput::Send { conn, message });
         }
+    }
+
+    /// Notes that a message goes out on this connection, if that is still there. Whoever sends
+    /// many puts them where they belong right away: to move one costs as much as to make it.
+    fn count_sent(&mut self, now: Instant, conn: ConnId) -> bool {
+        let awake = self.clock.at(now);
+        let known = self.conns.get_mut(conn);
+        known.map(|known| known.watch.on_sent(awake)).is_some()
     }
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {

@@ -250,7 +250,7 @@ impl<M: ManagerMachine> Hub<M> {
         loop {
             state.machine.settle(now);
             while let Some(output) = state.machine.poll_output() {
-                self.carry_out(state, &output);
+                self.carry_out(state, output);
             }
             if state.cut.is_empty() {
                 break;
@@ -281,14 +281,14 @@ impl<M: ManagerMachine> Hub<M> {
         }
     }
 
-    fn carry_out(&self, state: &mut State<M>, output: &ManagerOutput) {
+    fn carry_out(&self, state: &mut State<M>, output: ManagerOutput) {
         match output {
-            ManagerOutput::Send { conn, message } => self.send(state, *conn, message),
+            ManagerOutput::Send { conn, message } => self.send(state, conn, &message),
             ManagerOutput::Close { conn, reason } => {
                 debug!(%conn, ?reason, "closing");
-                state.end(*conn, End::Finish);
+                state.end(conn, End::Finish);
             }
-            ManagerOutput::Notify(event) => log::event(event),
+            ManagerOutput::Notify(event) => log::event(&event),
             ManagerOutput::Drained => state.drained = true,
         }
     }
