@@ -49,6 +49,7 @@ impl Incoming {
     ///
     /// # Errors
     /// If what came is no frame, or too long a one; the connection is of no use then.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Option<Message>, DecodeError> {
         codec::decode(&mut self.buffer, self.frame_max)
     }
