@@ -63,8 +63,10 @@ impl Incoming {
         let missing = self.missing();
         let room = if missing < SHARE_MIN {
             // With the start of the next frame, which the last read may have left, it is as much
-            // as a read: the buffer need not be larger than that.
-            self.read.saturating_sub(self.buffer.len()).max(missing)
+            // as a read: the buffer need not be larger than that. A read of nothing would look
+            // like the end.
+            let rest = self.read.saturating_sub(self.buffer.len());
+            rest.max(missing).max(1)
         } else {
             // A large frame gets a buffer of its own, which grows only as fast as it fills.
             missing.min(self.buffer.len().max(READ_MAX))

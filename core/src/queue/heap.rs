@@ -75,12 +75,13 @@ impl<K: Ord + Copy> Heap<K> {
                 return;
             }
             self.items[place].0 = key;
-            if self.items.len() == 1 {
-                // As is usual where one client's tasks are all of a kind.
-            } else if key < before {
-                self.rise(places, place);
-            } else {
-                self.sink(places, place);
+            // One alone, as where a client's tasks are all of a kind, is where it belongs.
+            if self.items.len() > 1 {
+                if key < before {
+                    self.rise(places, place);
+                } else {
+                    self.sink(places, place);
+                }
             }
         } else {
             places.ensure(item);
