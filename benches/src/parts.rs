@@ -30,7 +30,7 @@ pub(crate) fn allow_files() {
 
 /// A runtime of one thread, as all parts and the manager have.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+    argon::yield_before_sleep(Builder::new_current_thread().enable_all()).build()
 }
 
 /// The main function of the program of parts.

@@ -97,8 +97,8 @@ fn main() -> ExitCode {
         }
     };
     log(cli.command.log_level());
-    let ended = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let ended = argon::yield_before_sleep(builder.enable_all())
         .build()
         .map_err(Problem::from)
         .and_then(|runtime| {

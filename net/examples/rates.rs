@@ -23,8 +23,7 @@ use argon::{
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
+    argon::yield_before_sleep(Builder::new_current_thread().enable_all())
         .build()
         .expect("a runtime")
 }

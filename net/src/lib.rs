@@ -82,6 +82,7 @@ mod text;
 pub mod transport;
 mod values;
 mod worker;
+mod yielding;
 
 pub use argon_core as core;
 pub use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
@@ -169,3 +170,4 @@ pub use tasks::{Definition, Task, Tasks, is_pool, serve, serve_if_pool};
 pub use transport::{MemoryTransport, TokioTransport, Transport};
 pub use values::Codec;
 pub use worker::{WorkerHandle, WorkerOptions, WorkerServer};
+pub use yielding::yield_before_sleep;

@@ -9,6 +9,7 @@ use std::thread::{self, Thread};
 use tokio::runtime::{Builder, Handle};
 
 use crate::error::{Error, StartError};
+use crate::yielding::yield_before_sleep;
 
 /// The runtime of that thread, once there is one. It lives as long as the process.
 static RUNTIME: Mutex<Option<Handle>> = Mutex::new(None);
@@ -19,8 +20,7 @@ fn runtime() -> Result<Handle, Error> {
     if let Some(handle) = &*slot {
         return Ok(handle.clone());
     }
-    let runtime = Builder::new_current_thread()
-        .enable_all()
+    let runtime = yield_before_sleep(Builder::new_current_thread().enable_all())
         .build()
         .map_err(StartError::Thread)?;
     let handle = runtime.handle().clone();
