@@ -25,7 +25,7 @@ pub mod offer;
 pub mod payload;
 pub mod queue;
 pub mod retry;
-mod rising;
+pub mod rising;
 pub mod rng;
 pub mod router;
 pub mod status;

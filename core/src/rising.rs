@@ -13,7 +13,7 @@ use crate::ids::{Attempt, ConnId};
 const GAPS: usize = 64;
 
 /// A key that rises.
-pub(crate) trait Rises: Copy + Ord {
+pub trait Rises: Copy + Ord {
     /// How many keys there may be from `earlier` up to this one, if that can be told.
     fn after(self, earlier: Self) -> Option<u64>;
 }
@@ -39,7 +39,7 @@ impl Rises for Attempt {
 
 /// The map.
 #[derive(Clone, Debug)]
-pub(crate) struct Rising<K, V> {
+pub struct Rising<K, V> {
     row: VecDeque<(K, Option<V>)>,
     gaps: usize,
     late: BTreeMap<K, V>,
@@ -56,16 +56,18 @@ impl<K, V> Default for Rising<K, V> {
 }
 
 impl<K: Rises, V> Rising<K, V> {
-    pub(crate) fn len(&self) -> usize {
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
         self.row.len() - self.gaps + self.late.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Adds an entry that is not there yet; false, and nothing happens, if it is.
-    pub(crate) fn insert(&mut self, key: K, value: V) -> bool {
+    pub fn insert(&mut self, key: K, value: V) -> bool {
         if self.row.back().is_none_or(|(last, _)| *last < key) && self.late.is_empty() {
             self.row.push_back((key, Some(value)));
             return true;
@@ -94,11 +96,13 @@ impl<K: Rises, V> Rising<K, V> {
         true
     }
 
-    pub(crate) fn contains(&self, key: K) -> bool {
+    /// Whether there is an entry with this key.
+    pub fn contains(&self, key: K) -> bool {
         self.get(key).is_some()
     }
 
-    pub(crate) fn get(&self, key: K) -> Option<&V> {
+    /// The entry with this key.
+    pub fn get(&self, key: K) -> Option<&V> {
         match self.find(key) {
             Some(at) => self.row[at].1.as_ref(),
             None if self.late.is_empty() => None,
@@ -106,7 +110,8 @@ impl<K: Rises, V> Rising<K, V> {
         }
     }
 
-    pub(crate) fn get_mut(&mut self, key: K) -> Option<&mut V> {
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
         match self.find(key) {
             Some(at) => self.row[at].1.as_mut(),
             None if self.late.is_empty() => None,
@@ -114,7 +119,8 @@ impl<K: Rises, V> Rising<K, V> {
         }
     }
 
-    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: K) -> Option<V> {
         let Some(at) = self.find(key) else {
             return self.late.remove(&key);
         };
@@ -137,7 +143,7 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// Drops an entry where it is, after a last look at it: large ones need not be moved.
-    pub(crate) fn retire<R>(&mut self, key: K, look: impl FnOnce(&V) -> R) -> Option<R> {
+    pub fn retire<R>(&mut self, key: K, look: impl FnOnce(&V) -> R) -> Option<R> {
         let Some(at) = self.find(key) else {
             return self.late.remove(&key).as_ref().map(look);
         };
@@ -166,7 +172,7 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// The lowest key.
-    pub(crate) fn first(&self) -> Option<K> {
+    pub fn first(&self) -> Option<K> {
         let row = self.row.front().map(|(key, _)| *key);
         let late = self.late.first_key_value().map(|(key, _)| *key);
         match (row, late) {
@@ -176,7 +182,7 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// Takes out the entry with the lowest key.
-    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+    pub fn pop_first(&mut self) -> Option<(K, V)> {
         let row = self.row.front().map(|(key, _)| *key);
         if let Some(late) = self.late.first_entry()
             && row.is_none_or(|row| *late.key() < row)
@@ -187,7 +193,7 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// The lowest key above `key`.
-    pub(crate) fn first_above(&self, key: K) -> Option<K> {
+    pub fn first_above(&self, key: K) -> Option<K> {
         let start = self.row.partition_point(|(other, _)| *other <= key);
         let mut row = self.row.range(start..);
         let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
@@ -200,14 +206,14 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// The highest key.
-    pub(crate) fn last(&self) -> Option<K> {
+    pub fn last(&self) -> Option<K> {
         let row = self.row.back().map(|(key, _)| *key);
         let late = self.late.last_key_value().map(|(key, _)| *key);
         row.max(late)
     }
 
     /// The highest key below `key`.
-    pub(crate) fn last_below(&self, key: K) -> Option<K> {
+    pub fn last_below(&self, key: K) -> Option<K> {
         let end = self.row.partition_point(|(other, _)| *other < key);
         let mut row = self.row.range(..end).rev();
         let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
@@ -215,28 +221,29 @@ impl<K: Rises, V> Rising<K, V> {
         row.max(late)
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Drops all entries.
+    pub fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// All values, in order of their keys.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+    pub fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }
 
     /// All keys, in order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
+    pub fn keys(&self) -> impl Iterator<Item = K> {
         self.iter().map(|(key, _)| key)
     }
 
     /// All values, in no useful order.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         let row = self.row.iter_mut().filter_map(|(_, value)| value.as_mut());
         row.chain(self.late.values_mut())
     }
 
     /// All entries, in order of their keys.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+    pub fn iter(&self) -> impl Iterator<Item = (K, &V)> {
         let row = self.row.iter();
         let mut row = row
             .filter_map(|(key, value)| value.as_ref().map(|value| (*key, value)))
@@ -275,7 +282,10 @@ impl<K: Rises, V> Rising<K, V> {
     }
 
     /// Asserts that the row rises and the gaps are counted.
-    pub(crate) fn check(&self) {
+    ///
+    /// # Panics
+    /// If not.
+    pub fn check(&self) {
         let gaps = self.row.iter().filter(|(_, value)| value.is_none());
         assert_eq!(gaps.count(), self.gaps);
         assert!(self.gaps <= GAPS + self.row.len() / 2);

@@ -44,6 +44,30 @@ async fn a_map_of_more_calls_than_its_client_holds_goes_through() {
 }
 
 #[tokio::test]
+async fn whoever_takes_a_result_of_a_map_may_call_something_else_before_the_next() {
+    let options = StandaloneOptions::new(name("alone"), 2).unwrap();
+    let standalone = Standalone::start(options, threads()).await.unwrap();
+    for tasks in [1, 24] {
+        let mut options = ClientOptions::new(vec![]);
+        options.tasks = tasks;
+        let client = standalone.client(options).unwrap();
+        let calls = (0..100).map(|x: u32| Call::raw("echo", x.to_string()));
+        let mut results = client.map_unordered(calls);
+        let all = async {
+            let mut taken = 0;
+            while let Some(result) = results.next().await {
+                let again = client.process(Call::raw("echo", result.unwrap())).await;
+                again.unwrap();
+                taken += 1;
+            }
+            taken
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
+        assert_eq!(ended.expect("its place is free"), 100);
+    }
+}
+
+#[tokio::test]
 async fn tasks_cross_real_sockets() {
     let (server, address) = manager().await;
     let manager = server.handle();

@@ -5,13 +5,12 @@
 //! gone when its outcome comes. Bounded: by the client's `tasks` and `bytes`, together with the
 //! machine, since whoever submits asks here for room first.
 
-use std::collections::hash_map::Entry as HashEntry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use argon_core::payload::Payload;
+use argon_core::rising::Rising;
 use argon_core::task::Outcome;
 use slab::Slab;
 use tokio::sync::Notify;
@@ -34,7 +33,10 @@ pub(super) struct Board {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    entries: HashMap<u64, Entry, BuildHasherDefault<SeqHasher>>,
+    /// By the number of the task.
+    entries: Rising<u64, Entry>,
+    /// Ends that wait in entries. They are large, and few have to wait.
+    ends: Slab<Ended>,
     trays: Slab<Tray>,
     /// Outcomes that were put on trays and not let go of: their entries are gone.
     on_trays: usize,
@@ -62,8 +64,8 @@ enum Entry {
     Open { taker: Taker, cancelled: bool },
     /// Nobody wants to know.
     Abandoned,
-    /// To be taken.
-    Done(Ended),
+    /// To be taken: it lies there among the ends.
+    Done(usize),
 }
 
 /// Who is to be woken for an outcome.
@@ -151,36 +153,33 @@ impl Board {
 
     pub(super) fn poll_outcome(&self, seq: u64, cx: &mut Context<'_>) -> Poll<Ended> {
         let mut state = self.lock();
-        let HashEntry::Occupied(mut place) = state.entries.entry(seq) else {
-            unreachable!("an entry lasts as its submission does");
-        };
-        if let Entry::Open { taker, .. } = place.get_mut() {
-            let Taker::Submission(waker) = taker else {
-                unreachable!("what goes onto a tray has no submission");
-            };
-            if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
+        let end = match state.entries.get_mut(seq) {
+            Some(Entry::Done(end)) => *end,
+            Some(Entry::Open {
+                taker: Taker::Submission(waker),
+                ..
+            }) => {
+                if !waker.as_ref().is_some_and(|old| old.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
             }
-            return Poll::Pending;
-        }
-        let Entry::Done(ended) = place.remove() else {
-            unreachable!("only its submission abandons an entry");
+            // What goes onto a tray has no submission, and only its submission abandons it.
+            _ => unreachable!("an entry lasts as its submission does"),
         };
-        state.untaken -= 1;
-        state.bytes -= ended.payload.len() as u64;
-        state.wake_if_last();
+        let ended = state.take(seq, end);
         drop(state);
         self.room.notify_one();
         Poll::Ready(ended)
     }
 
     pub(super) fn is_done(&self, seq: u64) -> bool {
-        !matches!(self.lock().entries.get(&seq), Some(Entry::Open { .. }))
+        !matches!(self.lock().entries.get(seq), Some(Entry::Open { .. }))
     }
 
     pub(super) fn cancel(&self, seq: u64) {
         let mut state = self.lock();
-        if let Some(Entry::Open { cancelled, .. }) = state.entries.get_mut(&seq)
+        if let Some(Entry::Open { cancelled, .. }) = state.entries.get_mut(seq)
             && !*cancelled
         {
             *cancelled = true;
@@ -191,14 +190,11 @@ impl Board {
 
     pub(super) fn abandon(&self, seq: u64) {
         let mut state = self.lock();
-        match state.entries.get_mut(&seq) {
+        match state.entries.get_mut(seq) {
             Some(entry @ Entry::Open { .. }) => *entry = Entry::Abandoned,
-            Some(Entry::Done(ended)) => {
-                let bytes = ended.payload.len() as u64;
-                state.bytes -= bytes;
-                state.untaken -= 1;
-                state.entries.remove(&seq);
-                state.wake_if_last();
+            Some(Entry::Done(end)) => {
+                let end = *end;
+                state.take(seq, end);
                 drop(state);
                 self.room.notify_one();
             }
@@ -251,7 +247,7 @@ impl Board {
         let mut guard = self.lock();
         let state = &mut *guard;
         for seq in running {
-            if let Some(entry @ Entry::Open { .. }) = state.entries.get_mut(&seq) {
+            if let Some(entry @ Entry::Open { .. }) = state.entries.get_mut(seq) {
                 *entry = Entry::Abandoned;
                 state.cancels.push(seq);
             }
@@ -328,34 +324,7 @@ impl Board {
         let mut guard = self.lock();
         let state = &mut *guard;
         for (seq, ended) in outcomes.drain(..) {
-            let HashEntry::Occupied(mut entry) = state.entries.entry(seq) else {
-                // The machine delivers once; a second time is not the taker's problem.
-                debug_assert!(false, "{seq} was delivered twice");
-                continue;
-            };
-            let bytes = ended.payload.len() as u64;
-            match entry.get_mut() {
-                Entry::Open { taker, .. } => {
-                    match taker {
-                        Taker::Submission(waker) => {
-                            wakers.extend(waker.take());
-                            entry.insert(Entry::Done(ended));
-                        }
-                        Taker::Tray(place) => {
-                            let Place { tray, ticket } = *place;
-                            entry.remove();
-                            wakers.extend(state.trays[tray].put(ticket, ended));
-                            state.on_trays += 1;
-                        }
-                    }
-                    state.untaken += 1;
-                    state.bytes += bytes;
-                }
-                Entry::Abandoned => {
-                    entry.remove();
-                }
-                Entry::Done(_) => debug_assert!(false, "{seq} was delivered twice"),
-            }
+            state.deliver(seq, ended, wakers);
         }
         state.wake_if_last();
         drop(guard);
@@ -382,27 +351,11 @@ impl Board {
             outcome: Outcome::Cancelled { may_have_run: true },
             payload: Payload::empty(),
         };
-        let (trays, on_trays, untaken) =
-            (&mut state.trays, &mut state.on_trays, &mut state.untaken);
-        state.entries.retain(|_, entry| match entry {
-            Entry::Open { taker, .. } => {
-                *untaken += 1;
-                match taker {
-                    Taker::Submission(waker) => {
-                        wakers.extend(waker.take());
-                        *entry = Entry::Done(unknown());
-                        true
-                    }
-                    Taker::Tray(Place { tray, ticket }) => {
-                        wakers.extend(trays[*tray].put(*ticket, unknown()));
-                        *on_trays += 1;
-                        false
-                    }
-                }
-            }
-            Entry::Abandoned => false,
-            Entry::Done(_) => true,
-        });
+        let open = |(seq, entry): (u64, &Entry)| (!matches!(entry, Entry::Done(_))).then_some(seq);
+        let open: Vec<u64> = state.entries.iter().filter_map(open).collect();
+        for seq in open {
+            state.deliver(seq, unknown(), &mut wakers);
+        }
         drop(guard);
         wakers.into_iter().for_each(Waker::wake);
         self.room.notify_waiters();
@@ -425,6 +378,54 @@ impl State {
     /// Tasks without an outcome, and outcomes that nobody has taken.
     fn held(&self) -> usize {
         self.entries.len() + self.on_trays
+    }
+
+    /// Hands an outcome to its taker, who is to be woken by `wakers`.
+    fn deliver(&mut self, seq: u64, ended: Ended, wakers: &mut Vec<Waker>) {
+        let bytes = ended.payload.len() as u64;
+        let Some(entry) = self.entries.get_mut(seq) else {
+            // The machine delivers once; a second time is not the taker's problem.
+            debug_assert!(false, "{seq} was delivered twice");
+            return;
+        };
+        match &mut *entry {
+            Entry::Open {
+                taker: Taker::Submission(waker),
+                ..
+            } => {
+                wakers.extend(waker.take());
+                *entry = Entry::Done(self.ends.insert(ended));
+            }
+            Entry::Open {
+                taker: Taker::Tray(place),
+                ..
+            } => {
+                let Place { tray, ticket } = *place;
+                self.entries.remove(seq);
+                wakers.extend(self.trays[tray].put(ticket, ended));
+                self.on_trays += 1;
+            }
+            Entry::Abandoned => {
+                self.entries.remove(seq);
+                return;
+            }
+            Entry::Done(_) => {
+                debug_assert!(false, "{seq} was delivered twice");
+                return;
+            }
+        }
+        self.untaken += 1;
+        self.bytes += bytes;
+    }
+
+    /// Takes the outcome of a task out, which lies at `end`.
+    fn take(&mut self, seq: u64, end: usize) -> Ended {
+        self.entries.remove(seq);
+        let ended = self.ends.remove(end);
+        self.untaken -= 1;
+        self.bytes -= ended.payload.len() as u64;
+        self.wake_if_last();
+        ended
     }
 
     /// So many outcomes of trays, of so many bytes, are no longer held.
@@ -478,25 +479,5 @@ impl State {
         if self.stop_when_empty && self.held() == 0 {
             self.wake_driver();
         }
-    }
-}
-
-/// Task numbers rise one by one; an odd factor spreads them over the table's bits.
-#[derive(Debug, Default)]
-pub(super) struct SeqHasher(u64);
-
-impl Hasher for SeqHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(self.0 ^ u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, seq: u64) {
-        self.0 = seq.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }

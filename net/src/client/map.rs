@@ -1,16 +1,18 @@
 //! Many calls, so many at a time that the cluster is busy and memory is not.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use argon_core::ids::TaskId;
+use argon_core::task::TaskSpec;
 use futures_core::Stream;
 
 use self::window::Window;
 use super::Client;
-use super::board::For;
+use super::board::{For, Place};
 use super::side::Taken;
 use crate::call::Call;
 use crate::error::{Error, SubmitError};
@@ -20,6 +22,8 @@ mod window;
 /// Calls under way at a time, if nothing else is said: enough to hide the way there and back for
 /// tasks of microseconds, and a tenth of what a manager queues.
 const IN_FLIGHT: usize = 1_000;
+/// Most calls handed to the client at a time.
+const LOT_MAX: usize = 16;
 
 impl Client {
     /// Runs all calls and gives their results in the order of the calls, as a stream. The calls
@@ -97,6 +101,8 @@ pub struct Map<T, S> {
     source: Option<S>,
     window: Window<T>,
     in_flight: usize,
+    /// Calls on their way into the client, behind the one that waits for room.
+    lot: VecDeque<(TaskSpec, Place)>,
     /// The call that waits for room in the client.
     waiting: Option<Waiting>,
 }
@@ -124,6 +130,7 @@ impl<T, S> Map<T, S> {
             source: Some(calls),
             window,
             in_flight: IN_FLIGHT,
+            lot: VecDeque::new(),
             waiting: None,
         }
     }
@@ -161,6 +168,12 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
         Ok(results)
     }
 
+    /// How many calls are handed over together: so many that it costs little, and so few that
+    /// they could as well not be under way.
+    fn lot_size(&self) -> usize {
+        (self.in_flight / 8).clamp(1, LOT_MAX)
+    }
+
     /// Takes calls in while there is room for them.
     fn fill(&mut self, cx: &mut Context<'_>) {
         loop {
@@ -171,39 +184,59 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
                 self.window.sent(waiting.ticket, taken);
                 self.waiting = None;
             }
-            if self.window.len() >= self.in_flight {
+            if self.lot.is_empty() {
+                self.gather(cx);
+            }
+            if self.lot.is_empty() {
                 return;
             }
+            self.hand_over();
+        }
+    }
+
+    /// Takes the next calls from their source.
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        let most = self.lot_size();
+        while self.lot.len() < most && self.window.len() < self.in_flight {
             let Some(source) = &mut self.source else {
                 return;
             };
             match Pin::new(source).poll_next(cx) {
-                Poll::Ready(Some(call)) => self.take(call),
+                Poll::Ready(Some(call)) => match call.into_parts() {
+                    Ok((spec, read)) => {
+                        let place = self.window.push(&spec, read);
+                        self.lot.push_back((spec, place));
+                    }
+                    Err(error) => self.window.push_refused(error),
+                },
                 Poll::Ready(None) => self.source = None,
                 Poll::Pending => return,
             }
         }
     }
 
-    fn take(&mut self, call: Call<T>) {
-        let (spec, read) = match call.into_parts() {
-            Ok(parts) => parts,
-            Err(error) => return self.window.push_refused(error),
-        };
-        let place = self.window.push(&spec, read);
-        let ticket = place.ticket;
-        let whom = For::Tray(place);
-        match self.client.handle.desk.try_submit(spec, whom) {
-            Ok(Taken::Now(id)) => self.window.sent(ticket, Ok(id)),
-            Ok(Taken::Later(spec)) => {
-                let client = self.client.clone();
-                let taken = async move { client.handle.desk.submit_for(spec, whom).await };
-                self.waiting = Some(Waiting {
-                    ticket,
-                    taken: Box::pin(taken),
-                });
+    /// Hands calls to the client until one has to wait for room.
+    fn hand_over(&mut self) {
+        let mut entrance = self.client.handle.desk.entrance();
+        while let Some((spec, place)) = self.lot.pop_front() {
+            let (ticket, whom) = (place.ticket, For::Tray(place));
+            let taken = match &mut entrance {
+                Ok(entrance) => entrance.submit(spec, whom),
+                Err(error) => Err(*error),
+            };
+            match taken {
+                Ok(Taken::Now(id)) => self.window.sent(ticket, Ok(id)),
+                Ok(Taken::Later(spec)) => {
+                    let client = self.client.clone();
+                    let taken = async move { client.handle.desk.submit_for(spec, whom).await };
+                    self.waiting = Some(Waiting {
+                        ticket,
+                        taken: Box::pin(taken),
+                    });
+                    return;
+                }
+                Err(error) => self.window.sent(ticket, Err(error)),
             }
-            Err(error) => self.window.sent(ticket, Err(error)),
         }
     }
 }
@@ -212,7 +245,10 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Stream for Map<T, S> {
     type Item = Result<T, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.fill(cx);
+        // One that is full is filled again when it pays, or when nothing else is to be done.
+        if self.window.len() + self.lot_size() <= self.in_flight || !self.window.is_ready() {
+            self.fill(cx);
+        }
         if let Poll::Ready(result) = self.window.poll(cx) {
             return Poll::Ready(Some(result));
         }

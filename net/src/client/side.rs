@@ -1,7 +1,7 @@
 //! A client's machine between those who submit and its driver.
 
 use std::ops::DerefMut;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 use argon_core::Machine;
@@ -12,7 +12,7 @@ use argon_core::link::LinkInput;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::board::{Admission, Board, For};
+use super::board::{Admission, Board, For, State};
 use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
@@ -99,14 +99,37 @@ impl<M: ClientMachine> Desk<M> {
     }
 
     fn submit_now(&self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
-        let mut machine = self.machine.lock().map_err(|_| SubmitError::Stopped)?;
-        let mut board = self.board.lock();
-        match board.admission(&self.board) {
+        self.entrance()?.submit(spec, whom)
+    }
+
+    /// For those who have many tasks to submit. Nothing else moves meanwhile.
+    pub(super) fn entrance(&self) -> Result<Entrance<'_, M>, SubmitError> {
+        Ok(Entrance {
+            clock: self.clock,
+            machine: self.machine.lock().map_err(|_| SubmitError::Stopped)?,
+            state: self.board.lock(),
+            board: &self.board,
+        })
+    }
+}
+
+/// Both locks.
+pub(super) struct Entrance<'a, M> {
+    clock: Clock,
+    machine: MutexGuard<'a, M>,
+    state: MutexGuard<'a, State>,
+    board: &'a Board,
+}
+
+impl<M: ClientMachine> Entrance<'_, M> {
+    /// Takes a task in, or not now, or never.
+    pub(super) fn submit(&mut self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
+        match self.state.admission(self.board) {
             Admission::Open => {}
             Admission::Full => return Ok(Taken::Later(spec)),
             Admission::Stopped => return Err(SubmitError::Stopped),
         }
-        let id = match machine.check(&spec) {
+        let id = match self.machine.check(&spec) {
             Ok(()) => {
                 // Only a deadline needs the time, and reading the clock costs as much as the rest.
                 let timed = spec.deadline.is_some();
@@ -115,14 +138,14 @@ impl<M: ClientMachine> Desk<M> {
                 } else {
                     Instant::ZERO
                 };
-                machine.submit(now, spec)
+                self.machine.submit(now, spec)
             }
             Err(client::SubmitError::Full) => return Ok(Taken::Later(spec)),
             Err(error) => Err(error),
         };
         let id = id.map_err(refusal)?;
         // Still under the machine's lock: the outcome cannot come sooner.
-        board.open(id.seq, whom);
+        self.state.open(id.seq, whom);
         Ok(Taken::Now(id))
     }
 }

@@ -74,6 +74,17 @@ impl<T> Window<T> {
         }
     }
 
+    /// Whether [`poll`](Self::poll) has a result.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.order {
+            Some(order) => {
+                let first = order.front();
+                first.is_some_and(|ticket| self.calls[*ticket].state.is_over())
+            }
+            None => !self.arrived.is_empty() || !self.ready.is_empty(),
+        }
+    }
+
     /// Calls under way or waiting to be, and ends that nobody has taken.
     pub(super) fn len(&self) -> usize {
         self.calls.len()
