@@ -211,18 +211,25 @@ impl Link {
         message: impl Into<Message>,
         out: &mut VecDeque<O>,
     ) -> bool {
+        self.send_made(now, out, || message.into())
+    }
+
+    /// The same with a message that is made where it is queued, if the link is up: to move one
+    /// costs as much as to make it.
+    #[inline(always)]
+    pub(crate) fn send_made<O: From<LinkOutput>>(
+        &mut self,
+        now: Instant,
+        out: &mut VecDeque<O>,
+        make: impl FnOnce() -> Message,
+    ) -> bool {
         let awake = self.clock.at(now);
         let State::Up { conn, watch, .. } = &mut self.state else {
             return false;
         };
         watch.on_sent(awake);
-        out.push_back(
-            LinkOutput::Send {
-                conn: *conn,
-                message: message.into(),
-            }
-            .into(),
-        );
+        let (conn, message) = (*conn, make());
+        out.push_back(LinkOutput::Send { conn, message }.into());
         true
     }
 

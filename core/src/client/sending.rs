@@ -104,8 +104,8 @@ impl Client {
             return 0;
         }
         let (bytes, cancelled) = (task.bytes(), task.cancelled);
-        let message = task.message(seq, now);
-        self.link.send(now, message, &mut self.outputs);
+        let message = || task.message(seq, now);
+        self.link.send_made(now, &mut self.outputs, message);
         let number = self.window.on_sent();
         self.tasks.change(seq, false, State::Sent { number });
         if cancelled {

@@ -109,6 +109,7 @@ impl Task {
     }
 
     /// The submission, as of `now`.
+    #[inline]
     pub(super) fn message(&self, seq: u64, now: Instant) -> Message {
         let submit = Submit {
             seq,
