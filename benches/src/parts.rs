@@ -28,9 +28,14 @@ pub(crate) fn allow_files() {
     }
 }
 
-/// A runtime of one thread, as all parts and the manager have.
+/// A runtime of one thread, as the manager has.
 pub(crate) fn runtime() -> io::Result<Runtime> {
     argon::yield_before_sleep(Builder::new_current_thread().enable_all()).build()
+}
+
+/// A runtime of one thread as tokio makes it.
+fn plain_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// The main function of the program of parts.
@@ -60,18 +65,18 @@ fn run(arguments: &[OsString]) -> Result<(), Problem> {
     let address = text(1);
     match text(0) {
         "leash" => leash(arguments),
-        "floor-relay" => Ok(runtime()?.block_on(floor::relay())?),
-        "floor-manager" => Ok(runtime()?.block_on(floor::manager(count(1)?))?),
-        "floor-worker" => Ok(runtime()?.block_on(floor::worker(address))?),
-        "floor-pool" => Ok(runtime()?.block_on(floor::pool(address))?),
+        "floor-relay" => Ok(plain_runtime()?.block_on(floor::relay())?),
+        "floor-manager" => Ok(plain_runtime()?.block_on(floor::manager(count(1)?))?),
+        "floor-worker" => Ok(plain_runtime()?.block_on(floor::worker(address))?),
+        "floor-pool" => Ok(plain_runtime()?.block_on(floor::pool(address))?),
         "floor-children" => {
             let children = floor::children(address, count(2)?, count(3)?);
-            Ok(runtime()?.block_on(children)?)
+            Ok(plain_runtime()?.block_on(children)?)
         }
-        "floor-child" => Ok(runtime()?.block_on(floor::child())?),
+        "floor-child" => Ok(plain_runtime()?.block_on(floor::child())?),
         "floor-client" => {
             let client = floor::client(address, count(2)?, micros(3)?, micros(4)?);
-            say(runtime()?.block_on(client)?)
+            say(plain_runtime()?.block_on(client)?)
         }
         "gearman-worker" => Ok(gearman::worker(address, count(2)?, count(3)?)?),
         "gearman-client" => say(gearman::client(address, count(2)?, micros(3)?)?),

@@ -262,11 +262,16 @@ impl<K: Rises, V> Rising<K, V> {
 
     /// Where in the row `key` is, or its gap. As a rule it is the first, or no key is missing
     /// between it and the last.
+    #[inline]
     fn find(&self, key: K) -> Option<usize> {
         let (first, _) = self.row.front()?;
         if key == *first {
             return Some(0);
         }
+        self.find_further(key)
+    }
+
+    fn find_further(&self, key: K) -> Option<usize> {
         let (last, _) = self.row.back()?;
         if key > *last {
             return None;

@@ -40,20 +40,22 @@ const SLEEPS_MAX: u32 = 64 * 1024;
 /// # }
 /// ```
 pub fn yield_before_sleep(builder: &mut Builder) -> &mut Builder {
-    builder.on_thread_park(|| MANNERS.set(before_sleep(MANNERS.get())))
+    builder.on_thread_park(before_sleep)
 }
 
 thread_local! {
     static MANNERS: Cell<Manners> = const { Cell::new(Manners::NEW) };
 }
 
-fn before_sleep(mut manners: Manners) -> Manners {
+/// To be called by a thread that has nothing to do, before it looks a last time and sleeps.
+pub(crate) fn before_sleep() {
+    let mut manners = MANNERS.get();
     if manners.are_kept() {
         let begun = Instant::now();
         thread::yield_now();
         manners.judge(begun.elapsed());
     }
-    manners
+    MANNERS.set(manners);
 }
 
 /// Whether a thread lets others go first.

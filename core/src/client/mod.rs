@@ -222,11 +222,17 @@ impl Client {
     /// If it can never be sent, or not now; then nothing was taken.
     pub fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, SubmitError> {
         self.check(&spec)?;
-        let task = Task::new(now, spec);
-        Ok(TaskId {
+        Ok(self.take_in(now, spec))
+    }
+
+    /// As [`submit`](Self::submit), for whoever has just heard from [`check`](Self::check) that
+    /// there is room.
+    pub fn take_in(&mut self, now: Instant, spec: TaskSpec) -> TaskId {
+        debug_assert_eq!(self.check(&spec), Ok(()));
+        TaskId {
             client: self.config.peer,
-            seq: self.tasks.insert(task),
-        })
+            seq: self.tasks.insert(now, spec),
+        }
     }
 
     /// Whether [`submit`](Self::submit) would take the task in now.

@@ -67,7 +67,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(now: Instant, spec: TaskSpec) -> Self {
+    fn new(now: Instant, spec: TaskSpec) -> Self {
         Self {
             name: spec.name,
             payload: spec.payload,
@@ -177,9 +177,10 @@ impl Tasks {
     }
 
     /// Takes a new task in, as `Waiting`.
-    pub(super) fn insert(&mut self, task: Task) -> u64 {
+    pub(super) fn insert(&mut self, now: Instant, spec: TaskSpec) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
+        let task = Task::new(now, spec);
         self.bytes += task.bytes();
         self.wait(task.priority, seq);
         if let Some(deadline) = task.deadline {

@@ -13,9 +13,9 @@ use slab::Slab;
 
 use crate::durations::NameKey;
 use crate::ids::{Attempt, SlotId, TaskId};
-use crate::message::{Assign, AttemptEnd, Finished};
+use crate::message::{Assign, AttemptEnd};
 use crate::name::Name;
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
 /// An attempt's row in the table; used again after the attempt is forgotten.
 pub(super) type Key = u32;
@@ -164,6 +164,7 @@ impl Attempts {
         if !self.keys.insert(assign.attempt, key) {
             return None;
         }
+        let bytes = payload.len();
         self.entries.insert(Entry {
             attempt: assign.attempt,
             task: assign.task,
@@ -174,17 +175,14 @@ impl Attempts {
             given: false,
             kill: false,
             work: 0,
-            // Its real place, set by `link`.
-            place: Place::Held(End {
-                ran: Duration::ZERO,
-                end: AttemptEnd::Killed,
-                payload: Payload::empty(),
+            place: Place::Waiting(What {
+                name: assign.name,
+                payload,
             }),
             next: NIL,
             prev: NIL,
         });
-        let name = assign.name;
-        self.link(key, What { name, payload }, self.last, NIL);
+        self.link(key, bytes, self.last, NIL);
         Some(key)
     }
 
@@ -213,11 +211,14 @@ impl Attempts {
 
     /// Puts an attempt that is in a slot before all that wait.
     pub(super) fn put_back(&mut self, key: Key) {
-        let Place::Given { again, .. } = &mut self.get_mut(key).place else {
+        let entry = self.get_mut(key);
+        let Place::Given { again, .. } = &mut entry.place else {
             unreachable!("only what was given comes back");
         };
         let what = again.take().expect("kept for all but the first in line");
-        self.link(key, what, NIL, self.first);
+        let bytes = what.payload.len();
+        entry.place = Place::Waiting(what);
+        self.link(key, bytes, NIL, self.first);
     }
 
     /// The attempt ended: holds the end until [`forget`](Self::forget).
@@ -252,10 +253,10 @@ impl Attempts {
         *self = Self::new();
     }
 
-    fn link(&mut self, key: Key, what: What, prev: Key, next: Key) {
+    /// Puts `key`, which waits with so many payload bytes, into the list.
+    fn link(&mut self, key: Key, bytes: usize, prev: Key, next: Key) {
         self.waiting += 1;
-        self.waiting_bytes += what.payload.len() as u64;
-        self.get_mut(key).place = Place::Waiting(what);
+        self.waiting_bytes += bytes as u64;
         self.join(prev, key);
         self.join(key, next);
     }
@@ -324,21 +325,5 @@ impl Attempts {
         }
         assert_eq!((self.waiting, self.waiting_bytes), (waiting, waiting_bytes));
         assert_eq!((self.held, self.held_bytes), (held, held_bytes));
-    }
-}
-
-impl Entry {
-    /// The message that says how it ended, and its payload; `None` if it has not.
-    pub(super) fn finished(&self) -> Option<(Finished, Payload)> {
-        let Place::Held(end) = &self.place else {
-            return None;
-        };
-        let finished = Finished {
-            attempt: self.attempt,
-            task: self.task,
-            ran: Nanos::from(end.ran),
-            end: end.end.clone(),
-        };
-        Some((finished, end.payload.clone()))
     }
 }

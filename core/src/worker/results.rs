@@ -3,18 +3,46 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::attempts::{End, Key, Place};
+use super::attempts::{End, Entry, Key, Place};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
-use crate::message::{AttemptEnd, Body, Message, Report, ReportedAttempt};
+use crate::message::{AttemptEnd, Body, Finished, Message, Report, ReportedAttempt};
 use crate::payload::Payload;
 use crate::task::{ErrorKind, TaskError};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 fn too_large(bytes: usize, limit: usize) -> TaskError {
     let text = format!("a result of {bytes} bytes, where the manager takes at most {limit}");
     TaskError::new(ErrorKind::ResultTooLarge, text)
+}
+
+/// What says how an attempt ended, to a manager that takes payloads of so many bytes.
+#[inline]
+fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message {
+    let bytes = end.payload.len();
+    let fits = bytes <= payload_max;
+    let finished = Finished {
+        attempt: entry.attempt,
+        task: entry.task,
+        ran: Nanos::from(end.ran),
+        end: match &end.end {
+            AttemptEnd::Completed if !fits => {
+                AttemptEnd::Failed(too_large(bytes, payload_max).into())
+            }
+            end => end.clone(),
+        },
+    };
+    Message {
+        body: Body::Finished(finished),
+        // A larger one would make a frame that the manager takes for none of ours. Another may
+        // take more, so what is held stays as it is.
+        payload: if fits {
+            end.payload.clone()
+        } else {
+            Payload::empty()
+        },
+    }
 }
 
 impl Worker {
@@ -40,19 +68,10 @@ impl Worker {
         }
         // An answer that speaks of an attempt as started must not come after its end.
         self.flush_returned(now);
-        if let Some((mut finished, mut payload)) = self.attempts.get(key).finished() {
-            if payload.len() > self.payload_max {
-                // The manager would take the frame for none of ours. Another may take more, so
-                // what is held stays as it is.
-                if finished.end == AttemptEnd::Completed {
-                    let error = too_large(payload.len(), self.payload_max);
-                    finished.end = AttemptEnd::Failed(error.into());
-                }
-                payload = Payload::empty();
-            }
-            let body = Body::Finished(finished);
-            self.link
-                .send(now, Message { body, payload }, &mut self.out);
+        let entry = self.attempts.get(key);
+        if let Place::Held(end) = &entry.place {
+            let message = || finished(entry, end, self.payload_max);
+            self.link.send_made(now, &mut self.out, message);
         }
     }
 

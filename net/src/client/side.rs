@@ -27,8 +27,8 @@ pub(super) trait ClientMachine:
     /// Whether it would take a task in now.
     fn check(&self, spec: &TaskSpec) -> Result<(), client::SubmitError>;
 
-    /// Takes a task in, or says why not.
-    fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError>;
+    /// Takes a task in that it would take in.
+    fn take_in(&mut self, now: Instant, spec: TaskSpec) -> TaskId;
 }
 
 impl ClientMachine for client::Client {
@@ -36,8 +36,8 @@ impl ClientMachine for client::Client {
         Self::check(self, spec)
     }
 
-    fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, client::SubmitError> {
-        Self::submit(self, now, spec)
+    fn take_in(&mut self, now: Instant, spec: TaskSpec) -> TaskId {
+        Self::take_in(self, now, spec)
     }
 }
 
@@ -129,21 +129,17 @@ impl<M: ClientMachine> Entrance<'_, M> {
             Admission::Full => return Ok(Taken::Later(spec)),
             Admission::Stopped => return Err(SubmitError::Stopped),
         }
-        let id = match self.machine.check(&spec) {
-            Ok(()) => {
-                // Only a deadline needs the time, and reading the clock costs as much as the rest.
-                let timed = spec.deadline.is_some();
-                let now = if timed {
-                    self.clock.now()
-                } else {
-                    Instant::ZERO
-                };
-                self.machine.submit(now, spec)
-            }
+        match self.machine.check(&spec) {
+            Ok(()) => {}
             Err(client::SubmitError::Full) => return Ok(Taken::Later(spec)),
-            Err(error) => Err(error),
+            Err(error) => return Err(refusal(error)),
+        }
+        // Only a deadline needs the time, and reading the clock costs as much as the rest.
+        let now = match spec.deadline {
+            Some(_) => self.clock.now(),
+            None => Instant::ZERO,
         };
-        let id = id.map_err(refusal)?;
+        let id = self.machine.take_in(now, spec);
         // Still under the machine's lock: the outcome cannot come sooner.
         self.state.open(id.seq, whom);
         Ok(Taken::Now(id))

@@ -21,6 +21,7 @@ use nix::unistd::{dup2_stdin, dup2_stdout};
 use super::answers::Answers;
 use super::{TaskFailure, catch, remember_places};
 use crate::text::cut_error;
+use crate::yielding::before_sleep;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
@@ -109,6 +110,7 @@ fn run_all(
         let frame = codec::decode::<PoolBody>(&mut inbox, codec::frame_max(PAYLOAD_MAX_CEILING));
         let Some(message) = frame.map_err(io::Error::other)? else {
             answers.flush()?;
+            before_sleep();
             if !read(&mut input, &mut inbox, &mut scratch)? {
                 return Ok(());
             }
