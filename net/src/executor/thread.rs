@@ -26,6 +26,7 @@ use tokio::time::{Sleep, sleep};
 use super::Executor;
 use crate::runtime::{TaskFailure, catch};
 use crate::text::cut_error;
+use crate::yielding::before_sleep;
 
 /// What threads run: the task's name and payload in, its result out.
 pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync;
@@ -349,6 +350,7 @@ impl Hand {
     }
 
     fn wait(&self, orders: &mut VecDeque<Order>) {
+        before_sleep();
         let mut desk = lock(&self.desk.orders);
         while desk.is_empty() {
             desk = self
