@@ -315,6 +315,18 @@ mod tests {
     use crate::rng::Rng;
 
     #[test]
+    fn what_came_late_is_first_when_the_row_has_gone() {
+        let mut map = Rising::default();
+        for key in [10_u64, 5, 7] {
+            assert!(map.insert(key, key));
+        }
+        assert_eq!(map.remove(10), Some(10));
+        assert_eq!(map.pop_first(), Some((5, 5)));
+        assert_eq!(map.pop_first(), Some((7, 7)));
+        assert_eq!(map.pop_first(), None);
+    }
+
+    #[test]
     fn it_is_a_map_in_order() {
         let mut rng = Rng::from_seed(7);
         for spread in [1, 4, 64] {
