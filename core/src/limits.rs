@@ -105,6 +105,12 @@ pub const CLIENT_HELD_DEFAULT: usize = 65_536;
 pub const RECONNECT_GRACE: Duration = Duration::from_millis(250);
 /// How long silence is trusted.
 pub const LEASE: Duration = Duration::from_secs(2);
+/// Shortest lease that a peer lives by: a manager cannot make it ping more often than four times
+/// in this.
+pub const LEASE_MIN: Duration = Duration::from_millis(20);
+/// Longest lease that a manager may state, and that a peer lives by: a manager cannot make it
+/// wait for ever for one that is gone.
+pub const LEASE_MAX: Duration = Duration::from_secs(3_600);
 /// How long a manager holds resubmitted tasks that may have run for a worker to claim them.
 pub const RESTART_GRACE: Duration = Duration::from_secs(3);
 /// How long sessions, their tasks and orphans are kept.

@@ -12,7 +12,8 @@ use core::time::Duration;
 use crate::event::{CloseReason, LinkDown};
 use crate::ids::{ConnId, Epoch, PeerId};
 use crate::limits::{
-    HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, RECONNECT_DELAY_FIRST, RECONNECT_DELAY_MAX,
+    HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, LEASE_MAX, LEASE_MIN, RECONNECT_DELAY_FIRST,
+    RECONNECT_DELAY_MAX,
 };
 use crate::message::{Beat, Body, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Welcome};
 use crate::name::Name;
@@ -511,7 +512,8 @@ impl Link {
         match &message.body {
             Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
                 self.session = Some(welcome.epoch);
-                self.lease = welcome.lease.to_duration().unwrap_or(LEASE).max(LEASE_MIN);
+                let lease = welcome.lease.to_duration().unwrap_or(LEASE);
+                self.lease = lease.clamp(LEASE_MIN, LEASE_MAX);
                 self.state = State::Up {
                     since: now,
                     conn,
@@ -574,6 +576,3 @@ impl Link {
         });
     }
 }
-
-/// A manager cannot make us ping more often than four times in this.
-const LEASE_MIN: Duration = Duration::from_millis(20);

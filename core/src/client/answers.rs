@@ -31,7 +31,10 @@ impl Client {
             }
             Body::Unknown { seqs } => {
                 for seq in seqs {
-                    self.on_unknown(seq);
+                    if !self.link.is_up() {
+                        break;
+                    }
+                    self.on_unknown(now, seq);
                 }
             }
             Body::Hello(_)
@@ -72,6 +75,9 @@ impl Client {
             &mut outcome
         {
             *may_have_run |= task.may_have_run;
+        }
+        if task.is_unsent() {
+            return self.close(now, "ended a task that it was not sent");
         }
         if let Outcome::Rejected { .. } = outcome {
             return self.close(now, "rejected a task as its outcome");

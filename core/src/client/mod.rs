@@ -174,6 +174,11 @@ pub struct Client {
     abandoned: BTreeSet<u64>,
     /// The life of the manager that the tasks at it were sent to.
     epoch: Option<Epoch>,
+    /// When that began for this client, and when it was last cut off from it.
+    began: Instant,
+    cut_at: Instant,
+    /// Tasks sent with higher numbers were not asked about on this connection.
+    asked: u64,
     /// The largest payload that the manager of the last `Welcome` takes.
     manager_payload_max: Option<usize>,
     moves: session::Moves,
@@ -206,6 +211,9 @@ impl Client {
             ack_due: false,
             abandoned: BTreeSet::new(),
             epoch: None,
+            began: now,
+            cut_at: now,
+            asked: 0,
             manager_payload_max: None,
             moves: session::Moves::default(),
             more_at: None,

@@ -1,12 +1,13 @@
 //! What connections mean for tasks: resuming, a manager that forgot, cut off, moving on.
 
-use crate::payload::Payload;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Body, Welcome};
+use crate::payload::Payload;
 use crate::task::Outcome;
 use crate::time::Instant;
 
@@ -49,7 +50,7 @@ impl Client {
         match event {
             None => {}
             Some(LinkEvent::Up(welcome)) => self.on_up(now, welcome),
-            Some(LinkEvent::Down(reason)) => self.on_down(reason),
+            Some(LinkEvent::Down(reason)) => self.on_down(now, reason),
             Some(LinkEvent::Message(message)) => self.on_message(now, message),
             Some(LinkEvent::Refused(reason)) => {
                 self.refused = Some(reason);
@@ -77,7 +78,8 @@ impl Client {
         self.on_link(now, event);
     }
 
-    fn on_down(&mut self, reason: LinkDown) {
+    fn on_down(&mut self, now: Instant, reason: LinkDown) {
+        self.cut_at = now;
         self.notify(Event::LinkDown { reason });
         // Outcomes come again after resuming, and so do their acknowledgements.
         self.acks.clear();
@@ -104,12 +106,13 @@ impl Client {
         if resumed {
             self.resume(now);
         } else {
-            self.start_over();
+            self.start_over(now);
         }
     }
 
     /// The manager knows us: it is asked what it still has of what it was sent.
     fn resume(&mut self, now: Instant) {
+        self.asked = self.window.last_sent();
         let sent = self.tasks.select(|task| task.sent().is_some());
         for part in sent.chunks(self.config.inner.ids) {
             let seqs = part.to_vec();
@@ -124,9 +127,18 @@ impl Client {
 
     /// Another manager, another life of it, or a session that it gave up: nobody can say any more
     /// whether what was left there has started.
-    fn start_over(&mut self) {
+    fn start_over(&mut self, now: Instant) {
+        let held = self.cut_at.since(self.began);
+        self.began = now;
+        self.asked = 0;
         for seq in self.tasks.select(|task| task.sent().is_some()) {
-            self.tasks.change(seq, true, State::Waiting);
+            let task = self.tasks.get_mut(seq);
+            if task.is_some_and(|task| task.is_given_up(held)) {
+                let history = Vec::new();
+                self.end(seq, Outcome::Lost { history }, Payload::empty());
+            } else {
+                self.tasks.change(seq, true, State::Waiting);
+            }
         }
         self.window.restart();
         if self.moves.count < self.config.addresses {
@@ -137,11 +149,18 @@ impl Client {
         }
     }
 
-    /// What the manager never had, it never started.
-    pub(super) fn on_unknown(&mut self, seq: u64) {
-        let Some(task) = self.tasks.get(seq).filter(|task| task.sent().is_some()) else {
+    /// What the manager never had, it never started. It says so of what it was asked about; to
+    /// send again whatever it calls unknown would go round for ever.
+    pub(super) fn on_unknown(&mut self, now: Instant, seq: u64) {
+        let Some(task) = self.tasks.get(seq) else {
             return;
         };
+        let Some(number) = task.sent() else {
+            return;
+        };
+        if number > self.asked {
+            return self.close(now, "does not know a task that it was just sent");
+        }
         if task.cancelled {
             let may_have_run = task.may_have_run;
             return self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());

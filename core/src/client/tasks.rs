@@ -12,6 +12,7 @@
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
+use crate::limits::{RECONNECT_DELAY_MAX, RESUME_WINDOW};
 use crate::message::{Body, Message, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
@@ -63,6 +64,9 @@ pub(super) struct Task {
     pub(super) retries: u32,
     /// How often it was rejected, for the delay.
     pub(super) rejections: u32,
+    /// How long managers, each restarted before it could tell, have waited for a worker to claim
+    /// it.
+    unclaimed: Duration,
     state: State,
 }
 
@@ -82,6 +86,7 @@ impl Task {
             cancelled: false,
             retries: 0,
             rejections: 0,
+            unclaimed: Duration::ZERO,
             state: State::Waiting,
         }
     }
@@ -101,6 +106,26 @@ impl Task {
     /// Whether an attempt may have started as far as this side can tell without the manager.
     pub(super) fn is_uncertain(&self) -> bool {
         self.may_have_run || self.sent().is_some()
+    }
+
+    /// Whether no manager was ever sent it, so that none has anything to say about it.
+    pub(super) fn is_unsent(&self) -> bool {
+        !self.is_uncertain() && self.rejections == 0
+    }
+
+    /// The manager that had it for `held` is no more. Tells whether managers have waited for a
+    /// worker to claim it as long as one alone would, so that none will claim it. One that had it
+    /// for a whole resume window and did not end it has had it claimed.
+    pub(super) fn is_given_up(&mut self, held: Duration) -> bool {
+        if !self.at_most_once || !self.may_have_run {
+            return false;
+        }
+        self.unclaimed = if held < RESUME_WINDOW {
+            self.unclaimed + held.max(RECONNECT_DELAY_MAX)
+        } else {
+            Duration::ZERO
+        };
+        self.unclaimed >= RESUME_WINDOW
     }
 
     /// Bytes that it is charged for.

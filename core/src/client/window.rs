@@ -151,6 +151,11 @@ impl Window {
         (self.size / 8).max(4)
     }
 
+    /// The number of the task that went out last.
+    pub(super) fn last_sent(&self) -> u64 {
+        self.sent
+    }
+
     /// A task goes out; returns its number.
     pub(super) fn on_sent(&mut self) -> u64 {
         self.sent += 1;

@@ -82,6 +82,9 @@ impl ManagerConfig {
         if self.payload_max > limits::PAYLOAD_MAX_CEILING {
             return Err(ConfigError::PayloadMax(self.payload_max));
         }
+        if self.lease < limits::LEASE_MIN || self.lease > limits::LEASE_MAX {
+            return Err(ConfigError::Lease(self.lease));
+        }
         for (shorter, short, longer, long) in [
             ("reconnect grace", self.reconnect_grace, "lease", self.lease),
             (
@@ -118,6 +121,8 @@ pub enum ConfigError {
     Zero(&'static str),
     /// The largest payload is above the ceiling.
     PayloadMax(usize),
+    /// The lease is not one that peers live by.
+    Lease(Duration),
     /// One clock must run out before the other.
     Clocks {
         /// What must be shorter.
@@ -139,6 +144,12 @@ impl fmt::Display for ConfigError {
                 f,
                 "largest payload is {bytes} bytes, but may be at most {}",
                 limits::PAYLOAD_MAX_CEILING
+            ),
+            Self::Lease(lease) => write!(
+                f,
+                "lease ({lease:?}) must be from {:?} to {:?}",
+                limits::LEASE_MIN,
+                limits::LEASE_MAX
             ),
             Self::Clocks {
                 shorter,
