@@ -6,6 +6,7 @@ use utf8;
 
 use Argon::JSON;
 use JSON::PP ();
+use Math::BigInt;
 use Test::More;
 
 my $judge = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -34,12 +35,34 @@ cmp_ok(Argon::JSON::decode(Argon::JSON::encode(0.1 + 0.2)), '==', 0.1 + 0.2, 'ev
 is(Argon::JSON::decode('"caf\u00e9"'), "caf\x{e9}", 'escapes');
 ok(!ref Argon::JSON::decode('12'), 'a number alone');
 
+# Integers keep every digit and stay integers, wherever they stand.
+for my $digits (
+    '999999999999999999', '9223372036854775808', '18446744073709551615', '18446744073709551616',
+    '-9223372036854775808', '-9223372036854775809', '-12345678901234567890',
+    '123456789012345678901234567890',
+    ) {
+    my $value = Argon::JSON::decode($digits);
+    is(Argon::JSON::encode($value), $digits, "$digits goes back as it came");
+    cmp_ok(Math::BigInt->new($value), '==', Math::BigInt->new($digits), 'with its value');
+    is(Argon::JSON::encode(Argon::JSON::decode(qq([{"$digits":"$digits","x":$digits},1.5]))),
+        qq([{"$digits":"$digits","x":$digits},1.5]), 'beside strings that look like it');
+}
+isa_ok(Argon::JSON::decode('[18446744073709551616]')->[0], 'Math::BigInt');
+is(Argon::JSON::encode(Math::BigInt->new('-1' . '0' x 30)), '-1' . '0' x 30, 'and can be sent');
+is(Argon::JSON::decode('["\\\\\"",12345678901234567890123]')->[0], '\\"', 'escapes do not hide them');
+is(Argon::JSON::decode('1' . '0' x 25 . '.5'), 1e25, 'a fraction is a float');
+for my $bad ('[1234567890123456789012', '[01234567890123456789012]', '"12345678901234567890', '12345678901234567890-') {
+    ok(!eval { Argon::JSON::decode($bad); 1 }, "no JSON: $bad");
+}
+is_deeply(Argon::JSON::decode('["' . '\\n' x 100_000 . '",12345678901234567890]'),
+    ["\n" x 100_000, 12345678901234567890], 'however many escapes');
+
 my $cycle = [];
 push @$cycle, $cycle;
 for (
     [sub { }, qr/^a code reference/], [\'x', qr/^a reference to scalar/],
     [bless({}, 'My::Thing'), qr/^an object of My::Thing/], [qr/x/, qr/^an object of Regexp/],
-    [9**9**9, qr/^the number Inf/i], [-sin(9**9**9), qr/^the number -?nan/i],
+    [9**9**9, qr/^the number Inf/i], [Math::BigInt->bnan, qr/^the number NaN/], [-sin(9**9**9), qr/^the number -?nan/i],
     [$cycle, qr/too deep/], [[\*STDOUT], qr/^a reference to glob/],
     ) {
     my ($value, $words) = @$_;

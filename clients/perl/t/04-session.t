@@ -355,8 +355,8 @@ subtest 'status' => sub {
     my %status = $client->server_status;
     is_deeply([@status{qw(workers total_capacity current_capacity queue_length)}], [2, 9, 5, 3],
         'counts');
-    is_deeply($status{pending}, { w1 => { '00000000000000ff-0' => 1.5, '00000000000000ff-1' => 1.5 } },
-        'what runs where, on two pages');
+    is_deeply($status{pending}, { w0 => {}, w1 => { '00000000000000ff-0' => 1.5, '00000000000000ff-1' => 1.5 } },
+        'what runs where, on two pages, with an entry for who is idle');
     is_deeply([map { $_->{name} } @{ $status{worker_list} }], ['w0', 'w1'],
         'workers, once each although the connection broke');
     kill 'KILL', $pid;
@@ -402,6 +402,99 @@ subtest 'nobody there' => sub {
     $manager->say({ type => 'refuse', reason => 'version', version => [2, 0] });
     ok(!eval { $client->connect; 1 }, 'refused');
     like($@, qr/refused: version: it speaks version 2\.0/, 'with the reason');
+};
+
+subtest 'a manager that lies' => sub {
+    my ($client, $manager) = pair({});
+    my $deferred = $client->submit('t');
+    my $seq = $manager->hear($client, 'submit')->{seq};
+    my $lie = sub {
+        my ($words, @messages) = @_;
+        $manager->say($_) for @messages;
+        $manager->hear($client, 'hello');
+        like($client->{session}->link->problem, $words, 'closes the connection');
+        $manager->say({ type => 'welcome', epoch => 7, resumed => 1, lease => 2e9, payload_max => 9 });
+        is_deeply($manager->hear($client, 'resume')->{seqs}, [$seq], 'and the task goes on');
+    };
+    my $unknown = { type => 'unknown', seqs => [$seq] };
+    $lie->(qr/does not know a task that it was just sent/, $unknown);
+    $manager->say($unknown);
+    is($manager->hear($client, 'submit')->{seq}, $seq, 'what it was asked about may be unknown');
+    $lie->(qr/does not know/, $unknown);
+    $client->{session}{window}{size} = 1;
+    my $later = $client->submit('t');
+    $lie->(qr/ended a task that it was not sent/, { type => 'outcome', seq => $seq + 1,
+        outcome => 'cancelled', may_have_run => 0 });
+    ok(!$later->is_finished, 'which has not ended');
+    $manager->completed($seq, '1');
+    is($deferred->(), 1, 'and an honest word ends a task');
+
+    for ([0, 0.02], [2**63, 3_600], [~0, 2], [5e9, 5]) {
+        my ($said, $kept) = @$_;
+        my $fake = Local::FakeManager->new(lease => $said);
+        my $other = Argon::Client->new(host => '127.0.0.1', port => $fake->port);
+        $fake->welcome($other);
+        cmp_ok(abs($other->{session}->link->lease - $kept), '<', 1e-6, "a lease of $said is one of $kept s");
+    }
+    my $fake = Local::FakeManager->new(payload_max => 2**32 - 1);
+    my $other = Argon::Client->new(host => '127.0.0.1', port => $fake->port);
+    $fake->welcome($other);
+    is($other->{session}->payload_max, 1 << 30, 'what it takes has a bound');
+    $fake = Local::FakeManager->new;
+    $other = Argon::Client->new(host => '127.0.0.1', port => $fake->port, connect_timeout => 0.2);
+    $fake->hear($other, 'hello');
+    $fake->say({ type => 'welcome', version => [2, 0], epoch => 7, resumed => 0, lease => 2e9,
+        payload_max => 9 });
+    ok(!eval { $other->connect; 1 }, 'another major version is refused');
+    like($@, qr/speaks version 2\.0/, 'by its number');
+};
+
+subtest 'managers that are restarted for ever' => sub {
+    my ($client, $manager) = pair({});
+    my ($once, $often) = map { $client->submit('t', undef, at_most_once => $_) } 1, 0;
+    $manager->hear($client, 'submit') for 1 .. 2;
+    my $session = $client->{session};
+    my $up = { type => 'welcome', resumed => 0, payload_max => 9 };
+    # By hand, so that no time has to pass.
+    my $restart = sub {
+        my ($held) = @_;
+        $session->{began} = ($session->{cut_at} = Argon::Link::now()) - $held;
+        $session->on_up(Argon::Link::now(), $up);
+        $session->step(Argon::Link::now());
+    };
+    $restart->($_) for 100, 20, 31, 20, 0.1, 5;
+    ok(!$once->is_finished, 'what may run only once waits for a worker to claim it');
+    $restart->(4);
+    is(error_of($once)->outcome, 'lost', 'until managers have waited long enough together');
+    $restart->(20) for 1 .. 9;
+    ok(!$often->is_finished, 'what may run again is submitted again');
+};
+
+subtest 'addresses' => sub {
+    for my $host ('::1', '[::1]') {
+        my $client = Argon::Client->new(host => $host, port => 1, connect_timeout => 0.1);
+        ok(!eval { $client->connect; 1 }, "nobody is at $host");
+        like($@, qr/manager: \[::1\]:1: (?:Connection refused|.*assign)/, 'which was understood');
+    }
+    is_deeply([Argon::Client::split_address('[::1]:80')], ['::1', 80], 'and with a port');
+};
+
+subtest 'a manager that stays away' => sub {
+    my ($client, $manager) = pair({});
+    my @said;
+    local $SIG{__WARN__} = sub { push @said, @_ };
+    close $manager->{listener};
+    $manager->drop;
+    $client->pump(0.05);
+    is_deeply(\@said, [], 'is no news at first');
+    $client->{dialled_at} -= 6;
+    $client->pump(0.05);
+    is(scalar @said, 1, 'is said once');
+    like($said[0], qr/^argon: cannot reach a manager \(127.*refused\); still trying$/, 'with the reason');
+    $client->{told_at} -= 60;
+    $client->{dialled_at} -= 60;
+    $client->pump(0.05);
+    is(scalar @said, 2, 'and again a minute later');
 };
 
 subtest 'forks' => sub {

@@ -31,6 +31,8 @@ use constant {
     GAP         => 0.25,     # seconds without a look that are our own silence
     FAREWELL    => 1,        # how long the last words may take
     STATUS_TIME => 10,
+    TELL_AFTER  => 5,        # seconds without a manager until somebody who waits is told
+    TELL_EVERY  => 60,
 };
 
 my %OPTION = map { $_ => 1 } qw(
@@ -88,6 +90,8 @@ sub _checked {
     my ($host, $port) = @_;
     croak "the port must be a number from 1 to 65535, not \"$port\""
         if $port !~ /\A[0-9]{1,5}\z/ || $port < 1 || $port > 65_535;
+    # An IPv6 address may come in the brackets that it needs before a port.
+    $host =~ s/\A\[(.*)\]\z/$1/s;
     croak 'the host is missing' if $host eq '';
     return [$host, $port];
 }
@@ -107,6 +111,18 @@ sub _begin {
         addresses => $self->{addresses}, name => $self->{name},
         in_flight => $self->{in_flight}, retries => $self->{max_tries},
     );
+    return;
+}
+
+# Who waits while no manager can be reached is told why, now and then.
+sub _tell_of_absence {
+    my ($self, $now) = @_;
+    my $since = $self->{dialled_at} // return;
+    my $at = $self->{told_at};
+    return if $now < (defined $at && $at >= $since ? $at + TELL_EVERY : $since + TELL_AFTER);
+    $self->{told_at} = $now;
+    my $problem = $self->{session}->link->problem // 'no answer';
+    warn "argon: cannot reach a manager ($problem); still trying\n";
     return;
 }
 
@@ -324,7 +340,7 @@ sub _give_up_if_unreachable {
     $self->{dialled_at} //= $now;
     my $limit = $self->{connect_timeout};
     my $late = !$session->ever_up && defined $limit && $now - $self->{dialled_at} >= $limit;
-    return if !$late && !defined $session->refused;
+    return $self->_tell_of_absence($now) if !$late && !defined $session->refused;
     my $problem = 'cannot reach a manager: ' . ($link->problem // $link->address . ': no answer');
     $session->abandon($problem);
     @$self{qw(unreachable dialled_at)} = ($problem, undef);
@@ -453,7 +469,7 @@ The connection is not encrypted; see L<Argon/SECURITY>.
 
 =item host, port
 
-Where the manager is; or a worker that serves clients itself.
+Where the manager is; or a worker that serves clients itself. A name, or an address as C<127.0.0.1>, C<::1> or C<[::1]>.
 
 =item addresses
 
@@ -464,7 +480,8 @@ next when it is gone, or has no workers.
 
 Seconds until the first use dies with C<not_connected> if no manager answers; 10 if it is not given, for ever
 if it is C<undef>. Once there was a connection, a manager that goes away is waited for without end; give tasks a
-C<deadline> if that is not wanted.
+C<deadline> if that is not wanted. A client that waits says so by C<warn>, with the reason: after 5 seconds, then once
+a minute.
 
 =item max_tries
 
@@ -599,7 +616,7 @@ wait.
 =item pending
 
 What is with which worker since how many seconds: C<< { $worker => { $id => $age } } >>. Ids are those of C<queue> and
-of C<id> of L<Argon::Deferred>.
+of C<id> of L<Argon::Deferred>. A worker that has nothing to do has an empty hash.
 
 =item manager, worker_list, client_list, kinds
 

@@ -4,10 +4,11 @@ use 5.030;
 use strict;
 use warnings;
 
-use Argon::Wire qw(take_frame HEADER_MAX NANOS);
+use Argon::Wire qw(take_frame HEADER_MAX NANOS NO_LIMIT);
 use Argon::Wire::Native;
 use IO::Handle;
 use Errno qw(EINPROGRESS EINTR EWOULDBLOCK EAGAIN);
+use List::Util qw(max min);
 use Scalar::Util qw(weaken);
 use Socket qw(
     getaddrinfo SOCK_STREAM IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_ERROR
@@ -19,6 +20,9 @@ our $VERSION = '0.1.0';
 use constant {
     HANDSHAKE      => 1.5,
     LEASE          => 2,
+    LEASE_MIN      => 0.02,     # whatever the manager says, so that it cannot have us ping without rest
+    LEASE_MAX      => 3_600,    # nor wait for ever for one that is gone
+    PAYLOAD_MAX    => 1 << 30,  # bytes, whatever the manager says that it takes
     PINGS          => 4,        # a lease
     DELAY_FIRST    => 0.02,
     DELAY_MAX      => 1,
@@ -72,7 +76,13 @@ sub _clear {
 }
 
 sub is_up   { return $_[0]{state} eq 'up' }
-sub address { return join ':', @{ $_[0]{addresses}[ $_[0]{address} ] } }
+
+sub address {
+    my ($self) = @_;
+    my ($host, $port) = @{ $self->{addresses}[ $self->{address} ] };
+    return $host =~ /:/ ? "[$host]:$port" : "$host:$port";
+}
+
 sub problem { return $_[0]{problem} }
 sub lease   { return $_[0]{lease} }
 sub session { return $_[0]{session} }
@@ -375,14 +385,17 @@ sub _greeted {
         return;
     }
     die "it said $message->{type} instead of Welcome\n" if $message->{type} ne 'welcome';
+    my ($major, $minor) = @{ $message->{version} };
+    die "it speaks version $major.$minor\n" if $major != Argon::Wire::Native::MAJOR;
     my $epoch = $message->{epoch};
     # What it says of another's life does not hold for ours.
     my $resumed = $message->{resumed} && defined $self->{session} && $self->{session} == $epoch;
-    @$self{qw(state session payload_max)} = ('up', $epoch, $message->{payload_max});
-    $self->{lease} = $message->{lease} / NANOS;
+    @$self{qw(state session payload_max)} = ('up', $epoch, min($message->{payload_max}, PAYLOAD_MAX));
+    my $lease = $message->{lease} == NO_LIMIT ? LEASE : $message->{lease} / NANOS;
+    $self->{lease} = max(LEASE_MIN, min($lease, LEASE_MAX));
     @$self{qw(since heard ping_at)} = ($now, $now, $now + $self->{lease} / PINGS);
     $self->{problem} = undef;
-    $self->{owner}->on_up($now, { %$message, resumed => $resumed });
+    $self->{owner}->on_up($now, { %$message, resumed => $resumed, payload_max => $self->{payload_max} });
     return;
 }
 

@@ -10,6 +10,7 @@ use Argon::Retry;
 use Argon::Window;
 use Argon::Wire qw(w_name NO_LIMIT NANOS PLAIN);
 use Argon::Wire::Native;
+use List::Util qw(max);
 
 our $VERSION = '0.1.0';
 
@@ -19,6 +20,8 @@ use constant {
     MOVE_EVERY => 1,       # once every manager was tried
     LEVELS     => 8,
     NEVER      => 9**9**9,
+    RESUME     => 30,      # how long a manager waits for a worker to claim what may run only once
+    RESTART    => 1,       # what a manager that is restarted at once counts as
 };
 
 my %FINAL = map { $_ => 1 } qw(too_large no_runner);
@@ -50,6 +53,9 @@ sub new {
         payload_max => undef,
         refused     => undef,
         ever_up     => 0,
+        began       => 0,    # with this life of the manager, and when it was last cut off
+        cut_at      => 0,
+        asked       => 0,    # tasks sent with higher numbers were not asked about
     }, $class;
     $self->{link} = Argon::Link->new(
         addresses => $options{addresses}, name => $options{name}, owner => $self);
@@ -69,7 +75,7 @@ sub submit {
     my ($self, $now, $task) = @_;
     my $seq = $self->{next}++;
     $task->{wire_name} = w_name($task->{name});
-    @$task{qw(seq state may_have_run rejections tries)} = ($seq, 'waiting', 0, 0, 0);
+    @$task{qw(seq state may_have_run rejections tries unclaimed)} = ($seq, 'waiting', 0, 0, 0, 0);
     $task->{bytes} = length($task->{payload}) + length $task->{name};
     if (defined $task->{deadline}) {
         $task->{expires} = $now + $task->{deadline};
@@ -305,6 +311,7 @@ sub on_up {
     my @sent = map { $self->{live}{$_} }
         sort { $a <=> $b } grep { $self->{live}{$_}{state} eq 'sent' } keys %{ $self->{live} };
     if ($welcome->{resumed}) {
+        $self->{asked} = $self->{window}->last_sent;
         my @seqs = map { $_->{seq} } @sent;
         while (my @part = splice @seqs, 0, IDS_MAX) {
             $link->send(Argon::Wire::Native::encode({ type => 'resume', seqs => \@part }));
@@ -315,7 +322,13 @@ sub on_up {
         return;
     }
     # Nobody can say any more whether what was left at the manager has started.
+    my $held = $self->{cut_at} - $self->{began};
+    @$self{qw(began asked)} = ($now, 0);
     for my $task (@sent) {
+        if (_is_given_up($task, $held)) {
+            $self->_end($task, { outcome => 'lost', history => [] });
+            next;
+        }
         $task->{may_have_run} = 1;
         $self->_wait($task);
     }
@@ -329,8 +342,18 @@ sub on_up {
     return;
 }
 
+# Whether managers, each restarted before it could tell, have together waited for a worker to claim a
+# task as long as one alone would. One that had it for so long and did not end it has had it claimed.
+sub _is_given_up {
+    my ($task, $held) = @_;
+    return 0 if !$task->{at_most_once} || !$task->{may_have_run};
+    $task->{unclaimed} = $held < RESUME ? $task->{unclaimed} + max($held, RESTART) : 0;
+    return $task->{unclaimed} >= RESUME;
+}
+
 sub on_down {
     my ($self) = @_;
+    $self->{cut_at} = Argon::Link::now();
     # Outcomes come again after resuming, and so do their acknowledgements.
     @{ $self->{acks} } = ();
     $self->{move_at} = undef;
@@ -378,6 +401,8 @@ sub _outcome {
     my ($self, $message) = @_;
     my $task = $self->{live}{ $message->{seq} };
     if ($task) {
+        die "it ended a task that it was not sent\n"
+            if $task->{state} ne 'sent' && !$task->{may_have_run} && !$task->{rejections};
         die "it rejected a task as its outcome\n" if $message->{outcome} eq 'rejected';
         $message->{may_have_run} ||= $task->{may_have_run} if exists $message->{may_have_run};
         if ($task->{state} eq 'sent') {
@@ -440,6 +465,8 @@ sub _unknown {
     my ($self, $seq) = @_;
     my $task = $self->{live}{$seq};
     return if !$task || $task->{state} ne 'sent';
+    # To send again whatever it calls unknown would go round for ever.
+    die "it does not know a task that it was just sent\n" if $task->{number} > $self->{asked};
     if ($task->{cancelled}) {
         return $self->_end($task,
             { outcome => 'cancelled', may_have_run => $task->{may_have_run} });

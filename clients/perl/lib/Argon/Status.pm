@@ -49,7 +49,8 @@ sub report { return $_[0]{report} }
 sub _report {
     my ($self) = @_;
     my $manager = $self->{status}{manager};
-    my %pending;
+    # Idle workers have an entry too: it shows who is there.
+    my %pending = map { $_->{name} => {} } @{ $self->{workers} };
     for my $row (@{ $self->{running} }) {
         $pending{ $row->{worker} }{ sprintf '%016x-%d', @$row{qw(peer seq)} } = $row->{age} / NANOS;
     }

@@ -43,6 +43,9 @@ sub admits {
 
 sub on_sent { return ++$_[0]{sent} }
 
+# The number of the task that went out last.
+sub last_sent { return $_[0]{sent} }
+
 # A task that the manager had taken has ended.
 sub on_outcome {
     my ($self) = @_;
