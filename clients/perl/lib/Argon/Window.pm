@@ -122,6 +122,10 @@ Whether one more may go out; until when none may.
 
 What has happened. C<on_sent> numbers the tasks.
 
+=item last_sent
+
+The number of the task that went out last.
+
 =back
 
 =cut
