@@ -356,6 +356,19 @@ pub enum AttemptEnd {
     Expired,
 }
 
+impl AttemptEnd {
+    /// Bytes of its texts. They travel in the header of a frame, and whoever holds the end counts
+    /// them together with its payload.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Completed | Self::Killed | Self::Expired => 0,
+            Self::Failed(error) => error.text_bytes(),
+            Self::Crashed(_, stderr) => stderr.len(),
+        }
+    }
+}
+
 /// Worker and pool process, over the child's standard input and output.
 ///
 /// The order of variants is the wire format, as with [`Body`].

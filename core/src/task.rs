@@ -163,6 +163,30 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Bytes of its texts and lists. They travel in the header of a frame, and whoever holds or
+    /// sends the outcome counts them together with its payload.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Completed(_) | Self::Expired { .. } | Self::Cancelled { .. } => 0,
+            Self::Failed(failure) => {
+                failure.error.text_bytes() + entries(failure.history.iter().map(|it| &it.worker))
+            }
+            Self::Lost { history } => entries(history.iter().map(|it| &it.worker)),
+            Self::Rejected { similar, .. } => entries(similar.iter()),
+        }
+    }
+}
+
+/// More than an entry of a list has on the wire beside its name.
+const ENTRY_BYTES: usize = 24;
+
+/// Bytes of a list whose entries have these names.
+fn entries<'a>(names: impl Iterator<Item = &'a Name>) -> usize {
+    names.map(|name| ENTRY_BYTES + name.as_str().len()).sum()
+}
+
 /// How a completed task went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Completion {
@@ -207,6 +231,16 @@ impl TaskError {
             backtrace: String::new(),
             stderr: String::new(),
         }
+    }
+
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let kind = match &self.kind {
+            ErrorKind::Raised(kind) => kind.len(),
+            _ => 0,
+        };
+        kind + self.message.len() + self.backtrace.len() + self.stderr.len()
     }
 
     /// Cuts every text to [`ERROR_TEXT_MAX`] bytes. To be called where an error comes in from

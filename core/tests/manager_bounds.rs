@@ -2,13 +2,14 @@
 
 mod support;
 
+use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::manager::ManagerInput;
 use argon_core::message::{AttemptEnd, Body, Finished, Message, ReportedAttempt, Role, Submit};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, RejectReason, TaskError};
 use argon_core::time::Nanos;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use support::*;
 
@@ -530,4 +531,64 @@ fn the_most_important_tasks_are_waited_for_too() {
     };
     bench.submit(client, hurried);
     assert_eq!(bench.rejects(client), [(9, RejectReason::TooSlow)]);
+}
+
+/// Bytes of all frames in `messages`.
+fn frames(messages: &[Message]) -> usize {
+    let bytes = |message: &Message| {
+        let mut frame = BytesMut::new();
+        codec::encode(message, &mut frame).expect("it fits");
+        frame.len()
+    };
+    messages.iter().map(bytes).sum()
+}
+
+#[test]
+fn outcomes_with_long_texts_wait_for_acknowledgements_like_those_with_long_payloads() {
+    const TEXT: usize = 10_000;
+    const WINDOW: usize = 100_000;
+    let error = TaskError {
+        kind: ErrorKind::Raised("t".repeat(TEXT)),
+        message: "m".repeat(TEXT),
+        backtrace: "b".repeat(TEXT),
+        stderr: "s".repeat(TEXT),
+    };
+    let mut bench = Bench::with(|config| {
+        config.inner.outcome_window = WINDOW as u64;
+        config.client_result_bytes = 2 * WINDOW as u64;
+    });
+    let worker = bench.worker(1, 64);
+    let client = bench.client(2);
+    for seq in 0..200 {
+        bench.submit(client, submit(seq));
+    }
+    let (mut ended, mut floor) = (0, 0);
+    while floor < 200 {
+        loop {
+            let assigned = bench.assigned(worker);
+            if assigned.is_empty() {
+                break;
+            }
+            for assign in assigned {
+                bench.finish_with(worker, &assign, AttemptEnd::Failed(Box::new(error.clone())));
+                ended += 1;
+            }
+        }
+        let messages = bench.inbox(client);
+        let bytes = frames(&messages);
+        assert!(bytes <= WINDOW + 5 * TEXT, "{bytes} bytes on their way");
+        let outcomes = messages
+            .iter()
+            .filter(|message| matches!(message.body, Body::Outcome { .. }));
+        floor += outcomes.count() as u64;
+        // 64 may have been on their way when the client had too much to read.
+        assert!((ended - floor) as usize <= 2 * WINDOW / (4 * TEXT) + 1 + 64);
+        bench.send(
+            client,
+            Body::AckOutcomes {
+                floor,
+                seqs: Vec::new(),
+            },
+        );
+    }
 }

@@ -31,7 +31,7 @@ impl Manager {
             self.totals.not_completed += 1;
         }
         self.pace.ended(now);
-        let bytes = payload.len() as u64;
+        let bytes = (payload.len() + outcome.text_bytes()) as u64;
         let record = self.task(key);
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
         let rank = self.client(client).finished;
@@ -40,6 +40,7 @@ impl Manager {
             outcome,
             confirm,
             sent: false,
+            bytes,
         }) as u32);
         let record = self.task(key);
         record.payload = payload;
@@ -244,8 +245,9 @@ impl Manager {
                 debug_assert!(false, "only ended tasks have outcomes");
                 continue;
             };
-            session.sent_bytes += record.payload.len() as u64;
-            self.end_of(end).sent = true;
+            let end_record = &mut self.ends[end.0 as usize];
+            session.sent_bytes += end_record.bytes;
+            end_record.sent = true;
             if self.count_sent(now, conn) {
                 let record = &self.tasks[task.0 as usize];
                 let message = Message {
@@ -309,7 +311,6 @@ impl Manager {
     pub(super) fn forget(&mut self, now: Instant, key: TaskKey) {
         let record = self.task(key);
         let client = record.client;
-        let bytes = record.payload.len() as u64;
         let State::Ended(end) = record.state else {
             self.withdraw(now, key);
             return self.remove_record(key);
@@ -318,6 +319,7 @@ impl Manager {
             rank,
             confirm,
             sent,
+            bytes,
             ..
         } = self.ends.remove(end.0 as usize);
         if let Some(holder) = confirm {

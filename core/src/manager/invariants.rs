@@ -156,9 +156,11 @@ impl Manager {
                     State::Ended(end) => {
                         let end = &self.ends[end.0 as usize];
                         unacknowledged += 1;
-                        bytes += record.payload.len() as u64;
+                        let held = record.payload.len() + end.outcome.text_bytes();
+                        assert_eq!(held as u64, end.bytes, "all that is held is counted");
+                        bytes += end.bytes;
                         if end.sent {
-                            sent += record.payload.len() as u64;
+                            sent += end.bytes;
                         } else {
                             unsent += 1;
                             assert_eq!(

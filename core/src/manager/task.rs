@@ -74,6 +74,8 @@ pub(super) struct End {
     pub(super) confirm: Option<Holder>,
     /// Whether it was sent on the client's present connection.
     pub(super) sent: bool,
+    /// Bytes of its payload and texts.
+    pub(super) bytes: u64,
 }
 
 /// What few tasks have.

@@ -74,14 +74,7 @@ pub(super) struct End {
 impl End {
     /// What holding it costs.
     fn bytes(&self) -> u64 {
-        let texts = match &self.end {
-            AttemptEnd::Completed | AttemptEnd::Killed | AttemptEnd::Expired => 0,
-            AttemptEnd::Failed(error) => {
-                error.message.len() + error.backtrace.len() + error.stderr.len()
-            }
-            AttemptEnd::Crashed(_, stderr) => stderr.len(),
-        };
-        (self.payload.len() + texts) as u64
+        (self.payload.len() + self.end.text_bytes()) as u64
     }
 }
 

@@ -5,6 +5,7 @@ mod generate;
 mod hostile;
 mod largest;
 mod round_trip;
+mod sizes;
 mod vectors;
 
 use argon_core::codec;
