@@ -266,8 +266,8 @@ fn a_cancelled_task_is_cancelled_although_it_may_have_run_elsewhere() {
     );
 }
 
-/// A worker that runs a task for an earlier manager, while it is assigned to another here: its
-/// client did not know that it may have run. Ways in which the first can end without a result.
+/// A worker that runs a task for an earlier manager, while it is assigned to another here, since
+/// it came too late to claim it. Ways in which the first can end without a result.
 #[test]
 fn what_somebody_was_seen_to_run_may_have_run_whatever_becomes_of_that() {
     type End = fn(&mut Bench, ConnId, ReportedAttempt);
@@ -294,7 +294,8 @@ fn what_somebody_was_seen_to_run_may_have_run_whatever_becomes_of_that() {
     for (way, end) in ends.iter().enumerate() {
         let mut bench = Bench::new();
         let (worker, client) = (bench.worker(1, 1), bench.client(3));
-        bench.submit(client, submit(0));
+        bench.submit(client, flagged(submit(0)));
+        bench.advance_alive(ms(3_000), &[worker, client]);
         let assign = bench.assigned(worker).remove(0);
         let first = returning(&mut bench, 2, vec![old(0, 0)]);
         bench.grant(first, 0);

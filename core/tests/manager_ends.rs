@@ -214,18 +214,13 @@ fn what_never_started_is_cancelled_as_such() {
 }
 
 #[test]
-fn a_result_that_comes_again_is_acknowledged_when_nobody_needs_it() {
+fn a_result_that_comes_again_counts_once_and_not_when_it_was_acknowledged() {
     let (mut bench, worker, client, assign) = assigned(submit(0));
     bench.complete(worker, &assign);
     bench.inbox(client);
     // The client has not answered: the worker must keep it.
     bench.complete(worker, &assign);
     assert_eq!(bench.inbox(worker), []);
-    let stale = Event::StaleIgnored {
-        task: assign.task,
-        attempt: assign.attempt,
-    };
-    assert!(!bench.events.contains(&stale));
     let floor = 1;
     bench.send(
         client,
@@ -241,9 +236,9 @@ fn a_result_that_comes_again_is_acknowledged_when_nobody_needs_it() {
         .into(),
     ];
     assert_eq!(bench.inbox(worker), acks);
+    assert_eq!(bench.closed, []);
     bench.complete(worker, &assign);
-    assert_eq!(bench.inbox(worker), acks);
-    assert!(bench.events.contains(&stale));
+    assert_eq!(bench.closed, [worker], "it has forgotten it by now");
     assert_eq!(bench.outcomes(client), []);
 }
 
@@ -402,22 +397,4 @@ fn a_draining_manager_refuses_what_comes_back_unstarted() {
     bench.send(worker, returned(&[assign.attempt]));
     assert_eq!(bench.rejects(client), [(0, RejectReason::Draining)]);
     assert!(bench.drained);
-}
-
-#[test]
-fn a_result_of_a_task_that_has_its_outcome_is_acknowledged_at_once() {
-    let (mut bench, worker, client, assign) = assigned(submit(0));
-    let other = bench.worker(3, 1);
-    bench.complete(worker, &assign);
-    bench.complete(other, &assign);
-    assert_eq!(bench.outcomes(client).len(), 1);
-    let stale = Event::StaleIgnored {
-        task: assign.task,
-        attempt: assign.attempt,
-    };
-    assert!(bench.events.contains(&stale));
-    let attempts = vec![assign.attempt];
-    let ack: Message = Body::AckResults { attempts }.into();
-    assert_eq!(bench.inbox(other), [ack]);
-    assert_eq!(bench.inbox(worker), [], "its client may ask for it again");
 }

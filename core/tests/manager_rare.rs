@@ -410,8 +410,14 @@ fn several_workers_may_have_attempts_of_a_task_that_comes_back() {
     let (second, _) = bench.hello(2, 1, WORKER, Some(OLD), "b");
     bench.report(second, vec![orphan(2)], vec![]);
     let client = bench.client(7);
-    // A client that does not know that it may have run gets the attempt all the same.
-    bench.submit(client, submit(0));
+    let may_have_run = true;
+    bench.submit(
+        client,
+        Submit {
+            may_have_run,
+            ..submit(0)
+        },
+    );
     let (third, _) = bench.hello(3, 1, WORKER, Some(OLD), "c");
     bench.report(third, vec![], vec![orphan(3)]);
     let attempt = orphan(3).attempt;

@@ -3,10 +3,9 @@
 
 mod support;
 
-use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::message::{
-    Assign, AttemptEnd, Body, Finished, Message, Report, ReportedAttempt, Role, Submit,
+    Assign, AttemptEnd, Body, Message, Report, ReportedAttempt, Role, Submit,
 };
 use argon_core::task::{ExitCause, Outcome};
 use argon_core::time::Nanos;
@@ -264,40 +263,6 @@ fn an_attempt_of_this_manager_whose_task_is_gone_is_nobodys() {
     assert_eq!(orphans(&bench), 0);
 }
 
-/// Whoever sends a result is told that it may forget it, also if nobody waits for that one.
-#[test]
-fn a_result_of_a_task_that_ended_otherwise_is_acknowledged() {
-    let mut bench = Bench::new();
-    let (worker, client) = (bench.worker(1, 1), bench.client(3));
-    bench.submit(client, submit(0));
-    let assign = bench.assigned(worker).remove(0);
-    bench.complete(worker, &assign);
-    let other = bench.worker(2, 1);
-    let (attempt, task) = (old(5, 0).attempt, assign.task);
-    bench.send(
-        other,
-        Body::Finished(Finished {
-            attempt,
-            task,
-            ran: Nanos::from(ms(1)),
-            end: AttemptEnd::Completed,
-        }),
-    );
-    assert_eq!(acks(&mut bench, other), [attempt]);
-    assert!(
-        bench
-            .events
-            .contains(&Event::StaleIgnored { task, attempt })
-    );
-    assert_eq!(
-        acks(&mut bench, worker),
-        [],
-        "the other is not acknowledged by it"
-    );
-    bench.complete(worker, &assign);
-    assert_eq!(acks(&mut bench, worker), [], "nor by coming again");
-}
-
 #[test]
 fn an_outcome_says_how_long_the_task_waited_for_the_attempt_that_brought_it() {
     let mut bench = Bench::new();
@@ -318,7 +283,7 @@ fn an_outcome_says_how_long_the_task_waited_for_the_attempt_that_brought_it() {
 fn what_a_worker_brought_is_charged_when_it_denies_it() {
     let mut bench = Bench::new();
     let client = bench.client(3);
-    bench.submit(client, submit(0));
+    bench.submit(client, flagged(0));
     let worker = come_in(&mut bench, 1, 1);
     bench.report(worker, vec![old(0, 0)], vec![]);
     let (not_started, started) = (vec![old(0, 0).attempt], vec![]);

@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use crate::event::Event;
+use crate::event::{CloseReason, Event};
 use crate::ids::Attempt;
 use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
@@ -47,33 +47,25 @@ impl Manager {
             }
             self.rebid_later(key);
         }
-        let task = match occupied.map(|occupied| occupied.purpose) {
-            Some(Purpose::Live(task)) => Some(task),
-            Some(Purpose::Orphan(id)) => {
-                return self.keep_orphan_result(now, key, attempt, id);
-            }
-            Some(Purpose::Moot) => None,
-            // Sent again: its task may still wait for it under another attempt.
-            None => self.find_task(finished.task),
-        };
-        let Some(task) = task else {
-            self.notify(Event::StaleIgnored {
-                task: finished.task,
-                attempt,
-            });
-            return self.ack(holder);
-        };
-        if let State::Ended(end) = self.task(task).state {
-            if self.end_of(end).confirm != Some(holder) {
-                self.notify(Event::StaleIgnored {
-                    task: finished.task,
-                    attempt,
-                });
+        match occupied.map(|occupied| occupied.purpose) {
+            Some(Purpose::Live(task)) => self.conclude(now, task, holder, finished, payload),
+            Some(Purpose::Orphan(id)) => self.keep_orphan_result(now, key, attempt, id),
+            Some(Purpose::Moot) => {
+                let task = finished.task;
+                self.notify(Event::StaleIgnored { task, attempt });
                 self.ack(holder);
             }
-            return;
+            None => {
+                if self.is_confirmed_by(finished.task, holder) {
+                    return;
+                }
+                // Whoever was given the attempt has it until it says how it ended, once.
+                if let Some(conn) = self.worker(key).conn {
+                    let reason = CloseReason::Protocol("ended an attempt that it does not have");
+                    self.close(now, conn, reason);
+                }
+            }
         }
-        self.conclude(now, task, holder, finished, payload);
     }
 
     fn conclude(
@@ -233,6 +225,17 @@ impl Manager {
                 session.speed.failed(expected, ran);
             }
             AttemptEnd::Killed | AttemptEnd::Expired => session.failed += 1,
+        }
+    }
+
+    /// Whether the task has ended with the result of this attempt, which is not acknowledged yet.
+    fn is_confirmed_by(&mut self, id: crate::ids::TaskId, holder: Holder) -> bool {
+        let Some(task) = self.find_task(id) else {
+            return false;
+        };
+        match self.task(task).state {
+            State::Ended(end) => self.end_of(end).confirm == Some(holder),
+            _ => false,
         }
     }
 

@@ -34,12 +34,11 @@ impl Manager {
         let bytes = (payload.len() + outcome.text_bytes()) as u64;
         let record = self.task(key);
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
-        let rank = self.client(client).finished;
+        let rank = self.client(client).finished + 1;
         let end = EndKey(self.ends.insert(End {
             rank,
             outcome,
             confirm,
-            sent: false,
             bytes,
         }) as u32);
         let record = self.task(key);
@@ -49,7 +48,7 @@ impl Manager {
         session.finished += 1;
         session.unacknowledged += 1;
         session.result_bytes += bytes;
-        session.unsent.insert(rank, key);
+        session.ended.insert(rank, key);
         if let Some(attempt) = attempt {
             self.unconfirmed
                 .push_back((now + self.config.inner.result_ack, key, attempt));
@@ -237,17 +236,20 @@ impl Manager {
             if session.sent_bytes >= self.config.inner.outcome_window {
                 return;
             }
-            let Some((_, task)) = session.unsent.pop_first() else {
+            let Some(rank) = session.ended.first_above(session.sent_to) else {
                 return;
             };
+            let Some(&task) = session.ended.get(rank) else {
+                debug_assert!(false, "it was just found");
+                return;
+            };
+            session.sent_to = rank;
             let record = &self.tasks[task.0 as usize];
             let State::Ended(end) = record.state else {
                 debug_assert!(false, "only ended tasks have outcomes");
                 continue;
             };
-            let end_record = &mut self.ends[end.0 as usize];
-            session.sent_bytes += end_record.bytes;
-            end_record.sent = true;
+            session.sent_bytes += self.ends[end.0 as usize].bytes;
             if self.count_sent(now, conn) {
                 let record = &self.tasks[task.0 as usize];
                 let message = Message {
@@ -265,16 +267,9 @@ impl Manager {
 
     /// After a reconnect every outcome that is not acknowledged is sent again.
     pub(super) fn send_outcomes_again(&mut self, now: Instant, key: ClientKey) {
-        let session = &mut self.clients[key.0 as usize];
+        let session = self.client(key);
         session.sent_bytes = 0;
-        session.unsent.clear();
-        for &task in session.tasks.values() {
-            if let State::Ended(end) = self.tasks[task.0 as usize].state {
-                let end = &mut self.ends[end.0 as usize];
-                end.sent = false;
-                session.unsent.insert(end.rank, task);
-            }
-        }
+        session.sent_to = 0;
         self.send_outcomes(now, key);
     }
 
@@ -289,8 +284,16 @@ impl Manager {
         let session = self.client(key);
         session.floor = session.floor.max(floor);
         if !session.may_have_run.is_empty() {
-            session.may_have_run = session.may_have_run.split_off(&session.floor);
-            session.may_have_run.retain(|seq| !seqs.contains(seq));
+            while session
+                .may_have_run
+                .first()
+                .is_some_and(|seq| *seq < session.floor)
+            {
+                session.may_have_run.pop_first();
+            }
+            for seq in seqs {
+                session.may_have_run.remove(seq);
+            }
         }
         while let Some(seq) = self.client(key).tasks.first()
             && seq < floor
@@ -318,7 +321,6 @@ impl Manager {
         let End {
             rank,
             confirm,
-            sent,
             bytes,
             ..
         } = self.ends.remove(end.0 as usize);
@@ -328,10 +330,9 @@ impl Manager {
         let session = self.client(client);
         session.unacknowledged -= 1;
         session.result_bytes -= bytes;
-        if sent {
+        session.ended.remove(rank);
+        if rank <= session.sent_to {
             session.sent_bytes -= bytes;
-        } else {
-            session.unsent.remove(rank);
         }
         self.remove_record(key);
     }

@@ -148,7 +148,6 @@ impl Manager {
             let first = session.may_have_run.first();
             assert!(first.is_none_or(|seq| *seq >= session.floor));
             let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
-            let mut unsent = 0;
             for task in session.tasks.values() {
                 let record = &self.tasks[task.0 as usize];
                 match record.state {
@@ -159,21 +158,16 @@ impl Manager {
                         let held = record.payload.len() + end.outcome.text_bytes();
                         assert_eq!(held as u64, end.bytes, "all that is held is counted");
                         bytes += end.bytes;
-                        if end.sent {
+                        if end.rank <= session.sent_to {
                             sent += end.bytes;
-                        } else {
-                            unsent += 1;
-                            assert_eq!(
-                                session.unsent.get(end.rank),
-                                Some(task),
-                                "unsent outcomes are in line"
-                            );
                         }
+                        let in_line = session.ended.get(end.rank);
+                        assert_eq!(in_line, Some(task), "outcomes are in line");
                     }
                     State::Queued | State::Held | State::Loose => {}
                 }
             }
-            assert_eq!(unsent, session.unsent.len());
+            assert_eq!(session.ended.len(), unacknowledged as usize);
             assert_eq!(assigned, session.assigned);
             assert_eq!(unacknowledged, session.unacknowledged);
             assert_eq!(bytes, session.result_bytes);

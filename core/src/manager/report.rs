@@ -137,7 +137,10 @@ impl Manager {
             return;
         }
         match self.find_task(id) {
-            Some(task) => self.on_reported_task(now, task, holder, finished),
+            Some(task) if self.task(task).may_be_claimed_by(attempt) => {
+                self.on_reported_task(now, task, holder, finished);
+            }
+            Some(_) => self.discard(now, holder, finished),
             None if self.is_over(id, attempt) => self.discard(now, holder, finished),
             None => self.keep_orphan(now, holder, id, finished),
         }
@@ -290,11 +293,6 @@ impl Manager {
         }
     }
 
-    /// Whether a worker has reported an attempt of a task that is not here.
-    pub(super) fn has_orphan(&self, id: TaskId) -> bool {
-        self.orphans_of(id).next().is_some()
-    }
-
     fn orphans_of(&self, id: TaskId) -> impl Iterator<Item = (TaskId, WorkerKey, Attempt)> + '_ {
         let first = Attempt {
             epoch: crate::ids::Epoch(0),
@@ -304,6 +302,14 @@ impl Manager {
             .range((id, WorkerKey(0), first)..)
             .take_while(move |(orphan, ..)| *orphan == id)
             .copied()
+    }
+
+    /// A client submits the task for the first time, so no worker can have it.
+    pub(super) fn refute_orphans(&mut self, now: Instant, id: TaskId) {
+        let found: Vec<_> = self.orphans_of(id).collect();
+        for (_, worker, attempt) in found {
+            self.drop_orphan(now, worker, attempt);
+        }
     }
 
     /// Matches a task that came back with the attempts that workers reported of it. True if one

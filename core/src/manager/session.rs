@@ -49,8 +49,10 @@ pub(super) struct ClientSession {
     /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
     /// the client may ask again without knowing: until it shows that it does, it is known here.
     pub(super) may_have_run: BTreeSet<u64>,
-    /// Ended tasks whose outcome was not sent on this connection, by rank of their end.
-    pub(super) unsent: Rising<u64, TaskKey>,
+    /// Ended tasks whose outcome is not acknowledged, by rank of their end.
+    pub(super) ended: Rising<u64, TaskKey>,
+    /// Outcomes up to this rank were sent on this connection.
+    pub(super) sent_to: u64,
     /// Result bytes that the client has not acknowledged, sent or not.
     pub(super) result_bytes: u64,
     /// Of these, the ones on their way.
@@ -80,7 +82,8 @@ impl ClientSession {
             floor: 0,
             tasks: Rising::default(),
             may_have_run: BTreeSet::new(),
-            unsent: Rising::default(),
+            ended: Rising::default(),
+            sent_to: 0,
             result_bytes: 0,
             sent_bytes: 0,
             blocked: false,

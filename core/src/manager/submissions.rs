@@ -52,9 +52,10 @@ impl Manager {
         } else {
             submit.may_have_run = session.may_have_run.contains(&submit.seq);
         }
-        if submit.may_have_run || self.has_orphan(id) {
+        if submit.may_have_run {
             return self.take_back_in(now, client, submit, payload);
         }
+        self.refute_orphans(now, id);
         let bytes = (payload.len() + submit.name.as_str().len()) as u64;
         if !self.queue.has_room(bytes) || self.is_too_slow(&submit) {
             // What came in the same batch may only look as if it had to wait.

@@ -67,13 +67,11 @@ pub(super) struct EndKey(pub(super) u32);
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]
 pub(super) struct End {
-    /// Rank among the ends of its client's tasks.
+    /// Rank among the ends of its client's tasks, from 1.
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
     /// The worker's copy of the result, to be acknowledged when the client has it.
     pub(super) confirm: Option<Holder>,
-    /// Whether it was sent on the client's present connection.
-    pub(super) sent: bool,
     /// Bytes of its payload and texts.
     pub(super) bytes: u64,
 }
@@ -179,6 +177,13 @@ impl Task {
             .get_or_insert_default()
             .history
             .push((AttemptRecord { worker, end }, attempt));
+    }
+
+    /// Whether a worker may come with this attempt, which it was not known to have: if the task was
+    /// with an earlier manager or session, or the attempt was given up on here.
+    pub(super) fn may_be_claimed_by(&self, attempt: Attempt) -> bool {
+        let given_up = |rare: &Rare| rare.history.iter().any(|(_, lost)| *lost == attempt);
+        self.prior || self.is_ended() || self.rare.as_deref().is_some_and(given_up)
     }
 
     /// Takes back the charge for an attempt that turned out to be alive or never started.
