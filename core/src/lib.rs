@@ -7,7 +7,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 extern crate std;
 
 pub mod client;
@@ -29,6 +29,7 @@ pub mod rising;
 pub mod rng;
 pub mod router;
 pub mod status;
+pub mod steps;
 pub mod task;
 pub mod time;
 pub mod watch;

@@ -29,6 +29,8 @@ pub const CAPACITY_MAX: u32 = 4_096;
 pub const OFFER_MAX: usize = 512;
 /// Most kinds of workers, which differ in what they can run, at one manager.
 pub const KINDS_MAX: usize = 64;
+/// Most combinations of kinds that have tasks at once: each dispatch looks at all of them.
+pub const CLASSES_MAX: usize = 1_024;
 /// Names of tasks in all kinds together that a status report shows.
 pub const STATUS_NAMES: usize = 128;
 /// How long a task that no worker can run waits for one that can.

@@ -24,7 +24,7 @@ mod speed;
 pub use speed::Speed;
 
 /// The manager's key of a worker: small numbers, used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerKey(pub u32);
 
 /// How much a worker should be left alone: the lowest bid gets the task.

@@ -14,11 +14,12 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::durations::NameKey;
-use crate::limits::KINDS_MAX;
+use crate::limits::{CLASSES_MAX, KINDS_MAX};
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::queue::ClassId;
 use crate::router::{Bid, Router, WorkerKey};
+use crate::steps::step;
 
 /// A set of kinds, a bit each.
 type Kinds = u64;
@@ -73,25 +74,30 @@ impl Abilities {
         }
     }
 
-    /// A worker joins the kind of its offer. `None` if there are too many kinds.
-    pub(super) fn join(&mut self, offer: Offer) -> Option<KindKey> {
-        let same = |kind: &Kind| kind.workers > 0 && kind.offer == offer;
-        let free = |kind: &Kind| kind.workers == 0;
-        let index = match self.kinds.iter().position(same) {
-            Some(index) => index,
-            None => {
-                let index = self.kinds.iter().position(free).unwrap_or(self.kinds.len());
-                if index >= KINDS_MAX {
-                    return None;
-                }
-                if index == self.kinds.len() {
-                    self.kinds.push(Kind::default());
-                }
-                self.kinds[index].offer = offer;
-                index
-            }
-        };
+    /// A worker joins the kind of its offer, if there is one.
+    pub(super) fn join(&mut self, offer: &Offer) -> Option<KindKey> {
+        let same = |kind: &Kind| kind.workers > 0 && kind.offer == *offer;
+        let index = self.kinds.iter().position(same)?;
         self.kinds[index].workers += 1;
+        Some(KindKey(index as u8))
+    }
+
+    /// The same, of a new kind if need be: the classes must be renewed before they are used. `None`
+    /// if there are too many kinds.
+    pub(super) fn join_new(&mut self, offer: Offer) -> Option<KindKey> {
+        if let Some(kind) = self.join(&offer) {
+            return Some(kind);
+        }
+        let free = |kind: &Kind| kind.workers == 0;
+        let index = self.kinds.iter().position(free).unwrap_or(self.kinds.len());
+        if index >= KINDS_MAX {
+            return None;
+        }
+        if index == self.kinds.len() {
+            self.kinds.push(Kind::default());
+        }
+        self.kinds[index].offer = offer;
+        self.kinds[index].workers = 1;
         Some(KindKey(index as u8))
     }
 
@@ -170,6 +176,7 @@ impl Abilities {
 
     fn kinds_for(&self, name: &Name) -> Kinds {
         self.kinds()
+            .inspect(|_| step())
             .filter(|kind| self.offer(*kind).covers(name))
             .map(KindKey::bit)
             .sum()
@@ -183,13 +190,11 @@ impl Abilities {
         }
         let class = match self.free.pop() {
             Some(class) => class,
-            None => match u16::try_from(self.classes.len()) {
-                Ok(number) => {
-                    self.classes.push(0);
-                    ClassId(number)
-                }
-                Err(_) => return NOBODY,
-            },
+            None if self.classes.len() >= CLASSES_MAX => return NOBODY,
+            None => {
+                self.classes.push(0);
+                ClassId(self.classes.len() as u16 - 1)
+            }
         };
         self.classes[usize::from(class.0)] = kinds;
         self.by_kinds.insert(kinds, class);
@@ -418,7 +423,7 @@ mod tests {
                         self.abilities.leave(kind, key);
                     } else {
                         let offer = offer(bits);
-                        let kind = self.abilities.join(offer.clone()).expect("few kinds");
+                        let kind = self.abilities.join_new(offer.clone()).expect("few kinds");
                         let bid = Bid::new(&Speed::new(), u32::from(worker), 8);
                         self.abilities.set_bid(kind, key, Some(bid));
                         assert_eq!(self.abilities.bid(kind, key), Some(bid));
@@ -467,19 +472,23 @@ mod tests {
         let mut abilities = Abilities::new();
         let offer = |number: usize| Offer::new([name(&format!("n{number}"))]).expect("few");
         let kinds: Vec<KindKey> = (0..KINDS_MAX)
-            .map(|number| abilities.join(offer(number)).expect("room"))
+            .map(|number| abilities.join_new(offer(number)).expect("room"))
             .collect();
-        assert_eq!(abilities.join(offer(KINDS_MAX)), None);
-        assert_eq!(abilities.join(offer(3)), Some(kinds[3]), "known already");
+        assert_eq!(abilities.join_new(offer(KINDS_MAX)), None);
+        assert_eq!(
+            abilities.join_new(offer(3)),
+            Some(kinds[3]),
+            "known already"
+        );
         assert_eq!(abilities.workers(kinds[3]), 2);
         abilities.leave(kinds[3], WorkerKey(0));
-        assert_eq!(abilities.join(offer(KINDS_MAX)), None);
+        assert_eq!(abilities.join_new(offer(KINDS_MAX)), None);
         abilities.leave(kinds[3], WorkerKey(1));
-        assert_eq!(abilities.join(offer(KINDS_MAX)), Some(kinds[3]));
+        assert_eq!(abilities.join_new(offer(KINDS_MAX)), Some(kinds[3]));
         assert_eq!(abilities.offer(kinds[3]), &offer(KINDS_MAX));
         for turn in 0..300 {
             abilities.leave(kinds[5], WorkerKey(0));
-            assert_eq!(abilities.join(offer(1_000 + turn)), Some(kinds[5]));
+            assert_eq!(abilities.join_new(offer(1_000 + turn)), Some(kinds[5]));
         }
         assert_eq!(abilities.kinds().count(), KINDS_MAX);
         abilities.renew([].into_iter());
@@ -491,8 +500,8 @@ mod tests {
     #[test]
     fn a_worker_that_leaves_bids_no_more() {
         let mut abilities = Abilities::new();
-        let kind = abilities.join(offer(1)).expect("room");
-        abilities.join(offer(1));
+        let kind = abilities.join_new(offer(1)).expect("room");
+        abilities.join_new(offer(1));
         let bid = Bid::new(&Speed::new(), 0, 1);
         abilities.set_bid(kind, WorkerKey(4), Some(bid));
         assert_eq!(abilities.pick_of(kind), Some(WorkerKey(4)));

@@ -7,6 +7,7 @@ use crate::ids::ConnId;
 use crate::limits::IDS_MAX;
 use crate::message::{Body, Message};
 use crate::queue::ClientKey;
+use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
@@ -53,6 +54,7 @@ impl Manager {
         let unknown: Vec<u64> = seqs
             .iter()
             .copied()
+            .inspect(|_| step())
             .filter(|seq| *seq >= session.floor && !session.tasks.contains(*seq))
             .collect();
         if !unknown.is_empty() {

@@ -10,6 +10,7 @@ use crate::limits::{ANSWER, OLDEST_EVERY};
 use crate::message::Body;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::RejectReason;
 use crate::time::Instant;
 
@@ -20,14 +21,45 @@ use super::{Absence, Alarm, Manager, ManagerOutput};
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
 const TAKE_BACK_WORKERS: usize = 16;
+/// Attempts, and workers, that one look goes over, so that its cost has a bound.
+const TAKE_BACK_LOOKS: usize = 512;
+/// Rest after each attempt that was looked at, which takes a tenth of this or less.
+const TAKE_BACK_REST: Duration = Duration::from_micros(2);
+/// So much rest may be due and the next look comes all the same, so that rare ones never wait.
+const TAKE_BACK_BURST: Duration = Duration::from_millis(1);
 /// A worker that finished nothing for less than this is not stuck behind long tasks.
 const STALL_MIN: Duration = Duration::from_millis(2);
+
+/// Where the next look for tasks to take back begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look {
+    /// When the manager has rested from the last.
+    rested: Instant,
+    /// With this kind of workers, if the last look came no further.
+    kind: Option<KindKey>,
+    worker: WorkerKey,
+    /// In the middle of a worker's attempts, if the last look came no further.
+    below: Option<Below>,
+}
+
+/// A place among the attempts of a worker.
+#[derive(Clone, Debug)]
+struct Below {
+    worker: WorkerKey,
+    /// Those below this one are yet to be looked at.
+    attempt: Attempt,
+    /// How many were.
+    seen: usize,
+    /// Of these, the ones that are asked for.
+    pending: usize,
+}
 
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.rebid_stale();
         while let Some((class, worker)) = self.next_class() {
+            step();
             let Some(task) = self.next_task(class) else {
                 return;
             };
@@ -46,7 +78,10 @@ impl Manager {
     /// one, and so may be after the same workers, the more important task goes first and then
     /// the one that came first; now and then it is the oldest, as within a class.
     fn next_class(&self) -> Option<(ClassId, WorkerKey)> {
-        let ready = |class| Some((class, self.abilities.pick(class)?));
+        let ready = |class| {
+            step();
+            Some((class, self.abilities.pick(class)?))
+        };
         if self.is_in_flight_full() {
             let returning = self.queue.returning_classes().filter_map(ready);
             let oldest = |(class, worker)| {
@@ -144,20 +179,42 @@ impl Manager {
     }
 
     /// Asks tasks back that wait behind long ones at a busy worker while another worker is free
-    /// and the queue has nothing for it.
+    /// and the queue has nothing for it. Looks at so many attempts in so much time; the next look
+    /// goes on where this one ends.
     pub(super) fn take_back(&mut self, now: Instant) {
         self.alarms.cancel(Alarm::TakeBack);
         if self.ahead.is_empty() {
             return;
         }
-        for kind in self.abilities.kinds() {
-            self.take_back_for(now, kind);
+        if self.look.rested > now + TAKE_BACK_BURST {
+            let at = now + (self.look.rested.since(now) - TAKE_BACK_BURST);
+            return self.alarms.set(Alarm::TakeBack, at);
         }
+        let mut budget = TAKE_BACK_LOOKS;
+        let (before, from): (Vec<_>, Vec<_>) = self
+            .abilities
+            .kinds()
+            .partition(|kind| self.look.kind.is_some_and(|first| *kind < first));
+        self.look.kind = None;
+        for kind in from.into_iter().chain(before) {
+            self.take_back_for(now, kind, &mut budget);
+            if budget == 0 {
+                self.look.kind = Some(kind);
+                // Nothing has changed, and yet there is more to look at.
+                self.alarms.set(Alarm::TakeBack, now + TAKE_BACK_BURST);
+                break;
+            }
+        }
+        let looks = (TAKE_BACK_LOOKS - budget) as u32;
+        self.look.rested = self.look.rested.max(now) + TAKE_BACK_REST * looks;
     }
 
     /// Takes back what the best worker of `kind` could run at once.
-    fn take_back_for(&mut self, now: Instant, kind: KindKey) {
-        let runs = |class| self.abilities.runs(kind, class);
+    fn take_back_for(&mut self, now: Instant, kind: KindKey, budget: &mut usize) {
+        let runs = |class| {
+            step();
+            self.abilities.runs(kind, class)
+        };
         if self.queue.classes().any(runs) {
             return;
         }
@@ -171,18 +228,20 @@ impl Manager {
         let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
         let mut next_look = self.alarms.get(Alarm::TakeBack);
         // Begins where the last look ended, so that every worker has its turn.
-        let later = self.ahead.range(self.ahead_from..);
-        let earlier = self.ahead.range(..self.ahead_from);
+        let later = self.ahead.range(self.look.worker..);
+        let earlier = self.ahead.range(..self.look.worker);
         let busy: Vec<WorkerKey> = later
             .chain(earlier)
             .take(TAKE_BACK_WORKERS)
             .copied()
             .collect();
         for key in busy {
-            if wanted == 0 {
+            if wanted == 0 || *budget == 0 {
                 break;
             }
-            self.ahead_from = WorkerKey(key.0 + 1);
+            *budget -= 1;
+            step();
+            self.look.worker = WorkerKey(key.0 + 1);
             let session = &self.workers[key.0 as usize];
             let stall = STALL_MIN.max(Duration::from_nanos(session.speed.average()) * 4);
             let stalled_at = session.progress + stall;
@@ -190,7 +249,7 @@ impl Manager {
                 next_look = Some(next_look.map_or(stalled_at, |look| look.min(stalled_at)));
                 continue;
             }
-            wanted -= self.ask_back(now, key, kind, wanted);
+            wanted -= self.ask_back(now, key, kind, wanted, budget);
         }
         if let Some(at) = next_look {
             self.alarms.set(Alarm::TakeBack, at);
@@ -198,8 +257,16 @@ impl Manager {
     }
 
     /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `kind`
-    /// can run, newest first; says how many were asked for or are on their way already.
-    fn ask_back(&mut self, now: Instant, key: WorkerKey, kind: KindKey, wanted: usize) -> usize {
+    /// can run, newest first; says how many were asked for or are on their way already. If the
+    /// budget ends before the attempts do, the next look goes on below the last.
+    fn ask_back(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        kind: KindKey,
+        wanted: usize,
+        budget: &mut usize,
+    ) -> usize {
         let awake = self.clock.at(now);
         let session = &mut self.workers[key.0 as usize];
         let Some(conn) = session.conn else {
@@ -208,12 +275,35 @@ impl Manager {
         let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
-        let mut pending = 0;
-        let mut newest = session.attempts.last();
-        for _ in 0..excess {
-            let Some(attempt) = newest.filter(|_| pending < wanted) else {
+        let resumed = self.look.below.take().filter(|below| below.worker == key);
+        let (mut seen, mut pending) = resumed
+            .as_ref()
+            .map_or((0, 0), |below| (below.seen, below.pending));
+        let mut newest = match resumed {
+            Some(below) => session.attempts.last_below(below.attempt),
+            None => session.attempts.last(),
+        };
+        while seen < excess && pending < wanted {
+            let Some(attempt) = newest else {
                 break;
             };
+            if *budget == 0 {
+                let attempt = Attempt {
+                    number: attempt.number + 1,
+                    ..attempt
+                };
+                self.look.worker = key;
+                self.look.below = Some(Below {
+                    worker: key,
+                    attempt,
+                    seen,
+                    pending,
+                });
+                break;
+            }
+            *budget -= 1;
+            step();
+            seen += 1;
             newest = session.attempts.last_below(attempt);
             let Some(occupied) = session.attempts.get_mut(attempt) else {
                 break;

@@ -7,12 +7,16 @@ use crate::limits::ANSWER;
 use crate::message::{Body, Message};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
+use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
 use crate::time::{Instant, Nanos};
 
 use super::session::Purpose;
 use super::task::{End, EndKey, Ending, Holder, State};
 use super::{Absence, Alarm, Manager, ManagerOutput};
+
+/// Outcomes that one message can have sent.
+const OUTCOMES_MAX: usize = 4_096;
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.
@@ -226,12 +230,14 @@ impl Manager {
         self.refuse(now, client, seq, reason, may_have_run);
     }
 
-    /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed.
+    /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed, and not
+    /// many at a time: the acknowledgement of those brings the next.
     pub(super) fn send_outcomes(&mut self, now: Instant, key: ClientKey) {
         let Some(conn) = self.client(key).conn else {
             return;
         };
-        loop {
+        for _ in 0..OUTCOMES_MAX {
+            step();
             let session = &mut self.clients[key.0 as usize];
             if session.sent_bytes >= self.config.inner.outcome_window {
                 return;
@@ -289,6 +295,7 @@ impl Manager {
                 .first()
                 .is_some_and(|seq| *seq < session.floor)
             {
+                step();
                 session.may_have_run.pop_first();
             }
             for seq in seqs {
@@ -299,9 +306,11 @@ impl Manager {
             && seq < floor
             && let Some(&task) = self.client(key).tasks.get(seq)
         {
+            step();
             self.forget(now, task);
         }
         for &seq in seqs {
+            step();
             if let Some(&task) = self.client(key).tasks.get(seq) {
                 self.forget(now, task);
             }
@@ -360,6 +369,7 @@ impl Manager {
             .front()
             .is_some_and(|(due, ..)| *due <= now)
         {
+            step();
             self.confirm_oldest();
         }
     }
@@ -408,6 +418,7 @@ impl Manager {
         self.absences.cancel(Absence::Client(key));
         let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
         for task in tasks {
+            step();
             self.forget(now, task);
         }
         self.queue.forget_client(key);

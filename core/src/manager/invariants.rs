@@ -25,7 +25,14 @@ impl Manager {
             let same = workers.filter(|other| *other == Some(kind)).count();
             assert_eq!(same, self.abilities.workers(kind) as usize);
         }
-        for entry in self.queue.iter() {
+        assert_eq!(
+            self.alarms.get(Alarm::Renew).is_some(),
+            self.renewal.is_due(),
+            "what workers run takes effect at once, or when the alarm rings"
+        );
+        // Until then, classes are those of before.
+        let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
+        for entry in waiting {
             let name = &self.tasks[entry.task.0 as usize].name;
             assert_eq!(
                 self.abilities.look_up(name),
@@ -33,7 +40,7 @@ impl Manager {
                 "tasks wait in the class of their name"
             );
             assert!(
-                entry.class != NOBODY || self.stranded.contains_key(name),
+                entry.class != NOBODY || self.stranded.contains(name),
                 "what nobody can run is watched"
             );
         }

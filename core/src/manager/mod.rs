@@ -49,8 +49,10 @@ pub use config::{ConfigError, ManagerConfig};
 pub use status::Load;
 
 use abilities::Abilities;
+use dispatch::Look;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
+use stranded::{Renewal, Stranded};
 use task::{End, EndKey, Task};
 
 /// A fact for the manager.
@@ -115,6 +117,8 @@ enum Alarm {
     TakeBack,
     /// A result is acknowledged to its worker before its client has answered.
     ResultAck,
+    /// What workers run has changed, and the classes have yet to follow.
+    Renew,
 }
 
 /// Deadlines on the awake clock: they measure the absence of others.
@@ -181,8 +185,8 @@ pub struct Manager {
     ends: Slab<End>,
     queue: Queue,
     abilities: Abilities,
-    /// Names of waiting tasks that nobody can run, and how long they wait, on the awake clock.
-    stranded: BTreeMap<Name, Instant>,
+    stranded: Stranded,
+    renewal: Renewal,
     /// Dispatches since the oldest of all classes was taken, while several could be.
     since_oldest: u32,
     durations: Durations,
@@ -198,8 +202,7 @@ pub struct Manager {
     stale_bids: Vec<WorkerKey>,
     /// Workers with more attempts than slots; where tasks can be taken back from.
     ahead: BTreeSet<WorkerKey>,
-    /// Where the next look through them begins.
-    ahead_from: WorkerKey,
+    look: Look,
 
     next_order: u64,
     next_attempt: u64,
@@ -242,7 +245,8 @@ impl Manager {
             tasks: Slab::new(),
             ends: Slab::new(),
             abilities: Abilities::new(),
-            stranded: BTreeMap::new(),
+            stranded: Stranded::default(),
+            renewal: Renewal::default(),
             since_oldest: 0,
             durations: Durations::new(),
             pace: Pace::new(now),
@@ -251,7 +255,7 @@ impl Manager {
             acks_due: Vec::new(),
             stale_bids: Vec::new(),
             ahead: BTreeSet::new(),
-            ahead_from: WorkerKey(0),
+            look: Look::default(),
             next_order: 0,
             next_attempt: 0,
             held: 0,
@@ -337,7 +341,7 @@ impl Manager {
         match alarm {
             Alarm::Expiry(task) => self.on_deadline(now, task),
             // The look itself is at the end of every batch; being woken is enough.
-            Alarm::TakeBack => {}
+            Alarm::TakeBack | Alarm::Renew => {}
             Alarm::ResultAck => self.confirm_early(now),
         }
     }
@@ -405,6 +409,7 @@ impl Machine for Manager {
 
     fn settle(&mut self, now: Instant) {
         self.clock.read(now);
+        self.renew_if_due(now);
         self.dispatch(now);
         self.take_back(now);
         self.send_acks(now);
@@ -427,6 +432,7 @@ impl Machine for Manager {
             reason: match alarm {
                 Alarm::Expiry(_) => WakeReason::Expiry,
                 Alarm::TakeBack => WakeReason::TakeBack,
+                Alarm::Renew => WakeReason::Claim,
                 Alarm::ResultAck => WakeReason::ResultAck,
             },
         });

@@ -9,6 +9,7 @@ use crate::limits::{HELD_RESULTS_DEFAULT, WINDOW_MAX};
 use crate::message::{Body, Report, ReportedAttempt};
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::AttemptLoss;
 use crate::time::Instant;
 
@@ -31,6 +32,7 @@ impl Manager {
         let running = report.running.iter().map(|reported| (*reported, false));
         let finished = report.finished.iter().map(|reported| (*reported, true));
         for (reported, finished) in running.chain(finished) {
+            step();
             self.on_reported(now, key, reported, finished);
             if self.worker(key).conn.is_none() {
                 // It said what cannot be; the rest of it counts for no more. What it has is given
@@ -55,6 +57,7 @@ impl Manager {
         let missing: Vec<(Attempt, bool)> = session
             .attempts
             .iter()
+            .inspect(|_| step())
             .filter(|(_, occupied)| !occupied.seen)
             .map(|(attempt, occupied)| (attempt, occupied.started))
             .collect();

@@ -10,6 +10,7 @@ use crate::queue::ClientKey;
 use crate::status::{
     ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
 };
+use crate::steps::step;
 use crate::task::Priority;
 use crate::time::{Instant, Nanos};
 
@@ -51,8 +52,10 @@ impl Manager {
     #[must_use]
     pub fn status(&self, now: Instant, page: u32) -> StatusReport {
         let skip = (page as usize).saturating_mul(STATUS_PAGE);
-        let workers = self.workers.iter().skip(skip).take(STATUS_PAGE);
-        let clients = self.clients.iter().skip(skip).take(STATUS_PAGE);
+        let workers = self.workers.iter().inspect(|_| step());
+        let workers = workers.skip(skip).take(STATUS_PAGE);
+        let clients = self.clients.iter().inspect(|_| step());
+        let clients = clients.skip(skip).take(STATUS_PAGE);
         StatusReport {
             manager: self.summary(now),
             workers: workers
@@ -74,33 +77,39 @@ impl Manager {
     /// A page of the attempts that are with workers.
     #[must_use]
     pub fn running(&self, now: Instant, page: u32) -> RunningReport {
-        let skip = (page as usize).saturating_mul(RUNNING_PAGE);
-        let mut rows = self
-            .workers
-            .iter()
-            .flat_map(|(_, session)| {
-                let attempts = session.attempts.values();
-                attempts.map(move |occupied| (session, occupied))
-            })
-            .filter_map(|(session, occupied)| match occupied.purpose {
-                Purpose::Live(task) => Some((session, occupied, &self.tasks[task.0 as usize])),
-                Purpose::Orphan(_) | Purpose::Moot => None,
-            })
-            .skip(skip);
-        let tasks = rows
-            .by_ref()
-            .take(RUNNING_PAGE)
-            .map(|(session, occupied, task)| RunningTask {
-                task: task.id,
-                name: task.name.clone(),
-                worker: session.name.clone(),
-                age: now.since(occupied.at).into(),
-            })
-            .collect();
-        RunningReport {
-            tasks,
-            more: rows.next().is_some(),
+        let mut skip = (page as usize).saturating_mul(RUNNING_PAGE);
+        let mut left = RUNNING_PAGE;
+        let mut tasks = Vec::new();
+        let mut more = false;
+        // Pages are of attempts, whatever they are for, so that whole workers can be passed over.
+        for (_, session) in &self.workers {
+            step();
+            let attempts = session.attempts.len();
+            if skip >= attempts {
+                skip -= attempts;
+                continue;
+            }
+            let shown = session.attempts.values().inspect(|_| step()).skip(skip);
+            for occupied in shown.take(left) {
+                if let Purpose::Live(task) = occupied.purpose {
+                    let task = &self.tasks[task.0 as usize];
+                    tasks.push(RunningTask {
+                        task: task.id,
+                        name: task.name.clone(),
+                        worker: session.name.clone(),
+                        age: now.since(occupied.at).into(),
+                    });
+                }
+            }
+            let rest = attempts - skip;
+            skip = 0;
+            if rest > left {
+                more = true;
+                break;
+            }
+            left -= rest;
         }
+        RunningReport { tasks, more }
     }
 
     fn summary(&self, now: Instant) -> ManagerStatus {
@@ -113,6 +122,7 @@ impl Manager {
         let oldest = self
             .queue
             .classes()
+            .inspect(|_| step())
             .filter_map(|class| self.queue.oldest(class))
             .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
@@ -167,7 +177,8 @@ impl Manager {
     }
 
     fn worker_status(&self, now: Instant, session: &WorkerSession) -> WorkerStatus {
-        let oldest = session.attempts.values().map(|occupied| occupied.at).min();
+        // They are kept in order of assignment.
+        let oldest = session.attempts.values().next().map(|occupied| occupied.at);
         WorkerStatus {
             id: session.id,
             name: session.name.clone(),

@@ -1,66 +1,171 @@
 //! What becomes of tasks when workers come that run other names than those before, or when the
 //! last that could run a name goes.
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
-use crate::ids::ConnId;
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::queue::{ClassId, Push, Standing, TaskKey};
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::abilities::{KindKey, NOBODY};
 use super::similar::similar;
 use super::task::State;
-use super::{Absence, Manager};
+use super::{Absence, Alarm, Manager};
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Rest after the queue was gone through because of what workers run, for each look at a task: that
+/// takes a tenth of this or less.
+const RENEWAL_REST: Duration = Duration::from_nanos(1_500);
+/// So much rest may be due and the queue is still gone through once more: a few workers that come
+/// need not wait for each other.
+const RENEWAL_BURST: Duration = Duration::from_millis(10);
 /// Names without tasks that may be listed before the list is made anew.
 const STRANDED_SLACK: usize = 64;
 /// Names for which others are suggested at one time: looking for them takes a while.
 const SUGGESTIONS_MAX: usize = 16;
 
+/// Names of waiting tasks that nobody can run, and until when each waits, on the awake clock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stranded {
+    until: BTreeMap<Name, Instant>,
+    due: BTreeSet<(Instant, Name)>,
+    /// When it was last looked through the queue for those that are due.
+    looked: Option<Instant>,
+}
+
+impl Stranded {
+    pub(super) fn contains(&self, name: &Name) -> bool {
+        self.until.contains_key(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.until.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    fn insert(&mut self, name: &Name, until: Instant) {
+        self.until.insert(name.clone(), until);
+        self.due.insert((until, name.clone()));
+    }
+
+    /// When to look again: as the first is due, and not too soon after the last look.
+    fn next(&self) -> Option<Instant> {
+        let &(first, _) = self.due.first()?;
+        let rested = self.looked.map(|looked| looked + LOOK_EVERY);
+        Some(rested.map_or(first, |rested| first.max(rested)))
+    }
+
+    /// Takes out the names that are due.
+    fn take_due(&mut self, awake: Instant) -> BTreeSet<Name> {
+        let mut names = BTreeSet::new();
+        while let Some((until, _)) = self.due.first()
+            && *until <= awake
+            && let Some((_, name)) = self.due.pop_first()
+        {
+            step();
+            self.until.remove(&name);
+            names.insert(name);
+        }
+        names
+    }
+}
+
+/// What workers have said that they run and that has yet to take effect.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Renewal {
+    /// Offers that no worker made before.
+    offers: BTreeMap<WorkerKey, Offer>,
+    /// A kind has lost its last worker.
+    lost: bool,
+    /// When the queue has rested from being gone through.
+    rested: Instant,
+}
+
+impl Renewal {
+    pub(super) fn is_due(&self) -> bool {
+        self.lost || !self.offers.is_empty()
+    }
+}
+
 impl Manager {
     /// A worker says what it can run, now.
-    pub(super) fn on_offer(&mut self, now: Instant, conn: ConnId, key: WorkerKey, offer: Offer) {
+    pub(super) fn on_offer(&mut self, key: WorkerKey, offer: Offer) {
         let current = self.worker(key).kind;
         if current.is_some_and(|kind| *self.abilities.offer(kind) == offer) {
             return;
         }
-        self.set_kind(now, key, None);
+        self.leave_kind(key);
         if offer.is_nothing() {
             return;
         }
-        match self.abilities.join(offer) {
-            Some(kind) => self.set_kind(now, key, Some(kind)),
-            None => self.close(
-                now,
-                conn,
-                CloseReason::Protocol("too many kinds of workers"),
-            ),
+        match self.abilities.join(&offer) {
+            Some(kind) => self.enter_kind(key, kind),
+            // It takes effect when the classes are renewed: until then a class may still mean a
+            // kind whose number would be used again.
+            None => {
+                self.renewal.offers.insert(key, offer);
+            }
         }
     }
 
-    /// The worker is of `kind` from now on, which it has joined, or of none, having left its own.
-    pub(super) fn set_kind(&mut self, now: Instant, key: WorkerKey, kind: Option<KindKey>) {
-        let before = core::mem::replace(&mut self.worker(key).kind, kind);
-        let mut changed = false;
-        if let Some(kind) = before {
+    fn enter_kind(&mut self, key: WorkerKey, kind: KindKey) {
+        self.worker(key).kind = Some(kind);
+        self.rebid(key);
+    }
+
+    /// What the worker has said that it runs holds no longer.
+    pub(super) fn leave_kind(&mut self, key: WorkerKey) {
+        self.renewal.offers.remove(&key);
+        if let Some(kind) = self.worker(key).kind.take() {
             self.abilities.leave(kind, key);
-            changed = self.abilities.workers(kind) == 0;
+            self.renewal.lost |= self.abilities.workers(kind) == 0;
         }
-        if let Some(kind) = kind {
-            changed |= self.abilities.workers(kind) == 1;
-            self.rebid(key);
+    }
+
+    /// Lets new kinds of workers in and renews the classes, if there is reason to. That goes
+    /// through the queue, so the next time has to wait for as long as this takes a small part of
+    /// the time, however often workers change their minds.
+    pub(super) fn renew_if_due(&mut self, now: Instant) {
+        if !self.renewal.is_due() {
+            return;
         }
-        if changed {
-            self.renew_classes(now);
+        if self.renewal.rested > now + RENEWAL_BURST {
+            let at = now + (self.renewal.rested.since(now) - RENEWAL_BURST);
+            return self.alarms.set(Alarm::Renew, at);
+        }
+        self.alarms.cancel(Alarm::Renew);
+        self.renewal.lost = false;
+        for (key, offer) in core::mem::take(&mut self.renewal.offers) {
+            match self.abilities.join_new(offer) {
+                Some(kind) => self.enter_kind(key, kind),
+                None => self.refuse_kind(now, key),
+            }
+        }
+        self.renew_classes(now);
+        // The name of each task is held against every kind, twice, if it has not been lately.
+        let tasks = self.queue.len() + self.queue.returning();
+        let looks = tasks * (2 + 2 * self.abilities.kinds().count());
+        let rest = RENEWAL_REST.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX));
+        self.renewal.rested = self.renewal.rested.max(now) + rest;
+    }
+
+    /// There are too many kinds of workers for one more.
+    fn refuse_kind(&mut self, now: Instant, key: WorkerKey) {
+        if let Some(conn) = self.worker(key).conn {
+            let reason = CloseReason::Protocol("too many kinds of workers");
+            self.close(now, conn, reason);
         }
     }
 
@@ -68,12 +173,14 @@ impl Manager {
     fn renew_classes(&mut self, now: Instant) {
         let tasks = &self.tasks;
         let waiting = self.queue.iter().map(|entry| {
+            step();
             let task = &tasks[entry.task.0 as usize];
             (entry.class, &task.name, task.name_key)
         });
         self.abilities.renew(waiting);
         let mut moves: Vec<(u64, TaskKey, ClassId)> = Vec::new();
         for entry in self.queue.iter() {
+            step();
             let task = &self.tasks[entry.task.0 as usize];
             let class = self.abilities.class_of(&task.name, task.name_key);
             if class != entry.class {
@@ -92,11 +199,16 @@ impl Manager {
     fn list_stranded(&mut self, now: Instant) {
         let until = self.clock.at(now) + self.config.runner_wait;
         let before = core::mem::take(&mut self.stranded);
-        for entry in self.queue.iter().filter(|entry| entry.class == NOBODY) {
+        self.stranded.looked = before.looked;
+        for entry in self.queue.iter() {
+            step();
+            if entry.class != NOBODY {
+                continue;
+            }
             let name = &self.tasks[entry.task.0 as usize].name;
-            if !self.stranded.contains_key(name) {
-                let until = before.get(name).copied().unwrap_or(until);
-                self.stranded.insert(name.clone(), until);
+            if !self.stranded.contains(name) {
+                let until = before.until.get(name).copied().unwrap_or(until);
+                self.stranded.insert(name, until);
             }
         }
         self.watch_stranded();
@@ -116,10 +228,10 @@ impl Manager {
     fn note_stranded(&mut self, now: Instant, key: TaskKey) {
         let until = self.clock.at(now) + self.config.runner_wait;
         let name = &self.tasks[key.0 as usize].name;
-        if self.stranded.contains_key(name) {
+        if self.stranded.contains(name) {
             return;
         }
-        self.stranded.insert(name.clone(), until);
+        self.stranded.insert(name, until);
         // Names whose tasks have left otherwise are still listed; not many more than the others.
         if self.stranded.len() > 2 * self.queue.class_len(NOBODY) + STRANDED_SLACK {
             return self.list_stranded(now);
@@ -128,8 +240,8 @@ impl Manager {
     }
 
     fn watch_stranded(&mut self) {
-        match self.stranded.values().min() {
-            Some(&until) => self.absences.set(Absence::Stranded, until),
+        match self.stranded.next() {
+            Some(until) => self.absences.set(Absence::Stranded, until),
             None => self.absences.cancel(Absence::Stranded),
         }
     }
@@ -144,24 +256,22 @@ impl Manager {
             session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake
         });
         let unknown = undecided || self.connected_workers == 0;
-        let due = |until: &Instant| *until <= awake;
+        let due = self.stranded.take_due(awake);
         if unknown {
-            for until in self.stranded.values_mut().filter(|until| due(until)) {
-                *until = awake + wait.max(LOOK_EVERY);
+            for name in &due {
+                self.stranded.insert(name, awake + wait.max(LOOK_EVERY));
             }
             return self.watch_stranded();
         }
-        let is_due = |task: &TaskKey| {
-            let name = &self.tasks[task.0 as usize].name;
-            self.stranded.get(name).is_some_and(due)
-        };
-        let waiting = self.queue.iter().filter(|entry| entry.class == NOBODY);
+        self.stranded.looked = Some(awake);
+        let is_due = |task: &TaskKey| due.contains(&self.tasks[task.0 as usize].name);
+        let waiting = self.queue.iter().inspect(|_| step());
+        let waiting = waiting.filter(|entry| entry.class == NOBODY);
         let mut tasks: Vec<TaskKey> = waiting.map(|entry| entry.task).filter(is_due).collect();
         tasks.sort_unstable_by_key(|task| {
             let task = &self.tasks[task.0 as usize];
             (task.name.clone(), task.order)
         });
-        self.stranded.retain(|_, until| !due(until));
         let mut suggested: Option<(Name, Vec<Name>)> = None;
         let mut suggestions = 0;
         for task in tasks {
@@ -205,7 +315,7 @@ impl Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Epoch, PeerId};
+    use crate::ids::{ConnId, Epoch, PeerId};
     use crate::machine::Machine as _;
     use crate::manager::{ManagerConfig, ManagerInput};
     use crate::message::{Body, Hello, MAGIC, Message, Role, Submit, VERSION};

@@ -8,6 +8,7 @@ use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
 use crate::queue::{Standing, TaskKey};
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::{AttemptLoss, Outcome};
 use crate::time::Instant;
 
@@ -54,6 +55,7 @@ impl Manager {
                 started,
             } => {
                 for attempt in not_started {
+                    step();
                     let occupied = self.worker(key).attempts.get(attempt);
                     if occupied.is_some_and(|occupied| occupied.started) {
                         // It has said before that it has, or may have.
@@ -64,13 +66,14 @@ impl Manager {
                     }
                 }
                 for attempt in started {
+                    step();
                     if let Some(occupied) = self.worker(key).attempts.get_mut(attempt) {
                         occupied.asked_back = None;
                         occupied.started = true;
                     }
                 }
             }
-            Body::Offer(offer) => self.on_offer(now, conn, key, offer),
+            Body::Offer(offer) => self.on_offer(key, offer),
             Body::Draining => {
                 let session = self.worker(key);
                 if !session.draining {
@@ -108,6 +111,7 @@ impl Manager {
 
     pub(super) fn rebid_stale(&mut self) {
         while let Some(key) = self.stale_bids.pop() {
+            step();
             if self.workers.contains(key.0 as usize) {
                 self.rebid(key);
             }
@@ -121,6 +125,7 @@ impl Manager {
         self.worker(key).released = true;
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
+            step();
             let purpose = self.worker(key).attempts.get(attempt);
             let Some(Purpose::Live(task)) = purpose.map(|occupied| occupied.purpose) else {
                 continue;
@@ -175,17 +180,19 @@ impl Manager {
         self.absences.cancel(Absence::Worker(key));
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
+            step();
             self.lose_attempt(now, key, attempt, loss);
         }
         let results = core::mem::take(&mut self.worker(key).results);
         for (attempt, id) in results {
+            step();
             let holder = Holder {
                 worker: key,
                 attempt,
             };
             self.forget_orphan(id, holder);
         }
-        self.set_kind(now, key, None);
+        self.leave_kind(key);
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
         let session = self.workers.remove(key.0 as usize);
@@ -356,6 +363,7 @@ impl Manager {
     pub(super) fn send_acks(&mut self, now: Instant) {
         let mut due = core::mem::take(&mut self.acks_due);
         for key in due.drain(..) {
+            step();
             let Some(session) = self.workers.get_mut(key.0 as usize) else {
                 continue;
             };
