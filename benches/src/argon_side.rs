@@ -59,7 +59,7 @@ async fn serve(manager: &str, threads: u64, executor: ThreadExecutor) -> Result<
     let label = name(&format!("threads-{}", std::process::id()));
     let threads = u32::try_from(threads)?;
     let options = WorkerOptions::new(vec![manager.to_owned()], label, threads)?;
-    WorkerServer::new(options, executor)?.run().await;
+    WorkerServer::new(options, executor)?.run().await?;
     Ok(())
 }
 

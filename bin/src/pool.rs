@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::process;
 
@@ -60,5 +61,10 @@ pub(crate) fn default_name() -> Result<Name, Problem> {
         .take(HOST_CHARS)
         .collect();
     let host = if host.is_empty() { "worker" } else { &host };
-    Ok(Name::new(&format!("{host}-{}", process::id()))?)
+    // Containers often have the same host name and process id.
+    let random = RandomState::new().build_hasher().finish() as u16;
+    Ok(Name::new(&format!(
+        "{host}-{}-{random:04x}",
+        process::id()
+    ))?)
 }

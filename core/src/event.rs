@@ -47,6 +47,12 @@ pub enum Event {
         name: Name,
         why: &'static str,
     },
+    /// A worker came in under the name of another, which was shown out.
+    NameTaken {
+        name: Name,
+        by: PeerId,
+        from: PeerId,
+    },
     /// A connection was refused.
     PeerRefused { conn: ConnId, reason: RefuseReason },
     /// A connection was closed by us.

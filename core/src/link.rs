@@ -245,7 +245,7 @@ impl Link {
                 State::Up {
                     conn: ours, watch, ..
                 },
-            ) if conn == ours && !matches!(message.body, Body::Pong(_)) => {
+            ) if conn == ours && !matches!(message.body, Body::Pong(_) | Body::Refuse(_)) => {
                 watch.on_received(awake);
                 true
             }
@@ -298,6 +298,9 @@ impl Link {
                         self.observe_round_trip(now.since(sent));
                     }
                     return None;
+                }
+                if let Body::Refuse(reason) = message.body {
+                    return self.close(now, CloseReason::Refused(reason), out);
                 }
                 watch.on_received(awake);
                 Some(LinkEvent::Message(message))

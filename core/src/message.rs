@@ -256,6 +256,9 @@ pub enum RefuseReason {
     BadHello,
     /// A worker must have a capacity of 1 to `CAPACITY_MAX`.
     BadCapacity,
+    /// Another worker has come in under the name of this one. Said on an open connection too; the
+    /// worker leaves, and does not come back under that name.
+    Replaced,
 }
 
 /// A heartbeat.

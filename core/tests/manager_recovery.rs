@@ -3,7 +3,8 @@
 
 mod support;
 
-use argon_core::message::{AttemptEnd, Body, Role};
+use argon_core::event::Event;
+use argon_core::message::{AttemptEnd, Body, Message, RefuseReason, Role};
 use argon_core::task::{AttemptLoss, Outcome};
 use argon_core::time::Nanos;
 use support::{Bench, EPOCH, completed, ms, name, reported, submit, task};
@@ -288,6 +289,27 @@ fn a_worker_of_the_same_name_ends_its_predecessor_at_once() {
     bench.grant(new, 1);
     assert_eq!(bench.assigned(new).len(), 1);
     assert!(bench.closed.contains(&old));
+}
+
+#[test]
+fn of_two_workers_with_one_name_the_older_is_told_and_not_let_in_again() {
+    let mut bench = Bench::new();
+    let old = bench.worker(1, 1);
+    let replaced = Message::from(Body::Refuse(RefuseReason::Replaced));
+    let capacity = Role::Worker { capacity: 1 };
+    let (new, _) = bench.hello(4, 1, capacity, None, "worker-1");
+    assert_eq!(bench.inbox(old).last(), Some(&replaced));
+    for connection in 2..4 {
+        let (again, welcome) = bench.hello(1, connection, capacity, Some(EPOCH), "worker-1");
+        assert!(welcome.is_none());
+        assert_eq!(bench.inbox(again), [replaced.clone()]);
+        assert!(bench.closed.contains(&again) && !bench.closed.contains(&new));
+    }
+    // The same process on another connection is no namesake.
+    let (_, welcome) = bench.hello(4, 2, capacity, Some(EPOCH), "worker-1");
+    assert!(welcome.is_some_and(|welcome| welcome.resumed));
+    let taken = |event: &&Event| matches!(event, Event::NameTaken { .. });
+    assert_eq!(bench.events.iter().filter(taken).count(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use argon_core::event::{CloseReason, Event};
 use argon_core::ids::ConnId;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{AttemptEnd, Body, Message, Report};
+use argon_core::message::{AttemptEnd, Body, Message, RefuseReason, Report};
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{WorkerInput, WorkerOutput};
 use std::time::Duration;
@@ -319,6 +319,23 @@ fn stopping_kills_everything_now() {
     assert_eq!(said[2], rig.sent(Body::Goodbye));
     rig.exited(life(0, 1), ExitCause::Signal(9));
     rig.exited(life(1, 1), ExitCause::Signal(9));
+    assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
+}
+
+#[test]
+fn a_worker_whose_name_another_has_taken_leaves_and_does_not_come_back() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1]);
+    rig.step();
+    rig.say(Body::Refuse(RefuseReason::Replaced));
+    let said = rig.step();
+    assert!(said.contains(&WorkerOutput::Replaced));
+    assert!(
+        !said
+            .iter()
+            .any(|output| matches!(output, WorkerOutput::Link(LinkOutput::Connect { .. })))
+    );
+    rig.exited(life(0, 1), ExitCause::Signal(15));
     assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
 }
 

@@ -94,7 +94,7 @@ fn pool(manager: String, children: usize) {
     runtime().block_on(async {
         let executor = ProcessExecutor::new(pool).expect("an executor");
         let worker = WorkerServer::new(options, executor).expect("a worker");
-        worker.run().await;
+        let _ = worker.run().await;
     });
 }
 

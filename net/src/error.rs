@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use argon_core::limits;
 use argon_core::manager::ConfigError;
 use argon_core::message::RefuseReason;
-use argon_core::name::NameError;
+use argon_core::name::{Name, NameError};
 
 pub use self::task::{Error, Failed};
 
@@ -117,16 +117,27 @@ impl std::error::Error for StartError {
 }
 
 /// Why a manager ended without being told to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError {
     /// Its state machine panicked: a defect of Argon. A new process recovers what peers report.
     Broken,
+    /// Another worker has come in under the name of this one, which has left: its tasks are tried
+    /// elsewhere, and it must not come back under that name.
+    Replaced {
+        /// The name.
+        name: Name,
+    },
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Replaced { name } => write!(
+                f,
+                "another worker has come in under the name {name}, so this one has left; give each \
+                 worker a name of its own (--name), or none"
+            ),
             Self::Broken => write!(
                 f,
                 "the state machine panicked, which is a defect; start the process again: workers \
@@ -267,6 +278,7 @@ pub(crate) fn refusal(reason: RefuseReason) -> String {
             "it has as many sessions as it may; sessions end when their peers leave".to_owned()
         }
         RefuseReason::BadHello => "it did not understand our greeting".to_owned(),
+        RefuseReason::Replaced => "another worker has its name".to_owned(),
         RefuseReason::BadCapacity => format!(
             "a worker runs from 1 to {} attempts at once",
             limits::CAPACITY_MAX

@@ -124,7 +124,7 @@ impl Standalone {
                 leave.stop();
                 result
             };
-            let (result, ()) = tokio::join!(biased; manager, worker.run());
+            let (result, _) = tokio::join!(biased; manager, worker.run());
             let _ = tell.send(result);
         });
         Ok(Self {

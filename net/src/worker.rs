@@ -19,7 +19,7 @@ use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
 use crate::driver::peer::{CarriedOut, PeerDriver, Side};
 use crate::driver::uplink::Uplink;
-use crate::error::StartError;
+use crate::error::{RunError, StartError};
 use crate::executor::Executor;
 use crate::link::LinkState;
 use crate::transport::{TokioTransport, Transport};
@@ -113,7 +113,10 @@ impl<T: Transport> WorkerServer<T> {
     }
 
     /// Runs until it is stopped or drained and all its pool processes have ended.
-    pub async fn run(self) {
+    ///
+    /// # Errors
+    /// If another worker has come in under its name.
+    pub async fn run(self) -> Result<(), RunError> {
         let Self {
             transport,
             options,
@@ -124,10 +127,15 @@ impl<T: Transport> WorkerServer<T> {
         let clock = Clock::start();
         let held = usize::try_from(options.config.held_bytes).unwrap_or(usize::MAX);
         let output_max = held.saturating_add(PAYLOAD_MAX_CEILING + HEADER_MAX + OUTPUT_SLACK);
+        let name = options.config.name.clone();
         let machine = Worker::new(options.config, Rng::from_seed(seed), Instant::ZERO);
         let uplink = Uplink::new(transport, options.managers, output_max);
-        let side = WorkerSide::new(machine, executor, control);
+        let side = WorkerSide::new(machine, executor, Arc::clone(&control));
         PeerDriver::new(clock, uplink, side).run().await;
+        if control.lock().replaced {
+            return Err(RunError::Replaced { name });
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +172,8 @@ struct Orders {
     stop: bool,
     waker: Option<Waker>,
     link: LinkState,
+    /// Another worker has its name.
+    replaced: bool,
 }
 
 impl Control {
@@ -193,6 +203,7 @@ pub(crate) struct WorkerHands {
     events: Vec<PoolInput>,
     drain: bool,
     stop: bool,
+    replaced: bool,
 }
 
 impl<M> WorkerSide<M> {
@@ -202,6 +213,7 @@ impl<M> WorkerSide<M> {
             events: Vec::new(),
             drain: false,
             stop: false,
+            replaced: false,
         };
         Self {
             machine,
@@ -257,6 +269,7 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
             WorkerOutput::Link(output) => return CarriedOut::Link(output),
             WorkerOutput::Pool(action) => hands.executor.execute(action),
             WorkerOutput::Notify(event) => log::event(&event),
+            WorkerOutput::Replaced => hands.replaced = true,
             WorkerOutput::Stopped => return CarriedOut::Stopped,
         }
         CarriedOut::Done
@@ -265,6 +278,9 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
     fn turned(&mut self, link: Option<LinkState>) -> bool {
         if let Some(link) = link {
             self.control.lock().link = link;
+        }
+        if self.hands.replaced {
+            self.control.lock().replaced = true;
         }
         false
     }

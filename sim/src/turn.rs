@@ -227,6 +227,8 @@ impl World<'_> {
                     self.apply_pool(host, process.life, effects);
                 }
             }
+            // What the host it runs on has started since is another process.
+            Output::Worker(WorkerOutput::Replaced) => {}
             Output::Worker(WorkerOutput::Stopped) | Output::Client(ClientOutput::Stopped) => {
                 return true;
             }

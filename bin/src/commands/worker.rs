@@ -56,7 +56,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long)]
     insecure: bool,
     /// Name that status and errors show; of two workers with one name the older is ended
-    /// [default: host and process id]
+    /// [default: host, process id and a random part]
     #[arg(long, value_parser = Name::new)]
     name: Option<Name>,
     /// Log what happens, on standard error
@@ -151,7 +151,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
     let running = async {
         tokio::select! {
             biased;
-            () = server.run() => Ok(()),
+            ended = server.run() => ended.map_err(Problem::from),
             never = watching => match never {},
         }
     };

@@ -17,6 +17,9 @@ use super::session::{ClientSession, Conn, Peer, WorkerSession};
 use super::workers::Leaving;
 use super::{Absence, Manager, ManagerOutput};
 
+/// Workers that are remembered as shown out because of their name, the last of them.
+const REPLACED_MAX: usize = 256;
+
 /// What the end of a connection says about the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Absent {
@@ -295,6 +298,28 @@ impl Manager {
         Ok(())
     }
 
+    /// A worker has come in under the name of another, mostly the same one started again. The other
+    /// is told, if it is there, so that it does not come back and show this one out.
+    fn replace(&mut self, now: Instant, key: WorkerKey, by: &Hello) {
+        let session = self.worker(key);
+        let (from, conn) = (session.id, session.conn);
+        if let Some(conn) = conn {
+            let name = session.name.clone();
+            let by = by.peer;
+            self.notify(Event::NameTaken { name, by, from });
+            let refusal = Body::Refuse(RefuseReason::Replaced).into();
+            self.outputs.push_back(ManagerOutput::Send {
+                conn,
+                message: refusal,
+            });
+        }
+        if self.replaced.len() >= REPLACED_MAX {
+            self.replaced.pop_front();
+        }
+        self.replaced.push_back(from);
+        self.end_worker(now, key, Leaving::Replaced);
+    }
+
     fn admit_worker(
         &mut self,
         now: Instant,
@@ -314,10 +339,13 @@ impl Manager {
                 self.close(now, old, CloseReason::Superseded);
             }
         }
+        if self.replaced.contains(&hello.peer) {
+            return Err(RefuseReason::Replaced);
+        }
         if let Some(&namesake) = self.workers_by_name.get(&hello.name)
             && Some(namesake) != known
         {
-            self.end_worker(now, namesake, Leaving::Replaced);
+            self.replace(now, namesake, &hello);
         }
         let key = match known {
             Some(key) => key,

@@ -179,6 +179,8 @@ pub struct Manager {
     workers: Slab<WorkerSession>,
     workers_by_id: BTreeMap<PeerId, WorkerKey>,
     workers_by_name: BTreeMap<Name, WorkerKey>,
+    /// Workers whose name another has taken; they are not let in again.
+    replaced: VecDeque<PeerId>,
 
     tasks: Slab<Task>,
     /// The ends of those that have ended.
@@ -242,6 +244,7 @@ impl Manager {
             workers: Slab::new(),
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
+            replaced: VecDeque::new(),
             tasks: Slab::new(),
             ends: Slab::new(),
             abilities: Abilities::new(),

@@ -210,7 +210,7 @@ impl Worker {
 
     /// Leaves: what is still here is lost, and every process is asked to end, politely unless
     /// `at_once`.
-    fn leave(&mut self, now: Instant, at_once: bool) {
+    pub(super) fn leave(&mut self, now: Instant, at_once: bool) {
         if self.phase == Phase::Stopped {
             return;
         }

@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
+use super::WorkerOutput;
 use super::attempts::{End, Key, Place};
 use super::machine::{Phase, Worker};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
 use crate::limits::{PROBE_EVERY, WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
-use crate::message::{Assign, AttemptEnd, Body, Message};
+use crate::message::{Assign, AttemptEnd, Body, Message, RefuseReason};
 use crate::payload::Payload;
 use crate::time::Instant;
 
@@ -42,9 +43,24 @@ impl Worker {
             Some(LinkEvent::Down(reason)) => {
                 self.notify(Event::LinkDown { reason });
                 self.on_down(now, reason);
+                if let LinkDown::Ours(CloseReason::Refused(reason)) = reason {
+                    self.on_refused(now, reason);
+                }
             }
-            Some(LinkEvent::Refused(reason)) => self.notify(Event::LinkRefused { reason }),
+            Some(LinkEvent::Refused(reason)) => {
+                self.notify(Event::LinkRefused { reason });
+                self.on_refused(now, reason);
+            }
             Some(LinkEvent::Message(message)) => self.on_message(now, message),
+        }
+    }
+
+    /// Two workers of one name would show each other out for ever: the one that was told leaves. What
+    /// it runs is tried elsewhere already.
+    fn on_refused(&mut self, now: Instant, reason: RefuseReason) {
+        if reason == RefuseReason::Replaced {
+            self.out.push_back(WorkerOutput::Replaced);
+            self.leave(now, false);
         }
     }
 

@@ -206,6 +206,9 @@ pub enum WorkerOutput {
     Pool(PoolOutput),
     /// For the log; safe to drop.
     Notify(Event),
+    /// Another worker has come in under this one's name: it leaves, and must not come back under
+    /// that name. `Stopped` follows.
+    Replaced,
     /// The worker has left: everything is closed, no pool process is alive.
     Stopped,
 }

@@ -298,6 +298,7 @@ pub(crate) fn native() -> Vec<Example<Body>> {
             RefuseReason::Full,
             RefuseReason::BadHello,
             RefuseReason::BadCapacity,
+            RefuseReason::Replaced,
         ]
         .map(Body::Refuse),
         &mut all,

@@ -342,6 +342,7 @@ fn refusal() -> impl Strategy<Value = RefuseReason> {
         Just(RefuseReason::Full),
         Just(RefuseReason::BadHello),
         Just(RefuseReason::BadCapacity),
+        Just(RefuseReason::Replaced),
     ]
 }
 

@@ -131,6 +131,7 @@ impl World {
                     self.newest = child.offer.clone();
                 }
                 WorkerOutput::Notify(_) => {}
+                WorkerOutput::Replaced => {}
                 WorkerOutput::Stopped => {
                     assert!(self.children.iter().all(|child| !child.alive));
                     self.stopped = true;

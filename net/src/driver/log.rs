@@ -20,6 +20,10 @@ pub(crate) fn event(event: &Event) {
         }
         Event::PeerDisconnected { peer } => info!(%peer, "peer disconnected"),
         Event::PeerGone { peer, name, why } => info!(%name, %peer, why, "peer is gone"),
+        Event::NameTaken { name, by, from } => warn!(
+            %name, %by, %from,
+            "two workers have one name: the older was shown out; give each a name of its own"
+        ),
         Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),

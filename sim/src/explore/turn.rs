@@ -308,7 +308,7 @@ impl World {
             }
             Output::Manager(ManagerOutput::Close { conn, .. }) => self.close(host, conn),
             Output::Manager(ManagerOutput::Drained)
-            | Output::Worker(WorkerOutput::Stopped)
+            | Output::Worker(WorkerOutput::Replaced | WorkerOutput::Stopped)
             | Output::Client(ClientOutput::Stopped) => {
                 self.noise += 1;
                 // It has left with everything that it knew.

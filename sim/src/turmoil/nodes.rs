@@ -174,7 +174,8 @@ impl Node {
                 }
             }
         });
-        server.run().await;
+        // One that is started again ends its earlier life by its name, whatever that has to say.
+        let _ = server.run().await;
         pool.end();
         self.scene.ended(self.host, self.life, Why::Left);
     }

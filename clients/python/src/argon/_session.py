@@ -387,6 +387,7 @@ class Session:
             wire.RefuseReason.FULL: "it is full",
             wire.RefuseReason.BAD_HELLO: "it does not understand the greeting",
             wire.RefuseReason.BAD_CAPACITY: "it does not like the capacity",
+            wire.RefuseReason.REPLACED: "another worker has its name",
         }
         kind = wire.RefuseReason(reason.kind)
         if kind is wire.RefuseReason.VERSION:

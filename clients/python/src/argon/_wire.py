@@ -40,6 +40,7 @@ class RefuseReason(IntEnum):
     FULL = 2
     BAD_HELLO = 3
     BAD_CAPACITY = 4
+    REPLACED = 5
 
 
 class Reason(IntEnum):

@@ -15,7 +15,7 @@ our @REASONS = qw(
     queue_full queue_bytes_full displaced client_full in_flight_full too_slow draining no_workers
     too_large no_runner
 );
-our @REFUSALS = qw(version old_connection full bad_hello bad_capacity);
+our @REFUSALS = qw(version old_connection full bad_hello bad_capacity replaced);
 our @OUTCOMES = qw(completed failed expired cancelled lost rejected);
 our @ENDS     = qw(worker_gone worker_silent worker_replaced worker_drained child_crashed);
 our @ROLES    = qw(client worker observer);
