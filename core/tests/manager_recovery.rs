@@ -302,7 +302,7 @@ fn of_two_workers_with_one_name_the_older_is_told_and_not_let_in_again() {
     for connection in 2..4 {
         let (again, welcome) = bench.hello(1, connection, capacity, Some(EPOCH), "worker-1");
         assert!(welcome.is_none());
-        assert_eq!(bench.inbox(again), [replaced.clone()]);
+        assert_eq!(bench.inbox(again), std::slice::from_ref(&replaced));
         assert!(bench.closed.contains(&again) && !bench.closed.contains(&new));
     }
     // The same process on another connection is no namesake.

@@ -277,6 +277,34 @@ fn news_of_an_earlier_process_means_nothing() {
 }
 
 #[test]
+fn a_process_that_answers_twice_is_replaced_and_the_next_attempt_is_not_to_blame() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1]);
+    rig.step();
+    rig.done(life(0, 1), 1, MS);
+    rig.assign_all([2]);
+    rig.step();
+    rig.done(life(0, 1), 1, MS);
+    assert_eq!(rig.step(), vec![kill(life(0, 1))]);
+    rig.exited(life(0, 1), ExitCause::Signal(9));
+    let said = rig.step();
+    let uncharged = rig.finished(2, Duration::ZERO, AttemptEnd::Killed);
+    assert!(said.contains(&uncharged), "{said:?}");
+    assert!(said.contains(&spawn(life(0, 2))), "at once");
+}
+
+#[test]
+fn how_long_a_program_says_that_it_ran_is_believed_as_far_as_it_can_be_true() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1]);
+    rig.step();
+    rig.pass(MS * 5);
+    rig.done(life(0, 1), 1, Duration::from_nanos(u64::MAX));
+    let said = rig.step();
+    assert!(said.contains(&rig.completed(1, MS * 105)), "{said:?}");
+}
+
+#[test]
 fn a_process_that_answers_what_it_was_not_asked_is_killed() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1]);

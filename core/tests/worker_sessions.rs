@@ -209,6 +209,7 @@ fn tiny_tasks_ask_ahead_for_what_hides_the_round_trip() {
     rig.say(ack([1]));
     rig.assign_all([2]);
     rig.step();
+    rig.pass_alone(MS * 900);
     rig.done(life(0, 1), 2, Duration::from_secs(1));
     assert!(rig.step().contains(&rig.grant(2)), "none for long ones");
 }

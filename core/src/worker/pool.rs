@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use super::attempts::Key;
 use super::{PoolOutput, SlotLife, WorkerOutput};
-use crate::ids::SlotId;
+use crate::ids::{Attempt, SlotId};
 use crate::limits::{
     CHILD_QUEUE_MAX, CHILD_WORK_MAX, RESPAWN_DELAY_FIRST, RESPAWN_DELAY_MAX, YOUNG,
 };
@@ -58,6 +58,9 @@ pub(super) enum Verdict {
     Expired,
     /// The process answered what it was not asked.
     Protocol,
+    /// The process answered an earlier attempt once more: this one is not to blame, and is tried
+    /// again if it may be.
+    Twice,
 }
 
 /// One place in the pool.
@@ -79,6 +82,10 @@ pub(super) struct Slot {
     runs: u64,
     /// Whether this process has answered any.
     served: bool,
+    /// What it answered last.
+    pub(super) answered: Option<Attempt>,
+    /// Since when it has had something to do.
+    pub(super) busy_since: Instant,
     /// When this process was ready; means nothing before.
     since: Instant,
     /// Processes that died young here, one after the other.
@@ -128,6 +135,8 @@ impl Pool {
             open: false,
             runs: 0,
             served: false,
+            answered: None,
+            busy_since: now,
             since: now,
             failures: 0,
             program: 0,
@@ -230,6 +239,7 @@ impl Pool {
         place.life += 1;
         place.runs = 0;
         place.served = false;
+        place.answered = None;
         let slot_life = id(slot, place.life);
         self.set_state(slot, State::Starting);
         out.push_back(WorkerOutput::Pool(PoolOutput::Spawn { slot: slot_life }));
@@ -300,14 +310,16 @@ impl Pool {
             place.open = open;
             place.head_since = now;
             place.head_alone = true;
+            place.busy_since = now;
             self.idle.remove(&slot);
         }
         first
     }
 
     /// Takes the first attempt, which its process has answered, out of the slot's queue.
-    pub(super) fn pop(&mut self, now: Instant, slot: u32, work: u64) {
+    pub(super) fn pop(&mut self, now: Instant, slot: u32, attempt: Attempt, work: u64) {
         let place = self.get_mut(slot);
+        place.answered = Some(attempt);
         place.queue.pop_front();
         place.work -= work;
         place.head_since = now;
@@ -391,12 +403,13 @@ impl Pool {
         self.stop(now, slot, stage, None, out);
     }
 
-    /// The process has ended; its queue was emptied by the caller. Starts another, at once or
-    /// later, or none if `leaving`.
+    /// The process has ended; its queue was emptied by the caller, who says whether it was `busy`.
+    /// Starts another, at once or later, or none if `leaving`.
     pub(super) fn on_exit(
         &mut self,
         now: Instant,
         slot: u32,
+        busy: bool,
         leaving: bool,
         out: &mut VecDeque<WorkerOutput>,
     ) {
@@ -415,8 +428,9 @@ impl Pool {
                 place.failures = place.failures.saturating_add(1);
                 backoff(place.failures)
             }
-            // It was of no use to anybody: the first time may have been bad luck.
-            State::Ready if !place.served && lived < YOUNG => {
+            // It was of no use to anybody: the first time may have been bad luck. A death under an
+            // attempt is the attempt's, and delays nobody else's process.
+            State::Ready if !busy && !place.served && lived < YOUNG => {
                 place.failures = place.failures.saturating_add(1);
                 backoff(place.failures - 1)
             }

@@ -18,6 +18,9 @@ use crate::payload::Payload;
 use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
 
+/// A program may measure this much more than the worker, whose clock stands still in a turn.
+const RAN_SLACK: Duration = Duration::from_millis(100);
+
 impl Worker {
     /// Takes in a fact about the pool; facts about earlier lives mean nothing.
     pub(super) fn on_pool(&mut self, now: Instant, input: PoolInput) {
@@ -70,16 +73,26 @@ impl Worker {
         let place = self.pool.get(slot);
         let state = place.state;
         let (alone, since) = (place.head_alone, place.head_since);
+        // What a program says of itself is believed as far as it can be true.
+        let ran = ran.min(now.since(place.busy_since) + RAN_SLACK);
         let head = place.queue.front().copied();
         let Some(head) = head.filter(|&key| self.attempts.get(key).attempt == attempt) else {
-            let verdict = head.map(|_| Verdict::Protocol);
+            // To answer twice is not the fault of the next attempt.
+            let twice = place.answered == Some(attempt);
+            let verdict = head.map(|_| {
+                if twice {
+                    Verdict::Twice
+                } else {
+                    Verdict::Protocol
+                }
+            });
             self.pool
                 .stop(now, slot, Stage::Killed, verdict, &mut self.out);
             return;
         };
         let entry = self.attempts.get(head);
         let (name, work) = (entry.name_key, entry.work);
-        self.pool.pop(now, slot, work);
+        self.pool.pop(now, slot, attempt, work);
         let nanos = saturating_nanos(ran);
         let end = match (end, state) {
             // What ends in an error after it was told to end, ends because it was told so.
@@ -116,6 +129,7 @@ impl Worker {
         let place = self.pool.get_mut(slot);
         let (state, since) = (place.state, place.head_since);
         let mut queue = core::mem::take(&mut place.queue);
+        let busy = !queue.is_empty();
         let end = match state {
             State::Stopping { verdict, .. } => {
                 verdict.map(|verdict| verdict.end(self.config.memory_limit, stderr.clone()))
@@ -149,7 +163,7 @@ impl Worker {
             stderr,
         });
         let leaving = self.is_leaving();
-        self.pool.on_exit(now, slot, leaving, &mut self.out);
+        self.pool.on_exit(now, slot, busy, leaving, &mut self.out);
     }
 
     fn put_back(&mut self, now: Instant, key: Key) {
@@ -394,6 +408,8 @@ impl Verdict {
         let (kind, message) = match self {
             Self::Killed => return AttemptEnd::Killed,
             Self::Expired => return AttemptEnd::Expired,
+            // Nobody asked for it, so the manager tries again and charges nothing.
+            Self::Twice => return AttemptEnd::Killed,
             Self::Protocol => return AttemptEnd::Crashed(ExitCause::Protocol, stderr),
             Self::TimeLimit(limit) => (
                 ErrorKind::TimeLimit,

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
@@ -23,6 +25,12 @@ use crate::text::end_of;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
+
+/// How long a task waits for a machine that is short of what a process needs.
+const SHORTAGE_PATIENCE: Duration = Duration::from_secs(30);
+/// The first pause between two tries, which doubles up to the longest.
+const SHORTAGE_PAUSE_FIRST: Duration = Duration::from_millis(20);
+const SHORTAGE_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// As shells have it.
 const NOT_FOUND: i32 = 127;
@@ -115,7 +123,37 @@ fn start(spec: &CommandSpec) -> Result<Child, TaskError> {
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.spawn().map_err(|error| not_started(spec, &error))
+    spawn(&mut command).map_err(|error| not_started(spec, &error))
+}
+
+/// Starts a process. What the machine is short of at the moment (processes, memory, descriptors) is
+/// no fault of the task, which waits for it.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let began = Instant::now();
+    let mut pause = SHORTAGE_PAUSE_FIRST;
+    loop {
+        let error = match command.spawn() {
+            Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE_PATIENCE => error,
+            result => return result,
+        };
+        if pause == SHORTAGE_PAUSE_FIRST {
+            // To the worker's log.
+            let _ = writeln!(
+                io::stderr(),
+                "cannot start a process: {error}; trying again"
+            );
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(SHORTAGE_PAUSE_MAX);
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)
+    )
 }
 
 fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
