@@ -53,6 +53,8 @@ pub enum Event {
         by: PeerId,
         from: PeerId,
     },
+    /// Tasks fail at a worker that do well elsewhere: it gets one at a time until one completes.
+    WorkerDoubted { name: Name },
     /// A connection was refused.
     PeerRefused { conn: ConnId, reason: RefuseReason },
     /// A connection was closed by us.

@@ -73,6 +73,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerDisconnected { .. } => (None, "peer-disconnected"),
         Event::PeerGone { .. } => (None, "peer-gone"),
         Event::PeerRefused { .. } => (None, "peer-refused"),
+        Event::WorkerDoubted { .. } => (None, "worker-doubted"),
         Event::NameTaken { .. } => (None, "name-taken"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
         Event::TaskRejected { task, reason } => (

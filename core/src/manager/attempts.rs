@@ -43,7 +43,7 @@ impl Manager {
         if let Some(occupied) = &occupied {
             self.worker(key).progress = now;
             if let Purpose::Live(task) = occupied.purpose {
-                self.observe(key, task, &finished);
+                self.observe(now, key, task, &finished);
             }
             self.rebid_later(key);
         }
@@ -208,7 +208,7 @@ impl Manager {
     }
 
     /// Learns from an attempt's end how fast the worker and the task's name are.
-    fn observe(&mut self, key: WorkerKey, task: TaskKey, finished: &Finished) {
+    fn observe(&mut self, now: Instant, key: WorkerKey, task: TaskKey, finished: &Finished) {
         let session = &mut self.workers[key.0 as usize];
         session.finished += 1;
         let ran = finished.ran.0;
@@ -219,10 +219,12 @@ impl Manager {
                 session.speed.completed(expected, ran);
                 self.durations.completed(name, ran);
                 self.pace.completed(ran);
+                self.trust(key, name);
             }
             AttemptEnd::Failed(_) | AttemptEnd::Crashed(..) => {
                 session.failed += 1;
                 session.speed.failed(expected, ran);
+                self.doubt(now, key, task);
             }
             AttemptEnd::Killed | AttemptEnd::Expired => session.failed += 1,
         }

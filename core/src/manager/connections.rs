@@ -115,6 +115,7 @@ impl Manager {
         self.connected_workers -= 1;
         self.capacity -= u64::from(capacity);
         self.rebid(key);
+        self.pardon_if_alone(key);
         self.absences
             .set(Absence::Worker(key), awake + self.config.resume_window);
         self.notify(Event::PeerDisconnected { peer });

@@ -16,6 +16,7 @@ impl Manager {
         self.check_workers();
         self.check_connections();
         self.check_classes();
+        self.check_trust();
     }
 
     fn check_classes(&self) {

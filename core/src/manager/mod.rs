@@ -26,6 +26,7 @@ mod status;
 mod stranded;
 mod submissions;
 mod task;
+mod trust;
 mod workers;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -54,6 +55,7 @@ use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
 use stranded::{Renewal, Stranded};
 use task::{End, EndKey, Task};
+use trust::Trust;
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -119,6 +121,8 @@ enum Alarm {
     ResultAck,
     /// What workers run has changed, and the classes have yet to follow.
     Renew,
+    /// A worker on which everything fails is tried once more.
+    Trial(WorkerKey),
 }
 
 /// Deadlines on the awake clock: they measure the absence of others.
@@ -205,6 +209,7 @@ pub struct Manager {
     /// Workers with more attempts than slots; where tasks can be taken back from.
     ahead: BTreeSet<WorkerKey>,
     look: Look,
+    trust: Trust,
 
     next_order: u64,
     next_attempt: u64,
@@ -259,6 +264,7 @@ impl Manager {
             stale_bids: Vec::new(),
             ahead: BTreeSet::new(),
             look: Look::default(),
+            trust: Trust::default(),
             next_order: 0,
             next_attempt: 0,
             held: 0,
@@ -345,6 +351,7 @@ impl Manager {
             Alarm::Expiry(task) => self.on_deadline(now, task),
             // The look itself is at the end of every batch; being woken is enough.
             Alarm::TakeBack | Alarm::Renew => {}
+            Alarm::Trial(worker) => self.on_trial(worker),
             Alarm::ResultAck => self.confirm_early(now),
         }
     }
@@ -436,6 +443,7 @@ impl Machine for Manager {
                 Alarm::Expiry(_) => WakeReason::Expiry,
                 Alarm::TakeBack => WakeReason::TakeBack,
                 Alarm::Renew => WakeReason::Claim,
+                Alarm::Trial(_) => WakeReason::Retry,
                 Alarm::ResultAck => WakeReason::ResultAck,
             },
         });

@@ -12,6 +12,7 @@ use crate::time::Instant;
 use crate::watch::Watch;
 
 use super::abilities::KindKey;
+use super::trust::Doubt;
 
 /// A connection and who is at its other end.
 #[derive(Clone, Debug)]
@@ -153,6 +154,7 @@ pub(super) struct WorkerSession {
     /// Results that it may forget; sent in a batch.
     pub(super) acks: Vec<Attempt>,
     pub(super) speed: Speed,
+    pub(super) doubt: Doubt,
     /// When it last finished something.
     pub(super) progress: Instant,
     pub(super) finished: u64,
@@ -181,6 +183,7 @@ impl WorkerSession {
             unreported_results: BTreeMap::new(),
             acks: Vec::new(),
             speed: Speed::new(),
+            doubt: Doubt::default(),
             progress: now,
             finished: 0,
             failed: 0,
@@ -198,10 +201,15 @@ impl WorkerSession {
         self.outstanding() < self.capacity.min(self.window)
     }
 
+    /// Whether it is connected and takes tasks.
+    pub(super) fn is_there(&self) -> bool {
+        self.conn.is_some() && self.reported && !self.draining
+    }
+
     /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
     /// `window_bytes` already.
     pub(super) fn bid(&self, window_bytes: u64) -> Option<Bid> {
-        let ready = self.conn.is_some() && self.reported && !self.draining;
+        let ready = self.is_there() && self.doubt.lets(self.outstanding(), self.capacity);
         let room = self.outstanding() < self.window && self.bytes < window_bytes;
         (ready && room).then(|| Bid::new(&self.speed, self.outstanding(), self.capacity))
     }

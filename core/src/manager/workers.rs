@@ -81,6 +81,7 @@ impl Manager {
                     self.capacity -= u64::from(self.workers[key.0 as usize].capacity);
                 }
                 self.rebid(key);
+                self.pardon_if_alone(key);
             }
             _ => self.close(now, conn, CloseReason::Protocol("not a worker's message")),
         }
@@ -193,6 +194,8 @@ impl Manager {
             self.forget_orphan(id, holder);
         }
         self.leave_kind(key);
+        self.forget_doubt(key);
+        self.pardon_if_alone(key);
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
         let session = self.workers.remove(key.0 as usize);

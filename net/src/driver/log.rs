@@ -24,6 +24,10 @@ pub(crate) fn event(event: &Event) {
             %name, %by, %from,
             "two workers have one name: the older was shown out; give each a name of its own"
         ),
+        Event::WorkerDoubted { name } => warn!(
+            worker = %name,
+            "tasks fail there that do well elsewhere: it gets one at a time until one completes"
+        ),
         Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
