@@ -133,6 +133,13 @@ impl Durations {
         self.slots[slot as usize].key
     }
 
+    /// Whether a task of this name has completed, of those that are remembered.
+    #[must_use]
+    pub fn is_measured(&self, name: &Name) -> bool {
+        self.find(name)
+            .is_some_and(|slot| self.slots[slot as usize].completed)
+    }
+
     /// How long a task of this name is expected to run, in nanoseconds: the moving average of its
     /// completed tasks. For a name of which none has completed, or that has been forgotten, the
     /// mean over all names of which one has; before the first, a millisecond.

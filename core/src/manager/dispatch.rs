@@ -331,6 +331,28 @@ impl Manager {
         pending
     }
 
+    /// Asks for one attempt back, unless it has started or is asked for already.
+    pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
+        let awake = self.clock.at(now);
+        let session = &mut self.workers[holder.worker.0 as usize];
+        let Some(conn) = session.conn.filter(|_| session.reported) else {
+            return;
+        };
+        let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
+        let Some(occupied) = session.attempts.get_mut(holder.attempt) else {
+            return;
+        };
+        if occupied.started || occupied.asked_back.is_some() {
+            return;
+        }
+        occupied.asked_back = Some((awake, question));
+        if self.absences.get(Absence::TakeBack(conn)).is_none() {
+            self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
+        }
+        let attempts = [holder.attempt].into();
+        self.send(now, conn, Body::TakeBack { attempts });
+    }
+
     /// A worker had time to answer for what was asked back. One that has taken the question in
     /// and says nothing breaks the protocol: after a reconnect its report answers. One that a
     /// large payload keeps from hearing the question has more time.

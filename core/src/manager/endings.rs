@@ -100,8 +100,12 @@ impl Manager {
         }
         let record = self.task(key);
         let (has_deadline, is_ending) = (record.due != Nanos::NONE, record.ending.is_some());
+        let must_start = record.start_by != Nanos::NONE;
         if has_deadline {
             self.alarms.cancel(Alarm::Expiry(key));
+        }
+        if must_start {
+            self.alarms.cancel(Alarm::StartBy(key));
         }
         if is_ending {
             self.absences.cancel(Absence::Ending(key));

@@ -115,6 +115,8 @@ pub enum ManagerOutput {
 enum Alarm {
     /// A task's own deadline.
     Expiry(TaskKey),
+    /// A task has waited for its start as long as it may.
+    StartBy(TaskKey),
     /// Look for tasks that wait behind a busy worker.
     TakeBack,
     /// A result is acknowledged to its worker before its client has answered.
@@ -349,6 +351,7 @@ impl Manager {
     fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
         match alarm {
             Alarm::Expiry(task) => self.on_deadline(now, task),
+            Alarm::StartBy(task) => self.on_start_by(now, task),
             // The look itself is at the end of every batch; being woken is enough.
             Alarm::TakeBack | Alarm::Renew => {}
             Alarm::Trial(worker) => self.on_trial(worker),
@@ -440,7 +443,7 @@ impl Machine for Manager {
         let alarm = self.alarms.next().map(|(at, alarm)| Deadline {
             at,
             reason: match alarm {
-                Alarm::Expiry(_) => WakeReason::Expiry,
+                Alarm::Expiry(_) | Alarm::StartBy(_) => WakeReason::Expiry,
                 Alarm::TakeBack => WakeReason::TakeBack,
                 Alarm::Renew => WakeReason::Claim,
                 Alarm::Trial(_) => WakeReason::Retry,

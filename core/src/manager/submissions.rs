@@ -229,13 +229,28 @@ impl Manager {
         payload <= self.config.payload_max && bytes <= self.config.queue_bytes
     }
 
+    /// The task has waited for as long as it may. If it waits here it is rejected; if it may wait at
+    /// its worker it is asked back, and rejected if it comes back as not started.
+    pub(super) fn on_start_by(&mut self, now: Instant, key: TaskKey) {
+        let record = self.task(key);
+        match record.state {
+            State::Queued | State::Held if !record.may_have_run => {
+                self.reject_task(now, key, RejectReason::TooSlow);
+            }
+            State::Assigned { holder, .. } => self.ask_back_one(now, holder),
+            _ => {}
+        }
+    }
+
     fn is_too_slow(&self, submit: &Submit) -> bool {
         submit.max_wait.to_duration().is_some_and(|patience| {
             let ahead = (0..=submit.priority.level())
                 .filter_map(|level| crate::task::Priority::new(level as u8))
                 .map(|priority| self.queue.len_at(priority))
                 .sum();
-            self.estimated_wait(ahead) > patience
+            // Of names that nobody has measured no more are taken in than can start next.
+            let unmeasured = !self.durations.is_measured(&submit.name);
+            unmeasured && ahead as u64 >= self.capacity || self.estimated_wait(ahead) > patience
         })
     }
 
@@ -275,6 +290,7 @@ impl Manager {
             in_flight: false,
             ending: None,
             due: due(now, submit.deadline),
+            start_by: due(now, submit.max_wait),
             time_limit: submit.time_limit,
             state: State::Loose,
             rare: None,
@@ -295,6 +311,11 @@ impl Manager {
         self.totals.accepted += 1;
         if let Some(deadline) = self.task(task).deadline() {
             self.alarms.set(Alarm::Expiry(task), deadline);
+        }
+        let start_by = self.task(task).start_by;
+        if start_by != Nanos::NONE {
+            self.alarms
+                .set(Alarm::StartBy(task), Instant::from_nanos(start_by.0));
         }
     }
 

@@ -108,6 +108,8 @@ pub(super) struct Task {
     pub(super) ending: Option<Ending>,
     /// On the driver's clock; none if it may take for ever.
     pub(super) due: Nanos,
+    /// When it is rejected if it has not started; none if it may wait for ever.
+    pub(super) start_by: Nanos,
     pub(super) time_limit: Nanos,
     pub(super) state: State,
     pub(super) rare: Option<Box<Rare>>,
@@ -134,6 +136,11 @@ impl Task {
     /// When it ends as expired.
     pub(super) fn deadline(&self) -> Option<Instant> {
         (self.due != Nanos::NONE).then_some(Instant::from_nanos(self.due.0))
+    }
+
+    /// Whether it has waited for as long as it may without having started.
+    pub(super) fn is_too_late(&self, now: Instant) -> bool {
+        self.start_by.0 <= now.as_nanos() && !self.may_have_run
     }
 
     /// What its worker is told, as of `now`.

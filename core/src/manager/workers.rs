@@ -9,7 +9,7 @@ use crate::message::{Body, Message};
 use crate::queue::{Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
-use crate::task::{AttemptLoss, Outcome};
+use crate::task::{AttemptLoss, Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::session::Purpose;
@@ -345,7 +345,10 @@ impl Manager {
             self.notify(Event::TakenBack { task: id, attempt });
         }
         if self.draining && !self.task(task).may_have_run {
-            return self.reject_task(now, task, crate::task::RejectReason::Draining);
+            return self.reject_task(now, task, RejectReason::Draining);
+        }
+        if self.task(task).is_too_late(now) {
+            return self.reject_task(now, task, RejectReason::TooSlow);
         }
         self.requeue(now, task);
     }
