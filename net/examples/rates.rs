@@ -82,7 +82,7 @@ fn worker(manager: String) {
     let options = WorkerOptions::new(vec![manager], name, 2).expect("options");
     let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(payload));
     let worker = WorkerServer::new(options, executor).expect("a worker");
-    runtime().block_on(worker.run());
+    let _ = runtime().block_on(worker.run());
 }
 
 /// A worker of child processes, each of which is this program again.
@@ -124,7 +124,7 @@ fn stuck(manager: String) {
         }
     });
     let worker = WorkerServer::new(options, executor).expect("a worker");
-    runtime().block_on(worker.run());
+    let _ = runtime().block_on(worker.run());
 }
 
 /// Tasks that the killed worker holds.

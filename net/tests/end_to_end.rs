@@ -80,7 +80,7 @@ async fn tasks_cross_real_sockets() {
     assert_eq!(client.link(), LinkState::Connected { address });
     client.close().await;
     handle.drain();
-    worked.await.unwrap();
+    worked.await.unwrap().unwrap();
     manager.stop();
     running.await.unwrap().unwrap();
 }

@@ -331,11 +331,13 @@ impl Manager {
         pending
     }
 
-    /// Asks for one attempt back, unless it has started or is asked for already.
+    /// Asks for one attempt back, unless it has started, is asked for already, or finds a free slot
+    /// when it arrives.
     pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
         let awake = self.clock.at(now);
         let session = &mut self.workers[holder.worker.0 as usize];
-        let Some(conn) = session.conn.filter(|_| session.reported) else {
+        let waits = session.reported && session.outstanding() > session.capacity;
+        let Some(conn) = session.conn.filter(|_| waits) else {
             return;
         };
         let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;

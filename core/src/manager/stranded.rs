@@ -16,6 +16,7 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::abilities::{KindKey, NOBODY};
+use super::session::WorkerSession;
 use super::similar::similar;
 use super::task::State;
 use super::{Absence, Alarm, Manager};
@@ -251,11 +252,8 @@ impl Manager {
     /// nothing can be known, and they go on waiting.
     pub(super) fn on_stranded(&mut self, now: Instant) {
         let awake = self.clock.at(now);
-        let (wait, patience) = (self.config.runner_wait, self.config.resume_window);
-        let undecided = self.workers.iter().any(|(_, session)| {
-            session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake
-        });
-        let unknown = undecided || self.connected_workers == 0;
+        let wait = self.config.runner_wait;
+        let unknown = self.may_yet_be_run(awake);
         let due = self.stranded.take_due(awake);
         if unknown {
             for name in &due {
@@ -292,6 +290,31 @@ impl Manager {
             self.strand(now, task, near);
         }
         self.watch_stranded();
+    }
+
+    /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
+    /// has yet to say it.
+    fn may_yet_be_run(&self, awake: Instant) -> bool {
+        let patience = self.config.resume_window;
+        let silent = |(_, session): (usize, &WorkerSession)| {
+            session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake
+        };
+        self.connected_workers == 0 || self.workers.iter().any(silent)
+    }
+
+    /// A task has waited for its start for as long as it may. One that nobody can run is told so.
+    pub(super) fn reject_late(&mut self, now: Instant, key: TaskKey) {
+        let record = self.task(key);
+        let queued = matches!(record.state, State::Queued);
+        let name = record.name.clone();
+        let nobody = queued && self.stranded.contains(&name);
+        if nobody && !self.may_yet_be_run(self.clock.at(now)) {
+            let kinds = self.abilities.kinds();
+            let known = kinds.flat_map(|kind| self.abilities.offer(kind).names());
+            let near = similar(&name, known);
+            return self.strand(now, key, near);
+        }
+        self.reject_task(now, key, RejectReason::TooSlow);
     }
 
     /// Ends a task that nobody can run.

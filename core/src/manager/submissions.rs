@@ -234,9 +234,7 @@ impl Manager {
     pub(super) fn on_start_by(&mut self, now: Instant, key: TaskKey) {
         let record = self.task(key);
         match record.state {
-            State::Queued | State::Held if !record.may_have_run => {
-                self.reject_task(now, key, RejectReason::TooSlow);
-            }
+            State::Queued | State::Held if !record.may_have_run => self.reject_late(now, key),
             State::Assigned { holder, .. } => self.ask_back_one(now, holder),
             _ => {}
         }

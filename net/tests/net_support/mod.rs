@@ -37,7 +37,11 @@ pub fn worker(manager: &str, called: &str, capacity: u32) -> WorkerServer {
     WorkerServer::new(options, threads()).unwrap()
 }
 
-pub fn echo_worker(manager: &str, called: &str, capacity: u32) -> JoinHandle<()> {
+pub fn echo_worker(
+    manager: &str,
+    called: &str,
+    capacity: u32,
+) -> JoinHandle<Result<(), argon::RunError>> {
     tokio::spawn(worker(manager, called, capacity).run())
 }
 

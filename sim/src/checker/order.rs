@@ -68,6 +68,8 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                     queue.displaced(wire, all_seen && uniform)?;
                 }
                 queue.waiting.remove(&id);
+                // One that came back from a worker too late is new when it comes again.
+                queue.assigned.remove(&id);
             }
             WireWhat::Ended => {
                 queue.waiting.remove(&id);
