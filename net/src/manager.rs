@@ -1,5 +1,6 @@
 //! A manager, for those who run one.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use argon_core::Manager;
 use argon_core::ids::Epoch;
 use argon_core::manager::ManagerConfig;
 use argon_core::time::Instant;
-use tokio::net::lookup_host;
+use tokio::net::{TcpListener, lookup_host};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::hub::Hub;
@@ -55,8 +56,9 @@ impl ManagerServer {
     /// If the address cannot be listened on or must not be, or the settings contradict each
     /// other.
     pub async fn bind(options: ManagerOptions) -> Result<Self, StartError> {
-        check_listen(&options.listen, options.insecure).await?;
-        Self::bind_on(TokioTransport, options).await
+        let checked = check_listen(&options.listen, options.insecure).await?;
+        let listener = bind_checked(&options.listen, &checked).await?;
+        Self::with_listener(TokioTransport, options, listener)
     }
 
     /// Where it listens.
@@ -73,8 +75,16 @@ impl<T: Transport> ManagerServer<T> {
     /// # Errors
     /// If the address cannot be listened on, or the settings contradict each other.
     pub async fn bind_on(transport: T, options: ManagerOptions) -> Result<Self, StartError> {
-        let hub = new_hub(options.config)?;
         let listener = bind(&transport, &options.listen).await?;
+        Self::with_listener(transport, options, listener)
+    }
+
+    fn with_listener(
+        transport: T,
+        options: ManagerOptions,
+        listener: T::Listener,
+    ) -> Result<Self, StartError> {
+        let hub = new_hub(options.config)?;
         let local = transport.local_addr(&listener);
         Ok(Self {
             hub,
@@ -176,8 +186,30 @@ pub(crate) async fn bind<T: Transport>(
         })
 }
 
-/// Checks that only this host can reach `listen`, unless others may.
-pub(crate) async fn check_listen(listen: &str, insecure: bool) -> Result<(), StartError> {
+/// Listens on the first of these addresses that lets us. A name is not looked up once more: what
+/// was checked is what is bound.
+pub(crate) async fn bind_checked(
+    listen: &str,
+    checked: &[SocketAddr],
+) -> Result<TcpListener, StartError> {
+    let mut last = None;
+    for address in checked {
+        match bind(&TokioTransport, &address.to_string()).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| StartError::Resolve {
+        given: listen.to_owned(),
+        error: io::Error::other("the host has no address"),
+    }))
+}
+
+/// Checks that only this host can reach `listen`, unless others may. Returns what it stands for.
+pub(crate) async fn check_listen(
+    listen: &str,
+    insecure: bool,
+) -> Result<Vec<SocketAddr>, StartError> {
     let given = listen.to_owned();
     let is_address = listen
         .rsplit_once(':')
@@ -186,13 +218,13 @@ pub(crate) async fn check_listen(listen: &str, insecure: bool) -> Result<(), Sta
         return Err(StartError::Address { given });
     }
     let addresses = match lookup_host(listen).await {
-        Ok(addresses) => addresses,
+        Ok(addresses) => addresses.collect::<Vec<_>>(),
         Err(error) => return Err(StartError::Resolve { given, error }),
     };
-    for address in addresses {
+    for &address in &addresses {
         if !insecure && !address.ip().is_loopback() {
             return Err(StartError::NotLoopback { address });
         }
     }
-    Ok(())
+    Ok(addresses)
 }

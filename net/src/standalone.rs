@@ -13,7 +13,7 @@ use crate::client::{Client, ClientOptions};
 use crate::driver::clock::entropy;
 use crate::error::{RunError, StartError};
 use crate::executor::Executor;
-use crate::manager::{ManagerHandle, StopOnDrop, bind, check_listen, new_hub};
+use crate::manager::{ManagerHandle, StopOnDrop, bind, bind_checked, check_listen, new_hub};
 use crate::transport::{MemoryTransport, TokioTransport, Transport};
 use crate::worker::{WorkerHandle, WorkerOptions, WorkerServer};
 
@@ -89,8 +89,8 @@ impl Standalone {
         let mut inner = bind(&network, MANAGER).await?;
         let mut outer = match &options.listen {
             Some(listen) => {
-                check_listen(listen, options.insecure).await?;
-                Some(bind(&TokioTransport, listen).await?)
+                let checked = check_listen(listen, options.insecure).await?;
+                Some(bind_checked(listen, &checked).await?)
             }
             None => None,
         };

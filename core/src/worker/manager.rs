@@ -140,7 +140,8 @@ impl Worker {
     }
 
     fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {
-        if self.phase != Phase::Running {
+        // With as many results as it may hold, it hands back what comes, whatever window it granted.
+        if self.phase != Phase::Running || self.full {
             if self.attempts.find(assign.attempt).is_none() {
                 self.not_started.push(assign.attempt);
             }

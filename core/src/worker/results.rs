@@ -58,6 +58,7 @@ impl Worker {
         if full && !self.full {
             self.full = true;
             self.notify(Event::ResultsFull);
+            self.return_waiting();
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Inbox {
     ready: bool,
     /// Bytes to come of a result that is too large; they are dropped.
     skip: usize,
+    /// The buffer has had room for a large result.
+    grown: bool,
 }
 
 impl Inbox {
@@ -69,6 +71,7 @@ impl Inbox {
             payload_max,
             ready: false,
             skip: 0,
+            grown: false,
         }
     }
 
@@ -77,6 +80,12 @@ impl Inbox {
         let announced = self.buffer.first_chunk::<LENGTH_BYTES>();
         let announced = announced.map_or(0, |length| u32::from_le_bytes(*length) as usize);
         let missing = (announced + LENGTH_BYTES).saturating_sub(self.buffer.len());
+        if announced > SPACE_MAX {
+            self.grown = true;
+        } else if std::mem::take(&mut self.grown) {
+            // The room of a large result is not kept for small ones.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         self.buffer.reserve(missing.clamp(SPACE_MIN, SPACE_MAX));
         &mut self.buffer
     }
@@ -234,4 +243,52 @@ impl Inbox {
 
 fn span(ran: Nanos) -> Duration {
     ran.to_duration().unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon_core::message::{Message, Version};
+    use argon_core::name::Name;
+
+    fn frame(body: PoolBody, payload: Payload) -> BytesMut {
+        let mut frame = BytesMut::new();
+        codec::encode(&Message { body, payload }, &mut frame).expect("it fits");
+        frame
+    }
+
+    /// Reads as a slot does: into what space there is.
+    fn read(inbox: &mut Inbox, mut bytes: &[u8]) -> usize {
+        let mut answers = 0;
+        while !bytes.is_empty() {
+            let space = inbox.space();
+            let count = bytes.len().min(space.capacity() - space.len());
+            inbox.push(&bytes[..count]);
+            bytes = &bytes[count..];
+            while inbox.next().expect("sense").is_some() {
+                answers += 1;
+            }
+        }
+        answers
+    }
+
+    #[test]
+    fn the_room_of_a_large_result_is_not_kept() {
+        let mut inbox = Inbox::new(64 << 20);
+        let version = Version { major: 1, minor: 0 };
+        let offer = Offer::new([Name::new("*").expect("valid")]).expect("few");
+        let magic = MAGIC;
+        let ready = PoolBody::Ready {
+            magic,
+            version,
+            offer,
+        };
+        read(&mut inbox, &frame(ready, Payload::empty()));
+        let ran = Nanos::ZERO;
+        let large = frame(PoolBody::Completed { id: 1, ran }, vec![0; 32 << 20].into());
+        assert_eq!(read(&mut inbox, &large), 1);
+        let small = frame(PoolBody::Completed { id: 2, ran }, vec![0; 10].into());
+        assert_eq!(read(&mut inbox, &small), 1);
+        assert!(inbox.space().capacity() <= 2 * SPACE_MAX);
+    }
 }
