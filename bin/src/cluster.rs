@@ -17,6 +17,7 @@ use crate::options::ClusterArgs;
 use crate::pool;
 use crate::problem::Problem;
 use crate::stop::StopSignals;
+use crate::streams::{note, say};
 
 /// From one look at the connection to the next.
 const LOOK: Duration = Duration::from_millis(100);
@@ -202,7 +203,7 @@ impl Watch {
     }
 
     fn say(&self, line: &str) {
-        self.screen.around(|| eprintln!("argon: {line}"));
+        self.screen.around(|| say(format_args!("{line}")));
     }
 }
 
@@ -299,7 +300,7 @@ pub(crate) async fn watch_worker(managers: &[String], link: impl Fn() -> LinkSta
     let mut notice = Notice::new(managers, "");
     loop {
         if let Some(line) = notice.look(&link()) {
-            eprintln!("argon: {line}");
+            note(format_args!("{line}"));
         }
         sleep(LOOK).await;
     }

@@ -9,11 +9,12 @@ mod outcome;
 mod pool;
 mod problem;
 mod stop;
+mod streams;
 mod units;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use argon::{guard, runtime};
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::problem::{EXIT_PROBLEM, Problem};
+use crate::streams::{Log, say};
 
 const HELP: &str = "\
 Exit code: 255 if argon itself failed; see the commands for others.
@@ -96,7 +98,13 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_PROBLEM } else { 0 });
         }
     };
-    log(cli.command.log_level());
+    let log = match start_log(cli.command.log_level()) {
+        Ok(log) => log,
+        Err(error) => {
+            say(format_args!("cannot start a thread for the log: {error}"));
+            return ExitCode::from(EXIT_PROBLEM);
+        }
+    };
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let ended = argon::yield_before_sleep(builder.enable_all())
         .build()
@@ -107,21 +115,24 @@ fn main() -> ExitCode {
             runtime.shutdown_background();
             ended
         });
+    log.finish();
     ExitCode::from(ended.unwrap_or_else(|problem| {
-        eprintln!("argon: {problem}");
+        say(format_args!("{problem}"));
         EXIT_PROBLEM
     }))
 }
 
 /// Logs to standard error. `ARGON_LOG` can say it in detail, as in `ARGON_LOG=argon=debug`.
-fn log(default: &str) {
+fn start_log(default: &str) -> io::Result<Log> {
+    let log = Log::start()?;
     let filter = EnvFilter::try_from_env("ARGON_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(log.clone())
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
+    Ok(log)
 }
 
 #[cfg(test)]

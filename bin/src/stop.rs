@@ -1,5 +1,7 @@
-//! Being told to stop: Ctrl-C or SIGTERM, once politely and once more at once.
+//! Being told to stop: Ctrl-C or SIGTERM, once politely and once more at once; for commands that
+//! belong to a terminal its end (SIGHUP), too.
 
+use std::fs;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
@@ -16,6 +19,20 @@ impl StopSignals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: None,
+        })
+    }
+
+    /// The same with the end of the terminal, unless that is ignored, as `nohup` has it.
+    pub(crate) fn with_hangup() -> io::Result<Self> {
+        let hangup = if is_hangup_ignored() {
+            None
+        } else {
+            Some(signal(SignalKind::hangup())?)
+        };
+        Ok(Self {
+            hangup,
+            ..Self::new()?
         })
     }
 
@@ -25,6 +42,25 @@ impl StopSignals {
             biased;
             _ = self.interrupt.recv() => 130,
             _ = self.terminate.recv() => 143,
+            () = heard(&mut self.hangup) => 129,
         }
     }
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the process was started with SIGHUP ignored.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & 1 != 0)
 }

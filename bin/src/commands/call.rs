@@ -17,6 +17,7 @@ use crate::options::{ClusterArgs, TaskArgs};
 use crate::outcome;
 use crate::problem::{EXIT_BROKEN_PIPE, EXIT_PROBLEM, Problem};
 use crate::stop::StopSignals;
+use crate::streams::{say, stderr, stdout};
 
 /// The task ran and failed.
 const EXIT_FAILED: u8 = 1;
@@ -86,7 +87,7 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
 
 /// Runs the command.
 pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
-    let mut stop = StopSignals::new()?;
+    let mut stop = StopSignals::with_hangup()?;
     let payload = if args.stdin {
         let limit = args.cluster.max_payload.unwrap_or(PAYLOAD_MAX_DEFAULT);
         tokio::select! {
@@ -110,7 +111,7 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
         let Outcome::Failed(failure) = outcome else {
             return Err(Problem::new(format!("{}: {problem}", args.name)));
         };
-        let mut errors = io::stderr().lock();
+        let mut errors = stderr();
         for text in [&failure.error.stderr, &failure.error.backtrace] {
             let end = if text.is_empty() || text.ends_with('\n') {
                 ""
@@ -127,15 +128,13 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
     } else {
         b""
     };
-    let written = io::stdout()
-        .write_all(&payload)
-        .and_then(|()| io::stdout().write_all(end))
-        .and_then(|()| io::stdout().flush());
+    let mut out = stdout();
+    let written = out.write_all(&payload).and_then(|()| out.write_all(end));
     match written {
         Ok(()) => Ok(0),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_BROKEN_PIPE),
         Err(error) => {
-            eprintln!("argon: cannot write to standard output: {error}");
+            say(format_args!("cannot write to standard output: {error}"));
             Ok(EXIT_PROBLEM)
         }
     }

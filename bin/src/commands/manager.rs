@@ -1,6 +1,6 @@
 //! `argon manager`: the entry point of a cluster.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use argon::core::limits::{CLIENTS_MAX, WORKERS_MAX};
@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::problem::Problem;
 use crate::stop::StopSignals;
+use crate::streams::{note, stdout};
 use crate::units;
 
 const HELP: &str = "\
@@ -132,7 +133,9 @@ pub(crate) async fn run(args: ManagerArgs) -> Result<u8, Problem> {
         _ = stop.next() => {}
         ended = &mut running => return Ok(ended.map(|()| 0)?),
     }
-    eprintln!("argon: draining: what runs is finished; once more to end at once");
+    note(format_args!(
+        "draining: what runs is finished; once more to end at once"
+    ));
     handle.drain();
     tokio::select! {
         biased;
@@ -152,6 +155,5 @@ pub(crate) fn listen(host: &str, port: u16) -> String {
 
 /// Says, to people and scripts, where `what` listens. Nobody has to read it.
 pub(crate) fn announce(what: &str, address: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "argon {what} listening on {address}").and_then(|()| out.flush());
+    let _ = stdout().write_all(format!("argon {what} listening on {address}\n").as_bytes());
 }

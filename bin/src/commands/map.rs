@@ -18,6 +18,7 @@ use crate::map::template::{Template, quoted};
 use crate::options::{ClusterArgs, CommandArgs, TaskArgs};
 use crate::problem::{EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Problem};
 use crate::stop::StopSignals;
+use crate::streams::{say, stdout};
 
 /// What separates the command from the items.
 const SEPARATOR: &str = ":::";
@@ -107,10 +108,10 @@ pub(crate) async fn run(args: MapArgs) -> Result<u8, Problem> {
         Some(given) => Items::given(given.iter().cloned()),
         None => {
             if io::stdin().is_terminal() {
-                eprintln!(
-                    "argon: reading items from the terminal, one a line, to Ctrl-D; \
+                say(format_args!(
+                    "reading items from the terminal, one a line, to Ctrl-D; \
                      or give them after `:::`"
-                );
+                ));
             }
             Items::from_stdin(if args.null { 0 } else { b'\n' })
         }
@@ -134,7 +135,7 @@ pub(crate) async fn run(args: MapArgs) -> Result<u8, Problem> {
         log,
         screen: progress.screen(),
     };
-    let mut stop = StopSignals::new()?;
+    let mut stop = StopSignals::with_hangup()?;
     let cluster = Cluster::open(&args.cluster, None).await?;
     let watch = Watch::new(args.cluster.connect_timeout, progress.screen());
     let mut engine = Engine::new(plan, items, done, progress, printer);
@@ -153,7 +154,10 @@ fn conclude(finish: Finish, logged: bool) -> Result<u8, Problem> {
         Finish::BrokenPipe => return Ok(EXIT_BROKEN_PIPE),
         Finish::All(counts) => {
             if counts.failed > 0 {
-                eprintln!("argon: {} of {} items failed", counts.failed, counts.ended);
+                say(format_args!(
+                    "{} of {} items failed",
+                    counts.failed, counts.ended
+                ));
             }
             return Ok(failures(counts));
         }
@@ -172,12 +176,12 @@ fn conclude(finish: Finish, logged: bool) -> Result<u8, Problem> {
     } else {
         ""
     };
-    eprintln!(
-        "argon: {what}: {} items ended, {} of them failed, {} were cancelled{hint}",
+    say(format_args!(
+        "{what}: {} items ended, {} of them failed, {} were cancelled{hint}",
         counts.ended,
         counts.failed,
         counts.started - counts.ended
-    );
+    ));
     Ok(code)
 }
 
@@ -249,7 +253,7 @@ async fn dry_run(args: &MapArgs, template: &Template, mut items: Items) -> Resul
         })?,
         _ => Done::default(),
     };
-    let mut out = BufWriter::new(io::stdout());
+    let mut out = BufWriter::new(stdout());
     let mut number = 0;
     let mut written = Ok(());
     while written.is_ok() {

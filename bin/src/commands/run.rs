@@ -15,6 +15,7 @@ use crate::options::{ClusterArgs, CommandArgs, TaskArgs};
 use crate::outcome::Finished;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
+use crate::streams::{say, stderr, stdout};
 
 const HELP: &str = "\
 The command reads our standard input (to its end, before it starts), and what it writes and its
@@ -58,7 +59,7 @@ pub(crate) struct RunArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Problem> {
-    let mut stop = StopSignals::new()?;
+    let mut stop = StopSignals::with_hangup()?;
     let mut command = args.command.command()?;
     command.argv = args.words.into_iter().map(OsString::into_vec).collect();
     if !args.no_stdin && !io::stdin().is_terminal() {
@@ -82,14 +83,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Problem> {
     // The command's own exit code and signal say enough.
     let silent = finished.exit.is_some_and(|code| code != 127 && code != 126)
         && finished.stdout.len() + finished.stderr.len() <= payload.len();
-    let _ = io::stderr().write_all(&finished.stderr);
-    let written = io::stdout()
-        .write_all(&finished.stdout)
-        .and_then(|()| io::stdout().flush());
+    let _ = stderr().write_all(&finished.stderr);
+    let written = stdout().write_all(&finished.stdout);
     if let Some(problem) = &finished.problem
         && !silent
     {
-        eprintln!("argon: {problem}");
+        say(format_args!("{problem}"));
     }
     match written {
         Ok(()) => Ok(finished.exit_code()),

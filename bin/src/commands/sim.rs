@@ -6,6 +6,7 @@ use clap::Args;
 use sim::study;
 
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
+use crate::streams::stdout;
 
 const HELP: &str = "\
 What runs is the manager, the workers and the clients of this program, in virtual time, with every
@@ -29,7 +30,7 @@ pub(crate) struct SimArgs {
 /// Runs the command.
 pub(crate) fn run(args: &SimArgs) -> Result<u8, Problem> {
     let (text, failure) = args.study.run().map_err(Problem::new)?;
-    match io::stdout().write_all(text.as_bytes()) {
+    match stdout().write_all(text.as_bytes()) {
         Ok(()) => Ok(failure.map_or(0, |failure| failure.class.exit_code())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_BROKEN_PIPE),
         Err(error) => Err(error.into()),

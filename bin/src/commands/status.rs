@@ -1,7 +1,7 @@
 //! `argon status`: what a manager says about itself.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
 use argon::{KindStatus, ManagerStatus, Name, StatusReport};
@@ -11,6 +11,7 @@ use clap::Args;
 use crate::options;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
+use crate::streams::{say, stdout};
 use crate::units::{self, Size, Span};
 
 /// How long a manager may take to answer.
@@ -65,8 +66,8 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
             code = stop.next() => return Ok(code),
             text = ask(&args) => text?,
         };
-        let mut out = io::stdout().lock();
-        let clear = if args.watch.is_some() && !args.json && out.is_terminal() {
+        let mut out = BufWriter::new(stdout());
+        let clear = if args.watch.is_some() && !args.json && io::stdout().is_terminal() {
             // To the top left, and everything from there on away.
             "\x1b[H\x1b[J"
         } else {
@@ -107,7 +108,7 @@ async fn ask(args: &StatusArgs) -> Result<String, Problem> {
                 text.push('\n');
             }
             Ok(report) => text.push_str(&table(manager, &report)),
-            Err(error) if args.watch.is_some() => eprintln!("argon: {error}"),
+            Err(error) if args.watch.is_some() => say(format_args!("{error}")),
             Err(error) => return Err(error.into()),
         }
     }

@@ -12,6 +12,7 @@ use crate::options;
 use crate::pool;
 use crate::problem::Problem;
 use crate::stop::StopSignals;
+use crate::streams::note;
 use crate::units;
 
 /// Beyond the drain and the kill grace.
@@ -174,10 +175,10 @@ impl WorkerArgs {
             _ = stop.next() => {}
             ended = &mut running => return ended.map(|()| 0),
         }
-        eprintln!(
-            "argon: draining: what runs has {} to finish; once more to end at once",
+        note(format_args!(
+            "draining: what runs has {} to finish; once more to end at once",
             units::Span(self.pool.drain_timeout)
-        );
+        ));
         drain();
         // The worker ends by itself when its time is up; this is for whatever would hold it up.
         let limit = self.pool.drain_timeout + self.pool.kill_grace + DRAIN_SLACK;

@@ -9,6 +9,7 @@ use super::joblog::{Entry, JobLog};
 use super::ordered::Weigh;
 use super::progress::Screen;
 use crate::outcome::Finished;
+use crate::streams;
 
 const BUFFER: usize = 64 * 1024;
 
@@ -62,14 +63,7 @@ impl Printer {
     /// written before.
     pub(crate) fn print(&mut self, batch: &[Ended]) -> Result<(), PrintError> {
         let tag = self.tag;
-        let write = || {
-            write_all(
-                batch,
-                tag,
-                &mut io::stdout().lock(),
-                &mut io::stderr().lock(),
-            )
-        };
+        let write = || write_all(batch, tag, &mut streams::stdout(), &mut streams::stderr());
         self.screen.around(write).map_err(PrintError::Output)?;
         let Some(log) = &mut self.log else {
             return Ok(());

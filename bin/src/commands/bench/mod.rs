@@ -27,6 +27,7 @@ use crate::options::ClusterArgs;
 use crate::outcome;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
+use crate::streams::stdout;
 use crate::units::{self, Span};
 
 use closed::Closed;
@@ -206,7 +207,7 @@ pub(crate) async fn run(args: BenchArgs) -> Result<u8, Problem> {
 
 /// The exit code if nobody reads it.
 fn print(text: &str) -> Result<Option<u8>, Problem> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Some(EXIT_BROKEN_PIPE)),
