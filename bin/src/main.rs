@@ -36,7 +36,7 @@ Start here:
 /// Spread tasks over machines and stay responsive when too many arrive
 #[derive(Debug, Parser)]
 #[command(name = "argon", version, after_help = HELP, max_term_width = 100)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use argon::command::CommandSpec;
 use argon::{Priority, TaskSpec};
-use clap::Args;
+use clap::{Args, CommandFactory as _};
 
 use crate::problem::Problem;
 use crate::units;
@@ -87,7 +87,7 @@ impl TaskArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Commands")]
 pub(crate) struct CommandArgs {
-    /// Directory that the command runs in [default: the current one]
+    /// Directory that the command runs in, on every worker [default: the current one]
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Pass this environment variable on, or set it; may be given more than once
@@ -99,7 +99,9 @@ impl CommandArgs {
     /// A command without arguments that has the directory and variables.
     pub(crate) fn command(&self) -> Result<CommandSpec, Problem> {
         let cwd = match &self.cwd {
-            Some(cwd) => cwd.clone(),
+            // What it is relative to is this program's directory, not the worker's.
+            Some(cwd) => std::path::absolute(cwd)
+                .map_err(|error| Problem::new(format!("--cwd {}: {error}", cwd.display())))?,
             None => std::env::current_dir().map_err(|error| {
                 Problem::new(format!(
                     "there is no current directory ({error}); name one with --cwd"
@@ -134,6 +136,33 @@ fn variable(text: &OsString) -> Result<(Vec<u8>, Vec<u8>), Problem> {
         ))),
     }
 }
+
+/// Refuses a command that is a misspelt option of `argon SUBCOMMAND`.
+pub(crate) fn check_program(subcommand: &str, program: &OsString) -> Result<(), Problem> {
+    let text = program.to_string_lossy();
+    if !text.starts_with('-') || text == "-" {
+        return Ok(());
+    }
+    let cli = crate::Cli::command();
+    let options = cli
+        .find_subcommand(subcommand)
+        .into_iter()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|arg| arg.get_long().map(|long| format!("--{long}")));
+    let given = text.split('=').next().unwrap_or_default();
+    let likeness = |option: &String| strsim::jaro_winkler(option, given);
+    let nearest = options.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let hint = match nearest.filter(|nearest| likeness(nearest) > LIKE) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("see argon {subcommand} --help"),
+    };
+    Err(Problem::new(format!(
+        "there is no option {given}: {hint} (To run a program of that name, give its path: ./{given})"
+    )))
+}
+
+/// How alike an option must be to be suggested, from 0 to 1.
+const LIKE: f64 = 0.8;
 
 /// Checks that an address has a host and a port.
 pub(crate) fn address(text: &str) -> Result<String, String> {

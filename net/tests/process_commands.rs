@@ -104,7 +104,8 @@ async fn a_command_that_cannot_run_fails_as_in_a_shell() {
     assert_eq!(error.kind, ErrorKind::Exit(126));
     assert_eq!(
         error.message,
-        "cannot run in /no/such/place: no such directory"
+        "cannot run in /no/such/place: there is no such directory on the worker; directories and files \
+         must be there"
     );
     let (error, _) = pool.failure("run", CommandSpec::default().encode()).await;
     assert_eq!(error.kind, ErrorKind::BadPayload);

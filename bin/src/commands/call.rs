@@ -74,6 +74,14 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
         .map(|argument| match argument.into_string() {
             // As it was written: numbers of any length stay what they are.
             Ok(text) if serde_json::from_str::<Value>(&text).is_ok() => Ok(text),
+            Ok(text) if starts_like_json(&text) => Err(Problem::new(format!(
+                "the argument {text} starts like JSON and is none: {}; \
+                 a text that starts so is given in quotes of its own: '{}'",
+                serde_json::from_str::<Value>(&text)
+                    .err()
+                    .map_or_else(String::new, |e| e.to_string()),
+                Value::String(text.clone())
+            ))),
             Ok(text) => Ok(Value::String(text).to_string()),
             Err(argument) => Err(Problem::new(format!(
                 "{} is not UTF-8; hand bytes over with --stdin",
@@ -83,6 +91,18 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
     let values = values.collect::<Result<Vec<String>, Problem>>()?;
     let list = format!("[{}]", values.join(","));
     Ok(Payload::new(Content::JSON, list))
+}
+
+/// Whether a text is a list, an object, a string or a number that went wrong.
+fn starts_like_json(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit())
+        && !digits.starts_with("00")
+        && digits.contains(['e', 'E'])
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || "+-.eE".contains(c));
+    text.starts_with(['[', '{', '"']) || is_number
 }
 
 /// Runs the command.
@@ -155,6 +175,16 @@ mod tests {
         assert_eq!(given.content(), Content::JSON);
         assert_eq!(&given[..], br#"[2,-3.50,"word","7",[1,null],""]"#);
         assert_eq!(&payload_of("add", &[]).unwrap()[..], b"[]");
+        let dates = payload_of("add", &["2026-11-26", "-x", "007"]).unwrap();
+        assert_eq!(&dates[..], br#"["2026-11-26","-x","007"]"#);
+    }
+
+    #[test]
+    fn what_starts_like_json_and_is_none_is_an_error() {
+        for argument in ["[1,", "{a:1}", "\"open", "1e999", r#""\ud800""#] {
+            let problem = payload_of("add", &[argument]).unwrap_err().to_string();
+            assert!(problem.contains("starts like JSON"), "{problem}");
+        }
     }
 
     #[test]

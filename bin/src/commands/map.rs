@@ -15,7 +15,7 @@ use crate::map::joblog::{Done, JobLog};
 use crate::map::printer::Printer;
 use crate::map::progress::Progress;
 use crate::map::template::{Template, quoted};
-use crate::options::{ClusterArgs, CommandArgs, TaskArgs};
+use crate::options::{self, ClusterArgs, CommandArgs, TaskArgs};
 use crate::problem::{EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Problem};
 use crate::stop::StopSignals;
 use crate::streams::{say, stdout};
@@ -103,6 +103,7 @@ pub(crate) struct MapArgs {
 /// Runs the command.
 pub(crate) async fn run(args: MapArgs) -> Result<u8, Problem> {
     let (command, given) = split(&args.words)?;
+    options::check_program("map", &command[0])?;
     let template = Template::new(command.iter().map(|word| word.as_bytes()));
     let items = match given {
         Some(given) => Items::given(given.iter().cloned()),
@@ -213,7 +214,8 @@ fn split(words: &[OsString]) -> Result<(&[OsString], Option<&[OsString]>), Probl
     if command.len() == 1 && is_shell_line(program) {
         return Err(Problem::new(format!(
             "there is no program named `{0}`; leave the quotes out, \
-             or have a shell run it: argon map sh -c '{0}' ...",
+             or have a shell run it, with the item as its argument: \
+             argon map sh -c '... \"$1\" ...' sh {{}}",
             program.display()
         )));
     }

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::cluster::{Cluster, Ended, Watch, end_of_one};
 use crate::map::progress::Progress;
-use crate::options::{ClusterArgs, CommandArgs, TaskArgs};
+use crate::options::{self, ClusterArgs, CommandArgs, TaskArgs};
 use crate::outcome::Finished;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
@@ -60,6 +60,7 @@ pub(crate) struct RunArgs {
 /// Runs the command.
 pub(crate) async fn run(args: RunArgs) -> Result<u8, Problem> {
     let mut stop = StopSignals::with_hangup()?;
+    options::check_program("run", &args.words[0])?;
     let mut command = args.command.command()?;
     command.argv = args.words.into_iter().map(OsString::into_vec).collect();
     if !args.no_stdin && !io::stdin().is_terminal() {

@@ -138,6 +138,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 code = stop.next() => {
+                    self.print_rest(stop).await?;
                     return Ok(Finish::Stopped(code, self.counts));
                 }
                 problem = &mut watching => return Err(problem),
@@ -156,6 +157,30 @@ impl Engine {
                     watch.heard();
                 }
                 item = self.items.next(), if room => self.on_item(cluster, item)?,
+            }
+        }
+    }
+
+    /// Told to end: what runs is given up, and what has ended is printed and logged, also out of
+    /// order, so that `--resume` does only the rest. Being told once more ends that, too.
+    async fn print_rest(&mut self, stop: &mut StopSignals) -> Result<(), Problem> {
+        self.running = JoinSet::new();
+        while let Some(next) = self.order.take_any() {
+            self.make_ready(next);
+        }
+        loop {
+            self.print_ready();
+            if self.printing.is_none() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                _ = stop.next() => return Ok(()),
+                printed = join(&mut self.printing) => match self.printed(printed?) {
+                    Err(error @ PrintError::Log(_)) => return Err(error.into()),
+                    // There is nobody to print for any more.
+                    Ok(()) | Err(PrintError::Output(_)) => {}
+                },
             }
         }
     }

@@ -87,7 +87,13 @@ class Bench:
         self.now = end
         self.settle()
 
-    def open(self, epoch: int = 1, resumed: bool = False, payload_max: int = 1 << 20) -> Any:
+    def open(
+        self,
+        epoch: int = 1,
+        resumed: bool = False,
+        payload_max: int = 1 << 20,
+        lease: int = LEASE,
+    ) -> Any:
         """The manager lets it in; returns the Hello."""
         self.settle()
         while self.connection is None:
@@ -100,7 +106,7 @@ class Bench:
         self.settle()
         (hello,) = self.take(wire.Hello)
         assert not self.sent, "more than Hello before the Welcome"
-        self.say(wire.Welcome(wire.VERSION, epoch, resumed, LEASE, payload_max))
+        self.say(wire.Welcome(wire.VERSION, epoch, resumed, lease, payload_max))
         return hello
 
     def say(self, message: Any, content: int = 0, payload: bytes = b"", portion: int = 0) -> None:

@@ -126,3 +126,7 @@ def wait_for(path, then="done"):
 def for_ever():
     while True:
         time.sleep(1)
+
+
+def undecodable():
+    return b"a\xff.txt".decode("utf-8", "surrogateescape")

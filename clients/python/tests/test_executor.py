@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import gc
+import json
 import os
 import threading
+import time
 
 import pytest
 import remote_tasks as tasks
@@ -259,3 +262,61 @@ def test_twenty_thousand_and_a_worker_killed_in_the_middle(cluster):
         assert list(results) == [each * each for each in range(20_000)]
         worker_counts = executor.client.status().manager
         assert worker_counts.completed >= 20_000 and worker_counts.not_completed == 0
+
+
+def test_what_other_pools_take_is_explained():
+    for arguments, options, words in (
+        ((4,), {}, "address of a manager"),
+        ((), {"max_workers": 4}, "argon worker --workers"),
+        ((), {"initializer": print}, "initializer"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            argon.Executor(*arguments, **options)
+
+
+def test_a_callback_that_exits_ends_only_itself(executor):
+    def leave(future):
+        raise SystemExit(3)
+
+    first = executor.submit(tasks.square, 2)
+    first.add_done_callback(leave)
+    assert first.result(10) == 4
+    assert executor.submit(tasks.square, 3).result(10) == 9
+
+
+def test_libraries_learn_how_many_run_at_once(executor):
+    assert executor._max_workers >= 1
+
+
+def test_exceptions_arrive_as_pickle_would_have_them(executor):
+    with pytest.raises(ValueError) as caught:
+        executor.submit(json.loads, "{").result(10)
+    assert isinstance(caught.value, json.JSONDecodeError)
+    assert (caught.value.doc, caught.value.pos) == ("{", 1)
+    with pytest.raises(tasks.Odd) as odd:
+        executor.submit(tasks.odd, 3).result(10)
+    assert odd.value.number == 3
+
+
+def test_texts_that_are_none_are_named(executor):
+    with pytest.raises(ValueError, match="surrogate"):
+        executor.submit(len, "a\udcff.txt")
+    with pytest.raises(ValueError, match="surrogate"):
+        executor.submit(tasks.undecodable).result(10)
+
+
+def test_a_timed_out_map_cancels_what_it_waits_for(executor, tmp_path):
+    with pytest.raises(futures.TimeoutError):
+        list(executor.map(time.sleep, [60], timeout=0.2))
+    until("the task to end", lambda: not executor.client.running())
+
+
+def test_dropped_executors_leave_nothing_behind(address):
+    gc.collect()
+    threads = threading.active_count()
+    for _ in range(5):
+        made = argon.Executor(address)
+        assert made.submit(tasks.square, 2).result(10) == 4
+        del made
+    gc.collect()
+    until("their threads to end", lambda: threading.active_count() <= threads)

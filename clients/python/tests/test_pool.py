@@ -71,7 +71,12 @@ def test_unknown_tasks():
 def test_details():
     kind, message, detail = error(Runtime(), "python:remote_tasks:odd", 1, b"[3]")
     assert (kind, message) == (Kind.RAISED, "(3, 'is odd')")
-    assert detail == {"module": "remote_tasks", "type": "Odd", "args": [3, "is odd"]}
+    assert detail == {
+        "module": "remote_tasks",
+        "type": "Odd",
+        "args": [3, "is odd"],
+        "state": {"number": 3},
+    }
     assert error(Runtime(), "python:remote_tasks:leave")[2]["type"] == "SystemExit"
 
 

@@ -6,6 +6,7 @@ import pytest
 from harness import LEASE, MS, SECOND, Bench, frames
 
 from argon import _wire as wire
+from argon._session import Task
 from argon._wire import Ending, Reason
 
 
@@ -635,3 +636,54 @@ def _task(**options):
     from argon._session import Task
 
     return Task(b"noop", 1, b"[1]", **options)
+
+
+def test_unknown_is_believed_once_and_only_of_what_was_asked_about():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.take(wire.Submit)
+    bench.say(wire.Unknown([0]))
+    assert not bench.session.link.is_up, "it was just sent"
+    bench.pass_time(SECOND)
+    bench.open(resumed=True)
+    assert bench.take(wire.Resume) == [([0],)]
+    bench.say(wire.Unknown([0]))
+    assert seqs(bench.take(wire.Submit)) == [0]
+    bench.say(wire.Unknown([0]))
+    assert not bench.session.link.is_up
+
+
+def test_no_manager_ends_a_task_that_none_was_sent():
+    bench = Bench()
+    bench.open()
+    bench.session.submit(bench.now, Task(b"noop", 1, b"[1]"))
+    bench.complete(0, b"666")
+    assert not bench.session.link.is_up and not bench.results
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [(0, 20 * MS), (2**64 - 2, 3_600 * SECOND), (2**64 - 1, 2 * SECOND), (SECOND, SECOND)],
+)
+def test_leases_are_kept_within_reason(said, kept):
+    bench = Bench()
+    bench.open(lease=said, payload_max=2**32 - 1)
+    assert bench.session.link.lease == kept
+    assert bench.session.link.payload_max == 1 << 30
+
+
+def test_managers_that_are_restarted_for_ever_end_what_may_run_only_once():
+    bench = Bench()
+    bench.open(epoch=1)
+    bench.submit(at_most_once=True)
+    bench.submit()
+    for epoch in range(2, 40):
+        bench.wait(SECOND * 3 // 2)
+        bench.cut()
+        bench.pass_time(SECOND)
+        bench.open(epoch=epoch)
+        if bench.results:
+            break
+    assert 15 < epoch < 25
+    assert {seq: result.ending for seq, result in bench.results.items()} == {0: Ending.LOST}

@@ -168,7 +168,8 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
         .filter(|cwd| !Path::new(OsStr::from_bytes(cwd)).is_dir())
     {
         let text = format!(
-            "cannot run in {}: no such directory",
+            "cannot run in {}: there is no such directory on the worker; directories and files \
+             must be there",
             String::from_utf8_lossy(cwd)
         );
         return TaskError::new(ErrorKind::Exit(NOT_RUN), text);

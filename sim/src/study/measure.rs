@@ -109,6 +109,11 @@ impl<'s> Measure<'s> {
         }
     }
 
+    /// How many tasks have no outcome.
+    pub(super) fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether every task that came has ended.
     pub(super) fn all_ended(&self) -> bool {
         self.seen == self.came && self.open.is_empty()

@@ -13,6 +13,9 @@
 Connections are neither encrypted nor authenticated here: use the loopback interface or a tunnel.
 """
 
+import importlib as _importlib
+from typing import Any as _Any
+
 from ._calls import HIGH, LOW, NORMAL, Options
 from ._status import ClientStatus, KindStatus, ManagerStatus, RunningTask, Status, WorkerStatus
 from .client import Client, Future
@@ -34,6 +37,14 @@ from .errors import (
 from .executor import Executor
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _Any:
+    # asyncio takes a while to load, and most programs do without.
+    if name == "aio":
+        return _importlib.import_module("argon.aio")
+    raise AttributeError(f"module 'argon' has no attribute {name!r}")
+
 
 __all__ = [
     "HIGH",

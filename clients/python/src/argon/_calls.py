@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib
 import json
 import os
 import pickle
@@ -108,7 +107,9 @@ def _address(given: Address) -> Tuple[str, int]:
     if not isinstance(given, str):
         return given[0], int(given[1])
     host, colon, port = given.rpartition(":")
-    if not colon or "]" in port:
+    # An IPv6 address has colons of its own, and brackets before a port.
+    bare = given.count(":") > 1 and not given.startswith("[")
+    if not colon or "]" in port or bare:
         host, port = given, str(DEFAULT_PORT)
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
         raise ValueError(f"{given!r} is no address; it should be HOST:PORT")
@@ -131,7 +132,15 @@ def to_json(value: Any) -> bytes:
     """A value as JSON. Raises TypeError or ValueError for what JSON would change or cannot hold;
     a tuple is let through as a list."""
     _check_keys(value)
-    return _encode(value).encode("utf-8")
+    text = _encode(value)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = text[error.start : error.end]
+        raise ValueError(
+            f"a text that holds {found!r}, which is no character (a surrogate, as in names of files "
+            "that are not UTF-8): send bytes, as os.fsencode makes them"
+        ) from None
 
 
 def _check_keys(value: Any) -> None:
@@ -267,7 +276,7 @@ def check_size(task: Task, most: int) -> None:
 def value_of(result: Result, shipped: bool) -> Tuple[bool, Any]:
     """(True, the value) of a task that completed, or (False, the exception)."""
     if result.ending != wire.Ending.COMPLETED:
-        return False, _exception(result)
+        return False, _exception(result, shipped)
     content, payload = result.content, result.payload
     try:
         if content == wire.JSON:
@@ -276,7 +285,7 @@ def value_of(result: Result, shipped: bool) -> Tuple[bool, Any]:
             return True, payload
         if content == wire.PICKLE and shipped:
             return True, pickle.loads(payload)
-    except Exception as error:  # noqa: BLE001 - whatever unpickling may raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever unpickling may raise
         failed = Failed(wire.Kind.BAD_PAYLOAD, f"the result cannot be read here: {error!r}")
         failed.__cause__ = error
         return False, failed
@@ -289,7 +298,7 @@ def value_of(result: Result, shipped: bool) -> Tuple[bool, Any]:
 
 
 
-def _exception(result: Result) -> BaseException:
+def _exception(result: Result, shipped: bool) -> BaseException:
     ending, value = result.ending, result.value
     if ending == wire.Ending.EXPIRED:
         return Expired(value)
@@ -301,13 +310,19 @@ def _exception(result: Result) -> BaseException:
         if value.reason == wire.Reason.TOO_LARGE:
             return TooLarge("the payload is larger than the manager takes")
         return Rejected(value.reason, value.retries, value.similar)
-    return _failure(value, result.content, result.payload)
+    return _failure(value, result.content, result.payload, shipped)
 
 
-def _failure(failure: wire.Failure, content: int, payload: bytes) -> BaseException:
+def _failure(
+    failure: wire.Failure, content: int, payload: bytes, shipped: bool
+) -> BaseException:
     kind, message, backtrace, stderr = failure.error
-    if kind.kind == wire.Kind.RAISED and content == wire.JSON and payload:
-        own = _raised(payload)
+    if kind.kind == wire.Kind.RAISED and payload:
+        own = None
+        if content == wire.JSON:
+            own = _raised(payload)
+        elif content == wire.PICKLE and shipped:
+            own = _unpickled(payload)
         if own is not None:
             own.__cause__ = RemoteTraceback(backtrace or f"{kind.value}: {message}\n")
             return own
@@ -325,6 +340,14 @@ def _failure(failure: wire.Failure, content: int, payload: bytes) -> BaseExcepti
     return failed
 
 
+def _unpickled(payload: bytes) -> Optional[BaseException]:
+    try:
+        made = pickle.loads(payload)
+    except (Exception, SystemExit):  # noqa: BLE001 - then it is told as Failed
+        return None
+    return made if isinstance(made, Exception) else None
+
+
 def _raised(payload: bytes) -> Optional[BaseException]:
     """The exception that the detail tells of, if it is one and can be made here."""
     try:
@@ -332,14 +355,17 @@ def _raised(payload: bytes) -> Optional[BaseException]:
         module, qualified, args = detail["module"], detail["type"], detail["args"]
         if not isinstance(args, list):
             return None
-        # What is being imported right now must not be waited for: it may be waiting for us.
-        found: Any = sys.modules.get(module) or importlib.import_module(module)
+        # Only what is imported already: whoever answers is not to choose what runs here.
+        found: Any = sys.modules[module]
         for part in qualified.split("."):
             found = getattr(found, part)
         # SystemExit and the like must not end a process that only waits for a result.
         if not (isinstance(found, type) and issubclass(found, Exception)):
             return None
         made = found(*args)
-    except Exception:  # noqa: BLE001 - then it is told as Failed
+        state = detail.get("state")
+        if isinstance(made, Exception) and isinstance(state, dict):
+            made.__dict__.update(state)
+    except (Exception, SystemExit):  # noqa: BLE001 - then it is told as Failed
         return None
     return made if isinstance(made, Exception) else None

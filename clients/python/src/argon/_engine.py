@@ -6,6 +6,7 @@ import os
 import random
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -92,6 +93,7 @@ class Engine:
         self._thread: Optional[threading.Thread] = None
         self._pid = os.getpid()
         self._closed = False
+        self._orphaned = False
         self._failure: Optional[NotConnected] = None
         self._awake = False
         self._waiting = 0
@@ -191,6 +193,16 @@ class Engine:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
+    def orphan(self) -> None:
+        """Nobody has the client any more: it leaves when its last task has ended. Takes no lock, as
+        the interpreter may collect garbage anywhere."""
+        self._orphaned = True
+        if self._thread is None:
+            self._wake_in.close()
+            self._wake_out.close()
+        else:
+            self._wake()
+
     @property
     def closed(self) -> bool:
         """Whether it takes nothing any more."""
@@ -206,9 +218,11 @@ class Engine:
         if self._thread is None:
             if self.connect_timeout is not None:
                 self._give_up_at = _now() + int(self.connect_timeout * 1e9)
+            thread = threading.Thread(target=self._run, name="argon", daemon=True)
+            # If there can be no thread now, there may be one at the next use.
+            thread.start()
             self._awake = True
-            self._thread = threading.Thread(target=self._run, name="argon", daemon=True)
-            self._thread.start()
+            self._thread = thread
 
     def _must_wake(self) -> bool:
         if self._awake:
@@ -249,6 +263,9 @@ class Engine:
                 now = _now()
                 with self.lock:
                     self._give_up_if_due(now)
+                    if self._orphaned and not self._closed and not session.tasks:
+                        self._closed = True
+                        session.stop(now)
                     session.settle(now, connection.backlog if connection else 0)
                     data = session.take_bytes()
                     dial = session.take_dial(now)
@@ -348,7 +365,11 @@ class Engine:
                 self._dialed.append((number, None, f"{host}:{port}: {error}"))
             self._wake()
 
-        threading.Thread(target=dial, name="argon dial", daemon=True).start()
+        try:
+            threading.Thread(target=dial, name="argon dial", daemon=True).start()
+        except RuntimeError as error:
+            self._dialed.append((number, None, f"{host}:{port}: {error}"))
+            self._wake()
 
     def _adopt(
         self, selector: selectors.BaseSelector, connection: Optional[Connection]
@@ -391,6 +412,13 @@ class Engine:
         session.stop(now)
         self.room.notify_all()
 
+    def _tell(self, future: Any, ok: bool, value: Any) -> None:
+        try:
+            future.deliver(ok, value)
+        except SystemExit:
+            # A callback that ends a program ends only itself: others wait for this thread.
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+
     def _deliver(self, results: List[Any]) -> None:
         for result in results:
             if isinstance(result, Result):
@@ -400,7 +428,7 @@ class Engine:
                 if self._failure is not None:
                     future.deliver(False, NotConnected(str(self._failure)))
                 else:
-                    future.deliver(*value_of(result, future.shipped))
+                    self._tell(future, *value_of(result, future.shipped))
             elif isinstance(result, Answer):
                 with self.lock:
                     future = self._questions.pop(result.question, None)

@@ -19,6 +19,11 @@ HANDSHAKE = 1_500 * MILLISECOND
 DELAY_FIRST = 25 * MILLISECOND
 DELAY_MAX = SECOND
 LEASE_DEFAULT = 2 * SECOND
+#: A manager cannot have us ping without rest, nor wait for ever for one that is gone.
+LEASE_MIN = 20 * MILLISECOND
+LEASE_MAX = 3_600 * SECOND
+#: Bytes, whatever a manager says that it takes.
+PAYLOAD_MAX_CEILING = 1 << 30
 # A connection that ends sooner than this counts as a failed one when it comes to the next delay.
 SETTLED = SECOND
 
@@ -104,8 +109,10 @@ class Link:
         """The manager lets us in. Returns whether it knows our session."""
         resumed = welcome.resumed and self.epoch == welcome.epoch
         self.epoch = welcome.epoch
-        self.lease = max(welcome.lease, 4 * MILLISECOND)
-        self.payload_max = welcome.payload_max
+        # Whatever the manager says, within reason.
+        lease = LEASE_DEFAULT if welcome.lease == wire.NO_LIMIT else welcome.lease
+        self.lease = min(max(lease, LEASE_MIN), LEASE_MAX)
+        self.payload_max = min(welcome.payload_max, PAYLOAD_MAX_CEILING)
         self.state = UP
         self._up_since = self._heard = self._seen = now
         self._ping_at = now + self.lease // 4

@@ -30,6 +30,10 @@ RETRY_MAX = 5 * SECOND
 HINT_MAX = 60 * SECOND
 LAST_WORDS = 20 * MILLISECOND
 MOVE_EVERY = SECOND
+#: How long a manager waits for a worker to claim what may run only once, and what a manager that
+#: is restarted at once counts as.
+RESUME_WINDOW = 30 * SECOND
+RESTART = SECOND
 ACK_AFTER = 5 * MILLISECOND
 ACK_BYTES = 1 << 20
 BACKLOG_MAX = 16 << 20
@@ -65,6 +69,8 @@ class Task:
         "rejections",
         "retries",
         "watched",
+        "asked",
+        "unclaimed",
     )
 
     def __init__(
@@ -95,6 +101,10 @@ class Task:
         self.retries = 0
         #: An alarm for the deadline is set.
         self.watched = False
+        #: The manager was asked about it on this connection, and it was not sent since.
+        self.asked = False
+        #: How long managers that are gone have waited for a worker to claim it.
+        self.unclaimed = 0
 
     @property
     def uncertain(self) -> bool:
@@ -164,6 +174,9 @@ class Session:
         self._move_at: Optional[int] = None
         self._more = False
         self._stopped = False
+        # When the life of the manager that has the tasks began here, and when it was last lost.
+        self._began = now
+        self._cut_at = now
 
     # What the application wants.
 
@@ -312,6 +325,10 @@ class Session:
         if self.link.is_up:
             self._message(now, message, content, payload)
         elif isinstance(message, wire.Welcome):
+            if message.version.major != wire.VERSION.major:
+                choice = wire.Choice(wire.RefuseReason.VERSION, message.version)
+                self._refused(now, choice)
+                return
             self._up(now, message)
         elif isinstance(message, wire.Refuse):
             self._refused(now, message.reason)
@@ -355,31 +372,47 @@ class Session:
         if resumed:
             self._resume()
         else:
-            self._start_over()
+            self._start_over(now)
         self._asked.clear()
         for question, query in self._questions.items():
             self._ask(question, query)
 
     def _resume(self) -> None:
         sent = [seq for seq, task in self.tasks.items() if task.state == SENT]
+        for seq in sent:
+            self.tasks[seq].asked = True
         for start in range(0, len(sent), wire.IDS_MAX):
             self._send(wire.Resume(sent[start : start + wire.IDS_MAX]))
         for seq in sent:
             if self.tasks[seq].cancelled:
                 self._send(wire.Cancel(seq))
 
-    def _start_over(self) -> None:
+    def _start_over(self, now: int) -> None:
         """Nobody can say any more whether what was left at the last manager has started."""
         fresh = self._moves < self.link.addresses
         self.window.restart()
-        for seq, task in self.tasks.items():
+        held, self._began = self._cut_at - self._began, now
+        for seq, task in list(self.tasks.items()):
             if task.state == SENT:
+                if self._is_given_up(task, held):
+                    self._end(seq, wire.Ending.LOST, [])
+                    continue
                 task.may_have_run = True
                 self._unsend(seq, task, WAITING)
                 self._recovering[seq] = None
             elif task.state == BACKOFF and fresh:
                 # What the last manager advised is not this one's advice.
                 self._ready(seq, task)
+
+    @staticmethod
+    def _is_given_up(task: Task, held: int) -> bool:
+        """Whether managers, each restarted before it could tell, have together waited for a worker
+        to claim a task as long as one alone would. One that had it for so long and did not end it
+        has had it claimed."""
+        if not task.at_most_once or not task.may_have_run:
+            return False
+        task.unclaimed = task.unclaimed + max(held, RESTART) if held < RESUME_WINDOW else 0
+        return task.unclaimed >= RESUME_WINDOW
 
     def _refused(self, now: int, reason: wire.Choice) -> None:
         words = {
@@ -405,6 +438,7 @@ class Session:
         if not was_up:
             return
         self.events.append("down")
+        self._cut_at = now
         # Outcomes come again after resuming, and so do their acknowledgements.
         self._acks.clear()
         self._acked_bytes, self._ack_at = 0, None
@@ -426,6 +460,8 @@ class Session:
         task = self.tasks.get(seq)
         if task is None:
             return
+        if not task.uncertain and not task.rejections:
+            raise wire.WireError("the end of a task that it was not sent")
         if task.state == SENT:
             self.window.outcome()
             self._moves = 0
@@ -464,6 +500,9 @@ class Session:
         task = self.tasks.get(seq)
         if task is None or task.state != SENT:
             return
+        if not task.asked:
+            # To send again whatever it calls unknown would go round for ever.
+            raise wire.WireError("a task that it was just sent is unknown")
         self._unsend(seq, task, WAITING)
         if task.cancelled:
             self._end(seq, wire.Ending.CANCELLED, task.may_have_run)
@@ -621,7 +660,7 @@ class Session:
             self._end_refused(seq, task, wire.Reason.TOO_LARGE, [])
             return 0
         self._unqueue(seq, task)
-        task.state = SENT
+        task.state, task.asked = SENT, False
         self.window.add(task.priority)
         name = task.name
         self.link.send(

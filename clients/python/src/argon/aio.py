@@ -72,6 +72,15 @@ class _Connection(asyncio.Protocol):
         self.client._progressed(self)
 
 
+def _settable(error: BaseException) -> BaseException:
+    """An exception that a future takes: asyncio refuses StopIteration."""
+    if isinstance(error, StopIteration):
+        told = RuntimeError(f"the task raised StopIteration{error.args!r}")
+        told.__cause__ = error
+        return told
+    return error
+
+
 class Client:
     """As `argon.Client`, for asyncio; to be used in one event loop.
 
@@ -407,7 +416,7 @@ class Client:
                 if ok:
                     future.set_result(value)
                 else:
-                    future.set_exception(value)
+                    future.set_exception(_settable(value))
                     if isinstance(value, Cancelled):
                         # The application has closed the client: nothing to warn of.
                         future.exception()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import queue
+import weakref
 import time
 from typing import (
     Any,
@@ -153,6 +154,7 @@ class Client:
         called = own_name() if name is None else name
         wire.name_bytes(called)
         self._engine = Engine(given, called, connect_timeout, max_pending, max_pending_bytes)
+        weakref.finalize(self, Engine.orphan, self._engine).atexit = False
 
     def __enter__(self) -> "Client":
         return self

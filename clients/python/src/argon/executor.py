@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import concurrent.futures
 import itertools
+import os
 import threading
 import time
 import weakref
@@ -42,6 +43,17 @@ class Executor(concurrent.futures.Executor):
         client: Optional[Client] = None,
         **options: Any,
     ) -> None:
+        for name in ("max_workers", "initializer", "initargs", "mp_context"):
+            if name in options:
+                raise TypeError(
+                    f"{name} is for pools of this process; an argon.Executor uses the workers of a "
+                    "cluster: argon worker --workers N, with what its program loads at its start"
+                )
+        if isinstance(addresses, int):
+            raise TypeError(
+                f"argon.Executor({addresses}): the first argument is the address of a manager, and "
+                "how many tasks run at once is up to its workers"
+            )
         self._own = client is None
         if client is None:
             self._client = Client(addresses, **options)
@@ -55,6 +67,7 @@ class Executor(concurrent.futures.Executor):
         # Submissions that wait for room; their futures are not in the set yet.
         self._entering = 0
         self._shut = False
+        self._pid = os.getpid()
         _open.add(self)
 
     @property
@@ -142,6 +155,20 @@ class Executor(concurrent.futures.Executor):
         results = _results(futures, until)
         return results if chunksize == 1 else itertools.chain.from_iterable(results)
 
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        # One Ctrl-C is enough: nobody wants what is under way any more.
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            with self._lock:
+                pending = list(self._futures)
+            for future in pending:
+                future.cancel()
+        self.shutdown(wait=True)
+
+    @property
+    def _max_workers(self) -> int:
+        """How many tasks the cluster runs at once: what libraries ask executors for."""
+        return max(1, self._client.status().manager.capacity)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes nothing more. With `wait`, returns when all futures have ended.
 
@@ -168,10 +195,12 @@ def _results(futures: List[Future], until: Optional[float]) -> Iterator[Any]:
     try:
         while futures:
             # No reference is kept to what was handed on.
-            if until is None:
-                yield futures.pop().result()
-            else:
-                yield futures.pop().result(until - time.monotonic())
+            future = futures[-1]
+            value = future.result(None if until is None else until - time.monotonic())
+            futures.pop()
+            del future
+            yield value
+            del value
     finally:
         for future in futures:
             future.cancel()
@@ -180,7 +209,9 @@ def _results(futures: List[Future], until: Optional[float]) -> Iterator[Any]:
 def _finish_all() -> None:
     """What was submitted is done before the interpreter ends, as with other executors."""
     for executor in list(_open):
-        executor.shutdown(wait=True)
+        # A child that was forked does not wait for its parent's tasks.
+        if executor._pid == os.getpid():
+            executor.shutdown(wait=True)
 
 
 atexit.register(_finish_all)

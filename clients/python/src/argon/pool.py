@@ -164,12 +164,12 @@ class Runtime:
         value = function(*args, **kwargs)
         if inspect.isawaitable(value):
             value = self._wait(value)
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return wire.RAW, bytes(value)
-        if shipped:
+        if shipped and type(value) is not bytes:
             from ._ship import dumps
 
             return wire.PICKLE, dumps(value)
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return wire.RAW, bytes(value)
         try:
             return wire.JSON, to_json(value)
         except (TypeError, ValueError) as error:
@@ -225,6 +225,10 @@ class Runtime:
         except BaseException as raised:  # noqa: BLE001 - SystemExit of a task, too
             ran = self._clock() - start
             failed = wire.Failed(run.id, ran, _error(raised))
+            if run.name == EVAL and self.allow_eval:
+                pickled = _pickled(raised)
+                if pickled:
+                    return wire.encode(failed, wire.PICKLE, pickled)
             return wire.encode(failed, wire.JSON, _detail(raised))
         ran = self._clock() - start
         return _COMPLETED_HEAD.pack(21 + len(result), content, 2, run.id, ran) + result
@@ -255,16 +259,46 @@ def _own_frames_off(raised: BaseException) -> Optional[types.TracebackType]:
 def _detail(raised: BaseException) -> bytes:
     kind = type(raised)
     args: Any = raised.args
-    if isinstance(raised, (OSError, EvalRefused)):
-        # An OSError keeps its file name elsewhere, and says so when it is pickled.
-        reduced: Any = raised.__reduce__()
-        args = reduced[1]
-    detail = {"module": kind.__module__, "type": kind.__qualname__, "args": list(args)}
+    state: Any = None
     try:
-        data = to_json(detail)
-    except (TypeError, ValueError, RecursionError):
+        # As pickle has it: an OSError keeps its file name elsewhere, others have arguments of
+        # their own, attributes and notes.
+        reduced: Any = raised.__reduce__()
+        if reduced[0] is kind:
+            args = reduced[1]
+            state = reduced[2] if len(reduced) > 2 else None
+    except Exception:  # noqa: BLE001 - a task's exception may be anything
+        pass
+    detail: Dict[str, Any] = {
+        "module": kind.__module__,
+        "type": kind.__qualname__,
+        "args": list(args),
+    }
+    for full in (True, False):
+        if full and not state:
+            continue
+        try:
+            data = to_json({**detail, "state": state} if full else detail)
+        except (TypeError, ValueError, RecursionError):
+            continue
+        if len(data) <= DETAIL_MAX:
+            return data
+    return b""
+
+
+def _pickled(raised: BaseException) -> bytes:
+    from ._ship import dumps
+
+    try:
+        data = dumps(raised)
+        pickle.loads(data)  # Many can be pickled and not made again.
+    except Exception:  # noqa: BLE001 - a task's exception may be anything
         return b""
-    return data if len(data) <= 1 << 16 else b""
+    return data if len(data) <= DETAIL_MAX else b""
+
+
+#: Most bytes of what is told of an exception beside its texts.
+DETAIL_MAX = 1 << 16
 
 
 _current: Optional[Runtime] = None
@@ -340,7 +374,16 @@ def _own_pipes() -> Tuple[int, int]:
     os.close(nothing)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    os.register_at_fork(after_in_child=lambda: _cut_off(reader, writer))
     return reader, writer
+
+
+def _cut_off(reader: int, writer: int) -> None:
+    """A child that a task forks has nothing to say in its parent's place."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, reader)
+    os.dup2(nothing, writer)
+    os.close(nothing)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
