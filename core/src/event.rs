@@ -55,6 +55,8 @@ pub enum Event {
     },
     /// Tasks fail at a worker that do well elsewhere: it gets one at a time until one completes.
     WorkerDoubted { name: Name },
+    /// A worker runs other names than all others, of which there are as many kinds as may be.
+    KindRefused { name: Name },
     /// A connection was refused.
     PeerRefused { conn: ConnId, reason: RefuseReason },
     /// A connection was closed by us.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use argon_core::event::Event;
 use argon_core::ids::ConnId;
-use argon_core::limits::{KINDS_MAX, RESUME_WINDOW, RUNNER_WAIT};
+use argon_core::limits::{CLIENTS_MAX, KINDS_MAX, RESUME_WINDOW, RUNNER_WAIT};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Body, Report, Role, Submit};
+use argon_core::message::{Body, Message, RefuseReason, Report, Role, Submit};
 use argon_core::task::{Outcome, Priority, RejectReason};
 use argon_core::time::WakeReason;
 use support::*;
@@ -345,4 +345,41 @@ fn a_change_of_kinds_leaves_what_is_newest_the_newest() {
         },
     );
     assert_eq!(refused(&mut bench, client), [3]);
+}
+
+/// Kinds and sessions that others have left behind keep nobody out.
+#[test]
+fn who_has_gone_and_has_nothing_here_makes_room() {
+    let mut bench = Bench::new();
+    let gone: Vec<ConnId> = (0..KINDS_MAX as u64)
+        .map(|peer| worker_of(&mut bench, 100 + peer, &[&format!("kind{peer}")]))
+        .collect();
+    bench.close(gone[7]);
+    bench.close(gone[9]);
+    let new = worker_of(&mut bench, 1, &["new"]);
+    let newer = worker_of(&mut bench, 2, &["newer"]);
+    assert!(!bench.closed.contains(&new) && !bench.closed.contains(&newer));
+    let one_more = worker_of(&mut bench, 3, &["newest"]);
+    assert!(bench.closed.contains(&one_more), "all the others are here");
+    let full = Message::from(Body::Refuse(RefuseReason::Full));
+    assert!(bench.inbox(one_more).contains(&full), "and it is told");
+    let told = |event: &&Event| matches!(event, Event::KindRefused { .. });
+    assert_eq!(bench.events.iter().filter(told).count(), 1);
+}
+
+#[test]
+fn as_many_clients_as_there_may_be_keep_no_other_out_once_they_have_gone() {
+    let mut bench = Bench::new();
+    bench.checked = false;
+    let mut conns = Vec::new();
+    for peer in 0..CLIENTS_MAX as u64 {
+        conns.push(bench.client(1_000 + peer));
+    }
+    let (refused, welcome) = bench.hello(1, 1, Role::Client, None, "one more");
+    assert!(welcome.is_none() && bench.closed.contains(&refused));
+    bench.close(conns[5]);
+    let (_, welcome) = bench.hello(2, 1, Role::Client, None, "instead");
+    assert!(welcome.is_some());
+    bench.checked = true;
+    bench.advance(ms(1));
 }

@@ -74,6 +74,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerGone { .. } => (None, "peer-gone"),
         Event::PeerRefused { .. } => (None, "peer-refused"),
         Event::WorkerDoubted { .. } => (None, "worker-doubted"),
+        Event::KindRefused { .. } => (None, "kind-refused"),
         Event::NameTaken { .. } => (None, "name-taken"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
         Event::TaskRejected { task, reason } => (

@@ -82,6 +82,11 @@ impl Abilities {
         Some(KindKey(index as u8))
     }
 
+    /// Whether there may be one more kind.
+    pub(super) fn has_room(&self) -> bool {
+        self.kinds.len() < KINDS_MAX || self.kinds.iter().any(|kind| kind.workers == 0)
+    }
+
     /// The same, of a new kind if need be: the classes must be renewed before they are used. `None`
     /// if there are too many kinds.
     pub(super) fn join_new(&mut self, offer: Offer) -> Option<KindKey> {

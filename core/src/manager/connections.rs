@@ -97,6 +97,7 @@ impl Manager {
         session.conn = None;
         let peer = session.id;
         self.absences.set(Absence::Client(key), until);
+        self.note_idle_client(now, key);
         self.notify(Event::PeerDisconnected { peer });
     }
 
@@ -116,6 +117,7 @@ impl Manager {
         self.capacity -= u64::from(capacity);
         self.rebid(key);
         self.pardon_if_alone(key);
+        self.note_idle_worker(now, key);
         self.absences
             .set(Absence::Worker(key), awake + self.config.resume_window);
         self.notify(Event::PeerDisconnected { peer });
@@ -269,7 +271,7 @@ impl Manager {
                 (key, confirmed && hello.session == Some(self.config.epoch))
             }
             None => {
-                if self.clients.len() >= CLIENTS_MAX {
+                if self.clients.len() >= CLIENTS_MAX && !self.forget_idle_client(now) {
                     return Err(RefuseReason::Full);
                 }
                 let session = ClientSession::new(hello.peer, hello.name.clone(), awake);
@@ -279,6 +281,7 @@ impl Manager {
             }
         };
         self.absences.cancel(Absence::Client(key));
+        self.unnote_idle_client(key);
         let session = self.client(key);
         session.conn = Some(conn);
         session.connection = hello.connection;
@@ -351,7 +354,7 @@ impl Manager {
         let key = match known {
             Some(key) => key,
             None => {
-                if self.workers.len() >= WORKERS_MAX {
+                if self.workers.len() >= WORKERS_MAX && !self.forget_idle_worker(now) {
                     return Err(RefuseReason::Full);
                 }
                 let session = WorkerSession::new(hello.peer, hello.name.clone(), capacity, awake);
@@ -363,6 +366,7 @@ impl Manager {
         self.workers_by_name.insert(hello.name.clone(), key);
         self.absences.cancel(Absence::Grace(key));
         self.absences.cancel(Absence::Worker(key));
+        self.unnote_idle_worker(key);
         let resumed = known.is_some() && hello.session == Some(self.config.epoch);
         let session = self.worker(key);
         session.elsewhere |= known.is_some() && !resumed;

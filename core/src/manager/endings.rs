@@ -420,6 +420,7 @@ impl Manager {
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
         debug_assert!(self.client(key).conn.is_none(), "it is closed first");
         self.absences.cancel(Absence::Client(key));
+        self.unnote_idle_client(key);
         let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
         for task in tasks {
             step();

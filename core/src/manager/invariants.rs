@@ -17,6 +17,7 @@ impl Manager {
         self.check_connections();
         self.check_classes();
         self.check_trust();
+        self.check_idle();
     }
 
     fn check_classes(&self) {

@@ -17,6 +17,7 @@ mod config;
 mod connections;
 mod dispatch;
 mod endings;
+mod idle;
 mod invariants;
 mod pace;
 mod report;
@@ -51,6 +52,7 @@ pub use status::Load;
 
 use abilities::Abilities;
 use dispatch::Look;
+use idle::Idle;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
 use stranded::{Renewal, Stranded};
@@ -187,6 +189,7 @@ pub struct Manager {
     workers_by_name: BTreeMap<Name, WorkerKey>,
     /// Workers whose name another has taken; they are not let in again.
     replaced: VecDeque<PeerId>,
+    idle: Idle,
 
     tasks: Slab<Task>,
     /// The ends of those that have ended.
@@ -252,6 +255,7 @@ impl Manager {
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
             replaced: VecDeque::new(),
+            idle: Idle::default(),
             tasks: Slab::new(),
             ends: Slab::new(),
             abilities: Abilities::new(),

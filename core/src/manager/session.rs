@@ -64,6 +64,8 @@ pub(super) struct ClientSession {
     pub(super) finished: u64,
     pub(super) rejected: u64,
     pub(super) heard: Instant,
+    /// When it left, if it had nothing here; on the awake clock.
+    pub(super) left: Instant,
 }
 
 impl ClientSession {
@@ -93,6 +95,7 @@ impl ClientSession {
             finished: 0,
             rejected: 0,
             heard: now,
+            left: now,
         }
     }
 }
@@ -160,6 +163,8 @@ pub(super) struct WorkerSession {
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) heard: Instant,
+    /// When it left, if it had nothing here; on the awake clock.
+    pub(super) left: Instant,
 }
 
 impl WorkerSession {
@@ -188,6 +193,7 @@ impl WorkerSession {
             finished: 0,
             failed: 0,
             heard: now,
+            left: now,
         }
     }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
+use crate::message::{Body, RefuseReason};
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::payload::Payload;
@@ -19,7 +20,7 @@ use super::abilities::{KindKey, NOBODY};
 use super::session::WorkerSession;
 use super::similar::similar;
 use super::task::State;
-use super::{Absence, Alarm, Manager};
+use super::{Absence, Alarm, Manager, ManagerOutput};
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -147,13 +148,14 @@ impl Manager {
             return self.alarms.set(Alarm::Renew, at);
         }
         self.alarms.cancel(Alarm::Renew);
-        self.renewal.lost = false;
         for (key, offer) in core::mem::take(&mut self.renewal.offers) {
+            self.forget_idle_kinds(now);
             match self.abilities.join_new(offer) {
                 Some(kind) => self.enter_kind(key, kind),
                 None => self.refuse_kind(now, key),
             }
         }
+        self.renewal.lost = false;
         self.renew_classes(now);
         // The name of each task is held against every kind, twice, if it has not been lately.
         let tasks = self.queue.len() + self.queue.returning();
@@ -165,8 +167,13 @@ impl Manager {
     /// There are too many kinds of workers for one more.
     fn refuse_kind(&mut self, now: Instant, key: WorkerKey) {
         if let Some(conn) = self.worker(key).conn {
-            let reason = CloseReason::Protocol("too many kinds of workers");
-            self.close(now, conn, reason);
+            let reason = RefuseReason::Full;
+            let name = self.worker(key).name.clone();
+            self.notify(Event::KindRefused { name });
+            let message = Body::Refuse(reason).into();
+            self.outputs
+                .push_back(ManagerOutput::Send { conn, message });
+            self.close(now, conn, CloseReason::Refused(reason));
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) enum Leaving {
     Replaced,
     /// It said goodbye.
     Goodbye,
+    /// It is away, has nothing here, and others need the room.
+    Forgotten,
 }
 
 impl Manager {
@@ -173,12 +175,13 @@ impl Manager {
             self.close(now, conn, CloseReason::Superseded);
         }
         let loss = match leaving {
-            Leaving::Expired => AttemptLoss::WorkerGone,
+            Leaving::Expired | Leaving::Forgotten => AttemptLoss::WorkerGone,
             Leaving::Replaced => AttemptLoss::WorkerReplaced,
             Leaving::Goodbye => AttemptLoss::WorkerDrained,
         };
         self.absences.cancel(Absence::Grace(key));
         self.absences.cancel(Absence::Worker(key));
+        self.unnote_idle_worker(key);
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
             step();
@@ -211,6 +214,7 @@ impl Manager {
             Leaving::Expired => "did not come back in time",
             Leaving::Replaced => "was replaced by a new process of its name",
             Leaving::Goodbye => "said goodbye",
+            Leaving::Forgotten => "made room for another",
         };
         self.notify(Event::PeerGone {
             peer: session.id,

@@ -1,8 +1,37 @@
 //! Events of the machines as lines in the log.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use argon_core::event::Event;
 use argon_core::task::ExitCause;
 use tracing::{debug, info, warn};
+
+/// Warnings that strangers can cause, in one period; more are counted.
+const LIMITED: u32 = 10;
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// The period that began last, and how many of its warnings were said and not said.
+static SAID: Mutex<Option<(Instant, u32, u64)>> = Mutex::new(None);
+
+/// Says it, unless so much was said of its like lately.
+fn limited(say: impl FnOnce()) {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    let (began, count, unsaid) = said.get_or_insert((now, 0, 0));
+    if now.duration_since(*began) >= PERIOD {
+        if *unsaid > 0 {
+            warn!("{unsaid} more peers were refused");
+        }
+        (*began, *count, *unsaid) = (now, 0, 0);
+    }
+    if *count < LIMITED {
+        *count += 1;
+        say();
+    } else {
+        *unsaid += 1;
+    }
+}
 
 /// Writes `event` down: peers and pool processes as news, tasks only for those who look closely.
 pub(crate) fn event(event: &Event) {
@@ -28,7 +57,15 @@ pub(crate) fn event(event: &Event) {
             worker = %name,
             "tasks fail there that do well elsewhere: it gets one at a time until one completes"
         ),
-        Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
+        Event::KindRefused { name } => limited(|| {
+            warn!(
+                worker = %name,
+                "refused: there are as many kinds of workers, which run different names, as may be"
+            );
+        }),
+        Event::PeerRefused { conn, reason } => {
+            limited(|| warn!(%conn, ?reason, "peer refused"));
+        }
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
         Event::AttemptCharged {
