@@ -245,7 +245,7 @@ fn worker(choices: &mut Choices<'_>) {
                     }
                 }
                 WorkerOutput::Stopped => return,
-                WorkerOutput::Pool(_) | WorkerOutput::Notify(_) => {}
+                WorkerOutput::Pool(_) | WorkerOutput::Notify(_) | WorkerOutput::Replaced => {}
             }
         }
     }
