@@ -166,10 +166,10 @@ impl Drop for StopOnDrop {
 /// A manager without connections.
 pub(crate) fn new_hub(config: ManagerConfig) -> Result<Arc<Hub<Manager>>, StartError> {
     config.validate().map_err(StartError::Config)?;
-    let payload_max = config.payload_max;
+    let (payload_max, memory) = (config.payload_max, config.memory);
     let clock = Clock::start();
     let machine = Manager::new(config, Instant::ZERO);
-    Ok(Hub::new(machine, clock, payload_max))
+    Ok(Hub::new(machine, clock, payload_max, memory))
 }
 
 /// Listens, and says what was wrong if that does not work.

@@ -1,5 +1,6 @@
 //! `argon manager`: the entry point of a cluster.
 
+use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ pub(crate) struct LimitArgs {
     /// Most bytes of results that a client leaves unread before its tasks wait [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     client_result_bytes: Option<u64>,
+    /// Most bytes that wait for all peers together; those that read least are cut off first
+    /// [default: a 32nd of this machine's memory, at least 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    memory: Option<u64>,
     /// Largest payload and result [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::memory_size)]
     max_payload: Option<usize>,
@@ -82,6 +87,21 @@ pub(crate) struct LimitArgs {
     /// How long a task that no worker runs waits for a worker that does [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     runner_wait: Option<Duration>,
+}
+
+/// What waits for all peers may always take this much.
+const MEMORY_LEAST: u64 = 256 * 1024 * 1024;
+
+/// A 32nd of the memory that this machine, or our share of it, has, and `least` at least.
+fn share_of_memory(least: u64) -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = total.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024;
+    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse().ok());
+    Some((limit.map_or(total, |limit: u64| limit.min(total)) / 32).max(least))
 }
 
 impl LimitArgs {
@@ -103,6 +123,13 @@ impl LimitArgs {
         set(&mut config.in_flight_bytes, self.in_flight_bytes);
         set(&mut config.client_tasks, self.client_tasks);
         set(&mut config.client_result_bytes, self.client_result_bytes);
+        let least = (self.max_payload() as u64)
+            .saturating_mul(2)
+            .max(MEMORY_LEAST);
+        set(
+            &mut config.memory,
+            self.memory.or_else(|| share_of_memory(least)),
+        );
         set(&mut config.payload_max, self.max_payload);
         set(&mut config.lease, self.lease);
         set(&mut config.reconnect_grace, self.reconnect_grace);

@@ -23,6 +23,9 @@ pub struct ManagerConfig {
     pub client_tasks: usize,
     /// Result bytes that a client may leave unacknowledged before its tasks wait.
     pub client_result_bytes: u64,
+    /// Most bytes of messages that may wait for all peers together; beyond it the peers for which
+    /// most waits are cut off. For the driver.
+    pub memory: u64,
     /// Largest payload, in bytes.
     pub payload_max: usize,
     /// How long a closed connection's attempts wait before they go elsewhere.
@@ -51,6 +54,7 @@ impl ManagerConfig {
             in_flight_bytes: limits::IN_FLIGHT_BYTES_DEFAULT,
             client_tasks: limits::CLIENT_TASKS_DEFAULT,
             client_result_bytes: limits::CLIENT_RESULT_BYTES_DEFAULT,
+            memory: limits::MEMORY_DEFAULT,
             payload_max: limits::PAYLOAD_MAX_DEFAULT,
             reconnect_grace: limits::RECONNECT_GRACE,
             lease: limits::LEASE,

@@ -4,8 +4,8 @@
 //! buffers of the connections they are for; each of those is woken once, and writes once. No
 //! other task lies between a frame that comes and the frames that it causes.
 //!
-//! Invariants: what waits for one peer is at most `output_max` and one turn; past it the peer is
-//! cut off, never waited for. A connection's number names its place in the table and is never
+//! Invariants: what waits for one peer is at most `output_max` and one turn, and what waits for all
+//! together at most `memory`; past either the peer for which most waits is cut off, never waited for. A connection's number names its place in the table and is never
 //! used twice.
 
 mod pump;
@@ -62,6 +62,8 @@ pub(crate) struct Hub<M> {
     changed: Notify,
     frame_max: usize,
     output_max: usize,
+    /// Most bytes that may wait for all peers together.
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,8 @@ struct State<M> {
     stopping: bool,
     drained: bool,
     rest: Rest,
+    /// Bytes that wait for all peers together.
+    waiting: usize,
 }
 
 /// A connection, between the machine and its task.
@@ -90,6 +94,8 @@ struct Peer {
     out: Outgoing,
     /// Bytes that its task took out of `out` and has not written.
     unwritten: usize,
+    /// What it counts for in the bytes that wait for all.
+    counted: usize,
     waker: Option<Waker>,
     dirty: bool,
     welcome: bool,
@@ -107,7 +113,7 @@ enum End {
 
 impl<M: ManagerMachine> Hub<M> {
     /// A hub around `machine`, which was made at the clock's zero.
-    pub(crate) fn new(machine: M, clock: Clock, payload_max: usize) -> Arc<Self> {
+    pub(crate) fn new(machine: M, clock: Clock, payload_max: usize, memory: u64) -> Arc<Self> {
         Arc::new(Self {
             clock,
             state: Mutex::new(State {
@@ -122,10 +128,12 @@ impl<M: ManagerMachine> Hub<M> {
                 stopping: false,
                 drained: false,
                 rest: Rest::default(),
+                waiting: 0,
             }),
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
             output_max: payload_max + OUTPUT_SLACK,
+            memory: usize::try_from(memory).unwrap_or(usize::MAX),
         })
     }
 
@@ -309,10 +317,20 @@ impl<M: ManagerMachine> Hub<M> {
                 peer.dirty = true;
                 state.dirty.push(conn);
             }
+            state.count(conn);
+            while state.waiting > self.memory
+                && let Some(worst) = state.worst()
+            {
+                let (total, limit) = (state.waiting, self.memory);
+                warn!(
+                    conn = %worst, total, limit,
+                    "closing the connection for which most waits: too much waits for peers that do not read"
+                );
+                state.cut_off(worst);
+            }
             return;
         }
-        state.end(conn, End::Cut);
-        state.cut.push(conn);
+        state.cut_off(conn);
     }
 
     /// Makes a place for a new connection; `None` if there shall be none.
@@ -338,6 +356,7 @@ impl<M: ManagerMachine> Hub<M> {
             conn,
             out: Outgoing::default(),
             unwritten: 0,
+            counted: 0,
             waker: None,
             dirty: false,
             welcome: false,
@@ -374,8 +393,37 @@ impl<M> State<M> {
             .filter(|peer| peer.conn == conn)
     }
 
+    /// Counts what waits for a peer among what waits for all.
+    fn count(&mut self, conn: ConnId) {
+        if let Some(peer) = self.peer(conn) {
+            let waits = peer.out.len() + peer.unwritten;
+            let before = std::mem::replace(&mut peer.counted, waits);
+            self.waiting = self.waiting - before + waits;
+        }
+    }
+
+    /// The peer for which most waits, of those that are not closed already.
+    fn worst(&self) -> Option<ConnId> {
+        let open = self.places.iter().flatten();
+        let open = open.filter(|peer| peer.end.is_none() && peer.counted > 0);
+        open.max_by_key(|peer| peer.counted).map(|peer| peer.conn)
+    }
+
+    /// Closes a connection whose peer does not read, and lets go of what waits for it.
+    fn cut_off(&mut self, conn: ConnId) {
+        self.end(conn, End::Cut);
+        if let Some(peer) = self.peer(conn) {
+            peer.out = Outgoing::default();
+            let before = std::mem::take(&mut peer.counted);
+            self.waiting -= before;
+        }
+        self.cut.push(conn);
+    }
+
     fn remove(&mut self, conn: ConnId) -> Option<Peer> {
-        self.peer(conn)?;
+        let peer = self.peer(conn)?;
+        let before = std::mem::take(&mut peer.counted);
+        self.waiting -= before;
         let place = place_of(conn);
         self.free.push(place as u32);
         self.places[place].take()

@@ -25,6 +25,8 @@ use crate::connection::Incoming;
 use crate::transport::{MemoryTransport, Transport};
 
 const PAYLOAD_MAX: usize = 1 << 20;
+/// No bound to speak of.
+const MEMORY: u64 = 1 << 40;
 
 /// What the machine was told, and when.
 type Notes = Arc<Mutex<Vec<String>>>;
@@ -66,6 +68,12 @@ impl Scribe {
                 // More than any window of core's allows.
                 let parts = (WORKER_WINDOW_BYTES as usize + (64 << 20)) / PAYLOAD_MAX;
                 for _ in 0..parts {
+                    let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
+                    self.send(conn, Body::Goodbye, payload.into());
+                }
+            }
+            b"part" => {
+                for _ in 0..4 {
                     let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
                     self.send(conn, Body::Goodbye, payload.into());
                 }
@@ -139,6 +147,10 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with_memory(MEMORY).await
+    }
+
+    async fn with_memory(memory: u64) -> Self {
         let notes = Notes::default();
         let scribe = Scribe {
             notes: Arc::clone(&notes),
@@ -146,7 +158,7 @@ impl Stage {
             deadline: None,
             welcomed: Vec::new(),
         };
-        let hub = Hub::new(scribe, Clock::start(), PAYLOAD_MAX);
+        let hub = Hub::new(scribe, Clock::start(), PAYLOAD_MAX, memory);
         let network = MemoryTransport::new();
         let mut listener = network.bind("hub").await.unwrap();
         let (serving, transport) = (Arc::clone(&hub), network.clone());
@@ -292,6 +304,22 @@ async fn a_peer_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test]
+async fn what_waits_for_all_peers_together_has_a_bound() {
+    let stage = Stage::with_memory(10 * PAYLOAD_MAX as u64).await;
+    let mut sleepers = Vec::new();
+    for _ in 0..3 {
+        let mut sleeper = stage.guest().await;
+        sleeper.say("part").await;
+        sleepers.push(sleeper);
+    }
+    stage.until("closed").await;
+    let mut guest = stage.guest().await;
+    guest.say("still here").await;
+    assert_eq!(guest.hear().await.payload, "still here".into());
+    assert_eq!(stage.count("closed"), 1, "one was enough");
+}
+
+#[tokio::test]
 async fn last_words_are_sent_before_the_connection_is_closed() {
     let stage = Stage::new().await;
     let mut guest = stage.guest().await;
@@ -415,7 +443,7 @@ async fn a_panic_in_the_machine_ends_the_manager() {
         }
         fn check_invariants(&self) {}
     }
-    let hub = Hub::new(Bomb, Clock::start(), PAYLOAD_MAX);
+    let hub = Hub::new(Bomb, Clock::start(), PAYLOAD_MAX, MEMORY);
     let (mut near, far) = tokio::io::duplex(1 << 10);
     let served = tokio::spawn(Arc::clone(&hub).serve(far));
     near.write_all(&frame(b"x")).await.unwrap();

@@ -224,7 +224,11 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         if peer.end == Some(End::Finish) {
             self.outgoing.append(std::mem::take(&mut peer.out));
         }
-        peer.end
+        let end = peer.end;
+        if end.is_none() {
+            state.count(conn);
+        }
+        end
     }
 }
 
