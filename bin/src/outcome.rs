@@ -42,6 +42,10 @@ impl Finished {
     /// Reads the outcome of a command.
     pub(crate) fn new(outcome: &Outcome, payload: &Payload) -> Self {
         let mut problem = problem(outcome);
+        let is_cut = matches!(outcome, Outcome::Failed(failure) if matches!(
+            failure.error.kind,
+            ErrorKind::MemoryLimit | ErrorKind::ResultTooLarge
+        ));
         let mut finished = Self {
             stdout: Bytes::new(),
             stderr: Bytes::new(),
@@ -67,6 +71,8 @@ impl Finished {
             match CommandOutput::decode(payload) {
                 Ok(output) => {
                     match output.status {
+                        // We ended it, which says more.
+                        _ if finished.label.outcome == "time_limit" || is_cut => {}
                         CommandStatus::Exit(code) => finished.exit = Some(code),
                         CommandStatus::Signal(signal) => finished.signal = Some(signal),
                     }

@@ -5,9 +5,10 @@ mod common;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use argon::command::CommandOutput;
 use argon::executor::ProcessOptions;
 use argon_core::task::ExitCause;
-use argon_core::worker::PoolOutput;
+use argon_core::worker::{PoolOutput, RunEnd};
 use common::{
     FAMILY, FIXTURE, PATIENCE, Pool, family, find, gone, kill_9, launcher, life, mark, options,
     shell,
@@ -71,27 +72,26 @@ async fn a_kill_ends_everything() {
 }
 
 #[tokio::test]
-async fn a_polite_request_reaches_everything_and_gives_it_time() {
+async fn a_polite_request_reaches_everything_and_what_was_written_is_passed_on() {
     let mark = mark();
     let mut pool = Pool::ready(options(&["pool", &mark])).await;
-    let file = std::env::temp_dir().join(format!("argon-{mark}"));
-    let file = file.to_str().unwrap();
-    // Cleans up for longer than the runtime above it lives.
-    pool.run(
+    // Cleans up, and has the last word.
+    let number = pool.run(
         0,
         "run",
         shell(&format!(
-            "trap 'while pgrep -f \"^[^ ]*fixture poo[l] {mark}\" >{file}; do :; done; echo clean >{file}; exit' TERM; \
-             sleep {mark} & wait"
+            "echo before; trap 'echo clean; exit 3' TERM; sleep {mark} & wait"
         ))
         .encode(),
     );
     pool.until(|| !find(&mark, &["sleep"]).is_empty()).await;
     pool.execute(PoolOutput::Terminate { slot: life(0) });
-    assert_eq!(pool.exited().await.0, ExitCause::Signal(15));
+    let (end, payload) = pool.done(number).await;
+    assert!(matches!(end, RunEnd::Failed(_)), "{end:?}");
+    let output = CommandOutput::decode(&payload).unwrap();
+    assert_eq!(&output.stdout[..], b"before\nclean\n");
+    assert_eq!(pool.exited().await.0, ExitCause::Exit(0));
     assert!(gone(&mark), "{:?}", find(&mark, &[]));
-    assert_eq!(std::fs::read_to_string(file).unwrap(), "clean\n");
-    std::fs::remove_file(file).unwrap();
 }
 
 #[tokio::test]
@@ -105,12 +105,10 @@ async fn what_ignores_the_polite_request_is_ended_by_the_other() {
     );
     pool.until(|| !find(&mark, &["sleep"]).is_empty()).await;
     pool.execute(PoolOutput::Terminate { slot: life(0) });
-    // The runtime obeys, what it runs does not.
-    pool.until(|| find(&mark, &[FIXTURE, "pool"]).is_empty())
-        .await;
+    pool.turn().await;
     assert!(!gone(&mark));
     pool.execute(PoolOutput::Kill { slot: life(0) });
-    assert_eq!(pool.exited().await.0, ExitCause::Signal(15));
+    assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
     assert!(gone(&mark), "{:?}", find(&mark, &[]));
 }
 

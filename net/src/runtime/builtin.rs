@@ -20,10 +20,11 @@ use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use nix::sys::prctl;
+use signal_hook::consts::SIGTERM;
 
 use super::TaskFailure;
 use super::run::Runner;
-use super::serve::{payload_max, serve};
+use super::serve::{leave_at, payload_max, serve};
 use crate::command::{CommandSpec, RUN};
 
 /// Runs the built-in runtime on standard input and output. Must be the process's own business:
@@ -31,8 +32,9 @@ use crate::command::{CommandSpec, RUN};
 #[must_use]
 pub fn main() -> ExitCode {
     let mut runner = Runner::new(payload_max());
-    let served = prctl::set_child_subreaper(true)
-        .map_err(Into::into)
+    // The command is told to end along with us. What it has written until then is passed on.
+    let served = leave_at(SIGTERM)
+        .and_then(|()| prctl::set_child_subreaper(true).map_err(Into::into))
         .and_then(|()| {
             serve(offer(true), |name, payload| {
                 if name.as_str() == RUN {

@@ -17,6 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use signal_hook::consts::SIGKILL;
 
 use super::TaskFailure;
 use crate::command::{CommandOutput, CommandSpec, CommandStatus};
@@ -69,7 +70,8 @@ impl Runner {
         match status {
             Ok(_) if talk.too_large => {
                 let text = format!("{name} wrote more than {} bytes and was killed", self.limit);
-                Err(TaskError::new(ErrorKind::ResultTooLarge, text).into())
+                let error = TaskError::new(ErrorKind::ResultTooLarge, text);
+                Err(talk.failure(CommandStatus::Signal(SIGKILL), error))
             }
             Ok(status) => conclude(&name, status, talk),
             Err(error) => {
@@ -205,20 +207,10 @@ fn conclude(name: &str, status: ExitStatus, talk: Talk<'_>) -> Result<Payload, T
             (CommandStatus::Exit(code), Some(ErrorKind::Exit(code)), text)
         }
     };
-    let output = CommandOutput {
-        status,
-        stdout: talk.out.into(),
-        stderr: talk.err.into(),
-    };
-    let Some(kind) = kind else {
-        return Ok(output.encode());
-    };
-    let mut error = Box::new(TaskError::new(kind, text));
-    error.stderr = end_of(&output.stderr);
-    Err(TaskFailure {
-        error,
-        detail: output.encode(),
-    })
+    match kind {
+        Some(kind) => Err(talk.failure(status, TaskError::new(kind, text))),
+        None => Ok(talk.output(status).encode()),
+    }
 }
 
 /// The pipes of a command, and what has come through them.
@@ -244,6 +236,25 @@ impl<'a> Talk<'a> {
             err: Vec::new(),
             left: limit.saturating_sub(CommandOutput::OVERHEAD),
             too_large: false,
+        }
+    }
+
+    /// What it wrote.
+    fn output(self, status: CommandStatus) -> CommandOutput {
+        CommandOutput {
+            status,
+            stdout: self.out.into(),
+            stderr: self.err.into(),
+        }
+    }
+
+    /// An error, with what it wrote before.
+    fn failure(self, status: CommandStatus, mut error: TaskError) -> TaskFailure {
+        let output = self.output(status);
+        error.stderr = end_of(&output.stderr);
+        TaskFailure {
+            error: Box::new(error),
+            detail: output.encode(),
         }
     }
 
@@ -364,6 +375,10 @@ fn take(to: &mut Vec<u8>, bytes: &[u8], left: &mut usize, too_large: &mut bool) 
             *left = rest;
             to.extend_from_slice(bytes);
         }
-        None => *too_large = true,
+        None => {
+            to.extend_from_slice(&bytes[..*left]);
+            *left = 0;
+            *too_large = true;
+        }
     }
 }

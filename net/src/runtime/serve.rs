@@ -4,6 +4,8 @@ use std::env;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
@@ -62,6 +64,15 @@ fn take_stdio() -> io::Result<(File, File)> {
     Ok((input, output))
 }
 
+/// Set when a signal has told this process to leave as soon as it has nothing to do.
+static LEAVING: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on `signal` no longer ends this process: it answers what it has, and then leaves.
+pub(super) fn leave_at(signal: i32) -> io::Result<()> {
+    let told = LEAVING.get_or_init(Arc::default);
+    signal_hook::flag::register(signal, Arc::clone(told)).map(drop)
+}
+
 /// The loop, beside the thread that looks after answers.
 fn serve_on(
     input: impl Read,
@@ -110,6 +121,12 @@ fn run_all(
         let frame = codec::decode::<PoolBody>(&mut inbox, codec::frame_max(PAYLOAD_MAX_CEILING));
         let Some(message) = frame.map_err(io::Error::other)? else {
             answers.flush()?;
+            if LEAVING
+                .get()
+                .is_some_and(|told| told.load(Ordering::Relaxed))
+            {
+                return Ok(());
+            }
             before_sleep();
             if !read(&mut input, &mut inbox, &mut scratch)? {
                 return Ok(());
