@@ -85,6 +85,7 @@ struct State<M> {
     rest: Rest,
     /// Bytes that wait for all peers together.
     waiting: usize,
+    limiter: log::Limiter,
 }
 
 /// A connection, between the machine and its task.
@@ -129,6 +130,7 @@ impl<M: ManagerMachine> Hub<M> {
                 drained: false,
                 rest: Rest::default(),
                 waiting: 0,
+                limiter: log::Limiter::default(),
             }),
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
@@ -296,7 +298,7 @@ impl<M: ManagerMachine> Hub<M> {
                 debug!(%conn, ?reason, "closing");
                 state.end(conn, End::Finish);
             }
-            ManagerOutput::Notify(event) => log::event(&event),
+            ManagerOutput::Notify(event) => state.limiter.event(self.clock.now(), &event),
             ManagerOutput::Drained => state.drained = true,
         }
     }

@@ -1,35 +1,48 @@
 //! Events of the machines as lines in the log.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use argon_core::event::Event;
 use argon_core::task::ExitCause;
+use argon_core::time::Instant;
 use tracing::{debug, info, warn};
 
 /// Warnings that strangers can cause, in one period; more are counted.
 const LIMITED: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The period that began last, and how many of its warnings were said and not said.
-static SAID: Mutex<Option<(Instant, u32, u64)>> = Mutex::new(None);
+/// Keeps warnings that strangers can cause from filling the log.
+#[derive(Debug, Default)]
+pub(crate) struct Limiter {
+    /// When the period began.
+    began: Option<Instant>,
+    /// Its warnings that were said, and that were not.
+    said: u32,
+    unsaid: u64,
+}
 
-/// Says it, unless so much was said of its like lately.
-fn limited(say: impl FnOnce()) {
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = Instant::now();
-    let (began, count, unsaid) = said.get_or_insert((now, 0, 0));
-    if now.duration_since(*began) >= PERIOD {
-        if *unsaid > 0 {
-            warn!("{unsaid} more peers were refused");
+impl Limiter {
+    /// Writes `event` down, unless strangers have caused many of its like lately.
+    pub(crate) fn event(&mut self, now: Instant, event: &Event) {
+        if !matches!(event, Event::PeerRefused { .. } | Event::KindRefused { .. }) {
+            return self::event(event);
         }
-        (*began, *count, *unsaid) = (now, 0, 0);
-    }
-    if *count < LIMITED {
-        *count += 1;
-        say();
-    } else {
-        *unsaid += 1;
+        let over = self.began.is_none_or(|began| now.since(began) >= PERIOD);
+        if over {
+            if self.unsaid > 0 {
+                warn!("{} more peers were refused", self.unsaid);
+            }
+            *self = Self {
+                began: Some(now),
+                ..Self::default()
+            };
+        }
+        if self.said < LIMITED {
+            self.said += 1;
+            self::event(event);
+        } else {
+            self.unsaid += 1;
+        }
     }
 }
 
@@ -57,15 +70,11 @@ pub(crate) fn event(event: &Event) {
             worker = %name,
             "tasks fail there that do well elsewhere: it gets one at a time until one completes"
         ),
-        Event::KindRefused { name } => limited(|| {
-            warn!(
-                worker = %name,
-                "refused: there are as many kinds of workers, which run different names, as may be"
-            );
-        }),
-        Event::PeerRefused { conn, reason } => {
-            limited(|| warn!(%conn, ?reason, "peer refused"));
-        }
+        Event::KindRefused { name } => warn!(
+            worker = %name,
+            "refused: there are as many kinds of workers, which run different names, as may be"
+        ),
+        Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
         Event::AttemptCharged {
@@ -124,5 +133,37 @@ pub(crate) fn event(event: &Event) {
         // Machines learn to say more; the log need not know all of it.
         #[allow(unreachable_patterns, reason = "new events are merged from elsewhere")]
         other => debug!(event = ?other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon_core::ids::ConnId;
+    use argon_core::message::RefuseReason;
+
+    #[test]
+    fn what_strangers_cause_is_said_ten_times_in_ten_seconds() {
+        let mut limiter = Limiter::default();
+        let event = Event::PeerRefused {
+            conn: ConnId(1),
+            reason: RefuseReason::BadHello,
+        };
+        let at = |seconds: u64| Instant::ZERO + Duration::from_secs(seconds);
+        for _ in 0..1_000 {
+            limiter.event(at(1), &event);
+        }
+        assert_eq!((limiter.said, limiter.unsaid), (LIMITED, 990));
+        limiter.event(at(10), &event);
+        assert_eq!((limiter.said, limiter.unsaid), (LIMITED, 991));
+        limiter.event(at(11), &event);
+        assert_eq!(
+            (limiter.said, limiter.unsaid),
+            (1, 0),
+            "the number was said"
+        );
+        // News of other sorts is said always.
+        limiter.event(at(11), &Event::DrainStarted);
+        assert_eq!(limiter.said, 1);
     }
 }
