@@ -368,7 +368,7 @@ pub enum RejectReason {
     /// As many tasks are in flight as may be, and this one, which may have run and must not start
     /// twice, would have to be counted among them.
     InFlightFull,
-    /// By the manager's estimate it would wait longer than its `max_wait`.
+    /// It has waited its `max_wait` without starting, or would by the manager's estimate.
     TooSlow,
     /// The manager is draining.
     Draining,

@@ -567,7 +567,7 @@ The task ends as C<expired> if it has not ended by then.
 
 =item max_wait
 
-The manager rejects it rather than have it wait longer than this.
+It is rejected when it has not started by then.
 
 =item time_limit
 

@@ -42,7 +42,7 @@ class Options:
     max_attempts: int = 3
     #: Never start it twice; if it may have started and is lost, it ends as `Lost`.
     at_most_once: bool = False
-    #: The longest time in the manager's queue; what cannot start in time is rejected.
+    #: The longest time until it starts; what has not started by then is rejected.
     max_wait: Optional[Seconds] = None
     #: How often a rejected task is tried again; None: for ever.
     retries: Optional[int] = 10
