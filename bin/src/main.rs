@@ -35,7 +35,7 @@ Start here:
 
 /// Spread tasks over machines and stay responsive when too many arrive
 #[derive(Debug, Parser)]
-#[command(name = "argon", version, after_help = HELP, max_term_width = 100)]
+#[command(name = "argon", version = env!("ARGON_VERSION"), after_help = HELP, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -63,9 +63,22 @@ fn wait_for(stream: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// A text for a terminal: what peers have put into it can move no cursor and set no title.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' && c != '\t' {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
 /// Says something on standard error. If that takes nothing there is nobody to tell.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    let _ = stderr().write_all(format!("argon: {line}\n").as_bytes());
+    let _ = stderr().write_all(clean(&format!("argon: {line}\n")).as_bytes());
 }
 
 enum Entry {
@@ -134,7 +147,7 @@ fn write_lines(lines: &Receiver<Entry>, dropped: &AtomicU64, out: &mut impl Writ
 /// News of what goes on, for whoever looks: as the log, it holds nobody up.
 pub(crate) fn note(line: fmt::Arguments<'_>) {
     match LOG.get() {
-        Some(log) => log.put(format!("argon: {line}\n").into_bytes()),
+        Some(log) => log.put(clean(&format!("argon: {line}\n")).into_bytes()),
         None => say(line),
     }
 }
@@ -181,6 +194,12 @@ mod tests {
         stream.write_all(&sent).unwrap();
         drop(stream);
         assert_eq!(reader.join().unwrap(), sent);
+    }
+
+    #[test]
+    fn texts_of_peers_do_nothing_to_a_terminal() {
+        let text = "a\x1b]0;owned\x07\r\tb\nc\u{9b}2J é";
+        assert_eq!(clean(text), "a\\u{1b}]0;owned\\u{7}\\r\tb\nc\\u{9b}2J é");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::options;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
-use crate::streams::{say, stdout};
+use crate::streams::{clean, say, stdout};
 use crate::units::{self, Size, Span};
 
 /// How long a manager may take to answer.
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
         } else {
             ""
         };
-        let written = write!(out, "{clear}{text}").and_then(|()| out.flush());
+        let written = write!(out, "{clear}{}", clean(&text)).and_then(|()| out.flush());
         drop(out);
         match written {
             Ok(()) => {}

@@ -105,7 +105,8 @@ fn write_all(
                 "{}argon: item {} ({}): {problem}\n",
                 if torn { "\n" } else { "" },
                 ended.number,
-                short(&ended.item)
+                short(&ended.item),
+                problem = streams::clean(problem),
             );
             let _ = stderr.write_all(line.as_bytes());
         }
