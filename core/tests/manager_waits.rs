@@ -87,17 +87,20 @@ fn what_has_waited_its_max_wait_at_a_worker_is_asked_back_and_rejected() {
 }
 
 #[test]
-fn of_a_name_that_nobody_has_measured_no_more_wait_than_can_start_next() {
+fn of_a_name_that_nobody_has_measured_few_are_taken_in_that_must_not_wait_long() {
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 2), bench.client(3));
     for seq in 0..10 {
-        bench.submit(client, patient(seq, "new", 5_000));
+        bench.submit(client, patient(seq, "new", 100));
+    }
+    for seq in 100..110 {
+        bench.submit(client, patient(seq, "new", 3_600_000));
     }
     assert_eq!(bench.assigned(worker).len(), 2);
     let late = RejectReason::TooSlow;
     assert_eq!(
         bench.rejects(client),
-        (4..10).map(|seq| (seq, late)).collect::<Vec<_>>()
+        (5..10).map(|seq| (seq, late)).collect::<Vec<_>>()
     );
 }
 

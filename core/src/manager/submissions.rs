@@ -19,6 +19,8 @@ use super::{Absence, Alarm, Manager};
 /// Shortest and longest advice on when to come back.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// What a task of a name that nobody has measured is thought to take, where one must not wait long.
+const UNMEASURED: Duration = Duration::from_millis(100);
 
 impl Manager {
     pub(super) fn on_submit(
@@ -246,9 +248,13 @@ impl Manager {
                 .filter_map(|level| crate::task::Priority::new(level as u8))
                 .map(|priority| self.queue.len_at(priority))
                 .sum();
-            // Of names that nobody has measured no more are taken in than can start next.
-            let unmeasured = !self.durations.is_measured(&submit.name);
-            unmeasured && ahead as u64 >= self.capacity || self.estimated_wait(ahead) > patience
+            let mut wait = self.estimated_wait(ahead);
+            if !self.durations.is_measured(&submit.name) {
+                let slots = u32::try_from(self.capacity.max(1)).unwrap_or(u32::MAX);
+                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+                wait = wait.max(UNMEASURED.saturating_mul(ahead) / slots);
+            }
+            wait > patience
         })
     }
 
