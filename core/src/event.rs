@@ -55,6 +55,8 @@ pub enum Event {
     },
     /// Tasks fail at a worker that do well elsewhere: it gets one at a time until one completes.
     WorkerDoubted { name: Name },
+    /// A worker that was here has not come back, or was silent: its tasks are tried elsewhere.
+    WorkerLost { name: Name, loss: AttemptLoss },
     /// A worker runs other names than all others, of which there are as many kinds as may be.
     KindRefused { name: Name },
     /// A connection was refused.

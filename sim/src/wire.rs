@@ -75,6 +75,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerRefused { .. } => (None, "peer-refused"),
         Event::WorkerDoubted { .. } => (None, "worker-doubted"),
         Event::KindRefused { .. } => (None, "kind-refused"),
+        Event::WorkerLost { .. } => (None, "worker-lost"),
         Event::NameTaken { .. } => (None, "name-taken"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
         Event::TaskRejected { task, reason } => (

@@ -125,7 +125,10 @@ impl Manager {
     /// The others wait for its return until its session ends.
     pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {
         self.absences.cancel(Absence::Grace(key));
-        self.worker(key).released = true;
+        let session = self.worker(key);
+        session.released = true;
+        let name = session.name.clone();
+        self.notify(Event::WorkerLost { name, loss });
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
             step();

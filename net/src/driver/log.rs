@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use argon_core::event::Event;
-use argon_core::task::ExitCause;
+use argon_core::task::{AttemptLoss, ExitCause};
 use argon_core::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -70,6 +70,13 @@ pub(crate) fn event(event: &Event) {
             worker = %name,
             "tasks fail there that do well elsewhere: it gets one at a time until one completes"
         ),
+        Event::WorkerLost { name, loss } => {
+            let why = match loss {
+                AttemptLoss::WorkerSilent => "it was silent for longer than the lease",
+                _ => "its connection ended, and it did not come back in time",
+            };
+            warn!(worker = %name, why, "worker lost: its tasks are tried elsewhere");
+        }
         Event::KindRefused { name } => warn!(
             worker = %name,
             "refused: there are as many kinds of workers, which run different names, as may be"
