@@ -523,6 +523,30 @@ fn run(seed: u64, steps: Vec<Step>) -> World {
     world
 }
 
+/// Leaving a manager is due by time, and makes deadlines due that only the manager watched: all of
+/// it is done in the one wake-up, or the driver would wake up for what is past.
+#[test]
+fn a_manager_left_long_after_a_deadline_leaves_nothing_overdue() {
+    let submit = |deadline_ms| Step::Submit {
+        priority: 0,
+        deadline_ms,
+        retries: None,
+        bytes: 0,
+    };
+    let talk = [Step::Manage(19), Step::Receive(19)];
+    let mut steps = vec![Step::Open];
+    steps.extend(talk.clone());
+    steps.push(submit(Some(1)));
+    for _ in 0..3 {
+        steps.extend(talk.clone());
+        steps.push(Step::Pass(700));
+    }
+    steps.extend([Step::Refuse(Some(RejectReason::NoWorkers)), submit(None)]);
+    steps.extend(talk);
+    steps.push(Step::Pass(20));
+    run(0, steps);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,

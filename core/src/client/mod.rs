@@ -410,6 +410,8 @@ impl Machine for Client {
             return;
         }
         self.pump_link(now);
+        // Before the alarms: it arms those of deadlines that only the manager watched.
+        self.move_on_if_due(now);
         while let Some(alarm) = self.tasks.alarms.pop_due(now) {
             self.on_alarm(alarm);
         }
@@ -421,7 +423,6 @@ impl Machine for Client {
         }
         self.more_at = None;
         self.window.wake(now);
-        self.move_on_if_due(now);
         if self.link.is_up() {
             self.flush_acks(now);
             self.send_tasks(now);
