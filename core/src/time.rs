@@ -145,11 +145,11 @@ impl<K> Default for Timers<K> {
     }
 }
 
-impl<K: Ord + Copy> Timers<K> {
+impl<K: Ord + Clone> Timers<K> {
     /// Arms `key` for `at`, replacing what it was armed for.
     pub fn set(&mut self, key: K, at: Instant) {
-        if let Some(old) = self.at.insert(key, at) {
-            self.due.remove(&(old, key));
+        if let Some(old) = self.at.insert(key.clone(), at) {
+            self.due.remove(&(old, key.clone()));
         }
         self.due.insert((at, key));
     }
@@ -163,11 +163,11 @@ impl<K: Ord + Copy> Timers<K> {
 
     /// Removes and returns the first key that is due at `now`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        let &(at, key) = self.due.first()?;
-        if at > now {
+        let (at, _) = self.due.first()?;
+        if *at > now {
             return None;
         }
-        self.due.remove(&(at, key));
+        let (_, key) = self.due.pop_first()?;
         self.at.remove(&key);
         Some(key)
     }
@@ -175,7 +175,7 @@ impl<K: Ord + Copy> Timers<K> {
     /// The earliest deadline and its key.
     #[must_use]
     pub fn next(&self) -> Option<(Instant, K)> {
-        self.due.first().copied()
+        self.due.first().cloned()
     }
 
     /// When `key` is due, if it is armed.

@@ -15,6 +15,7 @@ use crate::task::RejectReason;
 use crate::time::Instant;
 
 use super::abilities::KindKey;
+use super::rest::Rest;
 use super::session::{Occupied, Peer, Purpose};
 use super::task::{Ending, Holder, State};
 use super::{Absence, Alarm, Manager, ManagerOutput};
@@ -33,8 +34,7 @@ const STALL_MIN: Duration = Duration::from_millis(2);
 /// Where the next look for tasks to take back begins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Look {
-    /// When the manager has rested from the last.
-    rested: Instant,
+    rest: Rest,
     /// With this kind of workers, if the last look came no further.
     kind: Option<KindKey>,
     worker: WorkerKey,
@@ -186,8 +186,7 @@ impl Manager {
         if self.ahead.is_empty() {
             return;
         }
-        if self.look.rested > now + TAKE_BACK_BURST {
-            let at = now + (self.look.rested.since(now) - TAKE_BACK_BURST);
+        if let Some(at) = self.look.rest.wait(now, TAKE_BACK_BURST) {
             return self.alarms.set(Alarm::TakeBack, at);
         }
         let mut budget = TAKE_BACK_LOOKS;
@@ -206,7 +205,7 @@ impl Manager {
             }
         }
         let looks = (TAKE_BACK_LOOKS - budget) as u32;
-        self.look.rested = self.look.rested.max(now) + TAKE_BACK_REST * looks;
+        self.look.rest.owe(now, TAKE_BACK_REST * looks);
     }
 
     /// Takes back what the best worker of `kind` could run at once.

@@ -2,12 +2,10 @@
 //! is to cost nothing, and forgotten, the oldest first, when somebody else needs it. So nobody keeps
 //! others out by having been here.
 
-use alloc::collections::BTreeSet;
-
 use crate::limits::KINDS_MAX;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 
 use super::Manager;
 use super::workers::Leaving;
@@ -15,25 +13,22 @@ use super::workers::Leaving;
 /// Those that are away and have nothing here, by when they left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Idle {
-    clients: BTreeSet<(Instant, ClientKey)>,
-    workers: BTreeSet<(Instant, WorkerKey)>,
+    clients: Timers<ClientKey>,
+    workers: Timers<WorkerKey>,
 }
 
 impl Manager {
     /// A client was cut off.
     pub(super) fn note_idle_client(&mut self, now: Instant, key: ClientKey) {
         let awake = self.clock.at(now);
-        let session = self.client(key);
-        if session.held() == 0 {
-            session.left = awake;
-            self.idle.clients.insert((awake, key));
+        if self.client(key).held() == 0 {
+            self.idle.clients.set(key, awake);
         }
     }
 
     /// A client is back, or its session ends.
     pub(super) fn unnote_idle_client(&mut self, key: ClientKey) {
-        let left = self.client(key).left;
-        self.idle.clients.remove(&(left, key));
+        self.idle.clients.cancel(key);
     }
 
     /// A worker was cut off.
@@ -41,20 +36,18 @@ impl Manager {
         let awake = self.clock.at(now);
         let session = self.worker(key);
         if session.attempts.is_empty() && session.results.is_empty() {
-            session.left = awake;
-            self.idle.workers.insert((awake, key));
+            self.idle.workers.set(key, awake);
         }
     }
 
     /// A worker is back, or its session ends.
     pub(super) fn unnote_idle_worker(&mut self, key: WorkerKey) {
-        let left = self.worker(key).left;
-        self.idle.workers.remove(&(left, key));
+        self.idle.workers.cancel(key);
     }
 
     /// Forgets the client that has been away longest and has nothing here. Whether there was one.
     pub(super) fn forget_idle_client(&mut self, now: Instant) -> bool {
-        let Some(&(_, key)) = self.idle.clients.first() else {
+        let Some((_, key)) = self.idle.clients.next() else {
             return false;
         };
         self.end_client(now, key, "made room for another");
@@ -63,7 +56,7 @@ impl Manager {
 
     /// The same for a worker.
     pub(super) fn forget_idle_worker(&mut self, now: Instant) -> bool {
-        let Some(&(_, key)) = self.idle.workers.first() else {
+        let Some((_, key)) = self.idle.workers.next() else {
             return false;
         };
         self.end_worker(now, key, Leaving::Forgotten);
@@ -81,14 +74,22 @@ impl Manager {
     }
 
     pub(super) fn check_idle(&self) {
-        for &(left, key) in &self.idle.clients {
-            let session = &self.clients[key.0 as usize];
-            assert!(session.conn.is_none() && session.left == left && session.held() == 0);
+        let mut idle = 0;
+        for (key, session) in &self.clients {
+            if self.idle.clients.get(ClientKey(key as u32)).is_some() {
+                assert!(session.conn.is_none() && session.held() == 0);
+                idle += 1;
+            }
         }
-        for &(left, key) in &self.idle.workers {
-            let session = &self.workers[key.0 as usize];
-            assert!(session.conn.is_none() && session.left == left);
-            assert!(session.attempts.is_empty() && session.results.is_empty());
+        assert_eq!(idle, self.idle.clients.len());
+        let mut idle = 0;
+        for (key, session) in &self.workers {
+            if self.idle.workers.get(WorkerKey(key as u32)).is_some() {
+                assert!(session.conn.is_none());
+                assert!(session.attempts.is_empty() && session.results.is_empty());
+                idle += 1;
+            }
         }
+        assert_eq!(idle, self.idle.workers.len());
     }
 }

@@ -21,6 +21,7 @@ mod idle;
 mod invariants;
 mod pace;
 mod report;
+mod rest;
 mod session;
 mod similar;
 mod status;

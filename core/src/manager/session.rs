@@ -64,8 +64,6 @@ pub(super) struct ClientSession {
     pub(super) finished: u64,
     pub(super) rejected: u64,
     pub(super) heard: Instant,
-    /// When it left, if it had nothing here; on the awake clock.
-    pub(super) left: Instant,
 }
 
 impl ClientSession {
@@ -95,7 +93,6 @@ impl ClientSession {
             finished: 0,
             rejected: 0,
             heard: now,
-            left: now,
         }
     }
 }
@@ -163,8 +160,6 @@ pub(super) struct WorkerSession {
     pub(super) finished: u64,
     pub(super) failed: u64,
     pub(super) heard: Instant,
-    /// When it left, if it had nothing here; on the awake clock.
-    pub(super) left: Instant,
 }
 
 impl WorkerSession {
@@ -193,7 +188,6 @@ impl WorkerSession {
             finished: 0,
             failed: 0,
             heard: now,
-            left: now,
         }
     }
 

@@ -14,9 +14,10 @@ use crate::queue::{ClassId, Push, Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
-use crate::time::Instant;
+use crate::time::{Instant, Timers};
 
 use super::abilities::{KindKey, NOBODY};
+use super::rest::Rest;
 use super::session::WorkerSession;
 use super::similar::similar;
 use super::task::State;
@@ -38,15 +39,14 @@ const SUGGESTIONS_MAX: usize = 16;
 /// Names of waiting tasks that nobody can run, and until when each waits, on the awake clock.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stranded {
-    until: BTreeMap<Name, Instant>,
-    due: BTreeSet<(Instant, Name)>,
+    until: Timers<Name>,
     /// When it was last looked through the queue for those that are due.
     looked: Option<Instant>,
 }
 
 impl Stranded {
     pub(super) fn contains(&self, name: &Name) -> bool {
-        self.until.contains_key(name)
+        self.until.get(name.clone()).is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,14 +57,9 @@ impl Stranded {
         self.until.len()
     }
 
-    fn insert(&mut self, name: &Name, until: Instant) {
-        self.until.insert(name.clone(), until);
-        self.due.insert((until, name.clone()));
-    }
-
     /// When to look again: as the first is due, and not too soon after the last look.
     fn next(&self) -> Option<Instant> {
-        let &(first, _) = self.due.first()?;
+        let (first, _) = self.until.next()?;
         let rested = self.looked.map(|looked| looked + LOOK_EVERY);
         Some(rested.map_or(first, |rested| first.max(rested)))
     }
@@ -72,12 +67,8 @@ impl Stranded {
     /// Takes out the names that are due.
     fn take_due(&mut self, awake: Instant) -> BTreeSet<Name> {
         let mut names = BTreeSet::new();
-        while let Some((until, _)) = self.due.first()
-            && *until <= awake
-            && let Some((_, name)) = self.due.pop_first()
-        {
+        while let Some(name) = self.until.pop_due(awake) {
             step();
-            self.until.remove(&name);
             names.insert(name);
         }
         names
@@ -91,8 +82,7 @@ pub(super) struct Renewal {
     offers: BTreeMap<WorkerKey, Offer>,
     /// A kind has lost its last worker.
     lost: bool,
-    /// When the queue has rested from being gone through.
-    rested: Instant,
+    rest: Rest,
 }
 
 impl Renewal {
@@ -143,8 +133,7 @@ impl Manager {
         if !self.renewal.is_due() {
             return;
         }
-        if self.renewal.rested > now + RENEWAL_BURST {
-            let at = now + (self.renewal.rested.since(now) - RENEWAL_BURST);
+        if let Some(at) = self.renewal.rest.wait(now, RENEWAL_BURST) {
             return self.alarms.set(Alarm::Renew, at);
         }
         self.alarms.cancel(Alarm::Renew);
@@ -161,7 +150,7 @@ impl Manager {
         let tasks = self.queue.len() + self.queue.returning();
         let looks = tasks * (2 + 2 * self.abilities.kinds().count());
         let rest = RENEWAL_REST.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX));
-        self.renewal.rested = self.renewal.rested.max(now) + rest;
+        self.renewal.rest.owe(now, rest);
     }
 
     /// There are too many kinds of workers for one more.
@@ -215,8 +204,8 @@ impl Manager {
             }
             let name = &self.tasks[entry.task.0 as usize].name;
             if !self.stranded.contains(name) {
-                let until = before.until.get(name).copied().unwrap_or(until);
-                self.stranded.insert(name, until);
+                let until = before.until.get(name.clone()).unwrap_or(until);
+                self.stranded.until.set(name.clone(), until);
             }
         }
         self.watch_stranded();
@@ -239,7 +228,7 @@ impl Manager {
         if self.stranded.contains(name) {
             return;
         }
-        self.stranded.insert(name, until);
+        self.stranded.until.set(name.clone(), until);
         // Names whose tasks have left otherwise are still listed; not many more than the others.
         if self.stranded.len() > 2 * self.queue.class_len(NOBODY) + STRANDED_SLACK {
             return self.list_stranded(now);
@@ -263,8 +252,8 @@ impl Manager {
         let unknown = self.may_yet_be_run(awake);
         let due = self.stranded.take_due(awake);
         if unknown {
-            for name in &due {
-                self.stranded.insert(name, awake + wait.max(LOOK_EVERY));
+            for name in due {
+                self.stranded.until.set(name, awake + wait.max(LOOK_EVERY));
             }
             return self.watch_stranded();
         }
