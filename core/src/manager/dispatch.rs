@@ -190,12 +190,11 @@ impl Manager {
             return self.alarms.set(Alarm::TakeBack, at);
         }
         let mut budget = TAKE_BACK_LOOKS;
-        let (before, from): (Vec<_>, Vec<_>) = self
-            .abilities
-            .kinds()
-            .partition(|kind| self.look.kind.is_some_and(|first| *kind < first));
-        self.look.kind = None;
-        for kind in from.into_iter().chain(before) {
+        let first = self.look.kind.take();
+        let is_first = |kind: &KindKey| first.is_none_or(|first| *kind >= first);
+        let from = self.abilities.kinds().filter(is_first);
+        let before = self.abilities.kinds().filter(|kind| !is_first(kind));
+        for kind in from.chain(before) {
             self.take_back_for(now, kind, &mut budget);
             if budget == 0 {
                 self.look.kind = Some(kind);
@@ -266,12 +265,7 @@ impl Manager {
         wanted: usize,
         budget: &mut usize,
     ) -> usize {
-        let awake = self.clock.at(now);
-        let session = &mut self.workers[key.0 as usize];
-        let Some(conn) = session.conn else {
-            return 0;
-        };
-        let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
+        let session = &self.workers[key.0 as usize];
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
         let resumed = self.look.below.take().filter(|below| below.worker == key);
@@ -304,7 +298,7 @@ impl Manager {
             step();
             seen += 1;
             newest = session.attempts.last_below(attempt);
-            let Some(occupied) = session.attempts.get_mut(attempt) else {
+            let Some(occupied) = session.attempts.get(attempt) else {
                 break;
             };
             let Purpose::Live(task) = occupied.purpose else {
@@ -317,15 +311,11 @@ impl Manager {
             }
             pending += 1;
             if occupied.asked_back.is_none() {
-                occupied.asked_back = Some((awake, question));
                 attempts.push(attempt);
             }
         }
         if !attempts.is_empty() {
-            if self.absences.get(Absence::TakeBack(conn)).is_none() {
-                self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
-            }
-            self.send(now, conn, Body::TakeBack { attempts });
+            self.send_take_back(now, key, attempts);
         }
         pending
     }
@@ -333,24 +323,30 @@ impl Manager {
     /// Asks for one attempt back, unless it has started, is asked for already, or finds a free slot
     /// when it arrives.
     pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
-        let awake = self.clock.at(now);
-        let session = &mut self.workers[holder.worker.0 as usize];
+        let session = &self.workers[holder.worker.0 as usize];
         let waits = session.reported && session.outstanding() > session.capacity;
-        let Some(conn) = session.conn.filter(|_| waits) else {
+        let open = |occupied: &Occupied| !occupied.started && occupied.asked_back.is_none();
+        if waits && session.attempts.get(holder.attempt).is_some_and(open) {
+            self.send_take_back(now, holder.worker, [holder.attempt].into());
+        }
+    }
+
+    /// Asks a worker for attempts that it has, and for an answer in time.
+    fn send_take_back(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
+        let awake = self.clock.at(now);
+        let session = &mut self.workers[key.0 as usize];
+        let Some(conn) = session.conn else {
             return;
         };
         let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
-        let Some(occupied) = session.attempts.get_mut(holder.attempt) else {
-            return;
-        };
-        if occupied.started || occupied.asked_back.is_some() {
-            return;
+        for attempt in &attempts {
+            if let Some(occupied) = session.attempts.get_mut(*attempt) {
+                occupied.asked_back = Some((awake, question));
+            }
         }
-        occupied.asked_back = Some((awake, question));
         if self.absences.get(Absence::TakeBack(conn)).is_none() {
             self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
         }
-        let attempts = [holder.attempt].into();
         self.send(now, conn, Body::TakeBack { attempts });
     }
 
