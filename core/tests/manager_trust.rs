@@ -174,3 +174,49 @@ fn who_is_left_alone_is_pardoned() {
         assert!(shop.end_all(0, &failed()) > 50);
     }
 }
+
+#[test]
+fn who_is_left_alone_with_a_class_is_pardoned() {
+    let mut shop = Shop::new(3, 2, 0);
+    let workers: Vec<ConnId> = shop.workers.iter().map(|(conn, _)| *conn).collect();
+    shop.bench.offer(workers[0], &["one", "two"]);
+    shop.bench.offer(workers[1], &["one"]);
+    shop.bench.offer(workers[2], &["two"]);
+    let named = |seq, text| Submit {
+        name: name(text),
+        max_attempts: 1,
+        ..submit(seq)
+    };
+    for seq in 0..100 {
+        shop.bench.submit(shop.client, named(seq, "one"));
+    }
+    shop.complete(1);
+    shop.end_all(0, &failed());
+    assert_eq!(shop.doubts(), 1);
+    for seq in 100..110 {
+        shop.bench.submit(shop.client, named(seq, "two"));
+    }
+    shop.collect();
+    assert_eq!(shop.workers[0].1.len(), 0);
+    assert_eq!(shop.workers[2].1.len(), 2);
+    shop.bench.send(workers[2], Body::Draining);
+    shop.collect();
+    assert_eq!(shop.workers[0].1.len(), 2, "nobody else runs the one name");
+}
+
+#[test]
+fn nothing_waits_at_a_worker_whose_last_task_failed() {
+    let mut shop = Shop::new(2, 2, 100);
+    let conn = shop.workers[0].0;
+    shop.complete(1);
+    shop.bench.grant(conn, 10);
+    shop.collect();
+    assert_eq!(shop.workers[0].1.len(), 10);
+    let ahead: Vec<Assign> = shop.workers[0].1.drain(..).collect();
+    shop.bench.finish_with(conn, &ahead[0], failed());
+    for assign in &ahead[1..9] {
+        shop.bench.finish_with(conn, assign, failed());
+        shop.collect();
+        assert_eq!(shop.workers[0].1.len(), 0, "it is tried with what it has");
+    }
+}

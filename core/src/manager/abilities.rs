@@ -47,6 +47,8 @@ impl KindKey {
 struct Kind {
     offer: Offer,
     workers: u32,
+    /// Of these, the ones that are there and not doubted.
+    trusted: u32,
     router: Router,
 }
 
@@ -130,6 +132,27 @@ impl Abilities {
             .map(|(index, _)| KindKey(index).bit())
             .sum();
         each(used)
+    }
+
+    /// One worker more of this kind, or one less, is there and not doubted.
+    pub(super) fn count_trusted(&mut self, kind: KindKey, more: bool) {
+        let trusted = &mut self.kinds[kind.index()].trusted;
+        *trusted = if more { *trusted + 1 } else { *trusted - 1 };
+    }
+
+    /// How many workers that are there and not doubted run tasks of this class.
+    pub(super) fn trusted_for(&self, class: ClassId) -> u32 {
+        let kinds = each(self.classes[usize::from(class.0)]);
+        kinds.map(|kind| self.kinds[kind.index()].trusted).sum()
+    }
+
+    /// The kinds that run some class of tasks for which nobody is there who is not doubted.
+    pub(super) fn needed(&self) -> impl Iterator<Item = KindKey> + use<> {
+        let trusted = |kind: &KindKey| self.kinds[kind.index()].trusted > 0;
+        let served: Kinds = self.kinds().filter(trusted).map(KindKey::bit).sum();
+        let classes = self.classes.iter().inspect(|_| step());
+        let unserved = classes.filter(|kinds| **kinds & served == 0);
+        each(unserved.fold(0, |all, kinds| all | kinds))
     }
 
     /// What a worker of this kind bids for tasks.

@@ -116,7 +116,7 @@ impl Manager {
         self.connected_workers -= 1;
         self.capacity -= u64::from(capacity);
         self.rebid(key);
-        self.pardon_if_alone(key);
+        self.pardon_needed();
         self.note_idle_worker(now, key);
         self.absences
             .set(Absence::Worker(key), awake + self.config.resume_window);

@@ -155,6 +155,8 @@ pub(super) struct WorkerSession {
     pub(super) acks: Vec<Attempt>,
     pub(super) speed: Speed,
     pub(super) doubt: Doubt,
+    /// It is counted among those of its kind that are there and not doubted.
+    pub(super) counted_trusted: bool,
     /// When it last finished something.
     pub(super) progress: Instant,
     pub(super) finished: u64,
@@ -184,6 +186,7 @@ impl WorkerSession {
             acks: Vec::new(),
             speed: Speed::new(),
             doubt: Doubt::default(),
+            counted_trusted: false,
             progress: now,
             finished: 0,
             failed: 0,
@@ -204,6 +207,11 @@ impl WorkerSession {
     /// Whether it is connected and takes tasks.
     pub(super) fn is_there(&self) -> bool {
         self.conn.is_some() && self.reported && !self.draining
+    }
+
+    /// Whether it is there and not doubted.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.is_there() && self.doubt.is_trusted()
     }
 
     /// How good it would be to give it a task now; `None` if it takes none, or has payloads of

@@ -120,7 +120,12 @@ impl Manager {
     /// What the worker has said that it runs holds no longer.
     pub(super) fn leave_kind(&mut self, key: WorkerKey) {
         self.renewal.offers.remove(&key);
-        if let Some(kind) = self.worker(key).kind.take() {
+        let session = self.worker(key);
+        let counted = core::mem::take(&mut session.counted_trusted);
+        if let Some(kind) = session.kind.take() {
+            if counted {
+                self.abilities.count_trusted(kind, false);
+            }
             self.abilities.leave(kind, key);
             self.renewal.lost |= self.abilities.workers(kind) == 0;
         }
@@ -146,6 +151,7 @@ impl Manager {
         }
         self.renewal.lost = false;
         self.renew_classes(now);
+        self.pardon_needed();
         // The name of each task is held against every kind, twice, if it has not been lately.
         let tasks = self.queue.len() + self.queue.returning();
         let looks = tasks * (2 + 2 * self.abilities.kinds().count());

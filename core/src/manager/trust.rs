@@ -4,7 +4,8 @@
 //! A worker that fails at once is always free, so it would get nearly every task. Each failure
 //! weighs as much as it is surprising: little if the name fails at others too, much if it does well
 //! there (the logarithm of its odds, as in a sequential test; Wald, 1945). A completed task clears
-//! the worker. Whoever alone can run a class of tasks is never doubted: to whom else could they go?
+//! the worker. To whom else could tasks go that only one worker can run? What fails where nobody
+//! else runs it raises no doubt, and who is left alone with a class of tasks is trusted again.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -14,9 +15,10 @@ use crate::durations::NameKey;
 use crate::event::Event;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::time::Instant;
 
-use super::session::WorkerSession;
+use super::abilities::KindKey;
 use super::task::State;
 use super::{Alarm, Manager};
 
@@ -43,6 +45,13 @@ struct Record {
     name: NameKey,
     /// The share of failures at each, the last that ran it first.
     by: Vec<(WorkerKey, u32)>,
+}
+
+impl Record {
+    /// Whether two workers never fail, so that a failure at any is as surprising as can be.
+    fn does_well(&self) -> bool {
+        self.by.iter().filter(|(_, share)| *share == 0).count() >= 2
+    }
 }
 
 /// What is known of names, by worker.
@@ -85,7 +94,7 @@ impl Doubt {
         }
     }
 
-    fn is_trusted(&self) -> bool {
+    pub(super) fn is_trusted(&self) -> bool {
         self.standing == Standing::Trusted
     }
 }
@@ -121,6 +130,8 @@ impl Trust {
         let share = match record.by.iter().position(|(known, _)| *known == worker) {
             // The way of nearly all: nothing is learned.
             Some(place) if !failed && record.by[place].1 == 0 => return,
+            // Nor from one more: each already has another that does well.
+            None if !failed && record.does_well() => return,
             Some(place) => {
                 let (_, share) = record.by.remove(place);
                 (share * (WEIGHT - 1) + sample) / WEIGHT
@@ -191,15 +202,10 @@ impl Manager {
 
     /// Whether a worker that is trusted, other than this, is there for tasks of this class.
     fn has_other(&self, key: WorkerKey, class: ClassId) -> bool {
-        let would = |(other, session): (usize, &WorkerSession)| {
-            other != key.0 as usize
-                && session.is_there()
-                && session.doubt.is_trusted()
-                && session
-                    .kind
-                    .is_some_and(|kind| self.abilities.runs(kind, class))
-        };
-        self.workers.iter().any(would)
+        let session = &self.workers[key.0 as usize];
+        let runs = |kind| self.abilities.runs(kind, class);
+        let is_one = session.counted_trusted && session.kind.is_some_and(runs);
+        self.abilities.trusted_for(class) > u32::from(is_one)
     }
 
     fn pardon(&mut self, key: WorkerKey) {
@@ -209,19 +215,21 @@ impl Manager {
         self.rebid(key);
     }
 
-    /// A worker goes, or takes nothing any more: those that are doubted may be the only ones left.
-    pub(super) fn pardon_if_alone(&mut self, gone: WorkerKey) {
+    /// Workers have gone, or take nothing any more, or other names: those that are doubted may be
+    /// the only ones left.
+    pub(super) fn pardon_needed(&mut self) {
         if self.trust.doubted.is_empty() {
             return;
         }
-        let mut others = self.workers.iter();
-        let trusted = others.any(|(other, session)| {
-            other != gone.0 as usize && session.is_there() && session.doubt.is_trusted()
-        });
-        if !trusted {
-            let doubted: Vec<WorkerKey> = self.trust.doubted.iter().copied().collect();
-            doubted.into_iter().for_each(|key| self.pardon(key));
-        }
+        let needed: Vec<KindKey> = self.abilities.needed().collect();
+        let is_needed = |key: &WorkerKey| {
+            step();
+            let kind = self.workers[key.0 as usize].kind;
+            kind.is_some_and(|kind| needed.contains(&kind))
+        };
+        let doubted = self.trust.doubted.iter().copied();
+        let pardoned: Vec<WorkerKey> = doubted.filter(is_needed).collect();
+        pardoned.into_iter().for_each(|key| self.pardon(key));
     }
 
     /// The session of this worker ends.
@@ -235,6 +243,8 @@ impl Manager {
             let key = WorkerKey(key as u32);
             let trusted = session.doubt.is_trusted();
             assert_eq!(trusted, !self.trust.doubted.contains(&key));
+            let counted = session.kind.is_some() && session.is_trusted();
+            assert_eq!(counted, session.counted_trusted);
             let resting = session.doubt.standing == Standing::Resting;
             assert_eq!(resting, self.alarms.get(Alarm::Trial(key)).is_some());
         }

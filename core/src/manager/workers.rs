@@ -83,7 +83,7 @@ impl Manager {
                     self.capacity -= u64::from(self.workers[key.0 as usize].capacity);
                 }
                 self.rebid(key);
-                self.pardon_if_alone(key);
+                self.pardon_needed();
             }
             _ => self.close(now, conn, CloseReason::Protocol("not a worker's message")),
         }
@@ -91,8 +91,13 @@ impl Manager {
 
     /// Tells the router how good a choice this worker is now.
     pub(super) fn rebid(&mut self, key: WorkerKey) {
-        let session = &self.workers[key.0 as usize];
+        let session = &mut self.workers[key.0 as usize];
         if let Some(kind) = session.kind {
+            let trusted = session.is_trusted();
+            if session.counted_trusted != trusted {
+                session.counted_trusted = trusted;
+                self.abilities.count_trusted(kind, trusted);
+            }
             self.abilities
                 .set_bid(kind, key, session.bid(self.config.inner.worker_window));
         }
@@ -201,7 +206,7 @@ impl Manager {
         }
         self.leave_kind(key);
         self.forget_doubt(key);
-        self.pardon_if_alone(key);
+        self.pardon_needed();
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
         let session = self.workers.remove(key.0 as usize);
