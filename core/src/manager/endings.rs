@@ -246,9 +246,14 @@ impl Manager {
             if session.sent_bytes >= self.config.inner.outcome_window {
                 return;
             }
-            let Some(rank) = session.ended.first_above(session.sent_to) else {
-                return;
-            };
+            // Mostly the next; those that went before they were sent leave gaps.
+            let mut rank = session.sent_to + 1;
+            if !session.ended.contains(rank) {
+                let Some(later) = session.ended.first_above(rank) else {
+                    return;
+                };
+                rank = later;
+            }
             let Some(&task) = session.ended.get(rank) else {
                 debug_assert!(false, "it was just found");
                 return;
