@@ -206,6 +206,7 @@ fn order_is_judged() {
                 priority,
                 marked,
                 name: 0,
+                deadline: u64::MAX,
             },
         )
     };
@@ -253,4 +254,22 @@ fn order_is_judged() {
     assert_eq!(displaced(4, 1), "fine");
     assert_eq!(displaced(5, 1), "8");
     assert_eq!(displaced(3, 0), "8");
+
+    // Whoever was refused made nobody leave.
+    let turned_away = [
+        came(1, 0, 4),
+        came(5, 2, 3),
+        refused(5, 2),
+        pushed_out(5, 0),
+    ];
+    assert_eq!(said(&turned_away), "8");
+    // What its client has given up may have ended without a word that was seen.
+    let given_up = [
+        came(1, 0, 4),
+        came(2, 1, 4),
+        (3, 1, WireWhat::Cancelled),
+        came(5, 2, 3),
+        pushed_out(5, 0),
+    ];
+    assert_eq!(said(&given_up), "fine");
 }

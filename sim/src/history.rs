@@ -255,7 +255,11 @@ pub enum WireWhat {
         marked: bool,
         /// What it runs: a hash of the name.
         name: u64,
+        /// How long it has left, in nanoseconds; the maximum stands for any time.
+        deadline: u64,
     },
+    /// The manager was asked to end it.
+    Cancelled,
     /// The manager sent an assignment.
     Assigned,
     /// The manager sent a rejection.

@@ -317,20 +317,16 @@ impl World<'_> {
                     process.peers.insert(*conn, hello.peer.0);
                 }
                 Body::Submit(submit) => {
-                    if let Some(&client) = process.peers.get(conn) {
-                        let priority = submit.priority.level() as u8;
-                        self.history.wire.push(Wire {
-                            at: self.now,
-                            life: process.life,
-                            client,
-                            seq: submit.seq,
-                            what: WireWhat::Submitted {
-                                priority,
-                                marked: submit.may_have_run,
-                                name: hash_of(&submit.name),
-                            },
-                        });
-                    }
+                    let what = WireWhat::Submitted {
+                        priority: submit.priority.level() as u8,
+                        marked: submit.may_have_run,
+                        name: hash_of(&submit.name),
+                        deadline: submit.deadline.0,
+                    };
+                    self.note_wire(process, *conn, &message.body, what);
+                }
+                Body::Cancel { .. } => {
+                    self.note_wire(process, *conn, &message.body, WireWhat::Cancelled);
                 }
                 _ => {}
             }
@@ -346,8 +342,12 @@ impl World<'_> {
             Body::Outcome { .. } => WireWhat::Ended,
             _ => return,
         };
+        self.note_wire(process, conn, &message.body, what);
+    }
+
+    fn note_wire(&mut self, process: &Process, conn: ConnId, body: &Body, what: WireWhat) {
         let peer = process.peers.get(&conn).copied();
-        if let Some((client, seq)) = task_of(&message.body, peer) {
+        if let Some((client, seq)) = task_of(body, peer) {
             self.history.wire.push(Wire {
                 at: self.now,
                 life: process.life,

@@ -27,6 +27,8 @@ struct Waiting {
     returned: u64,
     /// It came once, and for the first time.
     plain: bool,
+    /// From when on it may have ended without a word: an outcome waits until its client has room.
+    over: u64,
 }
 
 /// A client, its number of a task, and the priority.
@@ -36,8 +38,9 @@ type Newcomer = ((u64, u64), u8);
 #[derive(Default)]
 struct Queue {
     waiting: BTreeMap<(u64, u64), Waiting>,
-    /// The instant of the last submissions, and who they were with which priority. Also of tasks
-    /// that were here before: a rejection that their client was away for is heard by nobody.
+    /// The instant of the last submissions, and those that were not refused, with their priority.
+    /// Also of tasks that were here before: a rejection that their client was away for is heard by
+    /// nobody.
     newcomers: (u64, Vec<Newcomer>),
     assigned: std::collections::BTreeSet<(u64, u64)>,
     /// The order of the last task that was first dispatched, by client, priority and class.
@@ -64,17 +67,22 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 priority,
                 marked,
                 name,
+                deadline,
             } => {
                 let class = if uniform { 0 } else { name };
-                queue.submitted(wire, priority, marked, class);
+                let over = wire.at.saturating_add(deadline);
+                queue.submitted(wire, priority, marked, class, over);
+            }
+            WireWhat::Cancelled => {
+                if let Some(task) = queue.waiting.get_mut(&id) {
+                    task.over = task.over.min(wire.at);
+                }
             }
             WireWhat::Rejected { displaced } => {
                 if displaced {
-                    // Where outcomes wait for room, an end is heard of late.
-                    let prompt = plan.options.tiny.is_none();
-                    let all_seen = history.disturbances.is_empty() && prompt;
-                    queue.displaced(wire, all_seen && uniform)?;
+                    queue.displaced(wire, history.disturbances.is_empty() && uniform)?;
                 }
+                queue.newcomers.1.retain(|(newcomer, _)| *newcomer != id);
                 queue.waiting.remove(&id);
                 // One that came back from a worker too late is new when it comes again.
                 queue.assigned.remove(&id);
@@ -94,7 +102,7 @@ fn broken(promise: &'static str, text: String) -> Failure {
 }
 
 impl Queue {
-    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool, class: u64) {
+    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool, class: u64, over: u64) {
         let id = (wire.client, wire.seq);
         self.submitted += 1;
         if self.newcomers.0 != wire.at {
@@ -117,6 +125,7 @@ impl Queue {
             dispatched: self.dispatched,
             returned: self.returned,
             plain: !marked,
+            over,
         };
         self.waiting.insert(id, waiting);
     }
@@ -169,6 +178,7 @@ impl Queue {
         let range = (wire.client, 0)..=(wire.client, u64::MAX);
         let newer = self.waiting.range(range).find(|(_, other)| {
             other.plain
+                && other.over > wire.at
                 && other.priority == victim.priority
                 && other.order > victim.order
                 && other.at < wire.at

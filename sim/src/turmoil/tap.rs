@@ -76,7 +76,9 @@ impl Tap {
                 priority: submit.priority.level() as u8,
                 marked: submit.may_have_run,
                 name: hash_of(&submit.name),
+                deadline: submit.deadline.0,
             },
+            Body::Cancel { .. } => WireWhat::Cancelled,
             Body::Assign(assign) => {
                 attempt = Some((assign.attempt.epoch.0, assign.attempt.number));
                 WireWhat::Assigned
