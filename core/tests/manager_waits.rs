@@ -49,6 +49,22 @@ fn what_has_waited_its_max_wait_in_the_queue_is_rejected_then() {
 }
 
 #[test]
+fn a_manager_that_wakes_up_late_sends_out_nothing_that_is_too_late() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 1), bench.client(3));
+    bench.submit(client, submit(0));
+    for seq in 1..3 {
+        bench.submit(client, patient(seq, "work", 300 * seq));
+    }
+    let first = bench.assigned(worker);
+    // It stood still, and reads what came meanwhile before it looks at the clock.
+    bench.now = bench.now + ms(300);
+    bench.complete(worker, &first[0]);
+    assert_eq!(bench.rejects(client), [(1, RejectReason::TooSlow)]);
+    assert_eq!(bench.assigned(worker)[0].task.seq, 2);
+}
+
+#[test]
 fn what_has_waited_its_max_wait_at_a_worker_is_asked_back_and_rejected() {
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 1), bench.client(3));

@@ -207,6 +207,7 @@ fn order_is_judged() {
                 marked,
                 name: 0,
                 deadline: u64::MAX,
+                max_wait: u64::MAX,
             },
         )
     };

@@ -257,6 +257,8 @@ pub enum WireWhat {
         name: u64,
         /// How long it has left, in nanoseconds; the maximum stands for any time.
         deadline: u64,
+        /// How long it may wait for its start, in the same way.
+        max_wait: u64,
     },
     /// The manager was asked to end it.
     Cancelled,

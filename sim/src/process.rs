@@ -30,7 +30,7 @@ pub(crate) struct Clock {
 }
 
 /// The rate of a clock that is neither fast nor slow.
-const EVEN: u64 = 1_000_000;
+pub(crate) const EVEN: u64 = 1_000_000;
 
 impl Clock {
     fn draw(seed: u64, host: Host, count: u64, now: u64, options: &Options) -> Self {

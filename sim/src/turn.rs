@@ -322,6 +322,7 @@ impl World<'_> {
                         marked: submit.may_have_run,
                         name: hash_of(&submit.name),
                         deadline: submit.deadline.0,
+                        max_wait: submit.max_wait.0,
                     };
                     self.note_wire(process, *conn, &message.body, what);
                 }

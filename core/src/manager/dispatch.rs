@@ -63,14 +63,21 @@ impl Manager {
             let Some(task) = self.next_task(class) else {
                 return;
             };
+            // Whoever wakes up late may come here before the alarms.
             let record = self.task(task);
-            if record.deadline().is_some_and(|deadline| deadline <= now) {
-                // Loose, not queued: it was just popped.
-                record.state = State::Loose;
-                self.end_asked(now, task, Ending::Expire);
+            let is_expired = record.deadline().is_some_and(|deadline| deadline <= now);
+            let is_late = record.is_too_late(now);
+            if !is_expired && !is_late {
+                self.assign(now, task, class, worker);
                 continue;
             }
-            self.assign(now, task, class, worker);
+            // Not queued any more: it was just popped.
+            record.state = State::Loose;
+            if is_expired {
+                self.end_asked(now, task, Ending::Expire);
+            } else {
+                self.reject_task(now, task, RejectReason::TooSlow);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Promises 7 and 8 as far as they are about order: who goes first, how long the worst wait is, and
+//! Promises 7 to 9 as far as they are about order: who goes first, how long the worst wait is, and
 //! who may be displaced. Read off the messages that each life of a manager took and sent.
 //!
 //! What the messages do not show is given the benefit of the doubt: tasks that were submitted again,
@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::history::{History, Wire, WireWhat};
 use crate::options::Plan;
+use crate::process::EVEN;
 use crate::report::{Class, Failure};
 
 /// One dispatch in so many takes the oldest.
@@ -29,6 +30,8 @@ struct Waiting {
     plain: bool,
     /// From when on it may have ended without a word: an outcome waits until its client has room.
     over: u64,
+    /// Until when it may be sent out.
+    start_by: u64,
 }
 
 /// A client, its number of a task, and the priority.
@@ -58,6 +61,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     // Order holds within a class. Where workers differ, only tasks of one name surely share one.
     let uniform = plan.options.runs.is_empty();
     let usual = usual && uniform;
+    let drift = plan.options.drift;
     let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
     for wire in &history.wire {
         let queue = queues.entry(wire.life).or_default();
@@ -68,10 +72,22 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 marked,
                 name,
                 deadline,
+                max_wait,
             } => {
-                let class = if uniform { 0 } else { name };
-                let over = wire.at.saturating_add(deadline);
-                queue.submitted(wire, priority, marked, class, over);
+                let task = Waiting {
+                    priority,
+                    class: if uniform { 0 } else { name },
+                    order: queue.submitted + 1,
+                    at: wire.at,
+                    older: queue.waiting.len() as u64,
+                    dispatched: queue.dispatched,
+                    returned: queue.returned,
+                    plain: !marked,
+                    // By the fastest and the slowest clock that a manager may have.
+                    over: wire.at.saturating_add(scaled(deadline, EVEN + drift)),
+                    start_by: wire.at.saturating_add(scaled(max_wait, EVEN - drift)),
+                };
+                queue.submitted(wire, task);
             }
             WireWhat::Cancelled => {
                 if let Some(task) = queue.waiting.get_mut(&id) {
@@ -101,14 +117,20 @@ fn broken(promise: &'static str, text: String) -> Failure {
     Failure::new(Class::Safety, promise, text)
 }
 
+/// How long `span` is at most on a clock of this rate, with a nanosecond for rounding.
+fn scaled(span: u64, rate: u64) -> u64 {
+    let scaled = u128::from(span) * u128::from(EVEN) / u128::from(rate) + 1;
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
 impl Queue {
-    fn submitted(&mut self, wire: &Wire, priority: u8, marked: bool, class: u64, over: u64) {
+    fn submitted(&mut self, wire: &Wire, task: Waiting) {
         let id = (wire.client, wire.seq);
         self.submitted += 1;
         if self.newcomers.0 != wire.at {
             self.newcomers = (wire.at, Vec::new());
         }
-        self.newcomers.1.push((id, priority));
+        self.newcomers.1.push((id, task.priority));
         if self.assigned.contains(&id) {
             return;
         }
@@ -116,18 +138,7 @@ impl Queue {
             known.plain = false;
             return;
         }
-        let waiting = Waiting {
-            priority,
-            class,
-            order: self.submitted,
-            at: wire.at,
-            older: self.waiting.len() as u64,
-            dispatched: self.dispatched,
-            returned: self.returned,
-            plain: !marked,
-            over,
-        };
-        self.waiting.insert(id, waiting);
+        self.waiting.insert(id, task);
     }
 
     fn assigned(&mut self, wire: &Wire, usual: bool) -> Result<(), Failure> {
@@ -138,6 +149,10 @@ impl Queue {
             self.returned += 1;
             return Ok(());
         };
+        if wire.at > task.start_by {
+            let text = format!("number {} was sent out later than it may start", wire.seq);
+            return Err(broken("9 (longest wait)", text));
+        }
         let last = self
             .last
             .entry((wire.client, task.priority, task.class))

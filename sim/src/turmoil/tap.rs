@@ -77,6 +77,8 @@ impl Tap {
                 marked: submit.may_have_run,
                 name: hash_of(&submit.name),
                 deadline: submit.deadline.0,
+                // When a frame is on its way is later than when that was decided.
+                max_wait: u64::MAX,
             },
             Body::Cancel { .. } => WireWhat::Cancelled,
             Body::Assign(assign) => {
