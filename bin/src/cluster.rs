@@ -7,7 +7,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use argon::{
-    Client, ClientOptions, LinkState, Outcome, Payload, Standalone, StandaloneOptions,
+    Client, ClientOptions, LinkState, Name, Outcome, Payload, Standalone, StandaloneOptions,
     StatusReport, TaskSpec,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +19,9 @@ use crate::problem::Problem;
 use crate::stop::StopSignals;
 use crate::streams::{note, say};
 
+/// The name of the pool of this process: where there is one worker only, nobody needs to be told
+/// which.
+pub(crate) const LOCAL: &str = "local";
 /// From one look at the connection to the next.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long something may be amiss before it is worth a line.
@@ -60,7 +63,8 @@ impl Cluster {
             });
         }
         let capacity = args.workers.unwrap_or_else(pool::cpus);
-        let mut standalone = StandaloneOptions::new(pool::default_name()?, capacity)?;
+        let name = Name::new(LOCAL).map_err(|error| Problem::new(error.to_string()))?;
+        let mut standalone = StandaloneOptions::new(name, capacity)?;
         // Nobody else can come who runs what our own pool does not.
         standalone.manager.runner_wait = Duration::ZERO;
         standalone.manager.payload_max = options.payload_max;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::cluster::LOCAL;
 use crate::problem::EXIT_PROBLEM;
 
 /// A command ran longer than its time limit, as `timeout` says it.
@@ -109,15 +110,10 @@ impl Finished {
 
 fn label(outcome: &Outcome) -> Label {
     let attempts_if = usize::from;
-    let (name, attempts, history) = match outcome {
+    let (name, attempts, last) = match outcome {
         Outcome::Completed(completion) => {
             let attempts = usize::from(completion.charged) + 1;
-            return Label {
-                outcome: "completed",
-                attempts,
-                worker: None,
-                ran: completion.ran.to_duration(),
-            };
+            ("completed", attempts, Some(&completion.last))
         }
         Outcome::Failed(failure) => {
             let name = match failure.error.kind {
@@ -126,22 +122,26 @@ fn label(outcome: &Outcome) -> Label {
                 ErrorKind::Crashed(_) => "crashed",
                 _ => "failed",
             };
-            // The last attempt's worker is in the history only if it crashed under the task.
+            // The last attempt is in the history only if its pool process crashed.
             let crashed = name == "crashed" && !failure.history.is_empty();
             let attempts = failure.history.len() + usize::from(!crashed);
-            let history = if crashed { &failure.history[..] } else { &[] };
-            (name, attempts, history)
+            (name, attempts, Some(&failure.last))
         }
-        Outcome::Expired { may_have_run } => ("expired", attempts_if(*may_have_run), &[][..]),
-        Outcome::Cancelled { may_have_run } => ("cancelled", attempts_if(*may_have_run), &[][..]),
-        Outcome::Lost { history } => ("lost", history.len().max(1), &history[..]),
-        Outcome::Rejected { .. } => ("rejected", 0, &[][..]),
+        Outcome::Expired { may_have_run } => ("expired", attempts_if(*may_have_run), None),
+        Outcome::Cancelled { may_have_run } => ("cancelled", attempts_if(*may_have_run), None),
+        Outcome::Lost { history } => ("lost", history.len().max(1), None),
+        Outcome::Rejected { .. } => ("rejected", 0, None),
+    };
+    let worker = match (last, outcome) {
+        (Some(last), _) => Some(&last.worker),
+        (None, Outcome::Lost { history }) => history.last().map(|record| &record.worker),
+        _ => None,
     };
     Label {
         outcome: name,
         attempts,
-        worker: history.last().map(|record| record.worker.to_string()),
-        ran: None,
+        worker: worker.map(ToString::to_string),
+        ran: last.and_then(|last| last.ran.to_duration()),
     }
 }
 
@@ -158,6 +158,10 @@ pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
         Outcome::Completed(_) => return None,
         Outcome::Failed(failure) => {
             let mut text = error(&failure.error);
+            let worker = &failure.last.worker;
+            if worker.as_str() != LOCAL && !matches!(failure.error.kind, ErrorKind::Crashed(_)) {
+                let _ = write!(text, " (on worker {worker})");
+            }
             if !failure.history.is_empty() {
                 let _ = write!(text, "; before that, {}", history(&failure.history));
             }
@@ -244,14 +248,26 @@ fn history(records: &[AttemptRecord]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use argon::{Completion, ExitCause, Failure};
+    use argon::{Completion, ExitCause, Failure, LastAttempt};
     use argon_core::time::Nanos;
 
     use super::*;
 
     fn failed(kind: ErrorKind, message: &str, history: Vec<AttemptRecord>) -> Outcome {
         let error = TaskError::new(kind, message);
-        Outcome::Failed(Box::new(Failure { error, history }))
+        Outcome::Failed(Box::new(Failure {
+            error,
+            last: last(),
+            history,
+        }))
+    }
+
+    fn last() -> LastAttempt {
+        LastAttempt {
+            ran: Nanos(5),
+            waited: Nanos(0),
+            worker: Name::new("w1").unwrap(),
+        }
     }
 
     fn record(worker: &str, end: AttemptLoss) -> AttemptRecord {
@@ -272,8 +288,7 @@ mod tests {
     #[test]
     fn a_command_s_end_is_passed_on() {
         let completion = Completion {
-            ran: Nanos(5),
-            waited: Nanos(0),
+            last: last(),
             charged: 1,
         };
         let payload = output(CommandStatus::Exit(0));
@@ -291,14 +306,17 @@ mod tests {
             (finished.exit_code(), &finished.stdout[..]),
             (3, &b"out"[..])
         );
-        assert_eq!(finished.problem.as_deref(), Some("exit code 3"));
+        assert_eq!(
+            finished.problem.as_deref(),
+            Some("exit code 3 (on worker w1)")
+        );
 
         let outcome = failed(ErrorKind::Signal(9), "", vec![]);
         let finished = Finished::new(&outcome, &output(CommandStatus::Signal(9)));
         assert_eq!(finished.exit_code(), 137);
         assert_eq!(
             finished.problem.as_deref(),
-            Some("killed by signal 9 (SIGKILL)")
+            Some("killed by signal 9 (SIGKILL) (on worker w1)")
         );
 
         let finished = Finished::new(&failed(ErrorKind::TimeLimit, "", vec![]), &Payload::empty());
@@ -333,8 +351,7 @@ mod tests {
     #[test]
     fn a_result_of_another_runtime_is_no_success() {
         let completion = Completion {
-            ran: Nanos(5),
-            waited: Nanos(0),
+            last: last(),
             charged: 0,
         };
         let finished = Finished::new(

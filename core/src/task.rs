@@ -169,9 +169,12 @@ impl Outcome {
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         match self {
-            Self::Completed(_) | Self::Expired { .. } | Self::Cancelled { .. } => 0,
+            Self::Expired { .. } | Self::Cancelled { .. } => 0,
+            Self::Completed(completion) => completion.last.text_bytes(),
             Self::Failed(failure) => {
-                failure.error.text_bytes() + entries(failure.history.iter().map(|it| &it.worker))
+                failure.error.text_bytes()
+                    + failure.last.text_bytes()
+                    + entries(failure.history.iter().map(|it| &it.worker))
             }
             Self::Lost { history } => entries(history.iter().map(|it| &it.worker)),
             Self::Rejected { similar, .. } => entries(similar.iter()),
@@ -188,14 +191,29 @@ fn entries<'a>(names: impl Iterator<Item = &'a Name>) -> usize {
 }
 
 /// How a completed task went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Completion {
-    /// Run time of the attempt, measured where it ran.
-    pub ran: Nanos,
-    /// Time from the manager's acceptance to the assignment of that attempt.
-    pub waited: Nanos,
+    /// The attempt that ran to its end.
+    pub last: LastAttempt,
     /// Attempts that were charged to the task before this one.
     pub charged: u8,
+}
+
+/// When and where the attempt ran that ended its task.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct LastAttempt {
+    /// How long it ran, measured where it ran.
+    pub ran: Nanos,
+    /// Time from the manager's acceptance of the task to the assignment of this attempt.
+    pub waited: Nanos,
+    /// The worker that had it.
+    pub worker: Name,
+}
+
+impl LastAttempt {
+    fn text_bytes(&self) -> usize {
+        self.worker.as_str().len()
+    }
 }
 
 /// Why a task failed, and what came before.
@@ -203,6 +221,8 @@ pub struct Completion {
 pub struct Failure {
     /// The error of the last attempt.
     pub error: TaskError,
+    /// That attempt.
+    pub last: LastAttempt,
     /// Earlier attempts that ended with their worker or pool process, oldest first.
     pub history: Vec<AttemptRecord>,
 }

@@ -12,7 +12,7 @@ use argon_core::machine::Machine;
 use argon_core::message::{Beat, Body, Hello, Message, Submit, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
-use argon_core::task::{Completion, Outcome, Priority, RejectReason, TaskSpec};
+use argon_core::task::{Completion, LastAttempt, Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::{Instant, Nanos};
 use proptest::prelude::*;
 
@@ -308,8 +308,11 @@ impl World {
         self.start(n);
         if let Some((address, seq)) = self.pick(n) {
             let outcome = Outcome::Completed(Completion {
-                ran: Nanos(1),
-                waited: Nanos(1),
+                last: LastAttempt {
+                    ran: Nanos(1),
+                    waited: Nanos(1),
+                    worker: Name::new("w1").expect("a name"),
+                },
                 charged: 0,
             });
             let known = self.managers[address].known.get_mut(&seq);

@@ -11,7 +11,7 @@ use argon_core::machine::Machine;
 use argon_core::message::{Beat, Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
-use argon_core::task::{Completion, Outcome, RejectReason, TaskSpec};
+use argon_core::task::{Completion, LastAttempt, Outcome, RejectReason, TaskSpec};
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
 
@@ -258,8 +258,11 @@ impl World {
                     self.manager.running -= 1;
                     self.manager.served += 1;
                     let outcome = Outcome::Completed(Completion {
-                        ran: Nanos::ZERO,
-                        waited: Nanos::ZERO,
+                        last: LastAttempt {
+                            ran: Nanos::ZERO,
+                            waited: Nanos::ZERO,
+                            worker: Name::new("w1").expect("a name"),
+                        },
                         charged: 0,
                     });
                     self.answer(n, Body::Outcome { seq, outcome });

@@ -159,9 +159,23 @@ fn an_outcome_says_how_long_it_ran_and_waited_and_what_it_cost() {
     let Outcome::Completed(completion) = one(bench.outcomes(client)) else {
         panic!("it completed");
     };
-    assert_eq!(completion.ran, Nanos::from(ms(10)));
-    assert_eq!(completion.waited, Nanos::from(ms(100)));
+    assert_eq!(completion.last.ran, Nanos::from(ms(10)));
+    assert_eq!(completion.last.waited, Nanos::from(ms(100)));
+    assert_eq!(completion.last.worker, name("worker-1"));
     assert_eq!(completion.charged, 1);
+    // The same of a failure, also of one by its pool process.
+    let failed = TaskError::new(ErrorKind::Exit(1), "no");
+    for (seq, end) in [(1, AttemptEnd::Failed(failed.into())), (2, crashed())] {
+        bench.submit(client, with_attempts(seq, 1));
+        let assign = bench.assigned(worker).remove(0);
+        bench.finish_with(worker, &assign, end);
+        let Outcome::Failed(failure) = one(bench.outcomes(client)) else {
+            panic!("it failed");
+        };
+        assert_eq!(failure.last.ran, Nanos::from(ms(10)));
+        assert_eq!(failure.last.waited, Nanos::ZERO);
+        assert_eq!(failure.last.worker, name("worker-1"));
+    }
 }
 
 #[test]

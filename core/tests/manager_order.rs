@@ -194,8 +194,8 @@ fn a_result_is_not_confirmed_in_the_time_of_another() {
 
 #[test]
 fn up_to_its_bound_a_client_may_leave_results_unread() {
-    // Two results of six bytes.
-    for (bound, given) in [(11, 2), (12, 3), (13, 3)] {
+    // Two results of six bytes, each with its worker's name of eight.
+    for (bound, given) in [(27, 2), (28, 3), (29, 3)] {
         let mut bench = Bench::with(|config| config.client_result_bytes = bound);
         let (worker, client) = (bench.worker(1, 1), bench.client(3));
         for seq in 0..4 {

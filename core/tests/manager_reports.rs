@@ -276,7 +276,7 @@ fn an_outcome_says_how_long_the_task_waited_for_the_attempt_that_brought_it() {
     let Outcome::Completed(completion) = &bench.outcomes(client)[0].1 else {
         panic!("it completed");
     };
-    assert_eq!(completion.waited, Nanos::from(ms(30)));
+    assert_eq!(completion.last.waited, Nanos::from(ms(30)));
 }
 
 #[test]

@@ -94,8 +94,8 @@ pub use argon_core::status::{
     ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
 };
 pub use argon_core::task::{
-    AttemptLoss, AttemptRecord, Completion, ErrorKind, ExitCause, Failure, Outcome, Priority,
-    RejectReason, TaskError, TaskSpec,
+    AttemptLoss, AttemptRecord, Completion, ErrorKind, ExitCause, Failure, LastAttempt, Outcome,
+    Priority, RejectReason, TaskError, TaskSpec,
 };
 pub use argon_core::worker::WorkerConfig;
 /// Makes a function a task: something that can run in another process, on another machine.

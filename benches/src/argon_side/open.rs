@@ -195,7 +195,7 @@ async fn one(client: Client, wait: Duration, important: bool, begun: u64) -> Res
     let came = now() - begun;
     let ended = client.submit(spec).await?.await;
     let (waited, ran, completed) = match ended.outcome {
-        Outcome::Completed(how) => (how.waited.0, how.ran.0, true),
+        Outcome::Completed(how) => (how.last.waited.0, how.last.ran.0, true),
         _ => (0, 0, false),
     };
     Ok(Row {

@@ -174,7 +174,7 @@ fn entry(ended: &Ended) -> Entry<'_> {
 #[cfg(test)]
 mod tests {
     use argon::command::{CommandOutput, CommandStatus};
-    use argon::{Completion, ErrorKind, Failure, Outcome, TaskError};
+    use argon::{Completion, ErrorKind, Failure, LastAttempt, Name, Outcome, TaskError};
     use argon_core::time::Nanos;
 
     use super::*;
@@ -185,15 +185,17 @@ mod tests {
             stdout: stdout.to_owned().into(),
             stderr: stderr.to_owned().into(),
         };
+        let last = LastAttempt {
+            ran: Nanos(1),
+            waited: Nanos(1),
+            worker: Name::new("w1").unwrap(),
+        };
         let outcome = if code == 0 {
-            Outcome::Completed(Completion {
-                ran: Nanos(1),
-                waited: Nanos(1),
-                charged: 0,
-            })
+            Outcome::Completed(Completion { last, charged: 0 })
         } else {
             Outcome::Failed(Box::new(Failure {
                 error: TaskError::new(ErrorKind::Exit(code), ""),
+                last,
                 history: Vec::new(),
             }))
         };
@@ -232,7 +234,10 @@ mod tests {
     #[test]
     fn a_failed_item_is_named_in_one_line_of_its_own() {
         let (_, err) = write(&[ended("a\nb", 3, "", "no newline")], false);
-        assert_eq!(err, "no newline\nargon: item 1 (a\\nb): exit code 3\n");
+        assert_eq!(
+            err,
+            "no newline\nargon: item 1 (a\\nb): exit code 3 (on worker w1)\n"
+        );
     }
 
     #[test]
@@ -240,8 +245,8 @@ mod tests {
         let failed = ended("a", 3, "", "");
         let entry = entry(&failed);
         assert_eq!(
-            (entry.exit, entry.outcome, entry.attempts),
-            (Some(3), "failed", 1)
+            (entry.exit, entry.outcome, entry.attempts, entry.worker),
+            (Some(3), "failed", 1, Some("w1"))
         );
     }
 }

@@ -6,3 +6,4 @@ mod bench;
 mod cluster;
 mod common;
 mod here;
+mod lost;

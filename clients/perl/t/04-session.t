@@ -66,12 +66,12 @@ subtest 'a task' => sub {
     cmp_ok($submit->{deadline}, '<=', 5e9, 'a deadline is what is left of it');
     cmp_ok($submit->{deadline}, '>', 1e9, 'and that is most of it');
     $manager->say({ type => 'outcome', seq => 1, outcome => 'completed', ran => 1, waited => 1,
-        charged => 0, content => 0, payload => "\xfe" });
+        worker => 'w', charged => 0, content => 0, payload => "\xfe" });
     is($other->(), "\xfe", 'and bytes come back');
     my $pickle = $client->submit('m:g');
     $manager->hear($client, 'submit');
     $manager->say({ type => 'outcome', seq => 2, outcome => 'completed', ran => 1, waited => 1,
-        charged => 0, content => 3, payload => 'x' });
+        worker => 'w', charged => 0, content => 3, payload => 'x' });
     my $error = error_of($pickle);
     is($error->outcome, 'unusable', 'what is no JSON');
     like($error, qr/content 3 \(a Python pickle\), but Perl reads/, 'is a clear error');
@@ -102,7 +102,8 @@ subtest 'errors' => sub {
     my @deferred = map { $client->submit("t$_") } 0 .. 5;
     $manager->hear($client, 'submit') for 0 .. 5;
     my @history = ({ worker => 'w1', end => 'child_crashed', cause => 'signal', code => 9 });
-    $manager->say({ type => 'outcome', seq => 0, outcome => 'failed', history => \@history,
+    $manager->say({ type => 'outcome', seq => 0, outcome => 'failed', ran => 1,
+        waited => 1, worker => 'w1', history => \@history,
         content => 1, payload => '{"type":"My::Error","args":[{"code":5}]}',
         error => { kind => 'raised', type => 'My::Error', message => "boom at x line 3.\n",
             backtrace => 'main::f', stderr => 'warned' } });
@@ -112,7 +113,8 @@ subtest 'errors' => sub {
         ['failed', 'raised', 'My::Error', 'main::f', 'warned', 1], 'and what else is known');
     is_deeply($error->history, \@history, 'its history');
     is($error->detail->{args}[0]{code}, 5, 'its data');
-    $manager->say({ type => 'outcome', seq => 1, outcome => 'failed', history => [],
+    $manager->say({ type => 'outcome', seq => 1, outcome => 'failed', ran => 1,
+        waited => 1, worker => 'w1', history => [],
         error => { kind => 'signal', code => 11 } });
     like(error_of($deferred[1]), qr/ended by signal 11/, 'an error without a message has one');
     $manager->say({ type => 'outcome', seq => 2, outcome => 'expired', may_have_run => 1 });

@@ -120,7 +120,7 @@ class Bench:
 
     def complete(self, seq: int, payload: bytes = b"1") -> None:
         """The manager has a result."""
-        done = wire.Choice(wire.Ending.COMPLETED, wire.Completion(1, 2, 0))
+        done = wire.Choice(wire.Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 2, "w"), 0))
         self.say(wire.Outcome(seq, done), wire.JSON, payload)
 
     def reject(self, seq: int, reason: Any, after: int = 0, may: bool = False) -> None:

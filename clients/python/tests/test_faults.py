@@ -134,7 +134,7 @@ class World:
                     self.ever_started.add(seq)
                     life.tasks[seq] = "running"
                 elif state == "running" and self.rng.random() < 0.3:
-                    done = wire.Choice(Ending.COMPLETED, wire.Completion(1, 1, 0))
+                    done = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 1, "w"), 0))
                     self.finish(life, seq, done)
 
     def finish(self, life, seq, end):

@@ -29,7 +29,8 @@ def test_a_result_comes_once_and_is_acknowledged():
     bench.open()
     bench.submit()
     bench.complete(0, b"5")
-    assert bench.results[0][1:] == (Ending.COMPLETED, (1, 2, 0), 1, b"5")
+    result = bench.results[0]
+    assert (result.ending, result.content, result.payload) == (Ending.COMPLETED, 1, b"5")
     bench.pass_time(5 * MS)
     assert bench.take(wire.AckOutcomes)[-1] == (1, [])
     # A duplicate has no second result, and is acknowledged all the same.
@@ -37,6 +38,12 @@ def test_a_result_comes_once_and_is_acknowledged():
     bench.pass_time(5 * MS)
     assert bench.take(wire.AckOutcomes)[-1] == (1, [])
     assert bench.results[0].payload == b"5"
+    # The results of a worker that is known by now are read on a shorter way.
+    for seq, payload in ((1, b""), (2, b"77")):
+        bench.submit()
+        bench.complete(seq, payload)
+        result = bench.results[seq]
+        assert (result.seq, result.ending, result.payload) == (seq, Ending.COMPLETED, payload)
 
 
 def test_acknowledgements_are_batched_under_a_floor():
@@ -60,7 +67,7 @@ def test_messages_may_come_in_any_portions():
         bench.open()
         for _ in range(3):
             bench.submit()
-        done = wire.Choice(Ending.COMPLETED, wire.Completion(1, 2, 0))
+        done = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 2, "w"), 0))
         for seq in range(3):
             bench.say(wire.Outcome(seq, done), 0, b"result", portion)
         assert [bench.results[seq].payload for seq in range(3)] == [b"result"] * 3
@@ -70,7 +77,7 @@ def test_a_long_message_is_put_together_once():
     bench = Bench()
     bench.open()
     bench.submit()
-    done = wire.Choice(Ending.COMPLETED, wire.Completion(1, 2, 0))
+    done = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 2, "w"), 0))
     data = wire.encode(wire.Outcome(0, done), 0, b"x" * 100_000)
     for at in range(0, 90_000, 1_000):
         bench.session.receive(bench.connection[0], bench.now, data[at : at + 1_000])
@@ -310,7 +317,7 @@ def test_bytes_of_a_message_that_is_still_arriving_count_as_hearing():
     bench = Bench()
     bench.open()
     bench.submit()
-    done = wire.Choice(Ending.COMPLETED, wire.Completion(1, 2, 0))
+    done = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 2, "w"), 0))
     data = wire.encode(wire.Outcome(0, done), 0, b"x" * 100)
     for at in range(0, len(data), 10):
         bench.session.receive(bench.connection[0], bench.now, data[at : at + 10])

@@ -10,7 +10,8 @@ use crate::payload::Payload;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::task::{
-    AttemptLoss, Completion, ErrorKind, ExitCause, Failure, Outcome, TaskError, keep_end,
+    AttemptLoss, Completion, ErrorKind, ExitCause, Failure, LastAttempt, Outcome, TaskError,
+    keep_end,
 };
 use crate::time::Instant;
 
@@ -80,16 +81,22 @@ impl Manager {
         let record = self.task(task);
         record.drop_superseded(holder);
         let is_current = record.holder() == Some(holder);
+        let assigned_at = match record.state {
+            State::Assigned { at, .. } if is_current => at,
+            _ => Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0)),
+        };
+        let waited = assigned_at.since(record.accepted_at);
+        let last = LastAttempt {
+            ran: finished.ran,
+            waited: waited.into(),
+            worker: self.workers[holder.worker.0 as usize].name.clone(),
+        };
+        let record = self.task(task);
         match finished.end {
             AttemptEnd::Completed => {
                 record.refund(attempt);
-                let started = match record.state {
-                    State::Assigned { at, .. } if is_current => at,
-                    _ => now,
-                };
                 let completion = Completion {
-                    ran: finished.ran,
-                    waited: started.since(record.accepted_at).into(),
+                    last,
                     charged: record.charged(),
                 };
                 if is_current {
@@ -108,6 +115,7 @@ impl Manager {
                 record.refund(attempt);
                 let failure = Failure {
                     error: *error,
+                    last,
                     history: record.history(),
                 };
                 let outcome = Outcome::Failed(alloc::boxed::Box::new(failure));
@@ -129,7 +137,7 @@ impl Manager {
                 keep_end(&mut stderr, ERROR_TEXT_MAX);
                 self.ack(holder);
                 self.unassign(task, finished.ran.0.max(1));
-                self.on_crash(now, task, holder, cause, stderr);
+                self.on_crash(now, task, holder, last, cause, stderr);
             }
             AttemptEnd::Killed => {
                 self.ack(holder);
@@ -152,6 +160,7 @@ impl Manager {
         now: Instant,
         task: TaskKey,
         holder: Holder,
+        last: LastAttempt,
         cause: ExitCause,
         stderr: alloc::string::String,
     ) {
@@ -177,7 +186,11 @@ impl Manager {
         if charged > 1 {
             self.notify(Event::PoisonStopped { task: id });
         }
-        let failure = alloc::boxed::Box::new(Failure { error, history });
+        let failure = alloc::boxed::Box::new(Failure {
+            error,
+            last,
+            history,
+        });
         self.end(now, task, Outcome::Failed(failure), Payload::empty(), None);
     }
 

@@ -16,7 +16,7 @@ use argon_core::machine::Machine;
 use argon_core::message::{Beat, Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
-use argon_core::task::{Completion, Outcome, RejectReason, TaskSpec};
+use argon_core::task::{Completion, LastAttempt, Outcome, RejectReason, TaskSpec};
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
 
@@ -204,8 +204,11 @@ pub fn until(deadline: Duration) -> TaskSpec {
 
 pub fn completed() -> Outcome {
     Outcome::Completed(Completion {
-        ran: Nanos(5),
-        waited: Nanos(6),
+        last: LastAttempt {
+            ran: Nanos(5),
+            waited: Nanos(6),
+            worker: Name::new("w1").unwrap(),
+        },
         charged: 0,
     })
 }

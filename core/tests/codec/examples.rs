@@ -233,10 +233,19 @@ const REASONS: [RejectReason; 10] = [
     RejectReason::NoRunner,
 ];
 
+pub(crate) fn last_attempt() -> LastAttempt {
+    LastAttempt {
+        ran: Nanos(1_500),
+        waited: Nanos(2_500),
+        worker: name("w1"),
+    }
+}
+
 fn outcomes() -> Vec<Outcome> {
     vec![
         Outcome::Failed(Box::new(Failure {
             error: error(ErrorKind::Exit(1)),
+            last: last_attempt(),
             history: history(),
         })),
         Outcome::Expired {
@@ -332,8 +341,7 @@ pub(crate) fn native() -> Vec<Example<Body>> {
     );
     add("status_query", Body::StatusQuery { page: 1 });
     let completed = Outcome::Completed(Completion {
-        ran: Nanos(1_500),
-        waited: Nanos(2_500),
+        last: last_attempt(),
         charged: 1,
     });
     all.push((

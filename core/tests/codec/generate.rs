@@ -119,17 +119,25 @@ fn running() -> impl Strategy<Value = RunningReport> {
     (vec(task, 0..ITEMS), any::<bool>()).prop_map(|(tasks, more)| RunningReport { tasks, more })
 }
 
+fn last_attempt() -> impl Strategy<Value = LastAttempt> {
+    (nanos(), nanos(), name()).prop_map(|(ran, waited, worker)| LastAttempt {
+        ran,
+        waited,
+        worker,
+    })
+}
+
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        (nanos(), nanos(), any::<u8>()).prop_map(|(ran, waited, charged)| Outcome::Completed(
-            Completion {
-                ran,
-                waited,
-                charged
-            }
-        )),
-        (error(), history())
-            .prop_map(|(error, history)| Outcome::Failed(Box::new(Failure { error, history }))),
+        (last_attempt(), any::<u8>())
+            .prop_map(|(last, charged)| Outcome::Completed(Completion { last, charged })),
+        (error(), last_attempt(), history()).prop_map(|(error, last, history)| {
+            Outcome::Failed(Box::new(Failure {
+                error,
+                last,
+                history,
+            }))
+        }),
         any::<bool>().prop_map(|may_have_run| Outcome::Expired { may_have_run }),
         any::<bool>().prop_map(|may_have_run| Outcome::Cancelled { may_have_run }),
         history().prop_map(|history| Outcome::Lost { history }),

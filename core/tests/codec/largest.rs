@@ -61,6 +61,10 @@ fn the_largest_errors_fit() {
     let outcome = |outcome| Body::Outcome { seq: 1, outcome };
     fits(outcome(Outcome::Failed(Box::new(Failure {
         error: error(),
+        last: LastAttempt {
+            worker: name(),
+            ..examples::last_attempt()
+        },
         history: history.clone(),
     }))));
     fits(outcome(Outcome::Lost { history }));

@@ -13,7 +13,7 @@ use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::message::{Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::payload::Payload;
-use argon_core::task::{Completion, Outcome, TaskSpec};
+use argon_core::task::{Completion, LastAttempt, Outcome, TaskSpec};
 use argon_core::time::{Deadline, Instant, Nanos};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
@@ -62,8 +62,11 @@ impl Fake {
 
 fn completed() -> Outcome {
     Outcome::Completed(Completion {
-        ran: Nanos::ZERO,
-        waited: Nanos::ZERO,
+        last: LastAttempt {
+            ran: Nanos::ZERO,
+            waited: Nanos::ZERO,
+            worker: Name::new("w1").expect("a name"),
+        },
         charged: 0,
     })
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use argon_core::payload::Payload;
 use argon_core::task::{
-    AttemptLoss, AttemptRecord, ErrorKind, Failure, Outcome, RejectReason, TaskError,
+    AttemptLoss, AttemptRecord, ErrorKind, Failure, LastAttempt, Outcome, RejectReason, TaskError,
 };
 use serde::de::DeserializeOwned;
 
@@ -101,6 +101,8 @@ pub struct Failed {
     pub backtrace: String,
     /// The last that its process wrote to standard error; else empty.
     pub stderr: String,
+    /// Which worker had it, when, and for how long.
+    pub last: LastAttempt,
     /// Earlier attempts that ended with their worker or pool process, oldest first.
     pub history: Vec<AttemptRecord>,
     /// What the task's runtime adds for programs to read; often empty.
@@ -127,7 +129,11 @@ impl Error {
         Err(match outcome {
             Outcome::Completed(_) => return Ok(payload),
             Outcome::Failed(failure) => {
-                let Failure { error, history } = *failure;
+                let Failure {
+                    error,
+                    last,
+                    history,
+                } = *failure;
                 let TaskError {
                     kind,
                     message,
@@ -140,6 +146,7 @@ impl Error {
                     message,
                     backtrace,
                     stderr,
+                    last,
                     history,
                     detail: payload,
                 }))
@@ -269,7 +276,11 @@ impl fmt::Display for Error {
             }
             Self::Lost { task, history } => {
                 write!(f, "task {task}: lost; it may have run")?;
-                earlier(f, history)?;
+                if !history.is_empty() {
+                    write!(f, " (before that, ")?;
+                    earlier(f, history)?;
+                    write!(f, ")")?;
+                }
                 write!(f, "; see what it has done before sending it again")
             }
             Self::TooLarge { task, bytes, limit } => {
@@ -355,7 +366,12 @@ impl fmt::Display for Failed {
                 "has too large a result: {message}; return less, or raise --max-payload"
             )?,
         }
-        earlier(f, &self.history)
+        write!(f, " (on worker {}", self.last.worker)?;
+        if !self.history.is_empty() {
+            write!(f, "; before that, ")?;
+            earlier(f, &self.history)?;
+        }
+        write!(f, ")")
     }
 }
 
@@ -390,7 +406,7 @@ fn advice(reason: RejectReason) -> &'static str {
 fn earlier(f: &mut fmt::Formatter<'_>, history: &[AttemptRecord]) -> fmt::Result {
     for (index, record) in history.iter().enumerate() {
         let worker = &record.worker;
-        write!(f, "{}", if index == 0 { " (before that, " } else { ", " })?;
+        write!(f, "{}", if index == 0 { "" } else { ", " })?;
         match &record.end {
             AttemptLoss::WorkerGone => write!(f, "worker {worker} was gone")?,
             AttemptLoss::WorkerSilent => write!(f, "worker {worker} fell silent")?,
@@ -401,16 +417,14 @@ fn earlier(f: &mut fmt::Formatter<'_>, history: &[AttemptRecord]) -> fmt::Result
             }
         }
     }
-    if history.is_empty() {
-        return Ok(());
-    }
-    write!(f, ")")
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use argon_core::name::Name;
     use argon_core::task::ExitCause;
+    use argon_core::time::Nanos;
 
     use super::*;
 
@@ -423,6 +437,11 @@ mod tests {
         inner.stderr = "warm\nout of ink\n\n".to_owned();
         error(Outcome::Failed(Box::new(Failure {
             error: inner,
+            last: LastAttempt {
+                ran: Nanos(1),
+                waited: Nanos(1),
+                worker: Name::new("w2").unwrap(),
+            },
             history,
         })))
     }
@@ -456,7 +475,7 @@ mod tests {
             ),
             (
                 failed(crashed, history.clone()),
-                "signal 11; its last words: out of ink (before that, worker w1 was gone)",
+                "signal 11; its last words: out of ink (on worker w2; before that, worker w1 was gone)",
                 true,
             ),
             (failed(ErrorKind::BadPayload, vec![]), "arguments", false),

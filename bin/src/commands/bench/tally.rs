@@ -49,7 +49,7 @@ impl Tally {
         match outcome {
             Outcome::Completed(completion) => {
                 self.completed += 1;
-                self.ran += completion.ran.to_duration().unwrap_or_default();
+                self.ran += completion.last.ran.to_duration().unwrap_or_default();
                 let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
                 self.latency.saturating_record(nanos);
             }

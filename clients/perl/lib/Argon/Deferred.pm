@@ -89,7 +89,7 @@ sub _error {
     my ($end) = @_;
     my $outcome = $end->{outcome};
     my %fields = map { $_ => $end->{$_} }
-        grep { defined $end->{$_} } qw(outcome history may_have_run reason retries similar);
+        grep { defined $end->{$_} } qw(outcome worker history may_have_run reason retries similar);
     if ($outcome eq 'failed') {
         my $error = $end->{error};
         my $message = $error->{message} ne '' ? $error->{message} : _failure($error);

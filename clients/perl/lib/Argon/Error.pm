@@ -19,7 +19,7 @@ sub throw {
 }
 
 for my $field (qw(
-    message outcome kind type code backtrace stderr history may_have_run reason retries similar detail
+    message outcome kind type code backtrace stderr worker history may_have_run reason retries similar detail
     )) {
     no strict 'refs';
     *$field = sub { $_[0]{$field} };
@@ -105,6 +105,10 @@ Of C<exit> and C<signal>: the number.
 =item backtrace, stderr
 
 The trace that the runtime made, and the end of what its process said on standard error.
+
+=item worker
+
+Of a failed task: the worker that had it.
 
 =item history
 

@@ -324,7 +324,8 @@ def _failure(
         elif content == wire.PICKLE and shipped:
             own = _unpickled(payload)
         if own is not None:
-            own.__cause__ = RemoteTraceback(backtrace or f"{kind.value}: {message}\n")
+            text = backtrace or f"{kind.value}: {message}\n"
+            own.__cause__ = RemoteTraceback(f"{text}On worker {failure.last.worker}.\n")
             return own
     failed = Failed(
         wire.Kind(kind.kind),
@@ -333,6 +334,7 @@ def _failure(
         code=kind.value if kind.kind in (wire.Kind.EXIT, wire.Kind.SIGNAL) else None,
         backtrace=backtrace,
         stderr=stderr,
+        worker=failure.last.worker,
         history=failure.history,
     )
     if backtrace:

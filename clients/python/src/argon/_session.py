@@ -19,7 +19,7 @@ import heapq
 import struct
 from collections import OrderedDict, deque
 from random import Random
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import _wire as wire
 from ._link import DIALING, MILLISECOND, SECOND, SHAKING, Link, backoff
@@ -38,6 +38,8 @@ ACK_AFTER = 5 * MILLISECOND
 ACK_BYTES = 1 << 20
 BACKLOG_MAX = 16 << 20
 PAYLOAD_MAX = 67_108_864
+# Names of workers that are known to be valid.
+WORKERS_MAX = 1_024
 
 WAITING, SENT, BACKOFF = range(3)
 _RETRY, _EXPIRY = range(2)
@@ -160,6 +162,7 @@ class Session:
         self._alarms: List[Tuple[int, int, int]] = []
         self._results: List[Any] = []
         self._chunks: List[bytes] = []
+        self._workers: Set[bytes] = set()
         self._have = 0
         self._need = 4
         self._acks: List[int] = []
@@ -310,18 +313,22 @@ class Session:
             and data[at + 17] == 0
             and self.link.is_up
         ):
-            # Nearly every message is this one: fixed offsets, no objects.
-            _, content, tag, seq, ending, ran, waited, charged = _COMPLETED_HEAD.unpack_from(
-                data, at
-            )
-            if tag == _OUTCOME and ending == 0:
+            # Nearly every message is this one: fixed offsets, no objects. A worker's name is read
+            # the first time that it comes, and then only looked up.
+            _, content, tag, seq, ending, _, _, length = _COMPLETED_HEAD.unpack_from(data, at)
+            body = at + 39 + length
+            worker = data[at + 38 : body - 1]
+            if tag == _OUTCOME and ending == 0 and body <= stop and worker in self._workers:
                 self.link.received += 1
-                payload = data[at + 38 : stop]
                 self._outcome(
-                    now, seq, wire.Ending.COMPLETED, (ran, waited, charged), content, payload
+                    now, seq, wire.Ending.COMPLETED, None, content, data[body:stop]
                 )
                 return
         message, content, payload = wire.decode(wire.NATIVE, data, at, stop)
+        if isinstance(message, wire.Outcome) and message.end.kind == wire.Ending.COMPLETED:
+            if len(self._workers) >= WORKERS_MAX:
+                self._workers.clear()
+            self._workers.add(message.end.value.last.worker.encode())
         if self.link.is_up:
             self._message(now, message, content, payload)
         elif isinstance(message, wire.Welcome):

@@ -154,14 +154,22 @@ class TaskError(NamedTuple):
     stderr: str
 
 
-class Completion(NamedTuple):
+class LastAttempt(NamedTuple):
+    """The attempt that ended its task. Durations are in nanoseconds."""
+
     ran: int
     waited: int
+    worker: str
+
+
+class Completion(NamedTuple):
+    last: LastAttempt
     charged: int
 
 
 class Failure(NamedTuple):
     error: TaskError
+    last: LastAttempt
     history: List[Record]
 
 
@@ -614,11 +622,12 @@ _KIND = _choice(
 )
 _ERROR = _struct(TaskError, _KIND, TEXT, TEXT, TEXT)
 _RECORDS = _list(_struct(Record, NAME, _choice(Loss, {Loss.CHILD_CRASHED: _CAUSE})))
+_LAST = _struct(LastAttempt, U64, U64, NAME)
 _ENDING = _choice(
     Ending,
     {
-        Ending.COMPLETED: _struct(Completion, U64, U64, U8),
-        Ending.FAILED: _struct(Failure, _ERROR, _RECORDS),
+        Ending.COMPLETED: _struct(Completion, _LAST, U8),
+        Ending.FAILED: _struct(Failure, _ERROR, _LAST, _RECORDS),
         Ending.EXPIRED: BOOL,
         Ending.CANCELLED: BOOL,
         Ending.LOST: _RECORDS,

@@ -123,6 +123,7 @@ class Failed(ArgonError):
         code: Optional[int] = None,
         backtrace: str = "",
         stderr: str = "",
+        worker: str = "",
         history: Sequence[Record] = (),
     ) -> None:
         words = {
@@ -133,6 +134,8 @@ class Failed(ArgonError):
         text = words.get(kind, kind.name.lower().replace("_", " "))
         if message:
             text += f": {message}"
+        if worker and kind != Kind.CRASHED:
+            text += f" (on worker {worker})"
         if history:
             text += f" ({describe(history)})"
         super().__init__(text)
@@ -148,11 +151,13 @@ class Failed(ArgonError):
         self.backtrace = backtrace
         #: The last words on standard error.
         self.stderr = stderr
+        #: The worker that had it.
+        self.worker = worker
         #: Attempts before the last.
         self.history: Tuple[Record, ...] = tuple(history)
 
     def __reduce__(self) -> Tuple[object, ...]:
-        names = ("type", "code", "backtrace", "stderr", "history")
+        names = ("type", "code", "backtrace", "stderr", "worker", "history")
         given = {name: getattr(self, name) for name in names}
         return functools.partial(Failed, **given), (self.kind, self.message)
 

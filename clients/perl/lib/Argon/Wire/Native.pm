@@ -102,8 +102,8 @@ my %ENCODE = (
         my ($m) = @_;
         my $tag = $OUTCOME_TAG{ $m->{outcome} };
         my $rest
-            = $tag == 0 ? pack('Q< Q< C', @$m{qw(ran waited charged)})
-            : $tag == 1 ? w_error($m->{error}) . w_list(\&_record_bytes, $m->{history})
+            = $tag == 0 ? _last_bytes($m) . pack('C', $m->{charged})
+            : $tag == 1 ? w_error($m->{error}) . _last_bytes($m) . w_list(\&_record_bytes, $m->{history})
             : $tag < 4  ? pack('C', $m->{may_have_run})
             : $tag == 4 ? w_list(\&_record_bytes, $m->{history})
             :   pack('V V', $REASON_TAG{ $m->{reason} }, $m->{retries})
@@ -168,18 +168,23 @@ my %DECODE = (
 );
 my %HAS_PAYLOAD = (6 => 1, 11 => 1);
 
+# Names of workers that were read before, by their bytes.
+use constant WORKERS_MAX => 1_024;
+my %WORKERS;
 
 sub decode {
     my ($content, $body) = @_;
     my $tag = unpack 'V', $body;
     # A completed task's outcome is most of what comes.
     if (($tag // 0) == 11 && length $body >= 33 && substr($body, 12, 4) eq "\0\0\0\0") {
-        my ($seq, $ran, $waited, $charged) = unpack 'x4 Q< x4 Q< Q< C', $body;
-        return {
-            type    => 'outcome', seq => $seq, outcome => 'completed', ran => $ran,
-            waited  => $waited,   charged => $charged, content => $content,
-            payload => substr($body, 33),
-        };
+        my ($seq, $ran, $waited, $worker, $charged) = unpack 'x4 Q< x4 Q< Q< C/a C', $body;
+        if (defined $charged && $WORKERS{$worker}) {
+            return {
+                type   => 'outcome', seq    => $seq, outcome => 'completed', ran => $ran,
+                waited => $waited,   worker => $WORKERS{$worker}, charged => $charged,
+                content => $content, payload => substr($body, 34 + length $worker),
+            };
+        }
     }
     reading($body);
     $tag = r_u32();
@@ -231,13 +236,28 @@ sub _outcome {
     my $seq     = r_u64();
     my $outcome = _one_of(\@OUTCOMES, 'outcome');
     my @fields
-        = $outcome eq 'completed' ? (ran => r_u64(), waited => r_u64(), charged => r_u8())
-        : $outcome eq 'failed'    ? (error => r_error(), history => r_list(\&_record))
+        = $outcome eq 'completed' ? (_last(), charged => r_u8())
+        : $outcome eq 'failed'    ? (error => r_error(), _last(), history => r_list(\&_record))
         : $outcome eq 'lost'      ? (history => r_list(\&_record))
         : $outcome eq 'rejected'
         ? (reason => _one_of(\@REASONS, 'reason'), retries => r_u32(), similar => r_list(\&r_name))
         :   (may_have_run => r_bool());
     return { type => 'outcome', seq => $seq, outcome => $outcome, @fields };
+}
+
+# The attempt that ended the task. A worker's name that was read is known the next time.
+sub _last {
+    my %last = (ran => r_u64(), waited => r_u64(), worker => r_name());
+    my $bytes = $last{worker};
+    utf8::encode($bytes);
+    %WORKERS = () if keys %WORKERS >= WORKERS_MAX;
+    $WORKERS{$bytes} = $last{worker};
+    return %last;
+}
+
+sub _last_bytes {
+    my ($m) = @_;
+    return pack('Q< Q<', @$m{qw(ran waited)}) . w_name($m->{worker});
 }
 
 sub _record {

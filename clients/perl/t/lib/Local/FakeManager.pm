@@ -108,7 +108,7 @@ sub welcome {
 sub completed {
     my ($self, $seq, $payload) = @_;
     return $self->say({ type => 'outcome', seq => $seq, outcome => 'completed', ran => 1,
-        waited => 1, charged => 0, content => 1, payload => $payload });
+        waited => 1, worker => 'w', charged => 0, content => 1, payload => $payload });
 }
 
 sub reject {
