@@ -68,7 +68,7 @@ impl Cluster {
         // Nobody else can come who runs what our own pool does not.
         standalone.manager.runner_wait = Duration::ZERO;
         standalone.manager.payload_max = options.payload_max;
-        let executor = pool::executor(&[], None, options.payload_max, false)?;
+        let executor = pool::executor(&[], |pool| pool.payload_max = options.payload_max)?;
         let standalone = Standalone::start(standalone, executor).await?;
         Ok(Self {
             client: standalone.client(options)?,

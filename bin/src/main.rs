@@ -41,6 +41,9 @@ pub(crate) struct Cli {
     command: Command,
 }
 
+/// What a worker logs if nothing else is asked for: warnings, and what tasks print.
+const WORKER_LOG: &str = "warn,argon::task_output=info";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Map(commands::map::MapArgs),
@@ -63,7 +66,7 @@ impl Command {
             Self::Call(args) => (args.cluster.verbose, "error"),
             Self::Bench(args) => (args.cluster.verbose, "error"),
             Self::Manager(args) => (args.verbose, "warn"),
-            Self::Worker(args) => (args.verbose, "warn"),
+            Self::Worker(args) => (args.verbose, WORKER_LOG),
             Self::Status(_) | Self::Sim(_) => (false, "error"),
         };
         if verbose { "info" } else { default }
@@ -140,6 +143,11 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn what_tasks_print_is_logged_by_default() {
+        assert!(WORKER_LOG.contains(argon::executor::TASK_OUTPUT));
+    }
 
     #[test]
     fn the_options_of_all_commands_are_consistent() {

@@ -207,7 +207,7 @@ fn error(error: &TaskError) -> String {
         ErrorKind::Raised(kind) => with(kind),
         // Of codes below 126 there is no more to say.
         ErrorKind::Exit(code @ (126 | 127)) => with(&format!("exit code {code}")),
-        ErrorKind::Exit(code) => format!("exit code {code}"),
+        ErrorKind::Exit(code) => format!("exit code {code}{}", of_shell(*code)),
         ErrorKind::Signal(number) => format!("killed by {}", signal(*number)),
         ErrorKind::TimeLimit => "killed at its time limit".to_owned(),
         ErrorKind::MemoryLimit => "killed at its memory limit".to_owned(),
@@ -220,6 +220,14 @@ fn error(error: &TaskError) -> String {
 
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join(" / ")
+}
+
+/// What a shell means that ends with this code: a signal that ended its command.
+fn of_shell(code: i32) -> String {
+    match nix::sys::signal::Signal::try_from(code - 128) {
+        Ok(signal) => format!(" (a shell's word for {signal})"),
+        Err(_) => String::new(),
+    }
 }
 
 fn signal(number: i32) -> String {
@@ -310,6 +318,16 @@ mod tests {
             finished.problem.as_deref(),
             Some("exit code 3 (on worker w1)")
         );
+
+        for (code, words) in [
+            (139, "exit code 139 (a shell's word for SIGSEGV)"),
+            (135, "exit code 135 (a shell's word for SIGBUS)"),
+            (128, "exit code 128 (on"),
+            (255, "exit code 255 (on"),
+        ] {
+            let text = problem(&failed(ErrorKind::Exit(code), "", vec![])).unwrap();
+            assert!(text.starts_with(words), "{text}");
+        }
 
         let outcome = failed(ErrorKind::Signal(9), "", vec![]);
         let finished = Finished::new(&outcome, &output(CommandStatus::Signal(9)));

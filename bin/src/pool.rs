@@ -18,12 +18,10 @@ pub(crate) const RUNTIME: &str = "pool-runtime";
 /// Most characters of the host's name in ours.
 const HOST_CHARS: usize = 40;
 
-/// Runs `program`, or the built-in runtime if that is empty.
+/// Runs `program`, or the built-in runtime if that is empty; `change` has the last word on how.
 pub(crate) fn executor(
     program: &[OsString],
-    memory_limit: Option<u64>,
-    payload_max: usize,
-    allow_eval: bool,
+    change: impl FnOnce(&mut ProcessOptions),
 ) -> Result<ProcessExecutor, Problem> {
     let launcher = Launcher::this_program(GUARD);
     let mut options = match program {
@@ -38,9 +36,7 @@ pub(crate) fn executor(
             options
         }
     };
-    options.memory_limit = memory_limit;
-    options.payload_max = payload_max;
-    options.allow_eval = allow_eval;
+    change(&mut options);
     ProcessExecutor::new(options)
         .map_err(|error| Problem::new(format!("cannot run pool processes here: {error}")))
 }

@@ -10,7 +10,9 @@ use std::task::{Context, Poll};
 
 use argon_core::worker::{PoolInput, PoolOutput};
 
-pub use self::process::{Launcher, ProcessExecutor, ProcessOptions};
+pub use self::process::{
+    Launcher, ProcessExecutor, ProcessOptions, TASK_OUTPUT, TASK_OUTPUT_DEFAULT,
+};
 pub use self::thread::{Handler, ThreadExecutor};
 
 /// Carries out what a worker's state machine decides about its pool.

@@ -35,6 +35,27 @@ impl Tail {
     }
 }
 
+/// Longest last words, in bytes.
+const WORDS_MAX: usize = 256;
+
+/// The last line of what a process said that is no part of a trace, cut to what a line of a log
+/// can bear.
+pub(crate) fn last_words(text: &str) -> &str {
+    let is_trace = |line: &str| {
+        let line = line.trim_start();
+        let frame = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        line.is_empty()
+            || frame.len() < line.len() && frame.starts_with(':')
+            || ["at ", "note: ", "stack backtrace:"]
+                .iter()
+                .any(|start| line.starts_with(start))
+    };
+    let mut lines = text.lines().rev();
+    let line = lines.find(|line| !is_trace(line)).unwrap_or_default();
+    let line = line.trim();
+    &line[..line.floor_char_boundary(WORDS_MAX)]
+}
+
 /// The end of `bytes`, as text.
 pub(crate) fn end_of(bytes: &[u8]) -> String {
     let bytes = &bytes[bytes.len().saturating_sub(ERROR_TEXT_MAX)..];
@@ -96,6 +117,22 @@ mod tests {
         let mark = tail.mark();
         tail.push(&[b'x'; 3 * ERROR_TEXT_MAX]);
         assert_eq!(tail.text_since(mark).len(), ERROR_TEXT_MAX);
+    }
+
+    #[test]
+    fn last_words_are_one_line_without_a_trace() {
+        let panic = "warm\nthread 'main' panicked at src/main.rs:2:5:\nout of ink: 3\n\
+                     stack backtrace:\n   0: core::panicking\n             at lib.rs:5\n\
+                     note: run with more\n\n";
+        for (text, words) in [
+            (panic, "out of ink: 3"),
+            ("", ""),
+            ("  one \n\n", "one"),
+            ("12 is no frame", "12 is no frame"),
+        ] {
+            assert_eq!(last_words(text), words);
+        }
+        assert_eq!(last_words(&"é".repeat(WORDS_MAX)).len(), WORDS_MAX);
     }
 
     #[test]

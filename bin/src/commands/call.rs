@@ -17,7 +17,7 @@ use crate::options::{ClusterArgs, TaskArgs};
 use crate::outcome;
 use crate::problem::{EXIT_BROKEN_PIPE, EXIT_PROBLEM, Problem};
 use crate::stop::StopSignals;
-use crate::streams::{say, stderr, stdout};
+use crate::streams::{clean, say, stderr, stdout};
 
 /// The task ran and failed.
 const EXIT_FAILED: u8 = 1;
@@ -72,17 +72,7 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
     let values = arguments
         .into_iter()
         .map(|argument| match argument.into_string() {
-            // As it was written: numbers of any length stay what they are.
-            Ok(text) if serde_json::from_str::<Value>(&text).is_ok() => Ok(text),
-            Ok(text) if starts_like_json(&text) => Err(Problem::new(format!(
-                "the argument {text} starts like JSON and is none: {}; \
-                 a text that starts so is given in quotes of its own: '{}'",
-                serde_json::from_str::<Value>(&text)
-                    .err()
-                    .map_or_else(String::new, |e| e.to_string()),
-                Value::String(text.clone())
-            ))),
-            Ok(text) => Ok(Value::String(text).to_string()),
+            Ok(text) => value(text),
             Err(argument) => Err(Problem::new(format!(
                 "{} is not UTF-8; hand bytes over with --stdin",
                 argument.display()
@@ -91,6 +81,20 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
     let values = values.collect::<Result<Vec<String>, Problem>>()?;
     let list = format!("[{}]", values.join(","));
     Ok(Payload::new(Content::JSON, list))
+}
+
+/// An argument as JSON.
+fn value(text: String) -> Result<String, Problem> {
+    match serde_json::from_str::<Value>(&text) {
+        // As it was written: numbers of any length stay what they are.
+        Ok(_) => Ok(text),
+        Err(error) if starts_like_json(&text) => Err(Problem::new(format!(
+            "the argument {text} starts like JSON and is none: {error}; \
+             a text that starts so is given in quotes of its own: '{}'",
+            Value::String(text.clone())
+        ))),
+        Err(_) => Ok(Value::String(text).to_string()),
+    }
 }
 
 /// Whether a text is a list, an object, a string or a number that went wrong.
@@ -138,9 +142,9 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
             } else {
                 "\n"
             };
-            let _ = write!(errors, "{text}{end}");
+            let _ = write!(errors, "{}{end}", clean(text));
         }
-        let _ = writeln!(errors, "argon: {}: {problem}", args.name);
+        say(format_args!("{}: {problem}", args.name));
         return Ok(EXIT_FAILED);
     }
     let end: &[u8] = if payload.content() == Content::JSON {

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use argon::executor::TASK_OUTPUT_DEFAULT;
 use argon::{Name, Standalone, StandaloneOptions, WorkerConfig, WorkerOptions, WorkerServer};
 use clap::Args;
 
@@ -23,6 +24,8 @@ PROGRAM speaks the pool protocol on its standard input and output; without one, 
 commands (for `argon run` and `argon map`) and the tasks echo, sleep and noop.
 What PROGRAM offers, and nothing else, comes to this worker. --allow-eval sets ARGON_ALLOW_EVAL=1
 for it; without that, runtimes refuse code that clients ship.
+What tasks print is passed on as lines of the log (see --task-output), and the end of it is in the
+error of a task that fails. ARGON_LOG chooses what is logged, as in ARGON_LOG=argon=debug.
 Without --manager it serves clients itself, as a manager with one worker would.
 SIGTERM or Ctrl-C drains it: it takes nothing new, finishes what runs within --drain-timeout, and
 leaves. A second one ends it at once.
@@ -91,6 +94,10 @@ struct PoolArgs {
     /// Let runtimes run code that clients ship (Perl and Python closures), as this user
     #[arg(long)]
     allow_eval: bool,
+    /// Most lines a second of what tasks print (standard error, and standard output of runtimes)
+    /// that are passed on to standard error, each with the task's name and id; 0 for none
+    #[arg(long, value_name = "LINES", default_value_t = TASK_OUTPUT_DEFAULT)]
+    task_output: u32,
     /// From the polite signal (TERM) to the last (KILL)
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration)]
     kill_grace: Duration,
@@ -122,12 +129,12 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
         Some(name) => name.clone(),
         None => pool::default_name()?,
     };
-    let executor = pool::executor(
-        &args.program,
-        args.pool.memory_limit,
-        args.limits.max_payload(),
-        args.pool.allow_eval,
-    )?;
+    let executor = pool::executor(&args.program, |options| {
+        options.memory_limit = args.pool.memory_limit;
+        options.payload_max = args.limits.max_payload();
+        options.allow_eval = args.pool.allow_eval;
+        options.task_output = args.pool.task_output;
+    })?;
     if args.manager.is_empty() {
         let mut options = StandaloneOptions::new(name, capacity)?;
         args.pool.apply(&mut options.worker);

@@ -110,6 +110,11 @@ def noisy(value):
     return [value, sys.stdin.read()]
 
 
+def loud_failure(text):
+    print(text)
+    odd(3)
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 

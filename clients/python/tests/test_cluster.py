@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import threading
 
@@ -442,3 +443,22 @@ def test_many_threads(client):
 def test_at_most_once_and_waiting(client):
     assert client.call(tasks.square, 3, at_most_once=True, max_wait=60, deadline=60) == 9
     assert client.call(tasks.square, 3, priority=0) == 9
+
+
+def test_what_tasks_print_is_passed_on_and_in_their_errors(cluster):
+    cluster.manager()
+    cluster.worker(workers=1)
+    with argon.Client(cluster.address) as client:
+        client.call(tasks.noisy, 7)
+        for text in ("first\x1b[2J", "second"):
+            with pytest.raises(tasks.Odd) as caught:
+                client.call(tasks.loud_failure, text)
+            cause = str(caught.value.__cause__)
+            assert "On worker " in cause
+            assert cause.rstrip('"\n').endswith("What it printed last:\n" + text)
+    cluster.end()
+    cluster.log.seek(0)
+    log = cluster.log.read()
+    for line in ("on standard output 7", "on descriptor 1", "from a child"):
+        assert re.search(rf"INFO python:remote_tasks:noisy \w+-0: {line}\n", log), log
+    assert re.search(r"python:remote_tasks:loud_failure \w+-1: first\\u\{1b\}\[2J\n", log), log

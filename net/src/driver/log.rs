@@ -7,6 +7,8 @@ use argon_core::task::{AttemptLoss, ExitCause};
 use argon_core::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::text::last_words;
+
 /// Warnings that strangers can cause, in one period; more are counted.
 const LIMITED: u32 = 10;
 const PERIOD: Duration = Duration::from_secs(10);
@@ -124,7 +126,8 @@ pub(crate) fn event(event: &Event) {
             if *asked || matches!(cause, ExitCause::Exit(0)) {
                 debug!(%slot, %cause, "pool process ended");
             } else {
-                warn!(%slot, %cause, stderr = stderr.trim_end(), "pool process ended");
+                let said = last_words(stderr);
+                warn!(%slot, %cause, said, "pool process ended");
             }
         }
         Event::TimeLimitHit { task } => debug!(%task, "task broke its time limit"),

@@ -11,6 +11,7 @@
 mod inbox;
 mod memory;
 mod orphans;
+mod printed;
 mod slot;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::memory::MemoryWatch;
+pub use self::printed::TARGET as TASK_OUTPUT;
 use self::slot::{Shared, Slot};
 use super::Executor;
 use crate::ready::{ReadyList, SlotWake};
@@ -77,6 +79,10 @@ pub struct ProcessOptions {
     pub allow_eval: bool,
     /// How long a program may take until it is ready.
     pub ready_timeout: Duration,
+    /// Most lines a second of what all tasks print, standard error and whatever else the runtime
+    /// sends there, that are logged as [`TASK_OUTPUT`]; 0 for none. Its end is in the error of a
+    /// task that fails, whatever this is.
+    pub task_output: u32,
 }
 
 impl ProcessOptions {
@@ -91,10 +97,13 @@ impl ProcessOptions {
             payload_max: PAYLOAD_MAX_DEFAULT,
             allow_eval: false,
             ready_timeout: Duration::from_secs(60),
+            task_output: TASK_OUTPUT_DEFAULT,
         }
     }
 }
 
+/// Lines a second of what tasks print, if nothing else is asked for.
+pub const TASK_OUTPUT_DEFAULT: u32 = 100;
 /// Starts between two looks at everything else, each of which blocks for about a millisecond.
 const STARTS_PER_POLL: usize = 2;
 

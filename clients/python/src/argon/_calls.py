@@ -324,8 +324,7 @@ def _failure(
         elif content == wire.PICKLE and shipped:
             own = _unpickled(payload)
         if own is not None:
-            text = backtrace or f"{kind.value}: {message}\n"
-            own.__cause__ = RemoteTraceback(f"{text}On worker {failure.last.worker}.\n")
+            own.__cause__ = _trace(failure, backtrace or f"{kind.value}: {message}")
             return own
     failed = Failed(
         wire.Kind(kind.kind),
@@ -337,9 +336,18 @@ def _failure(
         worker=failure.last.worker,
         history=failure.history,
     )
-    if backtrace:
-        failed.__cause__ = RemoteTraceback(backtrace)
+    if backtrace or stderr:
+        failed.__cause__ = _trace(failure, backtrace)
     return failed
+
+
+def _trace(failure: wire.Failure, backtrace: str) -> RemoteTraceback:
+    """Where it happened, and what it printed before."""
+    parts = [backtrace.rstrip("\n")] if backtrace else []
+    parts.append(f"On worker {failure.last.worker}.")
+    if failure.error.stderr:
+        parts.append("What it printed last:\n" + failure.error.stderr.rstrip("\n"))
+    return RemoteTraceback("\n".join(parts) + "\n")
 
 
 def _unpickled(payload: bytes) -> Optional[BaseException]:

@@ -9,9 +9,10 @@ use std::process::{ExitStatus, Stdio};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use argon_core::ids::Attempt;
+use argon_core::ids::{Attempt, TaskId};
 use argon_core::limits::KILL_GRACE;
 use argon_core::message::{PoolBody, PoolMessage};
+use argon_core::name::Name;
 use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, SlotLife};
 use nix::sys::signal::{Signal, kill};
@@ -24,6 +25,7 @@ use tokio::time::{Sleep, sleep};
 use super::ProcessOptions;
 use super::inbox::{Answer, Inbox};
 use super::orphans::{MARK, Sweep};
+use super::printed::{Line, Printed};
 use crate::frames::Outgoing;
 use crate::guard;
 use crate::proc::Table;
@@ -52,11 +54,13 @@ pub(super) struct Shared {
     scratch: Box<[u8]>,
     /// All processes, if any slot has asked in this round of polls.
     table: Option<Table>,
+    printed: Printed,
 }
 
 impl Shared {
     pub(super) fn new(options: ProcessOptions, executor: u64) -> Self {
         Self {
+            printed: Printed::new(options.task_output),
             options,
             executor,
             scratch: vec![0; 64 * 1024].into(),
@@ -83,6 +87,22 @@ enum Alarm {
     Sweep,
 }
 
+/// An attempt that was given to a process.
+#[derive(Debug)]
+struct Running {
+    /// The number that the program knows.
+    id: u64,
+    attempt: Attempt,
+    task: TaskId,
+    name: Name,
+}
+
+impl Running {
+    fn printer(&self) -> (&Name, TaskId) {
+        (&self.name, self.task)
+    }
+}
+
 /// A pool process, from its start until its `Exited` is said.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -95,10 +115,11 @@ pub(super) struct Slot {
     stderr: Option<ChildStderr>,
     inbox: Inbox,
     outbox: Outgoing,
-    /// Given and unanswered, oldest first, with the number that the program knows.
-    running: VecDeque<(u64, Attempt)>,
+    /// Given and unanswered, oldest first.
+    running: VecDeque<Running>,
     next: u64,
     tail: Tail,
+    line: Line,
     /// Where in `tail` the oldest unanswered attempt begins: where it was when its forerunner's
     /// answer was taken.
     begun: u64,
@@ -165,6 +186,7 @@ impl Slot {
             running: VecDeque::new(),
             next: 0,
             tail: Tail::default(),
+            line: Line::default(),
             begun: 0,
             looked: 0,
             fault: None,
@@ -206,11 +228,19 @@ impl Slot {
         let id = self.next;
         self.next += 1;
         let run = PoolMessage {
-            body: PoolBody::Run { id, name: job.name },
+            body: PoolBody::Run {
+                id,
+                name: job.name.clone(),
+            },
             payload: job.payload,
         };
         match self.outbox.push(&run) {
-            Ok(()) => self.running.push_back((id, job.attempt)),
+            Ok(()) => self.running.push_back(Running {
+                id,
+                attempt: job.attempt,
+                task: job.task,
+                name: job.name,
+            }),
             Err(error) => self.fail(format!("it was given {error}")),
         }
     }
@@ -298,7 +328,12 @@ impl Slot {
             match pin!(stderr.read(&mut shared.scratch)).poll(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0) | Err(_)) => self.stderr = None,
-                Poll::Ready(Ok(length)) => self.tail.push(&shared.scratch[..length]),
+                Poll::Ready(Ok(length)) => {
+                    let bytes = &shared.scratch[..length];
+                    self.tail.push(bytes);
+                    let of = self.running.front().map(Running::printer);
+                    self.line.push(bytes, &mut shared.printed, &of);
+                }
             }
         }
         cx.waker().wake_by_ref();
@@ -324,10 +359,14 @@ impl Slot {
                 Poll::Ready(Ok(_)) => {
                     // All that was written before the answers is there by now.
                     if let Some(stderr) = &self.stderr {
-                        let pushed = |bytes: &[u8]| self.tail.push(bytes);
+                        let of = self.running.front().map(Running::printer);
+                        let pushed = |bytes: &[u8]| {
+                            self.tail.push(bytes);
+                            self.line.push(bytes, &mut shared.printed, &of);
+                        };
                         drain(stderr, &mut shared.scratch, STDERR_LOOK_MAX, pushed);
                     }
-                    self.take_answers(looked, events);
+                    self.take_answers(looked, &mut shared.printed, events);
                 }
             }
         }
@@ -342,7 +381,7 @@ impl Slot {
     }
 
     /// Takes what has wholly come. `looked` is where `tail` was before any of it was read.
-    fn take_answers(&mut self, looked: u64, events: &mut Vec<PoolInput>) {
+    fn take_answers(&mut self, looked: u64, printed: &mut Printed, events: &mut Vec<PoolInput>) {
         loop {
             match self.inbox.next() {
                 Ok(None) => return,
@@ -359,8 +398,10 @@ impl Slot {
                     end,
                     payload,
                 })) => match self.running.front() {
-                    Some((expected, _)) if *expected == id => {
-                        let (_, attempt) = self.running.pop_front().expect("just looked at");
+                    Some(running) if running.id == id => {
+                        self.line.end(printed, &Some(running.printer()));
+                        let attempt = running.attempt;
+                        self.running.pop_front();
                         let end = end.with_stderr(|| self.tail.text_since(self.begun));
                         self.begun = self.tail.mark();
                         self.looked = looked;
@@ -373,7 +414,7 @@ impl Slot {
                             payload,
                         });
                     }
-                    Some((expected, _)) => {
+                    Some(Running { id: expected, .. }) => {
                         return self.fail(format!("it answered run {id} before run {expected}"));
                     }
                     None => {
@@ -461,17 +502,23 @@ impl Slot {
     fn read_last_words(&mut self, shared: &mut Shared, events: &mut Vec<PoolInput>) {
         let looked = self.tail.mark();
         if let Some(stderr) = self.stderr.take() {
-            let pushed = |bytes: &[u8]| self.tail.push(bytes);
+            let of = self.running.front().map(Running::printer);
+            let pushed = |bytes: &[u8]| {
+                self.tail.push(bytes);
+                self.line.push(bytes, &mut shared.printed, &of);
+            };
             drain(stderr, &mut shared.scratch, LAST_WORDS_MAX, pushed);
         }
         if let Some(stdout) = self.stdout.take() {
             drain(stdout, &mut shared.scratch, LAST_WORDS_MAX, |bytes| {
                 if self.fault.is_none() {
                     self.inbox.push(bytes);
-                    self.take_answers(looked, events);
+                    self.take_answers(looked, &mut shared.printed, events);
                 }
             });
         }
+        let of = self.running.front().map(Running::printer);
+        self.line.end(&mut shared.printed, &of);
     }
 
     /// How it ended, and its last words.
