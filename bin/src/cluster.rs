@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use argon::{
     Client, ClientOptions, LinkState, Name, Outcome, Payload, Standalone, StandaloneOptions,
-    StatusReport, TaskSpec,
+    StatusReport, SubmitError, TaskSpec,
 };
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::files;
 use crate::map::progress::Screen;
 use crate::options::ClusterArgs;
 use crate::pool;
@@ -50,6 +51,8 @@ impl Cluster {
     pub(crate) async fn open(args: &ClusterArgs, retries: Option<u32>) -> Result<Self, Problem> {
         let mut options = ClientOptions::new(args.manager.clone());
         options.retries = retries;
+        let command = std::env::args().nth(1).unwrap_or_default();
+        options.name = Some(argon::process_name(Some(&format!("argon {command}"))));
         if let Some(max) = args.max_payload {
             options.payload_max = max;
         }
@@ -63,6 +66,7 @@ impl Cluster {
             });
         }
         let capacity = args.workers.unwrap_or_else(pool::cpus);
+        files::for_pool(capacity)?;
         let name = Name::new(LOCAL).map_err(|error| Problem::new(error.to_string()))?;
         let mut standalone = StandaloneOptions::new(name, capacity)?;
         // Nobody else can come who runs what our own pool does not.
@@ -82,7 +86,7 @@ impl Cluster {
     pub(crate) fn run(
         &self,
         spec: TaskSpec,
-    ) -> impl Future<Output = Result<(Outcome, Payload), Problem>> + Send + use<> {
+    ) -> impl Future<Output = Result<(Outcome, Payload), SubmitError>> + Send + use<> {
         let client = self.client.clone();
         async move {
             let ended = client.submit(spec).await?.await;
@@ -143,7 +147,6 @@ impl Cluster {
                 watch.say(&line);
             }
             if let LinkState::Connected { address } = &link {
-                watch.reached.set(true);
                 let quiet = watch.heard.get().elapsed() >= PATIENCE;
                 let pause = if quiet { PATIENCE } else { ASK };
                 if asked.is_none_or(|asked| asked.elapsed() >= pause) {
@@ -156,7 +159,7 @@ impl Cluster {
                     }
                 }
             } else if let Some(limit) = watch.connect_timeout
-                && !watch.reached.get()
+                && !self.client.was_let_in()
                 && watch.since.elapsed() >= limit
             {
                 return Problem::new(format!(
@@ -177,7 +180,6 @@ pub(crate) struct Watch {
     connect_timeout: Option<Duration>,
     screen: Screen,
     since: Instant,
-    reached: Cell<bool>,
     heard: Cell<Instant>,
     capacity: Cell<Option<u64>>,
 }
@@ -190,7 +192,6 @@ impl Watch {
             connect_timeout,
             screen,
             since: now,
-            reached: Cell::new(false),
             heard: Cell::new(now),
             capacity: Cell::new(None),
         }
@@ -331,7 +332,10 @@ pub(crate) async fn end_of_one(
             biased;
             code = stop.next() => Ok(Ended::Stopped(code)),
             problem = cluster.watch(watch) => Err(problem),
-            ended = running => ended.map(|(outcome, payload)| Ended::Outcome(outcome, payload)),
+            ended = running => {
+                let (outcome, payload) = ended?;
+                Ok(Ended::Outcome(outcome, payload))
+            }
         }
     };
     tokio::select! {

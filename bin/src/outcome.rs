@@ -92,6 +92,23 @@ impl Finished {
         finished
     }
 
+    /// The end of what was not even submitted.
+    pub(crate) fn refused(problem: String) -> Self {
+        Self {
+            stdout: Bytes::new(),
+            stderr: Bytes::new(),
+            exit: None,
+            signal: None,
+            label: Label {
+                outcome: "rejected",
+                attempts: 0,
+                worker: None,
+                ran: None,
+            },
+            problem: Some(problem),
+        }
+    }
+
     /// Whether it ended with exit code 0.
     pub(crate) fn succeeded(&self) -> bool {
         self.problem.is_none()
@@ -183,6 +200,13 @@ pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
             ..
         } => format!("rejected: {reason}{}; it never ran", suggestion(similar)),
         Outcome::Rejected {
+            reason: reason @ RejectReason::TooLarge,
+            ..
+        } => format!(
+            "rejected: {reason}; send less, or raise --max-payload there, at its workers and here; \
+             it never ran"
+        ),
+        Outcome::Rejected {
             reason, retries, ..
         } => format!("rejected {} times: {reason}; it never ran", retries + 1),
     })
@@ -214,7 +238,10 @@ fn error(error: &TaskError) -> String {
         ErrorKind::Crashed(cause) => with(&format!("its pool process {cause}")),
         ErrorKind::UnknownTask => with("unknown task"),
         ErrorKind::BadPayload => with("bad payload"),
-        ErrorKind::ResultTooLarge => with("result too large"),
+        ErrorKind::ResultTooLarge => format!(
+            "{}; return less, or raise --max-payload of the manager and of its workers",
+            with("result too large")
+        ),
     }
 }
 

@@ -126,6 +126,8 @@ pub struct WorkerStatus {
     pub connected: bool,
     /// Whether it is leaving.
     pub draining: bool,
+    /// Whether it gets one task at a time, since tasks fail there that do well elsewhere.
+    pub doubted: bool,
     /// Attempts that it runs at once.
     pub capacity: u32,
     /// Most attempts that it takes at once.

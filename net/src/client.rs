@@ -33,6 +33,7 @@ use crate::driver::uplink::Uplink;
 use crate::error::{StartError, SubmitError};
 use crate::link::LinkState;
 use crate::transport::{TokioTransport, Transport};
+use crate::who::process_name;
 
 /// Output that may wait for the manager beyond the tasks that the client holds.
 const OUTPUT_SLACK: usize = 64 * 1024 * 1024;
@@ -42,7 +43,7 @@ const OUTPUT_SLACK: usize = 64 * 1024 * 1024;
 pub struct ClientOptions {
     /// `host:port` of each manager; the first that answers is used.
     pub managers: Vec<String>,
-    /// For people to read; `None`: `client-` and a part of its random identity.
+    /// For people to read; `None`: [`process_name`](crate::process_name).
     pub name: Option<Name>,
     /// How often a rejected task is submitted again before it ends as `Rejected`; `None`: for
     /// ever.
@@ -97,7 +98,8 @@ impl Client {
     ///
     /// # Errors
     /// If there is no runtime, or the options make no sense.
-    pub fn start(options: ClientOptions) -> Result<Self, StartError> {
+    pub fn start(mut options: ClientOptions) -> Result<Self, StartError> {
+        options.name.get_or_insert_with(|| process_name(None));
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(StartError::NoRuntime);
         }
@@ -152,6 +154,12 @@ impl Client {
         let (link, version) = self.handle.desk.board.link();
         self.seen.0.store(version, Ordering::Relaxed);
         link
+    }
+
+    /// Whether a manager has let the client in, now or before: tasks may have been sent, and may run.
+    #[must_use]
+    pub fn was_let_in(&self) -> bool {
+        self.handle.desk.board.was_let_in()
     }
 
     /// Waits until [`link`](Self::link) has something new to say to this handle's clones.

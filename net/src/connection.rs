@@ -45,6 +45,17 @@ impl Incoming {
         self.frame_max = frame_max;
     }
 
+    /// What is spoken there instead, if it is something well known; to be asked when what came is no
+    /// frame.
+    pub(crate) fn other_protocol(&self) -> Option<&'static str> {
+        let known: [(&[u8], &str); 3] =
+            [(b"HTTP/", "HTTP"), (b"SSH-", "SSH"), (b"\x15\x03", "TLS")];
+        let spoken = known
+            .iter()
+            .find(|(start, _)| self.buffer.starts_with(start));
+        spoken.map(|(_, name)| *name)
+    }
+
     /// Takes the next whole frame.
     ///
     /// # Errors

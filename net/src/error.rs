@@ -214,6 +214,8 @@ pub enum StatusError {
     Protocol {
         /// The address.
         manager: String,
+        /// What is spoken there instead, if it is something well known.
+        speaks: Option<&'static str>,
     },
     /// No answer came in time.
     TimedOut {
@@ -237,7 +239,15 @@ impl fmt::Display for StatusError {
             Self::Refused { manager, reason } => {
                 write!(f, "the manager at {manager} refused us: {reason}")
             }
-            Self::Protocol { manager } => write!(
+            Self::Protocol {
+                manager,
+                speaks: Some(name),
+            } => write!(
+                f,
+                "what listens at {manager} speaks {name}, not Argon's protocol; give the HOST:PORT of \
+                 a manager"
+            ),
+            Self::Protocol { manager, .. } => write!(
                 f,
                 "what listens at {manager} is not an Argon manager of this version; give the \
                  HOST:PORT of one"

@@ -81,6 +81,7 @@ mod tasks;
 mod text;
 pub mod transport;
 mod values;
+mod who;
 mod worker;
 mod yielding;
 
@@ -169,5 +170,6 @@ pub use tasks::support as __private;
 pub use tasks::{Definition, Task, Tasks, is_pool, serve, serve_if_pool};
 pub use transport::{MemoryTransport, TokioTransport, Transport};
 pub use values::Codec;
+pub use who::process_name;
 pub use worker::{WorkerHandle, WorkerOptions, WorkerServer};
 pub use yielding::yield_before_sleep;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use argon_core::codec;
 use argon_core::ids::PeerId;
-use argon_core::limits::{HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
+use argon_core::limits::{
+    CLIENTS_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING, STATUS_PAGE, WORKERS_MAX,
+};
 use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
@@ -60,6 +62,10 @@ pub async fn status_on<T: Transport>(
     }
 }
 
+/// Most pages of a status: a manager has no more workers or clients.
+const PAGES_MAX: u32 = (WORKERS_MAX.div_ceil(STATUS_PAGE)) as u32;
+const _: () = assert!(CLIENTS_MAX <= WORKERS_MAX);
+
 struct Observer<'a, S> {
     manager: &'a str,
     peer: PeerId,
@@ -84,6 +90,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
         let mut report = self.page(0).await?;
         let mut page = 1;
         while report.more {
+            if page >= PAGES_MAX {
+                return Err(self.not_ours());
+            }
             let next = self.page(page).await?;
             report.manager = next.manager;
             report.workers.extend(next.workers);
@@ -168,6 +177,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     fn not_ours(&self) -> StatusError {
         StatusError::Protocol {
             manager: self.manager.to_owned(),
+            speaks: self.incoming.other_protocol(),
         }
     }
 }

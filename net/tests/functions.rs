@@ -73,6 +73,16 @@ async fn panics_later() {
 }
 
 #[argon::task]
+fn sleeps(seconds: u64) {
+    std::thread::sleep(Duration::from_secs(seconds));
+}
+
+#[argon::task]
+async fn sleeps_async(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[argon::task]
 fn other_type() -> i64 {
     7
 }
@@ -422,4 +432,33 @@ fn simple_is_one_client_for_the_whole_program() {
         .unwrap()
         .block_on(async { argon::simple::process(add(1, 2)).await });
     assert_eq!(awaited.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn deadlines_and_time_limits_hold_here_too() {
+    let limit = Duration::from_millis(100);
+    let local = argon::local().await.unwrap();
+    let client = local.client();
+    // Far longer than the test may take: who waits for the thread would wait for this.
+    let expired = client.process(sleeps(3_600).deadline(limit)).await;
+    assert!(
+        matches!(
+            expired,
+            Err(Error::Expired {
+                may_have_run: true,
+                ..
+            })
+        ),
+        "{expired:?}"
+    );
+    for limited in [
+        client.process(sleeps(3_600).time_limit(limit)).await,
+        client.process(sleeps_async(3_600).time_limit(limit)).await,
+    ] {
+        let error = limited.unwrap_err();
+        assert_eq!(
+            error.failed().map(|failed| &failed.kind),
+            Some(&ErrorKind::TimeLimit)
+        );
+    }
 }

@@ -3,9 +3,8 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
 use argon::executor::ThreadExecutor;
 use argon::runtime::TaskFailure;
@@ -77,26 +76,52 @@ async fn a_panic_fails_its_attempt_only() {
     assert_eq!(pool.call("echo", "still here").await.0, RunEnd::Completed);
 }
 
-#[tokio::test]
-async fn a_kill_drops_what_has_not_begun_and_waits_for_what_has() {
-    let begun = Arc::new(AtomicBool::new(false));
+/// A pool whose `gate` waits for a word; how many have come there; and how to say the word.
+async fn gated() -> (Pool<ThreadExecutor>, Arc<AtomicUsize>, mpsc::Sender<()>) {
+    let come = Arc::new(AtomicUsize::new(0));
     let (release, gate) = mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);
-    let mut pool = {
-        let begun = Arc::clone(&begun);
-        ready(move |_, payload| {
-            begun.store(true, Ordering::SeqCst);
-            gate.lock()
-                .unwrap()
-                .recv_timeout(Duration::from_secs(60))
-                .unwrap();
+    let pool = {
+        let come = Arc::clone(&come);
+        ready(move |name, payload| {
+            if name.as_str() == "gate" {
+                come.fetch_add(1, Ordering::SeqCst);
+                let gate = gate.lock().expect("nobody panics under it");
+                gate.recv().expect("the test says the word");
+            }
             Ok(payload)
         })
         .await
     };
-    let first = pool.run(0, "gate", "");
-    pool.until(|| begun.load(Ordering::SeqCst)).await;
+    (pool, come, release)
+}
+
+#[tokio::test]
+async fn a_kill_leaves_a_thread_to_itself_and_drops_its_result() {
+    let (mut pool, come, release) = gated().await;
     pool.run(0, "gate", "");
+    pool.until(|| come.load(Ordering::SeqCst) == 1).await;
+    pool.run(0, "echo", "");
+    pool.execute(PoolOutput::Kill { slot: life(0) });
+    assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
+    pool.spawn(0).await;
+    assert_eq!(pool.call("echo", "next").await.0, RunEnd::Completed);
+    release.send(()).unwrap();
+    assert_eq!(pool.call("echo", "and next").await.0, RunEnd::Completed);
+}
+
+#[tokio::test]
+async fn so_many_threads_are_left_to_themselves_and_no_more() {
+    let (mut pool, come, release) = gated().await;
+    for number in 1..=64 {
+        pool.run(0, "gate", "");
+        pool.until(|| come.load(Ordering::SeqCst) == number).await;
+        pool.execute(PoolOutput::Kill { slot: life(0) });
+        assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
+        pool.spawn(0).await;
+    }
+    let last = pool.run(0, "gate", "");
+    pool.until(|| come.load(Ordering::SeqCst) == 65).await;
     pool.execute(PoolOutput::Kill { slot: life(0) });
     // Handed over before the gate opens.
     let mut polls = 0;
@@ -105,12 +130,11 @@ async fn a_kill_drops_what_has_not_begun_and_waits_for_what_has() {
         polls > 2
     })
     .await;
-    release.send(()).unwrap();
-    release.send(()).unwrap();
-    assert_eq!(pool.done(first).await.0, RunEnd::Completed);
+    for _ in 0..65 {
+        release.send(()).unwrap();
+    }
+    assert_eq!(pool.done(last).await.0, RunEnd::Completed);
     assert_eq!(pool.exited().await.0, ExitCause::Signal(9));
-    pool.spawn(0).await;
-    assert_eq!(pool.call("gate", "").await.0, RunEnd::Completed);
 }
 
 #[tokio::test]

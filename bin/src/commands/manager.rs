@@ -19,6 +19,8 @@ The first line of standard output says where it listens. SIGTERM or Ctrl-C drain
 are refused with that reason, and it ends when what runs has. A second one ends it at once; workers
 and clients wait for it to come back and lose nothing.
 
+ARGON_LOG chooses what is logged on standard error, as in ARGON_LOG=argon=debug.
+
 Examples:
   argon manager --port 8000
   argon manager --host 10.0.0.1 --port 8000 --insecure --queue-size 50000";

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cluster::{Cluster, Watch};
 use crate::map::engine::{Counts, Engine, Finish, Plan};
 use crate::map::halt::Halt;
-use crate::map::items::Items;
+use crate::map::items::{self, Item, Items};
 use crate::map::joblog::{Done, JobLog};
 use crate::map::printer::Printer;
 use crate::map::progress::Progress;
@@ -263,9 +263,14 @@ async fn dry_run(args: &MapArgs, template: &Template, mut items: Items) -> Resul
             break;
         };
         number += 1;
-        if done.take(&item) {
-            continue;
-        }
+        let item = match item {
+            Item::Whole(item) if done.take(&item) => continue,
+            Item::Whole(item) => item,
+            Item::TooLong(_) => {
+                say(format_args!("item {number} is {}", items::too_long()));
+                continue;
+            }
+        };
         let mut line = quoted(&template.expand(&item, number));
         line.push(b'\n');
         written = out.write_all(&line);

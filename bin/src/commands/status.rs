@@ -18,6 +18,28 @@ use crate::units::{self, Size, Span};
 const ANSWER: Duration = Duration::from_secs(5);
 
 const HELP: &str = "\
+Of a manager:
+  queued     tasks that wait there, by priority, and their bytes
+  waiting    for how long the oldest has, and what a new task of normal priority may expect
+  assigned   tasks that are at workers, running or sent ahead; how many run at once at most; how many
+             have ended a second of late
+  recovery   returning: back from a lost worker, with room kept for them; held: may have run, and wait
+             for a worker to claim them; orphans: run for clients that have yet to return
+  so far     since the manager started; unread: outcomes that clients have yet to acknowledge
+Of a worker:
+  STATE      up, away (it may come back), draining, or doubted: tasks fail there that do well
+             elsewhere, so it gets one at a time until one completes
+  TASKS      assigned to it, running or sent ahead / how many it runs at once
+  OLDEST     for how long it has had the oldest of these
+  FINISHED   attempts that have ended there; FAILED: those that did not complete
+  AVERAGE    run time of late; SLOWNESS: of its run times, over those of the same names elsewhere
+  HEARD      since it said something last
+Of a client:
+  QUEUED, ASSIGNED   its tasks that wait, and that are at workers
+  UNREAD     outcomes that it has yet to acknowledge
+  FINISHED, REJECTED   its tasks that have ended, and that were refused (it may try again)
+TASKS RUN, if not all workers run the same: what some of them run, and how many these are.
+
 JSON: one object with `manager`, `workers` and `clients`; times are nanoseconds, sizes bytes, ids
 whole 64-bit numbers; `more` is true if there are more workers or clients than are listed.
 With --watch it is one object a line.
@@ -121,7 +143,7 @@ fn table(address: &str, report: &StatusReport) -> String {
     let workers = report.workers.iter().map(|worker| {
         [
             worker.name.to_string(),
-            state(worker.connected, worker.draining).to_owned(),
+            state(worker.connected, worker.draining, worker.doubted).to_owned(),
             format!("{}/{}", worker.assigned, worker.capacity),
             span(worker.oldest),
             worker.finished.to_string(),
@@ -138,7 +160,7 @@ fn table(address: &str, report: &StatusReport) -> String {
     let clients = report.clients.iter().map(|client| {
         [
             client.name.to_string(),
-            state(client.connected, false).to_owned(),
+            state(client.connected, false, false).to_owned(),
             client.queued.to_string(),
             client.assigned.to_string(),
             client.unacknowledged.to_string(),
@@ -148,7 +170,7 @@ fn table(address: &str, report: &StatusReport) -> String {
         ]
     });
     let heads = [
-        "CLIENT", "STATE", "QUEUED", "RUNNING", "UNREAD", "FINISHED", "REJECTED", "HEARD",
+        "CLIENT", "STATE", "QUEUED", "ASSIGNED", "UNREAD", "FINISHED", "REJECTED", "HEARD",
     ];
     text.push_str(&columns(heads, clients));
     text.push_str(&kinds(&report.kinds));
@@ -214,7 +236,7 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "  running    {} at {} workers that run {} at once; {} a second",
+        "  assigned   {} at {} workers that run {} at once; {} a second",
         status.assigned, status.workers, status.capacity, status.rate
     );
     let _ = writeln!(
@@ -235,11 +257,12 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
     text
 }
 
-fn state(connected: bool, draining: bool) -> &'static str {
-    match (connected, draining) {
-        (false, _) => "away",
-        (true, true) => "draining",
-        (true, false) => "up",
+fn state(connected: bool, draining: bool, doubted: bool) -> &'static str {
+    match (connected, draining, doubted) {
+        (false, ..) => "away",
+        (true, true, _) => "draining",
+        (true, false, true) => "doubted",
+        (true, false, false) => "up",
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::cluster::watch_worker;
 use crate::commands::manager::{LimitArgs, announce, listen};
+use crate::files;
 use crate::options;
 use crate::pool;
 use crate::problem::Problem;
@@ -116,15 +117,11 @@ impl PoolArgs {
     }
 }
 
-/// Open files for each pool process, and for everything else.
-const FILES_EACH: u64 = 4;
-const FILES_OTHER: u64 = 256;
-
 /// Runs the command.
 pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
     let mut stop = StopSignals::new()?;
     let capacity = args.pool.workers.unwrap_or_else(pool::cpus);
-    crate::files::allow(FILES_OTHER + FILES_EACH * u64::from(capacity));
+    files::for_pool(capacity)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => pool::default_name()?,

@@ -5,11 +5,11 @@ use std::io;
 use std::time::SystemTime;
 
 use argon::command::{self, CommandSpec};
-use argon::{Name, TaskSpec};
+use argon::{Name, SubmitError, TaskSpec};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::halt::{Halt, HaltMode};
-use super::items::Items;
+use super::items::{self, Item, Items};
 use super::joblog::Done;
 use super::ordered::{Ordered, Weigh};
 use super::printer::{Ended, PrintError, Printer};
@@ -200,7 +200,7 @@ impl Engine {
     fn on_item(
         &mut self,
         cluster: &Cluster,
-        item: io::Result<Option<Vec<u8>>>,
+        item: io::Result<Option<Item>>,
     ) -> Result<(), Problem> {
         let item = item.map_err(|error| Problem::new(format!("cannot read the items: {error}")))?;
         let Some(item) = item else {
@@ -210,12 +210,34 @@ impl Engine {
         };
         self.number += 1;
         self.know_total();
-        if self.done.take(&item) {
-            self.progress.skip();
-            return Ok(());
+        match item {
+            Item::Whole(item) if self.done.take(&item) => self.progress.skip(),
+            Item::Whole(item) => self.start(cluster, item),
+            Item::TooLong(start) => self.refuse(start),
         }
-        self.start(cluster, item);
         Ok(())
+    }
+
+    /// An item that no command can be given fails, and stops no other.
+    fn refuse(&mut self, start: Vec<u8>) {
+        let place = self.place();
+        self.counts.started += 1;
+        let ended = Ended {
+            number: self.number,
+            item: start,
+            start: SystemTime::now(),
+            finished: Finished::refused(items::too_long()),
+        };
+        self.take_in((place, ended));
+    }
+
+    /// Where the next item is among those that are printed in order.
+    fn place(&mut self) -> u64 {
+        if self.plan.ordered {
+            self.order.begin()
+        } else {
+            0
+        }
     }
 
     fn know_total(&mut self) {
@@ -233,19 +255,21 @@ impl Engine {
         let mut spec = TaskSpec::new(name, command.encode());
         self.plan.task.apply(&mut spec);
         spec.retries = self.plan.retries;
-        let place = if self.plan.ordered {
-            self.order.begin()
-        } else {
-            0
-        };
+        let place = self.place();
         self.counts.started += 1;
         let submitted = SystemTime::now();
         let end = cluster.run(spec);
         self.running.spawn(async move {
-            let (outcome, payload) = end.await.map_err(|problem| {
-                Problem::new(format!("item {number} cannot be submitted: {problem}"))
-            })?;
-            let finished = Finished::new(&outcome, &payload);
+            let finished = match end.await {
+                Ok((outcome, payload)) => Finished::new(&outcome, &payload),
+                Err(error @ SubmitError::TooLarge { .. }) => {
+                    Finished::refused(format!("{error}; --max-payload raises that"))
+                }
+                Err(error) => {
+                    let problem = format!("item {number} cannot be submitted: {error}");
+                    return Err(Problem::new(problem));
+                }
+            };
             let start = match finished.label.ran {
                 Some(ran) => SystemTime::now() - ran,
                 None => submitted,

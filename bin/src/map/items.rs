@@ -13,11 +13,27 @@ pub(crate) const ITEM_MAX: usize = 128 * 1024 - 1;
 /// Items read ahead of their use.
 const AHEAD: usize = 1_024;
 
+/// Bytes that are kept of an item that is too long.
+const START: usize = 40;
+
+/// An item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    Whole(Vec<u8>),
+    /// Longer than [`ITEM_MAX`]: its start.
+    TooLong(Vec<u8>),
+}
+
+/// What is wrong with an item that is too long.
+pub(crate) fn too_long() -> String {
+    format!("longer than {ITEM_MAX} bytes, more than an argument can be")
+}
+
 /// Where items come from.
 #[derive(Debug)]
 pub(crate) enum Items {
     Given(VecDeque<Vec<u8>>),
-    Read(mpsc::Receiver<io::Result<Vec<u8>>>),
+    Read(mpsc::Receiver<io::Result<Item>>),
 }
 
 impl Items {
@@ -44,9 +60,9 @@ impl Items {
     }
 
     /// The next item; `None` after the last. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Item>> {
         match self {
-            Self::Given(items) => Ok(items.pop_front()),
+            Self::Given(items) => Ok(items.pop_front().map(Item::Whole)),
             Self::Read(receiver) => receiver.recv().await.transpose(),
         }
     }
@@ -70,22 +86,26 @@ impl Items {
 
 /// Reads to the delimiter or the end. What follows the last delimiter is an item unless it is
 /// empty.
-fn read_item(input: &mut impl BufRead, delimiter: u8) -> io::Result<Option<Vec<u8>>> {
+fn read_item(input: &mut impl BufRead, delimiter: u8) -> io::Result<Option<Item>> {
     let mut item = Vec::new();
     let limit = ITEM_MAX as u64 + 1;
-    if input.take(limit).read_until(delimiter, &mut item)? == 0 {
+    if input
+        .by_ref()
+        .take(limit)
+        .read_until(delimiter, &mut item)?
+        == 0
+    {
         return Ok(None);
     }
     if item.last() == Some(&delimiter) {
         item.pop();
     } else if item.len() > ITEM_MAX {
-        let start = item[..40].escape_ascii();
-        return Err(io::Error::other(format!(
-            "the item that starts with `{start}` is longer than {ITEM_MAX} bytes, \
-             more than an argument can be"
-        )));
+        item.truncate(START);
+        item.shrink_to_fit();
+        input.skip_until(delimiter)?;
+        return Ok(Some(Item::TooLong(item)));
     }
-    Ok(Some(item))
+    Ok(Some(Item::Whole(item)))
 }
 
 #[cfg(test)]
@@ -96,7 +116,13 @@ mod tests {
     use super::*;
 
     fn read_all(mut input: &[u8], delimiter: u8) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| read_item(&mut input, delimiter).unwrap()).collect()
+        let whole = |item| match item {
+            Item::Whole(item) => item,
+            Item::TooLong(start) => panic!("{start:?} is not so long"),
+        };
+        std::iter::from_fn(|| read_item(&mut input, delimiter).unwrap())
+            .map(whole)
+            .collect()
     }
 
     #[test]
@@ -108,13 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn an_item_too_long_for_an_argument_is_an_error() {
+    fn an_item_too_long_for_an_argument_is_known_by_its_start() {
         let mut longest = vec![b'x'; ITEM_MAX];
         longest.push(b'\n');
         assert_eq!(read_all(&longest, b'\n')[0].len(), ITEM_MAX);
-        let longer = vec![b'x'; ITEM_MAX + 1];
-        let error = read_item(&mut &longer[..], b'\n').unwrap_err();
-        assert!(error.to_string().contains("`xxx"), "{error}");
+        for more in [1, 2, 3 * ITEM_MAX] {
+            let mut longer = vec![b'x'; ITEM_MAX + more];
+            longer.extend(b"\nb\n");
+            let mut input = &longer[..];
+            let mut next = || read_item(&mut input, b'\n').unwrap();
+            assert_eq!(next(), Some(Item::TooLong(vec![b'x'; START])));
+            assert_eq!(next(), Some(Item::Whole(b"b".to_vec())));
+            assert_eq!(next(), None);
+        }
     }
 
     proptest! {

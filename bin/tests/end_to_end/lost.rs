@@ -1,13 +1,17 @@
 //! What is said reaches somebody: job logs, streams that take nothing, ends in the middle.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::common::{Lines, Server, argon, finish, output, text, until, until_capacity, wait};
+use crate::common::{
+    Lines, Server, argon, finish, output, output_of, status, text, until, until_capacity, wait,
+};
 
 fn signal(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
@@ -106,7 +110,7 @@ fn blocked() -> (File, File) {
     let mut writer = File::from(writer);
     let chunk = [b'.'; 4_096];
     for size in [4_096, 1] {
-        while std::io::Write::write(&mut writer, &chunk[..size]).is_ok() {}
+        while writer.write(&chunk[..size]).is_ok() {}
     }
     let flags = nix::fcntl::OFlag::empty();
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
@@ -264,4 +268,92 @@ fn misspelt_options_are_no_commands() {
         );
         assert_eq!(ended.stdout, b"");
     }
+}
+
+#[test]
+fn an_item_too_long_for_an_argument_fails_alone() {
+    let items = format!("a\n{}\nb\n", "x".repeat(200_000));
+    let mapped = output_of(argon(&["map", "echo"]), items);
+    assert_eq!(mapped.status.code(), Some(1));
+    assert_eq!(text(&mapped.stdout), "a\nb\n");
+    let errors = text(&mapped.stderr);
+    assert!(
+        errors.contains("item 2 (xxxx") && errors.contains("longer than 131071 bytes"),
+        "{errors}"
+    );
+    // The same of one that is too large for the cluster.
+    let mut map = argon(&["map", "--max-payload", "1K", "echo"]);
+    map.stderr(Stdio::piped());
+    let mapped = output_of(map, format!("a\n{}\nb\n", "x".repeat(2_000)));
+    assert_eq!(text(&mapped.stdout), "a\nb\n");
+    let errors = text(&mapped.stderr);
+    assert!(
+        errors.contains("item 2 (xxxx") && errors.contains("--max-payload"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_pool_that_cannot_open_its_pipes_says_so() {
+    let argon = env!("CARGO_BIN_EXE_argon");
+    let script = format!("ulimit -n 12; exec {argon} map --workers 4 echo ::: a");
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = output(limited);
+    assert_eq!(ended.status.code(), Some(255));
+    assert!(
+        text(&ended.stderr).contains("ulimit -n"),
+        "{}",
+        text(&ended.stderr)
+    );
+}
+
+#[test]
+fn what_listens_and_is_no_manager_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().map_while(Result::ok) {
+            let _ = peer.read(&mut [0; 64]);
+            let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let run = [
+        "run",
+        "--manager",
+        &address,
+        "--connect-timeout",
+        "1s",
+        "--",
+        "true",
+    ];
+    for args in [&["status", "--manager", &address][..], &run] {
+        let ended = output(argon(args));
+        assert_eq!(ended.status.code(), Some(255));
+        assert!(
+            text(&ended.stderr).contains("speaks HTTP"),
+            "{}",
+            text(&ended.stderr)
+        );
+    }
+}
+
+#[test]
+fn clients_show_who_they_are() {
+    let manager = Server::listening(&["manager"]);
+    let mut map = argon(&["map", "--manager", &manager.address, "true", ":::", "a"])
+        .spawn()
+        .unwrap();
+    let name = format!(":{} argon map", map.id());
+    until("the client", || {
+        let report = status(&manager.address);
+        let clients = report["clients"].as_array().unwrap();
+        let named = |client: &serde_json::Value| client["name"].as_str().unwrap().ends_with(&name);
+        clients.iter().any(named)
+    });
+    map.kill().unwrap();
+    map.wait().unwrap();
 }

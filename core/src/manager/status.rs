@@ -184,6 +184,7 @@ impl Manager {
             name: session.name.clone(),
             connected: session.conn.is_some(),
             draining: session.draining,
+            doubted: !session.doubt.is_trusted(),
             capacity: session.capacity,
             window: session.window,
             assigned: session.outstanding(),

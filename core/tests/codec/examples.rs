@@ -144,6 +144,7 @@ pub(crate) fn status() -> StatusReport {
             name: name("w1"),
             connected: true,
             draining: false,
+            doubted: true,
             capacity: 2,
             window: 3,
             assigned: 4,

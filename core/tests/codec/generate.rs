@@ -260,13 +260,14 @@ fn status() -> impl Strategy<Value = StatusReport> {
         name(),
         any::<[u64; 6]>(),
         any::<[u32; 4]>(),
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
     )
         .prop_map(|(name, long, short, flags)| WorkerStatus {
             id: PeerId(long[0]),
             name,
             connected: flags[0],
             draining: flags[1],
+            doubted: flags[2],
             capacity: short[0],
             window: short[1],
             assigned: short[2],

@@ -55,6 +55,8 @@ pub(super) struct State {
     driver: Option<Waker>,
     link: LinkState,
     link_version: u64,
+    /// A manager has let us in.
+    was_let_in: bool,
     nudged: bool,
 }
 
@@ -290,6 +292,10 @@ impl Board {
         (state.link.clone(), state.link_version)
     }
 
+    pub(super) fn was_let_in(&self) -> bool {
+        self.lock().was_let_in
+    }
+
     pub(super) async fn link_after(&self, version: u64) {
         loop {
             let waiting = self.link_changed.notified();
@@ -335,6 +341,7 @@ impl Board {
 
     pub(super) fn set_link(&self, link: LinkState) {
         let mut state = self.lock();
+        state.was_let_in |= matches!(link, LinkState::Connected { .. });
         state.link = link;
         state.link_version += 1;
         drop(state);

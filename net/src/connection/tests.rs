@@ -145,3 +145,21 @@ async fn many_small_frames_are_read_into_one_small_buffer() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_spoken_instead_is_known_where_it_is_well_known() {
+    for (bytes, spoken) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n"[..], Some("HTTP")),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Some("SSH")),
+        (b"\x15\x03\x01\x00\x02\x02\x46", Some("TLS")),
+        (b"220 mail.example.org ESMTP\r\n", None),
+    ] {
+        let (mut near, mut far) = duplex(1 << 10);
+        near.write_all(bytes).await.unwrap();
+        let mut incoming = Incoming::new(HELLO_FRAME_MAX);
+        let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut far)).await;
+        assert!(read.unwrap() > 0);
+        let _ = incoming.next();
+        assert_eq!(incoming.other_protocol(), spoken);
+    }
+}

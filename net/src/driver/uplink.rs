@@ -299,7 +299,10 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
                 Some(message)
             }
             Err(error) => {
-                self.broken = Some(format!("the manager sent {error}"));
+                self.broken = Some(match self.incoming.other_protocol() {
+                    Some(name) => format!("what listens there speaks {name}, not Argon's protocol"),
+                    None => format!("the manager sent {error}"),
+                });
                 None
             }
         }

@@ -1,8 +1,10 @@
 //! Attempts on threads of this process: for tasks of microseconds, without isolation.
 //!
-//! A thread cannot be stopped from outside. `Terminate` and `Kill` drop what has not begun; what
-//! has begun keeps its slot until it is done, and only then does `Exited` answer. A task that
-//! panics fails; one that aborts takes the worker with it.
+//! A thread cannot be stopped from outside. `Terminate` drops what has not begun, and what has begun
+//! keeps its slot until it is done; only then does `Exited` answer. `Kill` leaves the thread to itself:
+//! its result is dropped, and another takes its slot, so that limits of time hold. At most so many are
+//! left so at a time; beyond that a slot waits for its thread. A task that panics fails; one that aborts
+//! takes the worker with it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -39,6 +41,9 @@ const DONE_AFTER: Duration = Duration::from_micros(100);
 /// take for ever.
 const COLLECT_EVERY: Duration = Duration::from_millis(1);
 
+/// Most threads that are left to themselves at a time.
+const LEFT_MAX: usize = 64;
+
 /// The end of a slot that nobody hurries.
 const RETIRED: ExitCause = ExitCause::Exit(0);
 
@@ -51,6 +56,8 @@ pub struct ThreadExecutor {
     touched: Vec<usize>,
     call: Arc<Call>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Desks of threads that were left to themselves; a thread that ends gives its hold up.
+    left: Vec<Arc<Desk>>,
 }
 
 impl std::fmt::Debug for ThreadExecutor {
@@ -76,6 +83,7 @@ enum Order {
     Begin(SlotLife),
     Run(SlotLife, Job),
     End(SlotLife, ExitCause),
+    Kill(SlotLife),
     Leave,
 }
 
@@ -128,6 +136,7 @@ impl ThreadExecutor {
             touched: Vec::new(),
             call: Arc::default(),
             timer: None,
+            left: Vec::new(),
         }
     }
 
@@ -169,6 +178,11 @@ impl ThreadExecutor {
     fn hand_out(&mut self, events: &mut Vec<PoolInput>) {
         for index in mem::take(&mut self.touched) {
             let mut orders = mem::take(&mut self.places[index].orders);
+            self.kill(index, &mut orders, events);
+            if orders.is_empty() {
+                self.places[index].orders = orders;
+                continue;
+            }
             match self.desk(index) {
                 Ok(desk) => {
                     let ends = |order: &Order| matches!(order, Order::End(..));
@@ -198,22 +212,69 @@ impl ThreadExecutor {
 }
 
 impl ThreadExecutor {
+    /// Carries the kill among these orders out, if there is one: what comes before it is dropped.
+    fn kill(&mut self, index: usize, orders: &mut Vec<Order>, events: &mut Vec<PoolInput>) {
+        let is_kill = |order: &Order| matches!(order, Order::Kill(_));
+        let Some(at) = orders.iter().rposition(is_kill) else {
+            return;
+        };
+        let Order::Kill(slot) = orders[at] else {
+            return;
+        };
+        let place = &mut self.places[index];
+        // It may have done it, or ended, meanwhile.
+        place.collect(events);
+        self.left.retain(|desk| Arc::strong_count(desk) > 1);
+        if place.running == 0 || self.left.len() >= LEFT_MAX {
+            orders[at] = Order::End(slot, ExitCause::Signal(Signal::SIGKILL as i32));
+            return;
+        }
+        orders.drain(..=at);
+        place.running = 0;
+        if let Some(desk) = place.desk.take() {
+            desk.dismiss();
+            self.left.push(desk);
+        }
+        events.push(PoolInput::Exited {
+            slot,
+            cause: ExitCause::Signal(Signal::SIGKILL as i32),
+            stderr: String::new(),
+        });
+    }
+
     fn collect(&mut self, events: &mut Vec<PoolInput>) {
         for place in &mut self.places {
-            let Some(desk) = &place.desk else {
-                continue;
-            };
-            let start = events.len();
-            events.append(&mut lock(&desk.done));
-            for event in &events[start..] {
-                match event {
-                    PoolInput::Done { .. } => place.running = place.running.saturating_sub(1),
-                    // What had not begun never will.
-                    PoolInput::Exited { .. } => place.running = 0,
-                    PoolInput::Ready { .. } | PoolInput::Memory { .. } => {}
-                }
+            place.collect(events);
+        }
+    }
+}
+
+impl Place {
+    fn collect(&mut self, events: &mut Vec<PoolInput>) {
+        let Some(desk) = &self.desk else {
+            return;
+        };
+        let start = events.len();
+        events.append(&mut lock(&desk.done));
+        for event in &events[start..] {
+            match event {
+                PoolInput::Done { .. } => self.running = self.running.saturating_sub(1),
+                // What had not begun never will.
+                PoolInput::Exited { .. } => self.running = 0,
+                PoolInput::Ready { .. } | PoolInput::Memory { .. } => {}
             }
         }
+    }
+}
+
+impl Desk {
+    /// The thread ends when it has done what it is at.
+    fn dismiss(&self) {
+        let mut orders = lock(&self.orders);
+        orders.clear();
+        orders.push_back(Order::Leave);
+        self.hurry.store(true, Ordering::Release);
+        self.filled.notify_one();
     }
 }
 
@@ -226,9 +287,7 @@ impl Executor for ThreadExecutor {
             PoolOutput::Terminate { slot } => {
                 self.order(slot, Order::End(slot, signal(Signal::SIGTERM)));
             }
-            PoolOutput::Kill { slot } => {
-                self.order(slot, Order::End(slot, signal(Signal::SIGKILL)));
-            }
+            PoolOutput::Kill { slot } => self.order(slot, Order::Kill(slot)),
             PoolOutput::Retire { slot } => self.order(slot, Order::End(slot, RETIRED)),
         }
     }
@@ -266,11 +325,7 @@ impl Drop for ThreadExecutor {
     /// Threads end when they have done what they are at; nobody waits for them.
     fn drop(&mut self) {
         for desk in self.places.iter().filter_map(|place| place.desk.as_ref()) {
-            let mut orders = lock(&desk.orders);
-            orders.clear();
-            orders.push_back(Order::Leave);
-            desk.hurry.store(true, Ordering::Release);
-            desk.filled.notify_one();
+            desk.dismiss();
         }
     }
 }
@@ -333,8 +388,8 @@ impl Hand {
                     });
                 }
                 Some(Order::Leave) => return,
-                // Of a life that has ended.
-                Some(Order::Run(..) | Order::End(..)) | None => {}
+                // Of a life that has ended; kills are carried out before they come here.
+                Some(Order::Run(..) | Order::End(..) | Order::Kill(_)) | None => {}
             }
             untold += 1;
             if untold >= DONE_MAX || now - told >= DONE_AFTER {
@@ -378,7 +433,7 @@ impl Hand {
         let end = orders.iter().position(|order| match order {
             Order::End(slot, cause) => Some(*slot) == life && *cause != RETIRED,
             Order::Leave => true,
-            Order::Begin(_) | Order::Run(..) => false,
+            Order::Begin(_) | Order::Run(..) | Order::Kill(_) => false,
         });
         orders.drain(..end.unwrap_or(0));
     }

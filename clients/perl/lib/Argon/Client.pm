@@ -15,9 +15,12 @@ use Argon::Status;
 use Argon::Wire qw(NO_LIMIT NANOS PLAIN JSON);
 use Argon::Wire::Native;
 use Carp qw(croak);
+use Encode ();
 use Exporter qw(import);
+use File::Basename qw(basename);
 use List::Util qw(min);
 use Scalar::Util qw(refaddr reftype weaken);
+use Sys::Hostname qw(hostname);
 
 our $VERSION     = '0.1.0';
 our @EXPORT_OK   = @Argon::EXPORT_OK;
@@ -50,7 +53,7 @@ sub new {
     }
     my $self = bless {
         addresses       => _addresses(\%options),
-        name            => $options{name} // "perl-$$",
+        name            => $options{name} // _own_name(),
         in_flight       => _positive(\%options, in_flight => 1_000),
         max_tasks       => _positive(\%options, max_tasks => 10_000),
         max_bytes       => _positive(\%options, max_bytes => 256 << 20),
@@ -62,6 +65,16 @@ sub new {
     $clients{ refaddr $self } = $self;
     weaken $clients{ refaddr $self };
     return $self;
+}
+
+# Who this process is, in the manager's status.
+sub _own_name {
+    my $user = getpwuid($<) // $<;
+    my $name = sprintf '%s@%s:%d %s', $user, hostname(), $$, basename($0);
+    $name = eval { Encode::decode('UTF-8', $name, Encode::FB_CROAK) } // $name;
+    $name =~ s/\p{Cc}//g;
+    # Of any letters, these have less than 255 bytes.
+    return substr $name, 0, 63;
 }
 
 sub _positive {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import getpass
 import json
 import os
 import pickle
@@ -118,7 +119,13 @@ def _address(given: Address) -> Tuple[str, int]:
 
 def own_name() -> str:
     """What this client is called in the manager's status."""
-    name = f"python {os.getpid()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, ImportError, OSError):  # Nobody knows this user.
+        user = str(os.getuid())
+    command = os.path.basename(sys.argv[0] if sys.argv else "") or "python"
+    name = f"{user}@{socket.gethostname()}:{os.getpid()} {command}"
+    name = "".join(char for char in name if not (ord(char) < 32 or 127 <= ord(char) < 160))
     return name.encode("utf-8", "replace")[:255].decode("utf-8", "ignore")
 
 

@@ -27,6 +27,10 @@ class Status(NamedTuple):
     kinds: List[KindStatus]
 
 
+# Pages that are asked for: whatever a manager says, there is an end.
+PAGES_MAX = 1_000
+
+
 def status_of(pages: Sequence[wire.Status]) -> Status:
     """The pages of an answer as one."""
     return Status(

@@ -227,6 +227,7 @@ class WorkerStatus(NamedTuple):
     name: str
     connected: bool
     draining: bool
+    doubted: bool
     capacity: int
     window: int
     assigned: int
@@ -642,7 +643,7 @@ _MANAGER = _struct(
     ManagerStatus, U64, U64, BOOL, U64, _array(U64, 8), *([U64] * 21)
 )
 _WORKER = _struct(
-    WorkerStatus, U64, NAME, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
+    WorkerStatus, U64, NAME, BOOL, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
 )
 _CLIENT = _struct(ClientStatus, U64, NAME, BOOL, U64, U64, U64, U64, U64, U64)
 _KINDS = _struct(KindStatus, U64, _list(NAME), U64)

@@ -36,7 +36,7 @@ from ._calls import Address, Function, Options, Prepared, Preparer
 from ._calls import addresses as _addresses
 from ._calls import check_size, make_task, own_name, value_of
 from ._session import Answer, Result, Session, Task
-from ._status import RunningTask, Status, running_of, status_of
+from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
 from .errors import Cancelled, NotConnected
 
@@ -299,7 +299,7 @@ class Client:
 
     async def _pages(self, query: Any) -> List[Any]:
         pages: List[Any] = []
-        while not pages or pages[-1].more:
+        while not pages or pages[-1].more and len(pages) < PAGES_MAX:
             loop = self._check()
             future: "asyncio.Future[Any]" = loop.create_future()
             question = self._session.ask(query(len(pages)))

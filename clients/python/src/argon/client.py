@@ -36,7 +36,7 @@ from ._calls import (
 )
 from ._engine import Engine
 from ._session import Task
-from ._status import RunningTask, Status, running_of, status_of
+from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .errors import NotConnected
 
 __all__ = ["Client", "Future"]
@@ -310,5 +310,5 @@ class Client:
                 raise NotConnected(
                     f"no answer within {timeout} seconds" + (f": {problem}" if problem else "")
                 ) from None
-            more = pages[-1].more
+            more = pages[-1].more and len(pages) < PAGES_MAX
         return pages

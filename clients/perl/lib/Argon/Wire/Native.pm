@@ -41,8 +41,8 @@ my @MANAGER = (
     ),
 );
 my @WORKER = (
-    [peer => 8], [name => 'n'], [connected => 'b'], [draining => 'b'], [capacity => 4],
-    [window => 4], [assigned => 4], [oldest => 8], [finished => 8], [failed => 8], [average => 8],
+    [peer => 8], [name => 'n'], [connected => 'b'], [draining => 'b'], [doubted => 'b'],
+    [capacity => 4], [window => 4], [assigned => 4], [oldest => 8], [finished => 8], [failed => 8], [average => 8],
     [slowness => 4], [last_heard => 8],
 );
 my @CLIENT = (
