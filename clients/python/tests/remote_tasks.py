@@ -115,6 +115,14 @@ def loud_failure(text):
     odd(3)
 
 
+def same(value):
+    return value
+
+
+def fails_with_tuple():
+    raise ValueError((1, 2))
+
+
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures as futures
 import gc
 import json
@@ -49,7 +50,7 @@ def test_map_raises_at_the_item_that_raised(executor):
         next(results)
     assert caught.value.number == 1
     results = executor.map(divmod, [1, 1, 1, 1], [2, 3, 0, 5])
-    assert [next(results), next(results)] == [[0, 1], [0, 1]]
+    assert [next(results), next(results)] == [(0, 1), (0, 1)]
     with pytest.raises(ZeroDivisionError):
         next(results)
 
@@ -298,11 +299,77 @@ def test_exceptions_arrive_as_pickle_would_have_them(executor):
     assert odd.value.number == 3
 
 
-def test_texts_that_are_none_are_named(executor):
-    with pytest.raises(ValueError, match="surrogate"):
-        executor.submit(len, "a\udcff.txt")
-    with pytest.raises(ValueError, match="surrogate"):
-        executor.submit(tasks.undecodable).result(10)
+def test_texts_that_are_none_are_named_or_arrive(executor, address):
+    assert executor.submit(len, "a\udcff.txt").result(60) == 6
+    with argon.Executor(address, ship=False) as strict:
+        with pytest.raises(ValueError, match="surrogate"):
+            strict.submit(len, "a\udcff.txt")
+        with pytest.raises(ValueError, match="surrogate"):
+            strict.submit(tasks.undecodable).result(60)
+
+
+class Text(str):
+    pass
+
+
+POINT = collections.namedtuple("POINT", "x y")
+VALUES = [(1, 2), bytearray(b"ab"), {1: "one"}, {2, 3}, 1 + 2j, [("a",)], {"k": (1,)}, b"raw"]
+
+
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_values_keep_their_types_where_workers_take_code(executor, chunksize):
+    back = list(executor.map(tasks.same, VALUES, chunksize=chunksize))
+    assert back == VALUES and [type(each) for each in back] == [type(each) for each in VALUES]
+    assert executor.submit(lambda x: (x, [x]), 3).result(60) == (3, [3])
+    with pytest.raises(ValueError) as caught:
+        executor.submit(tasks.fails_with_tuple).result(60)
+    assert caught.value.args == ((1, 2),)
+
+
+@pytest.mark.parametrize("value", VALUES[:-1] + [Text("a"), POINT(1, 2), True.__class__, range(3)])
+def test_values_that_json_would_change_are_refused_elsewhere(address, value):
+    with argon.Executor(address, ship=False) as strict:
+        for given in ((value,), ([value],)):
+            with pytest.raises((TypeError, ValueError), match="--allow-eval"):
+                strict.submit(tasks.same, *given)
+        assert strict.submit(tasks.same, {"a": [1, 2.5, None, True]}).result(60) == {
+            "a": [1, 2.5, None, True]
+        }
+
+
+def test_results_that_json_would_change_are_refused_elsewhere(address):
+    with argon.Executor(address, ship=False) as strict:
+        for chunksize in (1, 2):
+            with pytest.raises(TypeError, match="tuple.*--allow-eval"):
+                list(strict.map(divmod, [7, 8], [2, 3], chunksize=chunksize))
+        assert list(strict.map(tasks.square, range(5), chunksize=2)) == [0, 1, 4, 9, 16]
+
+
+def test_workers_that_run_no_shipped_code_are_asked_for_none(cluster):
+    cluster.manager("--runner-wait", "100ms")
+    with argon.Executor(cluster.address) as executor:
+        # Nobody is there yet: nothing is known, and what is sent can go anywhere.
+        early = executor.submit(tasks.square, 3)
+        cluster.worker()
+        assert early.result(60) == 9
+        look = lambda: (executor.submit(tasks.square, 1), executor._preparer)[1]  # noqa: E731
+        until("a look at the workers", look)
+        assert executor._preparer.ship is False
+        with pytest.raises(TypeError, match="tuple"):
+            executor.submit(tasks.same, (1, 2))
+
+
+def test_cancel_futures_cancels_what_waits_at_the_manager_too(cluster):
+    cluster.manager()
+    cluster.worker("--allow-eval", workers=1)
+    executor = argon.Executor(cluster.address)
+    # So that the manager takes hundreds at once.
+    assert len(list(executor.map(tasks.square, range(2_000)))) == 2_000
+    pending = [executor.submit(time.sleep, 0.2) for _ in range(200)]
+    until("one to run", lambda: executor.client.running())
+    executor.shutdown(cancel_futures=True)
+    cancelled = sum(future.cancelled() for future in pending)
+    assert all(future.done() for future in pending) and cancelled >= 190, cancelled
 
 
 def test_a_timed_out_map_cancels_what_it_waits_for(executor, tmp_path):
@@ -320,3 +387,14 @@ def test_dropped_executors_leave_nothing_behind(address):
         del made
     gc.collect()
     until("their threads to end", lambda: threading.active_count() <= threads)
+
+
+def test_a_module_that_workers_lack_is_named_with_what_helps(address, tmp_path, monkeypatch):
+    (tmp_path / "beside_the_script.py").write_text("def double(x):\n    return 2 * x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import beside_the_script
+
+    for ship, error in ((True, ModuleNotFoundError), (False, argon.Failed)):
+        with argon.Executor(address, ship=ship) as executor:
+            with pytest.raises(error, match="beside_the_script.*PYTHONPATH.*by_value"):
+                executor.submit(beside_the_script.double, 2).result(60)

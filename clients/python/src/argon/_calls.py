@@ -26,6 +26,8 @@ Address = Union[str, Tuple[str, int]]
 
 EVAL = "python:eval"
 CHUNK = "python:argon._chunks:run"
+# What processes offer that run code which clients ship; nobody calls it.
+ALLOWS = "argon:runs-shipped-code"
 DEFAULT_PORT = 8000
 
 
@@ -135,10 +137,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 _PLAIN = frozenset((int, str, float, bool, type(None)))
 
 
-def to_json(value: Any) -> bytes:
+def to_json(value: Any, strict: bool = False) -> bytes:
     """A value as JSON. Raises TypeError or ValueError for what JSON would change or cannot hold;
-    a tuple is let through as a list."""
-    _check_keys(value)
+    unless it is to be `strict`, a tuple is let through as a list, and a subclass as what it is of."""
+    if strict:
+        _check_types(value)
+    else:
+        _check_keys(value)
     text = _encode(value)
     try:
         return text.encode("utf-8")
@@ -148,6 +153,25 @@ def to_json(value: Any) -> bytes:
             f"a text that holds {found!r}, which is no character (a surrogate, as in names of files "
             "that are not UTF-8): send bytes, as os.fsencode makes them"
         ) from None
+
+
+def _check_types(value: Any) -> None:
+    kind = type(value)
+    if kind is list:
+        for each in value:
+            if type(each) not in _PLAIN:
+                _check_types(each)
+    elif kind is dict:
+        for key, each in value.items():
+            if type(key) is not str:
+                raise TypeError(f"a dict with the key {key!r}, where JSON has only text as keys")
+            if type(each) not in _PLAIN:
+                _check_types(each)
+    elif kind not in _PLAIN:
+        name = kind.__qualname__
+        if kind.__module__ not in ("builtins", "__main__"):
+            name = f"{kind.__module__}.{name}"
+        raise TypeError(f"a {name} would not arrive as one, or not at all")
 
 
 def _check_keys(value: Any) -> None:
@@ -169,10 +193,11 @@ def _check_keys(value: Any) -> None:
 class Prepared:
     """A function that is to be called, perhaps often: its name, or its bytes."""
 
-    __slots__ = ("name", "shipped", "_label", "_function")
+    __slots__ = ("name", "shipped", "_label", "_function", "_strict")
 
-    def __init__(self, function: Function, ship: bool = False) -> None:
+    def __init__(self, function: Function, ship: bool = False, strict: bool = False) -> None:
         self.shipped: Optional[bytes] = None
+        self._strict = strict
         self._function: Any = function
         if isinstance(function, str):
             self._label = function
@@ -193,16 +218,21 @@ class Prepared:
         """The content and the payload of one call."""
         if self.shipped is not None:
             return wire.PICKLE, _ship.dumps((self.shipped, tuple(args), dict(kwargs or {})))
-        if len(args) == 1 and not kwargs and isinstance(args[0], (bytes, bytearray, memoryview)):
+        raws = bytes if self._strict else (bytes, bytearray, memoryview)
+        if len(args) == 1 and not kwargs and isinstance(args[0], raws):
             raw = bytes(args[0])
             if not raw and not isinstance(self._function, str):
                 raise TypeError("no bytes at all cannot be told from no argument; send None")
             return wire.RAW, raw
+        return wire.JSON, self._arguments(list(args), kwargs)
+
+    def _arguments(self, args: List[Any], kwargs: Optional[Mapping[str, Any]] = None) -> bytes:
+        # What other languages call takes a list.
+        if self._strict and self._label.startswith("python:"):
+            return self._json({"args": args, "kwargs": dict(kwargs or {}), "strict": True})
         if kwargs:
-            value: Any = {"args": list(args), "kwargs": dict(kwargs)}
-        else:
-            value = list(args)
-        return wire.JSON, self._json(value)
+            return self._json({"args": args, "kwargs": dict(kwargs)})
+        return self._json(args)
 
     def chunk(self, calls: List[Tuple[Any, ...]]) -> Tuple[bytes, int, bytes]:
         """The name, content and payload of a task that makes several calls."""
@@ -214,15 +244,16 @@ class Prepared:
             return self.name, wire.PICKLE, payload
         if not self._label.startswith("python:"):
             raise ValueError("chunks are for functions of Python")
-        return CHUNK.encode(), wire.JSON, self._json([self._label, calls])
+        return CHUNK.encode(), wire.JSON, self._arguments([self._label, [list(c) for c in calls]])
 
     def _json(self, value: Any) -> bytes:
         try:
-            return to_json(value)
+            return to_json(value, self._strict)
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"the arguments of {self._label} go as JSON, or as one argument of bytes: {error}. "
-                "Where the workers allow shipped code, ship=True sends anything that can be pickled"
+                "Workers that are started with argon worker --allow-eval take anything that can be pickled "
+                "(ship=True)"
             ) from error
 
 
@@ -239,17 +270,18 @@ class _Shipped:
 class Preparer:
     """Prepares functions, and remembers those that go by name."""
 
-    def __init__(self, ship: bool) -> None:
-        self._ship = ship
+    def __init__(self, ship: bool, strict: bool = False) -> None:
+        self.ship = ship
+        self._strict = strict
         self._known: Dict[Any, Prepared] = {}
 
     def __call__(self, function: Function) -> Prepared:
         try:
             known = self._known.get(function)
         except TypeError:  # callable, but not hashable
-            return Prepared(function, self._ship)
+            return Prepared(function, self.ship, self._strict)
         if known is None:
-            known = Prepared(function, self._ship)
+            known = Prepared(function, self.ship, self._strict)
             # What is shipped may have changed when it is shipped again.
             if known.shipped is None:
                 if len(self._known) >= 1024:

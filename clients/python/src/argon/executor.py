@@ -11,11 +11,17 @@ import time
 import weakref
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Union
 
-from ._calls import Address, Function
+from ._calls import ALLOWS, Address, Function, Prepared, Preparer
 from ._session import Task
 from .client import Client, Future
+from .errors import NotConnected
 
 __all__ = ["Executor"]
+
+# Between two looks at whether the workers run shipped code, while there are none, in seconds.
+_LOOK_AGAIN = 1.0
+# How long the manager may take to answer.
+_ANSWER = 10.0
 
 _open: "weakref.WeakSet[Executor]" = weakref.WeakSet()
 
@@ -32,8 +38,10 @@ class Executor(concurrent.futures.Executor):
 
     - `submit` and `map` wait while `max_pending` tasks have no outcome, instead of queueing for ever.
     - A future is `running` once its task is with the manager, and can be cancelled all the same.
-    - What cannot be imported by the workers is shipped, and needs workers with `--allow-eval`; other
-      arguments and results are JSON or bytes, unless `ship=True`. See `Client`.
+    - Where all Python workers run shipped code (`argon worker --allow-eval`), calls are pickled, as by
+      process pools. Elsewhere arguments and results are JSON or bytes, and whatever those would change
+      (a tuple, a subclass, a number of numpy) is a TypeError; what workers cannot import by its name
+      does not run there. `ship=True` and `ship=False` decide this without asking the manager.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class Executor(concurrent.futures.Executor):
         addresses: Union[Address, Sequence[Address]] = "127.0.0.1:8000",
         *,
         client: Optional[Client] = None,
+        ship: Optional[bool] = None,
         **options: Any,
     ) -> None:
         for name in ("max_workers", "initializer", "initargs", "mp_context"):
@@ -61,6 +70,11 @@ class Executor(concurrent.futures.Executor):
         else:
             self._client = client
             self._fields = client.options.changed(options).fields()
+        if ship is None and self._client._prepare.ship:
+            ship = True
+        self._preparer = None if ship is None else Preparer(ship, strict=True)
+        self._by_name = Preparer(False, strict=True)
+        self._looked: Optional[float] = None
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
         self._futures: Set[Future] = set()
@@ -77,10 +91,34 @@ class Executor(concurrent.futures.Executor):
 
     def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future:
         """Schedules `fn(*args, **kwargs)` and returns its future. `fn` may be a task's name."""
-        prepared = self._client._prepare(fn)
+        prepared = self._prepare(fn)
         content, payload = prepared.payload(args, kwargs)
         task = Task(prepared.name, content, payload, **self._fields)
         return self._send(task, prepared)
+
+    def _prepare(self, fn: Function) -> Prepared:
+        if self._shut:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if self._preparer is None and not isinstance(fn, str):
+            ships = self._workers_take_code()
+            if ships is not None:
+                self._preparer = Preparer(ships, strict=True)
+        return (self._preparer or self._by_name)(fn)
+
+    def _workers_take_code(self) -> Optional[bool]:
+        """Whether all Python workers run shipped code; None while there are none."""
+        now = time.monotonic()
+        if self._looked is not None and now - self._looked < _LOOK_AGAIN:
+            return None
+        self._looked = now
+        try:
+            kinds = self._client.status(_ANSWER).kinds
+        except NotConnected:
+            return None  # The task will say so.
+        python = [
+            kind for kind in kinds if any(name.startswith("python:") for name in kind.names)
+        ]
+        return all(ALLOWS in kind.names for kind in python) if python else None
 
     def _send(self, task: Task, prepared: Any) -> Future:
         with self._lock:
@@ -131,7 +169,7 @@ class Executor(concurrent.futures.Executor):
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         until = None if timeout is None else timeout + time.monotonic()
-        prepared = self._client._prepare(fn)
+        prepared = self._prepare(fn)
         futures: List[Future] = []
         try:
             if chunksize == 1:
@@ -164,6 +202,28 @@ class Executor(concurrent.futures.Executor):
                 future.cancel()
         self.shutdown(wait=True)
 
+    def _cancel_unstarted(self, pending: List[Future]) -> None:
+        for future in pending:
+            if not future.running():
+                future.cancel()
+        sent = [future for future in pending if not future.done()]
+        if not sent:
+            return
+        try:
+            slots = {row.name: row.capacity for row in self._client.status(_ANSWER).workers}
+            rows = sorted(self._client.running(_ANSWER), key=lambda row: -row.age)
+        except NotConnected:
+            return  # They may run; nobody can say.
+        begun = set()
+        for row in rows:
+            if slots.get(row.worker, 0) > 0:
+                slots[row.worker] -= 1
+                begun.add(row.task)
+        peer = self._client._engine.session.link.peer
+        for future in sent:
+            if (peer, future.seq) not in begun:
+                future.cancel()
+
     @property
     def _max_workers(self) -> int:
         """How many tasks the cluster runs at once: what libraries ask executors for."""
@@ -172,14 +232,14 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes nothing more. With `wait`, returns when all futures have ended.
 
-        `cancel_futures` cancels those that are not running, that is, not with the manager yet.
+        `cancel_futures` cancels those that no process can have begun: all but the oldest at each worker,
+        as many as it runs at once.
         """
         with self._lock:
             self._shut = True
             pending = list(self._futures) if cancel_futures else []
-        for future in pending:
-            if not future.running():
-                future.cancel()
+        if pending:
+            self._cancel_unstarted(pending)
         with self._lock:
             idle = not self._futures and not self._entering
             if wait:

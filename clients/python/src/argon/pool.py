@@ -31,7 +31,7 @@ import types
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import _wire as wire
-from ._calls import CHUNK, EVAL, to_json
+from ._calls import ALLOWS, CHUNK, EVAL, to_json
 from .errors import EvalRefused
 
 __all__ = ["Runtime", "current", "main"]
@@ -40,6 +40,12 @@ PAYLOAD_MAX_DEFAULT = 67_108_864
 _RUN_HEAD = struct.Struct("<IBIQB")
 _COMPLETED_HEAD = struct.Struct("<IBIQQ")
 _NEVER = frozenset(("eval", "exec", "compile", "__import__"))
+
+# What helps where a module is beside the script that was started, and not at the workers.
+_REMEDY = (
+    "put it where the workers import from (PYTHONPATH), or, where they allow shipped code, have "
+    "cloudpickle ship it: cloudpickle.register_pickle_by_value(module)"
+)
 
 Answer = Tuple[Any, int, bytes]
 
@@ -72,10 +78,11 @@ class Runtime:
 
     def offers(self) -> List[str]:
         """The names of what runs here."""
+        allows = [ALLOWS] if self.allow_eval else []
         if not self.modules:
-            return ["python:*"]
+            return [*allows, "python:*"]
         names = [f"python:{module}{end}" for module in self.modules for end in (":*", ".*")]
-        return names + [CHUNK, EVAL]
+        return [*allows, *names, CHUNK, EVAL]
 
     def ready(self) -> bytes:
         """The frame that the worker waits for."""
@@ -109,7 +116,7 @@ class Runtime:
         except ModuleNotFoundError as error:
             wanted = error.name or ""
             if module == wanted or module.startswith(wanted + "."):
-                text = f"there is no module {module} here: {error}"
+                text = f"there is no module {module} here: {error}; {_REMEDY}"
                 raise Trouble(wire.Kind.UNKNOWN_TASK, text) from None
             raise  # It is there, and imports what is not.
         for part in qualified.split("."):
@@ -144,6 +151,7 @@ class Runtime:
     def call(self, name: str, content: int, payload: bytes) -> Tuple[int, bytes]:
         """Runs a task; returns the content and the payload of its result."""
         shipped = name == EVAL
+        strict = False
         args: Any
         kwargs: Any = {}
         if shipped:
@@ -151,12 +159,15 @@ class Runtime:
                 raise self._refused(name)
             if content != wire.PICKLE:
                 raise self._unreadable(name, content, "a pickle (content 3)")
-            code, args, kwargs = pickle.loads(payload)
-            function = pickle.loads(code)
+            try:
+                code, args, kwargs = pickle.loads(payload)
+                function = pickle.loads(code)
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(f"{error}; {_REMEDY}", name=error.name) from None
         else:
             function = self.resolve(name)
             if content == wire.JSON:
-                args, kwargs = self._arguments(payload)
+                args, kwargs, strict = self._arguments(payload)
             elif content == wire.RAW:
                 args = (payload,) if payload else ()
             else:
@@ -168,29 +179,37 @@ class Runtime:
             from ._ship import dumps
 
             return wire.PICKLE, dumps(value)
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, bytes if strict else (bytes, bytearray, memoryview)):
             return wire.RAW, bytes(value)
         try:
-            return wire.JSON, to_json(value)
+            return wire.JSON, to_json(value, strict)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"the result of {name} is neither JSON nor bytes: {error}") from None
+            hint = ""
+            if strict:
+                hint = " (any result comes back from workers that are started with --allow-eval)"
+            raise type(error)(
+                f"the result of {name} is neither JSON nor bytes: {error}{hint}"
+            ) from None
 
     def _unreadable(self, name: str, content: int, takes: str) -> Trouble:
         return Trouble(
             wire.Kind.BAD_PAYLOAD, f"{name} takes {takes}, and the argument came as {content}"
         )
 
-    def _arguments(self, payload: bytes) -> Tuple[List[Any], Dict[str, Any]]:
+    def _arguments(self, payload: bytes) -> Tuple[List[Any], Dict[str, Any], bool]:
+        """Of a call as JSON: positional ones, named ones, and whether its result must be just what
+        JSON holds."""
         try:
             value = json.loads(payload)
         except ValueError as error:
             raise Trouble(wire.Kind.BAD_PAYLOAD, f"the argument is no JSON: {error}") from None
         if isinstance(value, list):
-            return value, {}
-        if isinstance(value, dict) and set(value) <= {"args", "kwargs"}:
+            return value, {}, False
+        if isinstance(value, dict) and set(value) <= {"args", "kwargs", "strict"}:
             args, kwargs = value.get("args", []), value.get("kwargs", {})
-            if isinstance(args, list) and isinstance(kwargs, dict):
-                return args, kwargs
+            strict = value.get("strict", False)
+            if isinstance(args, list) and isinstance(kwargs, dict) and isinstance(strict, bool):
+                return args, kwargs, strict
         raise Trouble(
             wire.Kind.BAD_PAYLOAD,
             'the argument must be an array, or {"args": [...], "kwargs": {...}}',
