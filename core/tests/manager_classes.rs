@@ -238,14 +238,6 @@ fn an_idle_worker_takes_back_only_what_it_can_run() {
     let idle = worker_of(&mut bench, 11, &["b"]);
     bench.grant(idle, 4);
     bench.advance_alive(Duration::from_secs(1), &[client, busy, idle]);
-    let asked: Vec<_> = bench
-        .inbox(busy)
-        .into_iter()
-        .filter_map(|message| match message.body {
-            Body::TakeBack { attempts } => Some(attempts),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let asked = bench.asked_back(busy);
     assert_eq!(asked, [assigned[2].attempt]);
 }

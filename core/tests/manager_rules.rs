@@ -253,15 +253,7 @@ fn tasks_behind_a_long_one_are_taken_back_for_a_free_worker() {
     assert_eq!(assigned.len(), 3);
     let free = bench.worker(2, 1);
     bench.advance_alive(ms(100), &[busy, free, client]);
-    let asked: Vec<_> = bench
-        .inbox(busy)
-        .into_iter()
-        .filter_map(|message| match message.body {
-            Body::TakeBack { attempts } => Some(attempts),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let asked = bench.asked_back(busy);
     assert_eq!(
         asked,
         [assigned[2].attempt],

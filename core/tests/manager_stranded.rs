@@ -383,3 +383,32 @@ fn as_many_clients_as_there_may_be_keep_no_other_out_once_they_have_gone() {
     bench.checked = true;
     bench.advance(ms(1));
 }
+
+#[test]
+fn an_offer_that_waits_for_its_turn_is_dropped_with_its_worker_or_for_the_next() {
+    for next in [Some("*"), None] {
+        let mut bench = Bench::new();
+        bench.checked = false;
+        let client = bench.client(3);
+        worker_of(&mut bench, 1, &["*"]);
+        for seq in 0..5_000 {
+            bench.submit(client, called(seq, "work"));
+        }
+        // What it runs goes through the queue at once, so that the next has to wait.
+        let changed = worker_of(&mut bench, 2, &["first"]);
+        bench.offer(changed, &["second"]);
+        let kinds = |bench: &Bench| -> Vec<String> {
+            let kinds = bench.manager.status(bench.now, 0).kinds;
+            let names = kinds.into_iter().flat_map(|kind| kind.names);
+            names.map(|name| name.to_string()).collect()
+        };
+        assert!(!kinds(&bench).contains(&"second".to_owned()));
+        match next {
+            Some(pattern) => bench.offer(changed, &[pattern]),
+            None => bench.send(changed, Body::Goodbye),
+        }
+        bench.advance_alive(ms(500), &[client]);
+        assert_eq!(kinds(&bench), ["*"]);
+        bench.manager.check_invariants();
+    }
+}

@@ -163,16 +163,6 @@ fn what_comes_at_once_does_not_wait_for_what_free_workers_take() {
     );
 }
 
-/// What a worker is asked to give back.
-fn asked(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
-    let inbox = bench.inbox(worker).into_iter();
-    let asked = inbox.filter_map(|message| match message.body {
-        Body::TakeBack { attempts } => Some(attempts),
-        _ => None,
-    });
-    asked.flatten().collect()
-}
-
 /// Workers of one slot with so many tasks each, long stuck.
 fn stuck(workers: u64, tasks: u32) -> (Bench, ConnId, Vec<ConnId>) {
     let mut bench = Bench::new();
@@ -205,7 +195,7 @@ fn each_that_is_stuck_is_asked_in_its_turn() {
         let mut turns = Vec::new();
         for _ in 0..2 * workers.len() + 1 {
             let place = workers.iter().position(|worker| {
-                let not_started = asked(&mut bench, *worker);
+                let not_started = bench.asked_back(*worker);
                 let is_asked = !not_started.is_empty();
                 if is_asked {
                     assert_eq!(not_started.len(), 1, "as many as are free");
@@ -260,7 +250,7 @@ fn no_more_is_asked_back_than_can_begin_at_once() {
         bench.report(free, (0..has).map(brought).collect(), vec![]);
         bench.grant(free, window);
         assert_eq!(
-            asked(&mut bench, busy).len(),
+            bench.asked_back(busy).len(),
             wanted,
             "{capacity} {window} {has}"
         );
@@ -273,7 +263,7 @@ fn when_everybody_has_more_than_it_can_run_nobody_is_asked() {
     bench.grant(workers[0], 9);
     bench.advance_alive(ms(3_000), &[workers[0], workers[1], client]);
     for worker in workers {
-        assert_eq!(asked(&mut bench, worker), []);
+        assert_eq!(bench.asked_back(worker), []);
     }
 }
 
@@ -303,14 +293,14 @@ fn of_several_the_first_to_be_stuck_is_looked_at_when_it_is() {
     // Tasks of 10 ms: after 40 ms one of them is stuck.
     assert_eq!(look(&bench), Some(since + ms(40)));
     bench.advance(ms(35));
-    assert_eq!(asked(&mut bench, one).len(), 2);
+    assert_eq!(bench.asked_back(one).len(), 2);
 }
 
 /// A stuck worker that has been asked for the newest of its tasks, with a free one beside it.
 fn questioned() -> (Bench, ConnId, ConnId, ConnId, Attempt) {
     let (mut bench, client, workers) = stuck(1, 4);
     let free = bench.worker(2, 1);
-    let first = asked(&mut bench, workers[0])[0];
+    let first = bench.asked_back(workers[0])[0];
     (bench, client, workers[0], free, first)
 }
 
@@ -332,7 +322,7 @@ fn each_question_has_its_own_time_for_the_answer() {
     bench.advance_alive(ms(1_000), &alive);
     // An answer; so the next is asked for, now.
     started(&mut bench, busy, first);
-    let second = asked(&mut bench, busy);
+    let second = bench.asked_back(busy);
     assert_eq!(second.len(), 1);
     bench.advance_alive(ms(3_999), &alive);
     assert_eq!(bench.closed, []);
@@ -345,7 +335,7 @@ fn another_question_is_no_delay_for_the_first() {
     let (mut bench, client, busy, free, _) = questioned();
     bench.advance_alive(ms(3_000), &[busy, free, client]);
     let other = bench.worker(4, 3);
-    assert!(!asked(&mut bench, busy).is_empty(), "two more are free");
+    assert!(!bench.asked_back(busy).is_empty(), "two more are free");
     bench.advance_alive(ms(999), &[busy, free, client, other]);
     assert_eq!(bench.closed, []);
     bench.advance_alive(ms(1), &[busy, free, client, other]);
@@ -404,7 +394,7 @@ fn a_question_of_an_earlier_connection_is_answered_by_the_report() {
     // What goes on waiting behind it is asked for, and answered at once.
     bench.complete(free, &taken[0]);
     let mut questions = 0;
-    while let Some(&question) = asked(&mut bench, back).first() {
+    while let Some(&question) = bench.asked_back(back).first() {
         started(&mut bench, back, question);
         questions += 1;
     }

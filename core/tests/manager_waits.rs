@@ -2,7 +2,6 @@
 
 mod support;
 
-use argon_core::ids::Attempt;
 use argon_core::message::{Body, Submit};
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
@@ -76,15 +75,7 @@ fn what_has_waited_its_max_wait_at_a_worker_is_asked_back_and_rejected() {
     let assigned = bench.assigned(worker);
     assert_eq!(assigned.len(), 3);
     bench.advance_alive(ms(300), &[worker, client]);
-    let asked: Vec<Attempt> = bench
-        .inbox(worker)
-        .into_iter()
-        .filter_map(|message| match message.body {
-            Body::TakeBack { attempts } => Some(attempts),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let asked = bench.asked_back(worker);
     assert_eq!(asked, [assigned[1].attempt, assigned[2].attempt]);
     let (not_started, started) = (vec![asked[0]], vec![asked[1]]);
     bench.send(
@@ -128,4 +119,17 @@ fn of_a_name_that_nobody_runs_it_is_told_so() {
     bench.submit(client, patient(0, "work", 300));
     bench.advance_alive(ms(300), &[worker, client]);
     assert_eq!(bench.rejects(client), [(0, RejectReason::NoRunner)]);
+}
+
+#[test]
+fn what_finds_a_free_slot_when_it_arrives_is_not_asked_back() {
+    let mut bench = Bench::new();
+    let (worker, client) = (bench.worker(1, 2), bench.client(3));
+    for seq in 0..2 {
+        bench.submit(client, patient(seq, "work", 300));
+    }
+    assert_eq!(bench.assigned(worker).len(), 2);
+    bench.advance_alive(ms(1_000), &[worker, client]);
+    assert_eq!(bench.asked_back(worker), []);
+    assert_eq!(bench.rejects(client), []);
 }

@@ -296,6 +296,17 @@ impl Bench {
             .collect()
     }
 
+    /// What a worker was asked to give back since the last look.
+    pub fn asked_back(&mut self, conn: ConnId) -> Vec<Attempt> {
+        self.bodies(conn)
+            .filter_map(|body| match body {
+                Body::TakeBack { attempts } => Some(attempts),
+                _ => None,
+            })
+            .flatten()
+            .collect()
+    }
+
     /// The outcomes that came to a client since the last look.
     pub fn outcomes(&mut self, conn: ConnId) -> Vec<(u64, Outcome)> {
         self.bodies(conn)
