@@ -5,7 +5,6 @@ mod support;
 use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
-use argon_core::machine::Machine as _;
 use argon_core::manager::ManagerInput;
 use argon_core::message::{AttemptEnd, Body, Finished, Message, ReportedAttempt, Role, Submit};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, RejectReason, TaskError};
@@ -592,50 +591,4 @@ fn outcomes_with_long_texts_wait_for_acknowledgements_like_those_with_long_paylo
             },
         );
     }
-}
-
-#[test]
-fn all_outcomes_come_after_a_reconnect_however_many() {
-    const TASKS: u64 = 10_000;
-    let mut bench = Bench::new();
-    bench.checked = false;
-    let (worker, client) = (bench.worker(1, 4_000), bench.client(3));
-    for seq in 0..TASKS {
-        bench.submit(client, submit(seq));
-    }
-    // Some were sent before the cut, and are sent again.
-    for assign in bench.assigned(worker) {
-        bench.complete(worker, &assign);
-    }
-    bench.close(client);
-    loop {
-        let assigned = bench.assigned(worker);
-        if assigned.is_empty() {
-            break;
-        }
-        for assign in assigned {
-            bench.complete(worker, &assign);
-        }
-    }
-    let (client, _) = bench.hello(3, 2, Role::Client, Some(EPOCH), "client-3");
-    let mut heard = Vec::new();
-    loop {
-        let outcomes = bench.outcomes(client);
-        if outcomes.is_empty() {
-            break;
-        }
-        // As many as one message may name.
-        for part in outcomes.chunks(4_096) {
-            let seqs: Vec<u64> = part.iter().map(|(seq, _)| *seq).collect();
-            let acks = Body::AckOutcomes {
-                floor: 0,
-                seqs: seqs.clone(),
-            };
-            bench.send(client, acks);
-            heard.extend(seqs);
-        }
-    }
-    heard.sort_unstable();
-    assert!(heard.into_iter().eq(0..TASKS));
-    bench.manager.check_invariants();
 }

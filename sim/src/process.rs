@@ -197,6 +197,7 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     config.in_flight_tasks = options.in_flight_tasks as usize;
     config.client_tasks = options.client_tasks as usize;
     config.client_result_bytes = options.client_result_bytes;
+    config.unread_bytes = 2 * options.client_result_bytes;
     config.reconnect_grace = span(options.reconnect_grace);
     config.lease = span(options.lease);
     config.restart_grace = span(options.restart_grace);

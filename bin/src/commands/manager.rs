@@ -67,7 +67,8 @@ pub(crate) struct LimitArgs {
     /// Most bytes of results that a client leaves unread before its tasks wait [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     client_result_bytes: Option<u64>,
-    /// Most bytes that wait for all peers together; those that read least are cut off first
+    /// Most bytes that wait for all peers together; those that read least are cut off first. The same
+    /// of results that clients have yet to acknowledge; the tasks of those that leave most wait
     /// [default: a 32nd of this machine's memory, at least 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory: Option<u64>,
@@ -128,10 +129,9 @@ impl LimitArgs {
         let least = (self.max_payload() as u64)
             .saturating_mul(2)
             .max(MEMORY_LEAST);
-        set(
-            &mut config.memory,
-            self.memory.or_else(|| share_of_memory(least)),
-        );
+        let memory = self.memory.or_else(|| share_of_memory(least));
+        set(&mut config.memory, memory);
+        set(&mut config.unread_bytes, memory);
         set(&mut config.payload_max, self.max_payload);
         set(&mut config.lease, self.lease);
         set(&mut config.reconnect_grace, self.reconnect_grace);

@@ -23,6 +23,9 @@ pub struct ManagerConfig {
     pub client_tasks: usize,
     /// Result bytes that a client may leave unacknowledged before its tasks wait.
     pub client_result_bytes: u64,
+    /// Bytes of results that all clients together may leave unacknowledged before the tasks of those wait
+    /// that leave more than an even share of it.
+    pub unread_bytes: u64,
     /// Most bytes of messages that may wait for all peers together; beyond it the peers for which
     /// most waits are cut off. For the driver.
     pub memory: u64,
@@ -54,6 +57,7 @@ impl ManagerConfig {
             in_flight_bytes: limits::IN_FLIGHT_BYTES_DEFAULT,
             client_tasks: limits::CLIENT_TASKS_DEFAULT,
             client_result_bytes: limits::CLIENT_RESULT_BYTES_DEFAULT,
+            unread_bytes: limits::MEMORY_DEFAULT,
             memory: limits::MEMORY_DEFAULT,
             payload_max: limits::PAYLOAD_MAX_DEFAULT,
             reconnect_grace: limits::RECONNECT_GRACE,

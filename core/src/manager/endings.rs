@@ -53,6 +53,7 @@ impl Manager {
         session.unacknowledged += 1;
         session.result_bytes += bytes;
         session.ended.insert(rank, key);
+        self.unread_bytes += bytes;
         if let Some(attempt) = attempt {
             self.unconfirmed
                 .push_back((now + self.config.inner.result_ack, key, attempt));
@@ -345,6 +346,7 @@ impl Manager {
         if let Some(holder) = confirm {
             self.ack(holder);
         }
+        self.unread_bytes -= bytes;
         let session = self.client(client);
         session.unacknowledged -= 1;
         session.result_bytes -= bytes;
@@ -360,9 +362,14 @@ impl Manager {
         self.client(record.client).tasks.remove(record.id.seq);
     }
 
-    /// A client past its bound of unread results gets no more until it has read some.
+    /// A client past its bound of unread results gets no more until it has read some. Where all together
+    /// are past theirs, its own is an even share of that: so those who leave little are not held up, and
+    /// all leave less than twice the bound, but for what was on its way.
     pub(super) fn update_blocked(&mut self, key: ClientKey) {
-        let limit = self.config.client_result_bytes;
+        let mut limit = self.config.client_result_bytes;
+        if self.unread_bytes > self.config.unread_bytes {
+            limit = limit.min(self.config.unread_bytes / self.clients.len().max(1) as u64);
+        }
         let session = self.client(key);
         let blocked = session.result_bytes > limit;
         if blocked != session.blocked {

@@ -146,6 +146,7 @@ impl Manager {
 
     fn check_clients(&self) {
         assert_eq!(self.clients.len(), self.clients_by_id.len());
+        let mut unread = 0;
         for (key, session) in &self.clients {
             let key = ClientKey(key as u32);
             assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
@@ -181,7 +182,9 @@ impl Manager {
             assert_eq!(unacknowledged, session.unacknowledged);
             assert_eq!(bytes, session.result_bytes);
             assert_eq!(sent, session.sent_bytes);
-            assert_eq!(session.blocked, bytes > self.config.client_result_bytes);
+            unread += bytes;
+            assert!(session.blocked || bytes <= self.config.client_result_bytes);
+            assert!(!session.blocked || bytes > 0, "who has read all is served");
             if let Some(conn) = session.conn {
                 assert_eq!(
                     self.conns.get(conn).map(|conn| conn.peer),
@@ -189,6 +192,7 @@ impl Manager {
                 );
             }
         }
+        assert_eq!(unread, self.unread_bytes);
     }
 
     fn check_workers(&self) {

@@ -220,6 +220,8 @@ pub struct Manager {
     next_order: u64,
     next_attempt: u64,
     held: usize,
+    /// Result bytes that clients have not acknowledged, all together.
+    unread_bytes: u64,
     in_flight_tasks: usize,
     in_flight_bytes: u64,
     assigned: usize,
@@ -275,6 +277,7 @@ impl Manager {
             next_order: 0,
             next_attempt: 0,
             held: 0,
+            unread_bytes: 0,
             in_flight_tasks: 0,
             in_flight_bytes: 0,
             assigned: 0,
