@@ -7,7 +7,8 @@ use argon_core::message::Message;
 use bincode::Encode;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Space kept by a buffer that has become empty.
+/// Space kept by a buffer that has become empty; one that holds so much grows no further: its space
+/// would double with it, and what waits for peers that do not read is counted by its bytes.
 const KEEP_MAX: usize = 256 * 1024;
 
 /// Frames that wait to be written. As large as what was put in: whoever fills it bounds it.
@@ -31,6 +32,10 @@ impl Outgoing {
         if message.payload.len() < SHARE_MIN {
             codec::encode(message, &mut self.open)?;
             self.len += self.open.len() - start;
+            if self.open.len() >= KEEP_MAX {
+                let full = std::mem::take(&mut self.open);
+                self.chunks.push_back(full.freeze());
+            }
             return Ok(());
         }
         codec::encode_head(message, &mut self.open)?;
@@ -110,6 +115,24 @@ mod tests {
     use argon_core::time::Nanos;
 
     use super::*;
+
+    #[test]
+    fn many_small_frames_take_little_more_space_than_their_bytes() {
+        let mut buffer = Outgoing::default();
+        let name = Name::new("n".repeat(200).as_str()).unwrap();
+        for id in 0..100_000 {
+            let body = PoolBody::Run {
+                id,
+                name: name.clone(),
+            };
+            let payload = Bytes::new().into();
+            buffer.push(&PoolMessage { body, payload }).unwrap();
+            assert!(buffer.open.capacity() <= 2 * KEEP_MAX);
+        }
+        let in_chunks: usize = buffer.chunks.iter().map(Bytes::len).sum();
+        assert_eq!(buffer.len(), in_chunks + buffer.open.len());
+        assert!(buffer.chunks.iter().all(|chunk| chunk.len() >= KEEP_MAX));
+    }
 
     #[test]
     fn frames_come_out_in_order_whatever_their_size() {
