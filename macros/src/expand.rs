@@ -136,7 +136,17 @@ fn run(function: &Function, ident: &Ident, names: &[String]) -> TokenStream {
         value = quote!(::argon::__private::block_on(#value));
     }
     if function.returned.fallible {
-        value = quote!(::argon::__private::raised(#value)?);
+        // Which of the traits has the method depends on whether the error can be serialised.
+        value = quote!({
+            use ::argon::__private::{OwnDetail as _, NoDetail as _};
+            match #value {
+                ::core::result::Result::Ok(value) => value,
+                ::core::result::Result::Err(error) => {
+                    let detail = (&::argon::__private::Own(&error)).detail(codec);
+                    return ::core::result::Result::Err(::argon::__private::raised(error, detail));
+                }
+            }
+        });
     }
     let ignored = &function.returned.value;
     quote! {

@@ -72,6 +72,37 @@ async fn panics_later() {
     panic!("later")
 }
 
+/// An error with more to it than its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Refused {
+    code: u16,
+    fields: Vec<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused with {}", self.code)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn refused(code: u16) -> Refused {
+    let fields = vec!["name".to_owned(), "age".to_owned()];
+    Refused { code, fields }
+}
+
+#[argon::task]
+fn refuses(code: u16) -> Result<(), Refused> {
+    Err(refused(code))
+}
+
+#[argon::task(codec = "bincode")]
+async fn refuses_later(code: u16) -> Result<i64, Refused> {
+    tokio::task::yield_now().await;
+    Err(refused(code))
+}
+
 #[argon::task]
 fn sleeps(seconds: u64) {
     std::thread::sleep(Duration::from_secs(seconds));
@@ -461,4 +492,29 @@ async fn deadlines_and_time_limits_hold_here_too() {
             Some(&ErrorKind::TimeLimit)
         );
     }
+}
+
+#[tokio::test]
+async fn a_task_s_own_error_arrives_whole_if_it_can_be_serialised() {
+    let local = argon::local().await.unwrap();
+    let client = local.client();
+    let errors = [
+        client.process(refuses(403)).await.unwrap_err(),
+        client.process(refuses_later(403)).await.unwrap_err(),
+    ];
+    for error in errors {
+        let failed = error.failed().unwrap();
+        assert_eq!(failed.detail::<Refused>(), Some(refused(403)));
+        assert!(
+            error.to_string().contains("Refused: refused with 403"),
+            "{error}"
+        );
+    }
+    // One that cannot is told by its text.
+    let error = client.process(add(-1, 1)).await.unwrap_err();
+    let failed = error.failed().unwrap();
+    assert_eq!(
+        (failed.message.as_str(), failed.detail.is_empty()),
+        ("-1 is too small", true)
+    );
 }

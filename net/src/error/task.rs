@@ -105,7 +105,8 @@ pub struct Failed {
     pub last: LastAttempt,
     /// Earlier attempts that ended with their worker or pool process, oldest first.
     pub history: Vec<AttemptRecord>,
-    /// What the task's runtime adds for programs to read; often empty.
+    /// What the task's runtime adds for programs to read: of a Rust task its own error, if that can be
+    /// serialised; often empty.
     pub detail: Payload,
 }
 

@@ -117,33 +117,60 @@ impl<T, E> Fallible for Result<T, E> {
     type Value = T;
 }
 
+/// A task's own error, for the traits that look at what it can do: a method of [`OwnDetail`] is found
+/// first, and where that does not hold the one of [`NoDetail`].
+#[derive(Debug)]
+pub struct Own<'e, E>(pub &'e E);
+
+/// Errors that can be serialised travel whole, as the detail.
+pub trait OwnDetail {
+    /// The error, written as a result would be; nothing if it cannot be after all.
+    fn detail(&self, codec: Codec) -> Payload;
+}
+
+impl<E: Serialize> OwnDetail for Own<'_, E> {
+    fn detail(&self, codec: Codec) -> Payload {
+        values::encode(codec, self.0).unwrap_or_default()
+    }
+}
+
+/// All others are told by their texts alone.
+pub trait NoDetail {
+    /// Nothing.
+    fn detail(&self, codec: Codec) -> Payload;
+}
+
+impl<E> NoDetail for &Own<'_, E> {
+    fn detail(&self, _: Codec) -> Payload {
+        Payload::empty()
+    }
+}
+
 /// Makes a task's own error one that travels: its type, its text, and the texts of its causes.
-///
-/// # Errors
-/// If the task gave one.
-pub fn raised<T, E>(result: Result<T, E>) -> Result<T, TaskFailure>
+pub fn raised<E>(error: E, detail: Payload) -> TaskFailure
 where
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    result.map_err(|error| {
-        let error: Box<dyn StdError + Send + Sync> = error.into();
-        let error = match error.downcast::<TaskFailure>() {
-            Ok(failure) => return *failure,
-            Err(error) => error,
-        };
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors say their cause themselves.
-            if !message.contains(&text) {
-                let _ = write!(message, ": {text}");
-            }
-            cause = error.source();
+    let error: Box<dyn StdError + Send + Sync> = error.into();
+    let error = match error.downcast::<TaskFailure>() {
+        Ok(failure) => return *failure,
+        Err(error) => error,
+    };
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors say their cause themselves.
+        if !message.contains(&text) {
+            let _ = write!(message, ": {text}");
         }
-        let kind = ErrorKind::Raised(short_type(type_name::<E>()).to_owned());
-        TaskError::new(kind, message).into()
-    })
+        cause = error.source();
+    }
+    let kind = ErrorKind::Raised(short_type(type_name::<E>()).to_owned());
+    TaskFailure {
+        error: Box::new(TaskError::new(kind, message)),
+        detail,
+    }
 }
 
 /// A type's path, without those that say nothing to people.
@@ -188,7 +215,7 @@ mod tests {
             address: "a:1".to_owned(),
             error: inner,
         };
-        let failure = raised::<(), _>(Err(outer)).unwrap_err();
+        let failure = raised(outer, Payload::empty());
         let ErrorKind::Raised(kind) = &failure.error.kind else {
             panic!("{failure:?}");
         };
@@ -201,6 +228,6 @@ mod tests {
         let error = TaskError::new(ErrorKind::Exit(3), "x");
         let mut given = TaskFailure::from(error);
         given.detail = "more".into();
-        assert_eq!(raised::<(), _>(Err(given.clone())).unwrap_err(), given);
+        assert_eq!(raised(given.clone(), Payload::empty()), given);
     }
 }

@@ -72,7 +72,7 @@ my %REASON = (
     too_slow         => 'it could not have started in time',
     draining         => 'the manager is about to leave',
     no_workers       => 'there are no workers',
-    too_large        => 'it is larger than the manager takes',
+    too_large        => 'it is larger than the manager takes (--max-payload of argon manager and worker)',
     no_runner        => 'no worker runs tasks of that name',
 );
 my %KIND = (

@@ -347,7 +347,10 @@ def _exception(result: Result, shipped: bool) -> BaseException:
         return Lost(value)
     if ending == wire.Ending.REJECTED:
         if value.reason == wire.Reason.TOO_LARGE:
-            return TooLarge("the payload is larger than the manager takes")
+            return TooLarge(
+                "the payload is larger than the manager takes: send less, or raise --max-payload of "
+                "argon manager and argon worker"
+            )
         return Rejected(value.reason, value.retries, value.similar)
     return _failure(value, result.content, result.payload, shipped)
 
