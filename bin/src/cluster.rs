@@ -22,7 +22,7 @@ use crate::streams::{note, say};
 
 /// The name of the pool of this process: where there is one worker only, nobody needs to be told
 /// which.
-pub(crate) const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "(this process)";
 /// From one look at the connection to the next.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long something may be amiss before it is worth a line.

@@ -179,6 +179,29 @@ fn an_outcome_says_how_long_it_ran_and_waited_and_what_it_cost() {
 }
 
 #[test]
+fn an_outcome_names_the_worker_that_brought_it() {
+    let mut bench = Bench::new();
+    let client = bench.client(9);
+    let workers = [bench.worker(1, 1), bench.worker(2, 1), bench.worker(3, 1)];
+    for seq in 0..3 {
+        bench.submit(client, with_attempts(seq, 1));
+    }
+    let assigned = workers.map(|worker| (worker, bench.assigned(worker).remove(0)));
+    let no = || AttemptEnd::Failed(TaskError::new(ErrorKind::Exit(1), "no").into());
+    // Not in the order in which they were given.
+    for (place, end) in [(2, AttemptEnd::Completed), (0, no()), (1, crashed())] {
+        let (worker, assign) = &assigned[place];
+        bench.finish_with(*worker, assign, end);
+        let last = match one(bench.outcomes(client)) {
+            Outcome::Completed(completion) => completion.last,
+            Outcome::Failed(failure) => failure.last,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(last.worker, name(&format!("worker-{}", place + 1)));
+    }
+}
+
+#[test]
 fn a_crash_of_what_was_to_end_ends_it() {
     let (mut bench, worker, client, assign) = assigned(submit(0));
     bench.send(client, Body::Cancel { seq: 0 });

@@ -35,8 +35,9 @@ Without any, the item is the last argument. No shell takes items apart; where yo
 Exit code: 0 if all succeeded, 1 to 100 if so many failed, 101 if more did,
   130 after Ctrl-C, 141 if nobody reads the output any more, 255 if argon itself failed.
 
-Job log: tab separated; seq, item (\\t, \\n, \\\\ and \\xNN escaped), worker (where known), start
-  (Unix time), runtime (s), exit, signal, attempts, outcome. `-` where there is nothing.
+Job log: tab separated; seq, item (\\t, \\n, \\\\ and \\xNN escaped), worker, start
+  (Unix time; by this machine's clock, the runtime before the outcome came), runtime (s), exit,
+  signal, attempts, outcome. `-` where there is nothing.
 
 Examples:
   argon map gzip -9 ::: *.log

@@ -23,7 +23,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) item: &'a [u8],
     /// The worker, if it is known.
     pub(crate) worker: Option<&'a str>,
-    /// When its last attempt began, about.
+    /// When its last attempt began, about: its run time before its outcome came, or when it was submitted.
     pub(crate) start: SystemTime,
     /// How long that attempt ran; `None` if it is not known.
     pub(crate) runtime: Option<Duration>,
