@@ -242,6 +242,7 @@ fn error(error: &TaskError) -> String {
             "{}; return less, or raise --max-payload of the manager and of its workers",
             with("result too large")
         ),
+        ErrorKind::Unavailable => with("could not be started"),
     }
 }
 

@@ -114,6 +114,8 @@ pub enum Event {
         asked: bool,
         stderr: String,
     },
+    /// The machine has not what it takes to run an attempt; there is one process less for a while.
+    Unavailable { slot: SlotId, message: String },
     /// An attempt broke its time limit and its pool process is being stopped.
     TimeLimitHit { task: TaskId },
     /// An attempt broke its memory limit and its pool process is being killed.

@@ -316,6 +316,9 @@ pub enum ErrorKind {
     BadPayload,
     /// The result is larger than the payload limit.
     ResultTooLarge,
+    /// The machine has not what it takes to start it at the moment, such as processes or memory.
+    /// It has not run, and this is no outcome: it goes elsewhere, or waits, and is not charged.
+    Unavailable,
 }
 
 /// How a pool process ended.

@@ -435,3 +435,45 @@ fn a_draining_manager_refuses_what_comes_back_unstarted() {
     assert_eq!(bench.rejects(client), [(0, RejectReason::Draining)]);
     assert!(bench.drained);
 }
+
+/// What a machine could not start has not run: it goes elsewhere, whatever it may do twice, and is
+/// charged for nothing.
+#[test]
+fn what_could_not_be_started_goes_elsewhere() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    let [first, second] = [bench.worker(10, 1), bench.worker(11, 1)];
+    let once = Submit {
+        at_most_once: true,
+        max_attempts: 1,
+        ..submit(1)
+    };
+    bench.submit(client, once);
+    let unavailable = || {
+        let error = TaskError::new(ErrorKind::Unavailable, "no more processes");
+        AttemptEnd::Failed(Box::new(error))
+    };
+    let mut tries = [0; 2];
+    for _ in 0..20 {
+        for (worker, tries) in [first, second].into_iter().zip(&mut tries) {
+            for assign in bench.assigned(worker) {
+                bench.finish_with(worker, &assign, unavailable());
+                *tries += 1;
+            }
+        }
+    }
+    assert!(tries.iter().all(|tries| *tries > 2), "{tries:?}");
+    assert_eq!(bench.outcomes(client), vec![]);
+    let end = |bench: &mut Bench, worker| {
+        for assign in bench.assigned(worker) {
+            bench.complete(worker, &assign);
+        }
+    };
+    end(&mut bench, first);
+    end(&mut bench, second);
+    let outcomes = bench.outcomes(client);
+    let [(1, Outcome::Completed(completion))] = &outcomes[..] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(completion.charged, 0);
+}

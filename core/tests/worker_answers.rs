@@ -11,7 +11,7 @@ use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{Assign, AttemptEnd, Body, Message};
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
-use argon_core::worker::{PoolInput, RunEnd, WorkerInput, WorkerOutput};
+use argon_core::worker::{PoolInput, PoolOutput, RunEnd, WorkerInput, WorkerOutput};
 use bytes::Bytes;
 use worker_support::*;
 
@@ -475,4 +475,50 @@ fn stopping_forgets_why_a_process_was_asked_to_end() {
     assert_eq!(rig.pass(MS), vec![terminate(life(0, 1))]);
     rig.feed(WorkerInput::Stop);
     assert!(rig.step().contains(&kill(life(0, 1))));
+}
+
+/// A machine that can start nothing more: the attempt goes back as one that has not run, its process
+/// makes room, and the next one comes after a pause that grows until one does well.
+#[test]
+fn a_process_that_can_start_nothing_makes_room_for_a_while() {
+    let mut rig = Rig::up(config(2));
+    let unavailable = |rig: &mut Rig, number: u64, slot| {
+        rig.assign_all([number]);
+        rig.step();
+        let error = TaskError::new(ErrorKind::Unavailable, "no more processes");
+        rig.ended(slot, number, MS, RunEnd::Failed(error.into()));
+        let said = rig.step();
+        assert!(said.contains(&retire(slot)), "{said:?}");
+        let unavailable = |said: &WorkerOutput| match said {
+            WorkerOutput::Link(LinkOutput::Send { message, .. }) => {
+                matches!(&message.body, Body::Finished(finished)
+                if matches!(&finished.end, AttemptEnd::Failed(error)
+                    if error.kind == ErrorKind::Unavailable))
+            }
+            _ => false,
+        };
+        assert!(said.iter().any(unavailable), "{said:?}");
+        rig.exited(slot, ExitCause::Exit(0));
+        let said = rig.step();
+        let spawns =
+            |said: &WorkerOutput| matches!(said, WorkerOutput::Pool(PoolOutput::Spawn { .. }));
+        assert!(!said.iter().any(spawns), "{said:?}");
+    };
+    unavailable(&mut rig, 1, life(0, 1));
+    assert_eq!(rig.pass(MS * 9), vec![]);
+    assert!(rig.pass(MS).contains(&spawn(life(0, 2))));
+    rig.ready_again(life(0, 2));
+    rig.step();
+    unavailable(&mut rig, 2, life(0, 2));
+    assert_eq!(rig.pass(MS * 19), vec![]);
+    assert!(rig.pass(MS).contains(&spawn(life(0, 3))));
+    rig.ready_again(life(0, 3));
+    rig.step();
+    rig.assign_all([3]);
+    rig.step();
+    rig.done(life(0, 3), 3, MS);
+    rig.step();
+    unavailable(&mut rig, 4, life(0, 3));
+    assert_eq!(rig.pass(MS * 9), vec![]);
+    assert!(rig.pass(MS).contains(&spawn(life(0, 4))));
 }

@@ -174,7 +174,7 @@ impl<'h> Ledger<'h> {
                     if self.plan.tasks[*task].time_limit.is_none() {
                         return Err(broken(promise, "it has no time limit", *task));
                     }
-                    if entry.executions.is_empty() {
+                    if entry.executions.is_empty() && !self.was_short() {
                         return Err(broken(promise, "too long, but never ran", *task));
                     }
                 }
@@ -251,6 +251,13 @@ impl<'h> Ledger<'h> {
         Ok(())
     }
 
+    /// Whether a machine had not what it takes to start things: the search for it counts as the
+    /// time of a task.
+    fn was_short(&self) -> bool {
+        let mut disturbances = self.history.disturbances.iter();
+        disturbances.any(|what| what.what == "short")
+    }
+
     /// Whether a manager may say that a task is too large: it is, or the manager is a stranger.
     fn may_be_too_large(&self, task: usize) -> bool {
         let bytes = 8 + u64::from(self.plan.tasks[task].payload);
@@ -294,6 +301,10 @@ impl<'h> Ledger<'h> {
                     why: FailedWhy::Crashed,
                     ..
                 } => self.history.disturbances.is_empty(),
+                End::Failed {
+                    why: FailedWhy::TimeLimit,
+                    ..
+                } => !self.was_short(),
                 End::Completed { .. } | End::Failed { .. } => true,
                 _ => false,
             });

@@ -53,6 +53,10 @@ pub enum FaultKind {
     Hostile(Host),
     /// The whole host stands still, its pool included.
     Freeze(Host),
+    /// Whatever starts on this worker now fails at once.
+    Spoil(Host),
+    /// This worker's machine lacks what it takes to start anything.
+    Short(Host),
     /// This manager is gone, and a stranger with the key answers at its address.
     Impostor(Host),
 }
@@ -78,6 +82,8 @@ impl FaultKind {
             Self::Stop(_) => "stop",
             Self::Hostile(_) => "hostile",
             Self::Freeze(_) => "freeze",
+            Self::Spoil(_) => "spoil",
+            Self::Short(_) => "short",
             Self::Impostor(_) => "impostor",
         }
     }
@@ -97,6 +103,8 @@ impl FaultKind {
             | Self::Hostile(host)
             | Self::Freeze(host)
             | Self::Impostor(host)
+            | Self::Spoil(host)
+            | Self::Short(host)
             | Self::Stop(host) => vec![*host],
             Self::Cut(a, b) | Self::Reset(a, b) | Self::HalfOpen(a, b) | Self::Slow(a, b, _) => {
                 vec![*a, *b]
@@ -132,6 +140,17 @@ pub(crate) fn draw(seed: u64, options: &Options) -> Vec<Fault> {
     for kind in KINDS..KINDS + 3 {
         if rng.percent(12) {
             more(&mut rng, kind, options, &mut faults);
+        }
+    }
+    let mut rng = stream(seed, &[23]);
+    for kind in [FaultKind::Spoil, FaultKind::Short] {
+        if rng.percent(12) {
+            let longest = rng.pick(&[S, 5 * S, 20 * S]);
+            faults.extend((0..rng.between(1, 3)).map(|_| Fault {
+                at: rng.up_to(options.heal_at),
+                span: rng.log_between(MS, longest),
+                kind: kind(rng.pick(&options.worker_hosts().collect::<Vec<_>>())),
+            }));
         }
     }
     faults.sort_by_key(|fault| fault.at);

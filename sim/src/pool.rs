@@ -2,6 +2,7 @@
 //! die, in virtual time. Every execution goes into the ledger of the history.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use argon_core::ids::TaskId;
 use argon_core::offer::Offer;
@@ -19,6 +20,11 @@ use crate::workload::{Book, Deed, MEMORY_LIMIT, number_of};
 
 /// Most that a slow worker adds to an execution.
 pub(crate) const SLOW_MAX: u64 = 10 * S;
+
+/// How long it takes on a spoiled worker until everything fails.
+const SPOILED: u64 = 10 * US;
+/// How long a process tries to start something in vain.
+const PATIENCE: u64 = 100 * MS;
 
 /// What a pool says that it runs: these names, or anything if they are all that there are.
 fn offer(runs: u8) -> Offer {
@@ -39,6 +45,8 @@ pub(crate) struct PoolEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PoolWhat {
     Ready,
+    /// Says that it cannot start what it was given.
+    Decline,
     /// This execution has run its time.
     Done {
         execution: usize,
@@ -62,7 +70,17 @@ struct Slot {
     retiring: bool,
     /// The one that runs, if any, is not in `waiting`.
     running: Option<usize>,
+    /// Whether that fails, whatever it is.
+    spoiled: bool,
+    /// What it tries to start in vain; nothing runs then.
+    declined: Option<Job>,
     waiting: VecDeque<Job>,
+}
+
+impl Slot {
+    fn is_busy(&self) -> bool {
+        self.running.is_some() || self.declined.is_some()
+    }
 }
 
 /// The pool of one life of a worker.
@@ -81,6 +99,10 @@ pub(crate) struct Pool {
     pub stuck: u64,
     /// No process can be started.
     pub no_spawn: bool,
+    /// Whatever starts fails at once.
+    pub spoiled: bool,
+    /// Processes can start nothing.
+    pub short: bool,
 }
 
 /// What a call on the pool leads to.
@@ -108,6 +130,8 @@ impl Pool {
             slowness: 1,
             stuck: 0,
             no_spawn: false,
+            spoiled: false,
+            short: false,
         }
     }
 
@@ -152,7 +176,7 @@ impl Pool {
             PoolOutput::Retire { slot } => {
                 if let Some(known) = self.live(slot) {
                     known.retiring = true;
-                    if known.running.is_none() && known.waiting.is_empty() {
+                    if !known.is_busy() && known.waiting.is_empty() {
                         self.die(now, slot, MS, ExitCause::Exit(0), &mut effects);
                     }
                 }
@@ -198,6 +222,8 @@ impl Pool {
                 dying: None,
                 retiring: false,
                 running: None,
+                spoiled: false,
+                declined: None,
                 waiting: VecDeque::new(),
             },
         );
@@ -230,19 +256,26 @@ impl Pool {
         history: &mut History,
         effects: &mut PoolEffects,
     ) {
-        let (life, slowness) = (self.life, self.slowness);
+        let (life, slowness, spoiled) = (self.life, self.slowness, self.spoiled);
         let Some(known) = self.slots.get_mut(&slot.slot.0) else {
             return;
         };
-        if known.life != slot.life || known.running.is_some() || !known.ready {
+        if known.life != slot.life || known.is_busy() || !known.ready {
             return;
         }
         let Some(job) = known.waiting.pop_front() else {
             return;
         };
+        if self.short {
+            known.declined = Some(job);
+            let what = PoolWhat::Decline;
+            effects.later.push((PATIENCE, PoolEvent { slot, what }));
+            return;
+        }
         let execution = history.next_execution();
         let attempt = (job.attempt.epoch.0, job.attempt.number);
         known.running = Some(execution);
+        known.spoiled = spoiled;
         let TaskId { client, seq } = job.task;
         let task = number_of(&job.payload).unwrap_or(usize::MAX);
         history.executions.push(Execution {
@@ -259,6 +292,11 @@ impl Pool {
             end: None,
         });
         effects.began = Some(execution);
+        if spoiled {
+            let what = PoolWhat::Done { execution };
+            effects.later.push((SPOILED, PoolEvent { slot, what }));
+            return;
+        }
         // A stranger's task is nothing that the plan knows.
         let (deed, run) = tasks
             .task(task)
@@ -309,6 +347,7 @@ impl Pool {
                     effects.tell.push(PoolInput::Memory { slot, bytes });
                 }
             }
+            PoolWhat::Decline => self.decline(now, slot, tasks, history, &mut effects),
             PoolWhat::Done { execution } => {
                 self.done(now, slot, execution, tasks, history, &mut effects);
             }
@@ -331,6 +370,46 @@ impl Pool {
         effects
     }
 
+    fn decline(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        tasks: &dyn Book,
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        let Some(known) = self.live(slot) else { return };
+        let Some(job) = known.declined.take() else {
+            return;
+        };
+        let error = TaskError::new(ErrorKind::Unavailable, "no more processes");
+        effects.tell.push(PoolInput::Done {
+            slot,
+            attempt: job.attempt,
+            ran: Duration::from_nanos(PATIENCE),
+            end: RunEnd::Failed(Box::new(error)),
+            payload: Bytes::new().into(),
+        });
+        self.go_on(now, slot, tasks, history, effects);
+    }
+
+    /// The next, or the end, after an answer.
+    fn go_on(
+        &mut self,
+        now: u64,
+        slot: SlotLife,
+        tasks: &dyn Book,
+        history: &mut History,
+        effects: &mut PoolEffects,
+    ) {
+        let Some(known) = self.live(slot) else { return };
+        let leave = known.retiring && known.waiting.is_empty();
+        self.start_next(now, slot, tasks, history, effects);
+        if leave {
+            self.die(now, slot, MS, ExitCause::Exit(0), effects);
+        }
+    }
+
     fn done(
         &mut self,
         now: u64,
@@ -348,6 +427,7 @@ impl Pool {
         let (deed, filling) = tasks
             .task(record.task)
             .map_or((Deed::Complete, 0), |plan| (plan.deed, plan.result));
+        let deed = if known.spoiled { Deed::Fail } else { deed };
         let failed = match deed {
             Deed::Poison => {
                 effects.worker_dies = true;
@@ -393,11 +473,7 @@ impl Pool {
             payload: payload.into(),
         });
         known.running = None;
-        let leave = known.retiring && known.waiting.is_empty();
-        self.start_next(now, slot, tasks, history, effects);
-        if leave {
-            self.die(now, slot, MS, ExitCause::Exit(0), effects);
-        }
+        self.go_on(now, slot, tasks, history, effects);
     }
 
     fn exit(

@@ -113,6 +113,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::TimeLimitHit { task } => (Some(*task), "time-limit-hit"),
         Event::MemoryLimitHit { task, .. } => (Some(*task), "memory-limit-hit"),
         Event::Retrying { task, .. } => (Some(*task), "retrying"),
+        Event::Unavailable { .. } => (None, "unavailable"),
         Event::ResultsFull => (None, "results-full"),
     }
 }

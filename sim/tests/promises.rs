@@ -68,10 +68,12 @@ fn all_promises_hold_for_many_seeds() {
         "task-returned",
         "time-limit-hit",
         "too-slow",
+        "unavailable",
+        "worker-doubted",
     ] {
         assert!(report.marks.contains_key(mark), "no seed reaches {mark}");
     }
-    assert_eq!(report.faults.len(), 18, "every kind of fault happens");
+    assert_eq!(report.faults.len(), 20, "every kind of fault happens");
 }
 
 /// Plans that once failed, kept whole because a seed goes stale when the drawing changes.

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use sim::faults::{Fault, FaultKind};
 use sim::history::{End, History};
 use sim::options::{MS, Plan, S};
 use sim::scenario::{self, Measured, Open, backlog, percentile};
@@ -210,4 +211,44 @@ fn p9_what_cannot_start_in_time_is_refused_at_once() {
         refused >= 30 && taken >= 30,
         "{refused} refused, {taken} taken"
     );
+}
+
+/// A worker on which everything fails at once is always free, and ruins little all the same; the
+/// others do as much as if it were not there. The same where a machine can start nothing, except
+/// that nothing is ruined.
+#[test]
+fn a_worker_that_is_no_good_takes_little_from_the_others() {
+    let run_time = 20 * MS;
+    let during = 100 * MS..60 * S;
+    let makespan = |workers: u16, fault: Option<FaultKind>| {
+        let mut options = scenario::cluster(workers, 4, 2);
+        options.retries = None;
+        let clients = options.client_hosts();
+        let tasks = backlog(clients, during.start, 1_500, &(run_time..run_time));
+        let faults = fault.into_iter().map(|kind| Fault {
+            at: 50 * MS,
+            span: during.end,
+            kind,
+        });
+        options.heal_at = during.end;
+        let plan = scenario::plan(options, tasks, faults.collect());
+        let history = run(&plan);
+        let failed = |end: &End| matches!(end, End::Failed { .. });
+        let ruined = history
+            .deliveries
+            .iter()
+            .filter(|delivery| failed(&delivery.end))
+            .count();
+        assert_eq!(history.deliveries.len(), plan.tasks.len());
+        let last = history.deliveries.iter().map(|delivery| delivery.at).max();
+        (last.expect("they ended") - during.start, ruined)
+    };
+    let (alone, none) = makespan(3, None);
+    assert_eq!(none, 0);
+    for (fault, most) in [(FaultKind::Spoil(2), 30), (FaultKind::Short(2), 0)] {
+        let (beside, ruined) = makespan(4, Some(fault.clone()));
+        println!("{fault:?}: {ruined} ruined, {beside} ns beside {alone} ns without the worker");
+        assert!(ruined <= most, "{fault:?} ruined {ruined}");
+        assert!(beside as f64 <= alone as f64 * 1.05, "{fault:?}");
+    }
 }

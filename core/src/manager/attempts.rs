@@ -78,6 +78,11 @@ impl Manager {
         payload: Payload,
     ) {
         let attempt = holder.attempt;
+        if matches!(&finished.end, AttemptEnd::Failed(error) if error.kind == ErrorKind::Unavailable)
+        {
+            self.ack(holder);
+            return self.not_started(now, task, holder);
+        }
         let record = self.task(task);
         record.drop_superseded(holder);
         let is_current = record.holder() == Some(holder);

@@ -328,8 +328,17 @@ impl Manager {
             worker: key,
             attempt,
         };
+        if occupied.asked_back.is_some() && self.task(task).holder() == Some(holder) {
+            let id = self.task(task).id;
+            self.notify(Event::TakenBack { task: id, attempt });
+        }
+        self.not_started(now, task, holder);
+    }
+
+    /// An attempt of this task, which its worker has let go, never started.
+    pub(super) fn not_started(&mut self, now: Instant, task: TaskKey, holder: Holder) {
         let record = self.task(task);
-        record.refund(attempt);
+        record.refund(holder.attempt);
         if record.drop_superseded(holder) {
             if matches!(record.state, State::Queued) {
                 record.clear_may_have_run();
@@ -351,10 +360,6 @@ impl Manager {
         }
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
-        }
-        if occupied.asked_back.is_some() {
-            let id = record.id;
-            self.notify(Event::TakenBack { task: id, attempt });
         }
         if self.draining && !self.task(task).may_have_run {
             return self.reject_task(now, task, RejectReason::Draining);

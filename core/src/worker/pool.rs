@@ -80,7 +80,7 @@ pub(super) struct Slot {
     pub(super) open: bool,
     /// Attempts given to this process.
     runs: u64,
-    /// Whether this process has answered any.
+    /// Whether this process has run any to its end.
     served: bool,
     /// What it answered last.
     pub(super) answered: Option<Attempt>,
@@ -88,8 +88,10 @@ pub(super) struct Slot {
     pub(super) busy_since: Instant,
     /// When this process was ready; means nothing before.
     since: Instant,
-    /// Processes that died young here, one after the other.
+    /// Processes that died young here, or could run nothing, one after the other.
     failures: u32,
+    /// Whether this process could not run what it was given.
+    unavailable: bool,
     /// Which program this process runs: the number of changes before it.
     program: u64,
 }
@@ -139,6 +141,7 @@ impl Pool {
             busy_since: now,
             since: now,
             failures: 0,
+            unavailable: false,
             program: 0,
         };
         let mut pool = Self {
@@ -239,6 +242,7 @@ impl Pool {
         place.life += 1;
         place.runs = 0;
         place.served = false;
+        place.unavailable = false;
         place.answered = None;
         let slot_life = id(slot, place.life);
         self.set_state(slot, State::Starting);
@@ -274,7 +278,7 @@ impl Pool {
     /// Whether another attempt may be written to the process of a ready slot.
     pub(super) fn may_run(&self, slot: u32) -> bool {
         let place = self.get(slot);
-        place.runs < self.max_requests && place.program == self.program
+        place.runs < self.max_requests && place.program == self.program && !place.unavailable
     }
 
     /// Whether an attempt that is expected to take no time worth speaking of may be queued behind
@@ -324,7 +328,6 @@ impl Pool {
         place.work -= work;
         place.head_since = now;
         place.head_alone = false;
-        place.served = true;
         if let State::Stopping { verdict, .. } = &mut place.state {
             // It was about the one that just ended.
             *verdict = None;
@@ -378,6 +381,21 @@ impl Pool {
             self.timers.cancel(SlotId(slot));
         } else {
             self.timers.set(SlotId(slot), now + self.kill_grace);
+        }
+    }
+
+    /// The process has run an attempt to its end.
+    pub(super) fn note_served(&mut self, slot: u32) {
+        self.get_mut(slot).served = true;
+    }
+
+    /// The process could not run an attempt: once it has nothing to do it is let go, and another is
+    /// started after a pause.
+    pub(super) fn note_unavailable(&mut self, slot: u32) {
+        let place = self.get_mut(slot);
+        place.unavailable = true;
+        if place.served {
+            place.failures = 0;
         }
     }
 
@@ -437,6 +455,10 @@ impl Pool {
             State::Ready => {
                 place.failures = 0;
                 Duration::ZERO
+            }
+            State::Stopping { .. } if place.unavailable => {
+                place.failures = place.failures.saturating_add(1);
+                backoff(place.failures)
             }
             // We ended it ourselves.
             State::Stopping { .. } | State::Dead | State::Gone => Duration::ZERO,

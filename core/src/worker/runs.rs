@@ -103,10 +103,20 @@ impl Worker {
                     ..
                 },
             ) => verdict.end(self.config.memory_limit, error.stderr),
+            (RunEnd::Failed(error), _) if error.kind == ErrorKind::Unavailable => {
+                // There are more processes than the machine can bear.
+                self.pool.note_unavailable(slot);
+                self.notify(Event::Unavailable {
+                    slot: life.slot,
+                    message: error.message.clone(),
+                });
+                AttemptEnd::Failed(error)
+            }
             (end, _) => {
                 // Errors count too: what matters here is how long a slot is taken.
                 self.durations.completed(name, nanos);
                 self.pace.on_run(ran);
+                self.pool.note_served(slot);
                 if alone {
                     self.pace.on_hop(now.since(since).saturating_sub(ran));
                 }

@@ -217,6 +217,7 @@ fn error_kinds() -> Vec<ErrorKind> {
         ErrorKind::UnknownTask,
         ErrorKind::BadPayload,
         ErrorKind::ResultTooLarge,
+        ErrorKind::Unavailable,
     ]);
     kinds
 }

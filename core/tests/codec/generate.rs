@@ -62,6 +62,7 @@ fn error() -> impl Strategy<Value = TaskError> + Clone {
         Just(ErrorKind::UnknownTask),
         Just(ErrorKind::BadPayload),
         Just(ErrorKind::ResultTooLarge),
+        Just(ErrorKind::Unavailable),
     ];
     (kind, ".*", ".*", ".*").prop_map(|(kind, message, backtrace, stderr)| TaskError {
         kind,

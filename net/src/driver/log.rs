@@ -130,6 +130,9 @@ pub(crate) fn event(event: &Event) {
                 warn!(%slot, %cause, said, "pool process ended");
             }
         }
+        Event::Unavailable { slot, message } => {
+            warn!(%slot, message, "cannot start what came; it goes elsewhere or waits");
+        }
         Event::TimeLimitHit { task } => debug!(%task, "task broke its time limit"),
         Event::MemoryLimitHit { task, bytes } => {
             debug!(%task, bytes, "task broke its memory limit");

@@ -366,6 +366,7 @@ impl fmt::Display for Failed {
                 f,
                 "has too large a result: {message}; return less, or raise --max-payload"
             )?,
+            ErrorKind::Unavailable => write!(f, "could not be started: {message}")?,
         }
         write!(f, " (on worker {}", self.last.worker)?;
         if !self.history.is_empty() {

@@ -27,11 +27,11 @@ use crate::text::end_of;
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
 
-/// How long a task waits for a machine that is short of what a process needs.
-const SHORTAGE_PATIENCE: Duration = Duration::from_secs(30);
-/// The first pause between two tries, which doubles up to the longest.
-const SHORTAGE_PAUSE_FIRST: Duration = Duration::from_millis(20);
-const SHORTAGE_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a task waits for a machine that is short of what a process needs, until it goes
+/// elsewhere.
+const SHORTAGE_PATIENCE: Duration = Duration::from_millis(100);
+/// The pause between two tries.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
 
 /// As shells have it.
 const NOT_FOUND: i32 = 127;
@@ -132,21 +132,13 @@ fn start(spec: &CommandSpec) -> Result<Child, TaskError> {
 /// no fault of the task, which waits for it.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let began = Instant::now();
-    let mut pause = SHORTAGE_PAUSE_FIRST;
     loop {
-        let error = match command.spawn() {
-            Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE_PATIENCE => error,
+        match command.spawn() {
+            Err(error) if is_shortage(&error) && began.elapsed() < SHORTAGE_PATIENCE => {
+                thread::sleep(SHORTAGE_PAUSE);
+            }
             result => return result,
-        };
-        if pause == SHORTAGE_PAUSE_FIRST {
-            // To the worker's log.
-            let _ = writeln!(
-                io::stderr(),
-                "cannot start a process: {error}; trying again"
-            );
         }
-        thread::sleep(pause);
-        pause = (pause * 2).min(SHORTAGE_PAUSE_MAX);
     }
 }
 
@@ -177,6 +169,7 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
         return TaskError::new(ErrorKind::Exit(NOT_RUN), text);
     }
     let kind = match error.kind() {
+        _ if is_shortage(error) => ErrorKind::Unavailable,
         io::ErrorKind::InvalidInput => ErrorKind::BadPayload,
         io::ErrorKind::NotFound => ErrorKind::Exit(NOT_FOUND),
         _ => ErrorKind::Exit(NOT_RUN),

@@ -57,6 +57,8 @@ impl Cluster<'_> {
                 self.with_pool(*host, |pool| pool.stuck = *late);
             }
             FaultKind::NoSpawn(host) => self.with_pool(*host, |pool| pool.no_spawn = true),
+            FaultKind::Spoil(host) => self.with_pool(*host, |pool| pool.spoiled = true),
+            FaultKind::Short(host) => self.with_pool(*host, |pool| pool.short = true),
             FaultKind::Drain(host) => self.tell(*host, Command::Drain),
             FaultKind::Stop(host) => self.tell(*host, Command::Stop),
             FaultKind::Hostile(manager) => {
@@ -98,6 +100,8 @@ impl Cluster<'_> {
             FaultKind::SlowWorker(host, _) => self.with_pool(*host, |pool| pool.slowness = 1),
             FaultKind::StuckChildren(host, _) => self.with_pool(*host, |pool| pool.stuck = 0),
             FaultKind::NoSpawn(host) => self.with_pool(*host, |pool| pool.no_spawn = false),
+            FaultKind::Spoil(host) => self.with_pool(*host, |pool| pool.spoiled = false),
+            FaultKind::Short(host) => self.with_pool(*host, |pool| pool.short = false),
             FaultKind::Reset(..)
             | FaultKind::HalfOpen(..)
             | FaultKind::KillChild(..)

@@ -36,6 +36,7 @@ use constant { PLAIN => 0, JSON => 1, BINCODE => 2, PICKLE => 3, BUILT_IN => 4 }
 # Kinds of errors and causes of crashes, by tag.
 our @KINDS = qw(
     raised exit signal time_limit memory_limit crashed unknown_task bad_payload result_too_large
+    unavailable
 );
 our @CAUSES = qw(exit signal not_started protocol memory);
 my %KIND_TAG  = map { $KINDS[$_]  => $_ } 0 .. $#KINDS;

@@ -91,6 +91,8 @@ class Kind(IntEnum):
     UNKNOWN_TASK = 6
     BAD_PAYLOAD = 7
     RESULT_TOO_LARGE = 8
+    #: The machine had not what it takes to start it; no client is told so.
+    UNAVAILABLE = 9
 
 
 class Cause(IntEnum):
