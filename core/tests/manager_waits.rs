@@ -121,14 +121,23 @@ fn of_a_name_that_nobody_runs_it_is_told_so() {
     assert_eq!(bench.rejects(client), [(0, RejectReason::NoRunner)]);
 }
 
+/// A free slot says little: its process may be about to start, as the worker alone knows.
 #[test]
-fn what_finds_a_free_slot_when_it_arrives_is_not_asked_back() {
+fn what_a_slot_is_free_for_is_asked_back_too() {
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 2), bench.client(3));
-    for seq in 0..2 {
-        bench.submit(client, patient(seq, "work", 300));
-    }
-    assert_eq!(bench.assigned(worker).len(), 2);
+    bench.submit(client, patient(0, "work", 300));
+    let assigned = bench.assigned(worker);
+    bench.advance_alive(ms(300), &[worker, client]);
+    assert_eq!(bench.asked_back(worker), [assigned[0].attempt]);
+    let (not_started, started) = (vec![], vec![assigned[0].attempt]);
+    bench.send(
+        worker,
+        Body::Returned {
+            not_started,
+            started,
+        },
+    );
     bench.advance_alive(ms(1_000), &[worker, client]);
     assert_eq!(bench.asked_back(worker), []);
     assert_eq!(bench.rejects(client), []);

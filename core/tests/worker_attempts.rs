@@ -208,7 +208,7 @@ fn taking_back_is_a_question_with_an_honest_answer() {
     rig.step();
     let attempts = [1, 2, 3, 4, 5].map(attempt).to_vec();
     rig.say(Body::TakeBack { attempts });
-    assert_eq!(rig.step(), vec![rig.returned(&[4, 5], &[1, 2, 3])]);
+    assert_eq!(rig.step(), vec![rig.returned(&[5, 4], &[1, 2, 3])]);
     rig.done(life(0, 1), 1, MS);
     assert_eq!(rig.step(), vec![rig.completed(1, MS)], "4 is forgotten");
 }
@@ -316,4 +316,15 @@ fn a_process_that_answers_what_it_was_not_asked_is_killed() {
     assert_eq!(rig.step()[0], rig.finished(1, Duration::ZERO, end));
     let slot = SlotId(0);
     assert!(rig.events.contains(&Event::SlotReady { slot }));
+}
+
+/// Tasks that may not wait are asked back at once, often in the same turn in which they arrive.
+#[test]
+fn what_is_asked_back_as_it_arrives_starts_if_a_slot_is_free() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1, 2]);
+    let attempts = vec![attempt(1), attempt(2)];
+    rig.say(Body::TakeBack { attempts });
+    let said = rig.step();
+    assert!(said.contains(&rig.returned(&[2], &[1])), "{said:?}");
 }

@@ -27,7 +27,8 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.capacity()?;
     ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
-    order::check(plan, history)
+    order::check(plan, history)?;
+    order::starts_in_time(plan, history)
 }
 
 /// The two ledgers side by side, by task.

@@ -327,13 +327,11 @@ impl Manager {
         pending
     }
 
-    /// Asks for one attempt back, unless it has started, is asked for already, or finds a free slot
-    /// when it arrives.
+    /// Asks for one attempt back, unless it is known to have started or is asked for already.
     pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
         let session = &self.workers[holder.worker.0 as usize];
-        let waits = session.reported && session.outstanding() > session.capacity;
         let open = |occupied: &Occupied| !occupied.started && occupied.asked_back.is_none();
-        if waits && session.attempts.get(holder.attempt).is_some_and(open) {
+        if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
             self.send_take_back(now, holder.worker, [holder.attempt].into());
         }
     }

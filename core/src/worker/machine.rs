@@ -79,6 +79,8 @@ pub struct Worker {
     pub(super) offer_due: bool,
     /// Answers for the manager, batched.
     pub(super) not_started: Vec<Attempt>,
+    /// Asked for in this turn, and waiting then.
+    pub(super) asked_back: Vec<Attempt>,
     pub(super) started: Vec<Attempt>,
     /// Attempts came since the last settle.
     pub(super) assigned: bool,
@@ -128,6 +130,7 @@ impl Worker {
             offer: Offer::nothing(),
             offer_due: false,
             not_started: Vec::new(),
+            asked_back: Vec::new(),
             started: Vec::new(),
             assigned: false,
             probe_at: now,
@@ -274,6 +277,7 @@ impl Machine for Worker {
     fn handle_timeout(&mut self, now: Instant) {
         self.awake = self.link.awake(now);
         // A heartbeat confirms what came before it, so the answers to that go first.
+        self.give_back(now);
         self.flush_returned(now);
         while self.link.poll_timeout().is_some_and(|due| due.at <= now) {
             let event = self.link.handle_timeout(now, &mut self.out);
@@ -294,6 +298,7 @@ impl Machine for Worker {
         self.awake = self.link.awake(now);
         match self.phase {
             Phase::Running | Phase::Draining { .. } => {
+                self.give_back(now);
                 self.feed(now);
                 self.flush_returned(now);
                 self.send_offer(now);

@@ -82,6 +82,7 @@ impl Worker {
     fn on_down(&mut self, now: Instant, reason: LinkDown) {
         self.not_started.clear();
         self.started.clear();
+        self.asked_back.clear();
         self.granted = None;
         if self.down_since.is_none() {
             let awake = self.link.awake(now);
@@ -177,7 +178,24 @@ impl Worker {
             match self.attempts.find(attempt) {
                 None => self.not_started.push(attempt),
                 Some(key) if self.attempts.get(key).given => self.started.push(attempt),
+                Some(_) => self.asked_back.push(attempt),
+            }
+        }
+    }
+
+    /// Answers for what waited when it was asked for, once slots that are free have been given what
+    /// they can: tasks that may not wait are asked back soon, and would otherwise never start.
+    pub(super) fn give_back(&mut self, now: Instant) {
+        if self.asked_back.is_empty() {
+            return;
+        }
+        self.feed(now);
+        for attempt in core::mem::take(&mut self.asked_back) {
+            match self.attempts.find(attempt) {
+                Some(key) if self.attempts.get(key).given => self.started.push(attempt),
                 Some(key) => self.hand_back(key),
+                // It went back for another reason in the meantime.
+                None => {}
             }
         }
     }

@@ -5,10 +5,10 @@
 //! or that may have run, are judged by nobody's order, and whatever is assigned a second time may
 //! have been older than anything else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{History, Wire, WireWhat};
-use crate::options::Plan;
+use crate::history::{Disturbance, Execution, History, Life, Wire, WireWhat};
+use crate::options::{MS, Plan, S};
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 
@@ -45,12 +45,84 @@ struct Queue {
     /// Also of tasks that were here before: a rejection that their client was away for is heard by
     /// nobody.
     newcomers: (u64, Vec<Newcomer>),
-    assigned: std::collections::BTreeSet<(u64, u64)>,
+    assigned: BTreeSet<(u64, u64)>,
     /// The order of the last task that was first dispatched, by client, priority and class.
     last: BTreeMap<(u64, u8, u64), u64>,
     submitted: u64,
     dispatched: u64,
     returned: u64,
+}
+
+/// Most that a message on an ordinary link is late, if any is.
+const LATE: u64 = 200 * MS;
+/// Turns of the machines that a request and its answer wait for.
+const TURNS: u64 = 20 * MS;
+
+/// Promise 9 to the end: what waits for its start no longer than this starts by then, wherever it
+/// waits, or not at all. At a worker it is asked back when its time is over, so the message's way
+/// is added; what was written to a process counts as started.
+pub(super) fn starts_in_time(plan: &Plan, history: &History) -> Result<(), Failure> {
+    let options = &plan.options;
+    if options.bandwidth > 0 {
+        return Ok(());
+    }
+    let late = if options.late_one_in > 0 { LATE } else { 0 };
+    let way = options.delay.1 + late + 2 * options.turn + TURNS;
+    let mut submitted: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
+    let mut may_have_run = BTreeSet::new();
+    for wire in &history.wire {
+        if let WireWhat::Submitted {
+            max_wait, marked, ..
+        } = wire.what
+        {
+            if marked {
+                may_have_run.insert((wire.client, wire.seq));
+            }
+            let by = wire
+                .at
+                .saturating_add(scaled(max_wait, EVEN - options.drift));
+            let of_task = submitted.entry((wire.client, wire.seq)).or_default();
+            of_task.push((wire.at, by));
+        }
+    }
+    for run in &history.executions {
+        let of_task = submitted.get(&(run.client, run.seq));
+        let last = of_task.and_then(|all| all.iter().rfind(|(at, _)| *at <= run.given));
+        let Some(&(at, by)) = last else { continue };
+        // What may have run is not refused, whatever it takes.
+        if may_have_run.contains(&(run.client, run.seq)) {
+            continue;
+        }
+        // One that has run before is to run again, whatever it takes.
+        let first = |other: &&Execution| (other.client, other.seq) == (run.client, run.seq);
+        if run.given <= by.saturating_add(way)
+            || history
+                .executions
+                .iter()
+                .find(first)
+                .map(|first| first.place)
+                != Some(run.place)
+        {
+            continue;
+        }
+        // Whoever is gone or late is noticed after a while.
+        let notice = 2 * options.lease + options.drain_timeout + S;
+        let disturbed =
+            |what: &Disturbance| what.from <= run.given && what.to.saturating_add(notice) >= at;
+        let ended = |life: &Life| {
+            let end = life.end.unwrap_or(u64::MAX);
+            end <= run.given && end.saturating_add(notice) >= at
+        };
+        if !history.disturbances.iter().any(disturbed) && !history.lives.iter().any(ended) {
+            let text = format!(
+                "it was written to a process at {} s, and was to start by {} s",
+                run.given as f64 / S as f64,
+                by as f64 / S as f64
+            );
+            return Err(broken("9 (longest wait)", text).about(run.task));
+        }
+    }
+    Ok(())
 }
 
 /// Judges what managers said.
