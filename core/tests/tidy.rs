@@ -121,3 +121,31 @@ fn the_core_is_pure() {
     let lib = fs::read_to_string(root().join("core/src/lib.rs")).expect("readable");
     assert!(lib.contains("#![no_std]"), "the strongest guard of all");
 }
+
+/// The limits that docs/protocol.md states for clients in all languages are this one's.
+#[test]
+fn the_limits_in_the_protocols_description_are_ours() {
+    use argon_core::{limits, message, retry};
+    let text = fs::read_to_string(root().join("docs/protocol.md")).expect("a text of ours");
+    let ms = |span: std::time::Duration| span.as_millis() as u64;
+    for (limit, ours) in [
+        ("frame of the handshake", limits::HELLO_FRAME_MAX as u64),
+        ("header", limits::HEADER_MAX as u64),
+        (
+            "payload, whatever `Welcome` says",
+            limits::PAYLOAD_MAX_CEILING as u64,
+        ),
+        ("ids in one message", limits::IDS_MAX as u64),
+        ("text of an error", limits::ERROR_TEXT_MAX as u64),
+        ("shortest lease", ms(limits::LEASE_MIN)),
+        ("longest lease", ms(limits::LEASE_MAX)),
+        ("longest advice in `Reject`", ms(retry::HINT_MAX)),
+        ("major version", u64::from(message::VERSION.major)),
+    ] {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| {limit} |")));
+        let stated = row.and_then(|row| row.split(['|', ' ']).find_map(|word| word.parse().ok()));
+        assert_eq!(stated, Some(ours), "{limit}: {row:?}");
+    }
+}

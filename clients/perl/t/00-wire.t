@@ -3,6 +3,9 @@ use 5.030;
 use strict;
 use warnings;
 
+use Argon::Link;
+use Argon::Retry;
+use Argon::Status;
 use Argon::Wire qw(take_frame);
 use Argon::Wire::Native;
 use Argon::Wire::Pool;
@@ -96,5 +99,23 @@ eval { Argon::Wire::Native::decode(0, pack 'V Q<', 13, ~0) };
 like($@, qr/longer than its frame/, 'a list that is a lie');
 eval { Argon::Wire::Native::decode(0, pack 'V v v Q< C Q< V', 1, 1, 0, 5, 2, 5, 5) };
 like($@, qr/neither 0 nor 1/, 'a bool that is none');
+
+# The limits that the protocol's description states for clients in all languages.
+SKIP: {
+    my $page = "$FindBin::Bin/../../../docs/protocol.md";
+    open my $text, '<', $page or skip "no description of the protocol at $page: $!", 8;
+    my %stated = map { /\A\| (\D+) \| (\d+)(?: bytes| ms)? \|/ ? ($1 => $2) : () } <$text>;
+    my %ours = (
+        'frame of the handshake'     => Argon::Link::GREETING_MAX(),
+        header                       => Argon::Wire::HEADER_MAX(),
+        'payload, whatever `Welcome` says' => Argon::Link::PAYLOAD_MAX(),
+        'ids in one message'         => Argon::Wire::Native::IDS_MAX(),
+        'shortest lease'             => 1000 * Argon::Link::LEASE_MIN(),
+        'longest lease'              => 1000 * Argon::Link::LEASE_MAX(),
+        'longest advice in `Reject`' => 1000 * Argon::Retry::HINT_MAX(),
+        'pages of status'            => Argon::Status::PAGES_MAX(),
+    );
+    is($stated{$_}, $ours{$_}, "the limit that is stated: $_") for sort keys %ours;
+}
 
 done_testing;

@@ -154,3 +154,25 @@ def test_names_that_are_none(name):
     with pytest.raises(ValueError):
         wire.name_bytes(name)
     assert wire.name_bytes("é" * 127)
+
+
+def test_the_limits_in_the_protocols_description_are_ours() -> None:
+    from argon import _link, _session, _status
+
+    page = VECTORS.parents[1] / "protocol.md"
+    rows = re.findall(r"^\| ([^|\n]+) \| (\d+)( bytes| ms)? \|", page.read_text("utf-8"), re.MULTILINE)
+    stated = {limit: int(value) for limit, value, _ in rows}
+    millisecond = _link.MILLISECOND
+    ours = {
+        "frame of the handshake": wire.HANDSHAKE_FRAME_MAX,
+        "header": wire.HEADER_MAX,
+        "payload, whatever `Welcome` says": _link.PAYLOAD_MAX_CEILING,
+        "ids in one message": wire.IDS_MAX,
+        "text of an error": wire.ERROR_TEXT_MAX,
+        "shortest lease": _link.LEASE_MIN // millisecond,
+        "longest lease": _link.LEASE_MAX // millisecond,
+        "longest advice in `Reject`": _session.HINT_MAX // millisecond,
+        "pages of status": _status.PAGES_MAX,
+        "major version": wire.VERSION.major,
+    }
+    assert ours == {limit: stated.get(limit) for limit in ours}

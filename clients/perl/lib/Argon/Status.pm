@@ -9,7 +9,7 @@ use Argon::Wire::Native;
 
 our $VERSION = '0.1.0';
 
-use constant PAGES_MAX => 1_000;
+use constant PAGES_MAX => 512;
 
 sub new {
     my ($class) = @_;

@@ -28,7 +28,7 @@ class Status(NamedTuple):
 
 
 # Pages that are asked for: whatever a manager says, there is an end.
-PAGES_MAX = 1_000
+PAGES_MAX = 512
 
 
 def status_of(pages: Sequence[wire.Status]) -> Status:
