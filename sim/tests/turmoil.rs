@@ -30,7 +30,7 @@ fn all_promises_hold_for_many_seeds() {
         report.faults,
         report.marks
     );
-    assert_eq!(report.faults.len(), 17, "every kind of fault happens");
+    assert_eq!(report.faults.len(), 19, "every kind of fault happens");
     // A branch that no seed reaches is a branch that nothing here checks.
     let mut marks = vec![
         "attempt-adopted",
