@@ -53,7 +53,7 @@ struct Queue {
     returned: u64,
 }
 
-/// Most that a message on an ordinary link is late, if any is.
+/// Most that a message on an ordinary link is late, with all that go after it.
 const LATE: u64 = 200 * MS;
 /// Turns of the machines that a request and its answer wait for.
 const TURNS: u64 = 20 * MS;
@@ -66,8 +66,7 @@ pub(super) fn starts_in_time(plan: &Plan, history: &History) -> Result<(), Failu
     if options.bandwidth > 0 {
         return Ok(());
     }
-    let late = if options.late_one_in > 0 { LATE } else { 0 };
-    let way = options.delay.1 + late + 2 * options.turn + TURNS;
+    let way = 2 * options.delay.1 + LATE + 2 * options.turn + TURNS;
     let mut submitted: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
     let mut may_have_run = BTreeSet::new();
     for wire in &history.wire {
