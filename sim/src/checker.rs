@@ -3,6 +3,7 @@
 //! Each function is one promise, by its number in the contract.
 
 mod order;
+mod waits;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use crate::history::{
     Delivery, Disturbance, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
 };
 use crate::options::{Host, MS, Plan, S};
+use crate::pool::PATIENCE;
 use crate::report::{Class, Failure};
 use crate::workload::Deed;
 
@@ -28,7 +30,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
     order::check(plan, history)?;
-    order::starts_in_time(plan, history)
+    waits::check(plan, history)
 }
 
 /// The two ledgers side by side, by task.
@@ -175,7 +177,7 @@ impl<'h> Ledger<'h> {
                     if self.plan.tasks[*task].time_limit.is_none() {
                         return Err(broken(promise, "it has no time limit", *task));
                     }
-                    if entry.executions.is_empty() && !self.was_short() {
+                    if entry.executions.is_empty() && !self.may_have_been_sought(*task, at) {
                         return Err(broken(promise, "too long, but never ran", *task));
                     }
                 }
@@ -252,11 +254,12 @@ impl<'h> Ledger<'h> {
         Ok(())
     }
 
-    /// Whether a machine had not what it takes to start things: the search for it counts as the
-    /// time of a task.
-    fn was_short(&self) -> bool {
-        let mut disturbances = self.history.disturbances.iter();
-        disturbances.any(|what| what.what == "short")
+    /// Whether the search for what it takes to start the task may have used up its time limit: a
+    /// machine was short of it by then, and the search may take as long.
+    fn may_have_been_sought(&self, task: usize, at: u64) -> bool {
+        let limit = self.plan.tasks[task].time_limit;
+        let short = |what: &Disturbance| what.what == "short" && what.from <= at;
+        limit.is_some_and(|limit| limit <= PATIENCE) && self.history.disturbances.iter().any(short)
     }
 
     /// Whether a manager may say that a task is too large: it is, or the manager is a stranger.
@@ -305,7 +308,7 @@ impl<'h> Ledger<'h> {
                 End::Failed {
                     why: FailedWhy::TimeLimit,
                     ..
-                } => !self.was_short(),
+                } => !self.may_have_been_sought(*task, delivery.at),
                 End::Completed { .. } | End::Failed { .. } => true,
                 _ => false,
             });

@@ -12,6 +12,17 @@ use argon_core::rng::Rng;
 use crate::options::{Host, MS, Options};
 use crate::rng::{Draw, mix, stream};
 
+/// A message is up to one part in so many slower than its link.
+const SPREAD: u64 = 4;
+/// Most that a message is late, where some are.
+const LATE_MAX: u64 = 200 * MS;
+
+/// Most that a message takes on a link that nothing disturbs, in nanoseconds.
+pub(crate) fn longest_delay(options: &Options) -> u64 {
+    let late = if options.late_one_in > 0 { LATE_MAX } else { 0 };
+    options.delay.1 + options.delay.1 / SPREAD + 1 + late
+}
+
 /// A connection's place in the list of all.
 pub(crate) type ConnIndex = usize;
 
@@ -147,9 +158,9 @@ impl Network {
         let (low, high) = self.delay;
         // Most of the delay belongs to the link, some to the message.
         let base = low + mix(self.seed, &[8, u64::from(from), u64::from(to)]) % (high - low + 1);
-        let mut delay = base + rng.up_to(base / 4 + 1);
+        let mut delay = base + rng.up_to(base / SPREAD + 1);
         if self.late_one_in > 0 && rng.one_in(self.late_one_in) {
-            delay += rng.up_to(200 * MS);
+            delay += rng.up_to(LATE_MAX);
         }
         if let Some(slow) = self.slow.get(&(from, to)) {
             delay += rng.up_to(*slow);

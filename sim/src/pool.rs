@@ -24,7 +24,7 @@ pub(crate) const SLOW_MAX: u64 = 10 * S;
 /// How long it takes on a spoiled worker until everything fails.
 const SPOILED: u64 = 10 * US;
 /// How long a process tries to start something in vain.
-const PATIENCE: u64 = 100 * MS;
+pub(crate) const PATIENCE: u64 = 100 * MS;
 
 /// What a pool says that it runs: these names, or anything if they are all that there are.
 fn offer(runs: u8) -> Offer {

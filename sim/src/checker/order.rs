@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::history::{Disturbance, Execution, History, Life, Wire, WireWhat};
-use crate::options::{MS, Plan, S};
+use crate::history::{History, Wire, WireWhat};
+use crate::options::Plan;
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 
@@ -51,77 +51,6 @@ struct Queue {
     submitted: u64,
     dispatched: u64,
     returned: u64,
-}
-
-/// Most that a message on an ordinary link is late, with all that go after it.
-const LATE: u64 = 200 * MS;
-/// Turns of the machines that a request and its answer wait for.
-const TURNS: u64 = 20 * MS;
-
-/// Promise 9 to the end: what waits for its start no longer than this starts by then, wherever it
-/// waits, or not at all. At a worker it is asked back when its time is over, so the message's way
-/// is added; what was written to a process counts as started.
-pub(super) fn starts_in_time(plan: &Plan, history: &History) -> Result<(), Failure> {
-    let options = &plan.options;
-    if options.bandwidth > 0 {
-        return Ok(());
-    }
-    let way = 2 * options.delay.1 + LATE + 2 * options.turn + TURNS;
-    let mut submitted: BTreeMap<(u64, u64), Vec<(u64, u64)>> = BTreeMap::new();
-    let mut may_have_run = BTreeSet::new();
-    for wire in &history.wire {
-        if let WireWhat::Submitted {
-            max_wait, marked, ..
-        } = wire.what
-        {
-            if marked {
-                may_have_run.insert((wire.client, wire.seq));
-            }
-            let by = wire
-                .at
-                .saturating_add(scaled(max_wait, EVEN - options.drift));
-            let of_task = submitted.entry((wire.client, wire.seq)).or_default();
-            of_task.push((wire.at, by));
-        }
-    }
-    for run in &history.executions {
-        let of_task = submitted.get(&(run.client, run.seq));
-        let last = of_task.and_then(|all| all.iter().rfind(|(at, _)| *at <= run.given));
-        let Some(&(at, by)) = last else { continue };
-        // What may have run is not refused, whatever it takes.
-        if may_have_run.contains(&(run.client, run.seq)) {
-            continue;
-        }
-        // One that has run before is to run again, whatever it takes.
-        let first = |other: &&Execution| (other.client, other.seq) == (run.client, run.seq);
-        if run.given <= by.saturating_add(way)
-            || history
-                .executions
-                .iter()
-                .find(first)
-                .map(|first| first.place)
-                != Some(run.place)
-        {
-            continue;
-        }
-        // Whoever is gone or late is noticed after a while.
-        let notice = 2 * options.lease + options.drain_timeout + S;
-        let disturbed =
-            |what: &Disturbance| what.from <= run.given && what.to.saturating_add(notice) >= at;
-        let ended = |life: &Life| {
-            let end = life.end.unwrap_or(u64::MAX);
-            end <= run.given && end.saturating_add(notice) >= at
-        };
-        if !history.disturbances.iter().any(disturbed) && !history.lives.iter().any(ended) {
-            let text = format!(
-                "it was written to a process at {} s, and was to start by {} s",
-                run.given as f64 / S as f64,
-                by as f64 / S as f64
-            );
-            return Err(broken("9 (longest wait)", text).about(run.task));
-        }
-    }
-    Ok(())
 }
 
 /// Judges what managers said.
@@ -189,7 +118,7 @@ fn broken(promise: &'static str, text: String) -> Failure {
 }
 
 /// How long `span` is at most on a clock of this rate, with a nanosecond for rounding.
-fn scaled(span: u64, rate: u64) -> u64 {
+pub(super) fn scaled(span: u64, rate: u64) -> u64 {
     let scaled = u128::from(span) * u128::from(EVEN) / u128::from(rate) + 1;
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
