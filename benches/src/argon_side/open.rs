@@ -111,7 +111,9 @@ pub(crate) async fn open(manager: &str, load: Value) -> Result<(), Problem> {
     let load = Load::from_json(&load).ok_or("that is no load")?;
     let clients = clients(manager, &load).await?;
     announce("begin");
-    let (tell, mut rows) = mpsc::unbounded_channel();
+    // Each task that is due has its place, so no row finds the channel full.
+    let (normal, important) = load.due(load.span());
+    let (tell, mut rows) = mpsc::channel((normal + important).max(1) as usize);
     let held: Vec<_> = clients
         .iter()
         .map(|_| Arc::new(AtomicU64::new(0)))
@@ -149,7 +151,7 @@ pub(crate) async fn open(manager: &str, load: Value) -> Result<(), Problem> {
             tokio::spawn(async move {
                 let row = one.await;
                 held.fetch_sub(u64::from(!important), Relaxed);
-                let _ = tell.send(row);
+                let _ = tell.try_send(row);
             });
         }
     }
