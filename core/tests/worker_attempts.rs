@@ -328,3 +328,18 @@ fn what_is_asked_back_as_it_arrives_starts_if_a_slot_is_free() {
     let said = rig.step();
     assert!(said.contains(&rig.returned(&[2], &[1])), "{said:?}");
 }
+
+/// The manager cannot hear the answer any more: it learns from the next report what has started.
+#[test]
+fn what_was_asked_back_just_before_a_cut_stays() {
+    let mut rig = Rig::up(config(1));
+    rig.assign_all([1, 2]);
+    rig.step();
+    rig.say(Body::TakeBack {
+        attempts: vec![attempt(2)],
+    });
+    rig.cut();
+    rig.step();
+    rig.done(life(0, 1), 1, MS);
+    assert_eq!(given(&rig.step()), [2]);
+}
