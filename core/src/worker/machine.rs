@@ -79,9 +79,9 @@ pub struct Worker {
     pub(super) offer_due: bool,
     /// Answers for the manager, batched.
     pub(super) not_started: Vec<Attempt>,
+    pub(super) started: Vec<Attempt>,
     /// Asked for in this turn, and waiting then.
     pub(super) asked_back: Vec<Attempt>,
-    pub(super) started: Vec<Attempt>,
     /// Attempts came since the last settle.
     pub(super) assigned: bool,
     /// When the next heartbeat may be sent only to learn the round trip.
@@ -130,8 +130,8 @@ impl Worker {
             offer: Offer::nothing(),
             offer_due: false,
             not_started: Vec::new(),
-            asked_back: Vec::new(),
             started: Vec::new(),
+            asked_back: Vec::new(),
             assigned: false,
             probe_at: now,
             out,

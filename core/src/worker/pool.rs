@@ -111,6 +111,14 @@ pub(super) struct Pool {
     gone: u32,
 }
 
+impl Slot {
+    /// One more process was of no use here; how many in a row.
+    fn count_failure(&mut self) -> u32 {
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+}
+
 fn id(slot: u32, life: u64) -> SlotLife {
     SlotLife {
         slot: SlotId(slot),
@@ -441,24 +449,17 @@ impl Pool {
                 self.set_state(slot, State::Gone);
                 return;
             }
-            // It never got ready: wait from the first time on.
-            State::Starting => {
-                place.failures = place.failures.saturating_add(1);
-                backoff(place.failures)
-            }
+            // It could start nothing, or never got ready: wait from the first time on.
+            _ if place.unavailable => backoff(place.count_failure()),
+            State::Starting => backoff(place.count_failure()),
             // It was of no use to anybody: the first time may have been bad luck. A death under an
             // attempt is the attempt's, and delays nobody else's process.
             State::Ready if !busy && !place.served && lived < YOUNG => {
-                place.failures = place.failures.saturating_add(1);
-                backoff(place.failures - 1)
+                backoff(place.count_failure() - 1)
             }
             State::Ready => {
                 place.failures = 0;
                 Duration::ZERO
-            }
-            State::Stopping { .. } if place.unavailable => {
-                place.failures = place.failures.saturating_add(1);
-                backoff(place.failures)
             }
             // We ended it ourselves.
             State::Stopping { .. } | State::Dead | State::Gone => Duration::ZERO,

@@ -129,7 +129,7 @@ fn start(spec: &CommandSpec) -> Result<Child, TaskError> {
 }
 
 /// Starts a process. What the machine is short of at the moment (processes, memory, descriptors) is
-/// no fault of the task, which waits for it.
+/// no fault of the task, which waits a little for it.
 fn spawn(command: &mut Command) -> io::Result<Child> {
     let began = Instant::now();
     loop {
