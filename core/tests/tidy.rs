@@ -140,6 +140,10 @@ fn the_limits_in_the_protocols_description_are_ours() {
         ("shortest lease", ms(limits::LEASE_MIN)),
         ("longest lease", ms(limits::LEASE_MAX)),
         ("longest advice in `Reject`", ms(retry::HINT_MAX)),
+        (
+            "pages of status",
+            limits::WORKERS_MAX.div_ceil(limits::STATUS_PAGE) as u64,
+        ),
         ("major version", u64::from(message::VERSION.major)),
     ] {
         let row = text

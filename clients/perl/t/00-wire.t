@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use Argon::Link;
+use Argon::Pool;
 use Argon::Retry;
 use Argon::Status;
 use Argon::Wire qw(take_frame);
@@ -103,7 +104,7 @@ like($@, qr/neither 0 nor 1/, 'a bool that is none');
 # The limits that the protocol's description states for clients in all languages.
 SKIP: {
     my $page = "$FindBin::Bin/../../../docs/protocol.md";
-    open my $text, '<', $page or skip "no description of the protocol at $page: $!", 8;
+    open my $text, '<', $page or skip "no description of the protocol at $page: $!", 10;
     my %stated = map { /\A\| (\D+) \| (\d+)(?: bytes| ms)? \|/ ? ($1 => $2) : () } <$text>;
     my %ours = (
         'frame of the handshake'     => Argon::Link::GREETING_MAX(),
@@ -114,6 +115,8 @@ SKIP: {
         'longest lease'              => 1000 * Argon::Link::LEASE_MAX(),
         'longest advice in `Reject`' => 1000 * Argon::Retry::HINT_MAX(),
         'pages of status'            => Argon::Status::PAGES_MAX(),
+        'text of an error'           => Argon::Pool::BACKTRACE(),
+        'major version'              => Argon::Wire::MAJOR(),
     );
     is($stated{$_}, $ours{$_}, "the limit that is stated: $_") for sort keys %ours;
 }
