@@ -522,3 +522,22 @@ fn a_process_that_can_start_nothing_makes_room_for_a_while() {
     assert_eq!(rig.pass(MS * 9), vec![]);
     assert!(rig.pass(MS).contains(&spawn(life(0, 4))));
 }
+
+/// The search for what a machine lacks says nothing of the task that it was for: many of a name that
+/// takes no time still go to one process.
+#[test]
+fn what_could_not_be_started_was_not_measured() {
+    let mut rig = knowing(1, Duration::from_micros(10));
+    rig.assign_all([10]);
+    rig.step();
+    let error = TaskError::new(ErrorKind::Unavailable, "no more processes");
+    rig.pass(MS * 50);
+    rig.ended(life(0, 1), 10, MS * 50, RunEnd::Failed(error.into()));
+    rig.step();
+    rig.exited(life(0, 1), ExitCause::Exit(0));
+    rig.step();
+    rig.pass(MS * 10);
+    rig.ready_again(life(0, 2));
+    rig.assign_all([11, 12, 13]);
+    assert_eq!(given(&rig.step()), [11, 12, 13]);
+}
