@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::history::{
     Delivery, Disturbance, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
+    WireWhat,
 };
 use crate::options::{Host, MS, Plan, S};
 use crate::pool::PATIENCE;
@@ -29,6 +30,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.capacity()?;
     ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
+    ledger.submitted_as_before()?;
     order::check(plan, history)?;
     waits::check(plan, history)
 }
@@ -502,6 +504,33 @@ impl<'h> Ledger<'h> {
                     return Err(broken("12 (starts nothing when cut off)", text, run.task));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Promise 2: a task that is submitted again is the same task, and has no more time left.
+    fn submitted_as_before(&self) -> Result<(), Failure> {
+        let promise = "2 (submitted as before)";
+        let mut before: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
+        for wire in &self.history.wire {
+            let WireWhat::Submitted { same, deadline, .. } = wire.what else {
+                continue;
+            };
+            if self.history.hostile.contains(&wire.client) {
+                continue;
+            }
+            let known = before
+                .entry((wire.client, wire.seq))
+                .or_insert((same, deadline));
+            if known.0 != same {
+                let text = format!("number {} came again as another task", wire.seq);
+                return Err(Failure::new(Class::Safety, promise, text));
+            }
+            if deadline > known.1 {
+                let text = format!("number {} came again with more time left", wire.seq);
+                return Err(Failure::new(Class::Safety, promise, text));
+            }
+            known.1 = deadline;
         }
         Ok(())
     }

@@ -208,6 +208,7 @@ fn order_is_judged() {
                 name: 0,
                 deadline: u64::MAX,
                 max_wait: u64::MAX,
+                same: 0,
             },
         )
     };

@@ -259,6 +259,8 @@ pub enum WireWhat {
         deadline: u64,
         /// How long it may wait for its start, in the same way.
         max_wait: u64,
+        /// All that must be the same whenever the task is submitted again, as one number.
+        same: u64,
     },
     /// The manager was asked to end it.
     Cancelled,

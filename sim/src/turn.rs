@@ -18,7 +18,7 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::wire::{hash_of, task_of, through_codec};
+use crate::wire::{submitted, task_of, through_codec};
 use crate::world::{Event, World, short};
 
 enum Output {
@@ -317,14 +317,7 @@ impl World<'_> {
                     process.peers.insert(*conn, hello.peer.0);
                 }
                 Body::Submit(submit) => {
-                    let what = WireWhat::Submitted {
-                        priority: submit.priority.level() as u8,
-                        marked: submit.may_have_run,
-                        name: hash_of(&submit.name),
-                        deadline: submit.deadline.0,
-                        max_wait: submit.max_wait.0,
-                    };
-                    self.note_wire(process, *conn, &message.body, what);
+                    self.note_wire(process, *conn, &message.body, submitted(submit));
                 }
                 Body::Cancel { .. } => {
                     self.note_wire(process, *conn, &message.body, WireWhat::Cancelled);

@@ -3,11 +3,12 @@
 use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
-use argon_core::message::{Body, Message};
+use argon_core::message::{Body, Message, Submit};
 use argon_core::name::Name;
 use argon_core::task::RejectReason;
 use bytes::BytesMut;
 
+use crate::history::WireWhat;
 use crate::rng::mix;
 
 /// Encodes and decodes a message, which must come out as it went in.
@@ -40,9 +41,30 @@ pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
     }
 }
 
-/// A number that stands for a name.
+/// A submission, for the history.
 #[must_use]
-pub fn hash_of(name: &Name) -> u64 {
+pub fn submitted(submit: &Submit) -> WireWhat {
+    let name = hash_of(&submit.name);
+    let priority = submit.priority.level() as u8;
+    let kept = [
+        u64::from(priority),
+        u64::from(submit.max_attempts),
+        u64::from(submit.at_most_once),
+        submit.max_wait.0,
+        submit.time_limit.0,
+    ];
+    WireWhat::Submitted {
+        priority,
+        marked: submit.may_have_run,
+        name,
+        deadline: submit.deadline.0,
+        max_wait: submit.max_wait.0,
+        same: mix(name, &kept),
+    }
+}
+
+/// A number that stands for a name.
+fn hash_of(name: &Name) -> u64 {
     let bytes = name.as_str().bytes();
     bytes.fold(0, |hash, byte| mix(hash, &[u64::from(byte)]))
 }

@@ -73,6 +73,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 name,
                 deadline,
                 max_wait,
+                same: _,
             } => {
                 let task = Waiting {
                     priority,

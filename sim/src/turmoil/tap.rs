@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use super::scene::{Scene, called};
 use crate::history::{Wire, WireWhat};
 use crate::options::Host;
-use crate::wire::{hash_of, is_beat, task_of};
+use crate::wire::{is_beat, submitted, task_of};
 use crate::world::short;
 
 /// Listens at one end of a connection, if anybody wants to know.
@@ -72,14 +72,14 @@ impl Tap {
     fn judge(&self, scene: &Scene, body: &Body) {
         let mut attempt = None;
         let what = match body {
-            Body::Submit(submit) => WireWhat::Submitted {
-                priority: submit.priority.level() as u8,
-                marked: submit.may_have_run,
-                name: hash_of(&submit.name),
-                deadline: submit.deadline.0,
-                // When a frame is on its way is later than when that was decided.
-                max_wait: u64::MAX,
-            },
+            Body::Submit(submit) => {
+                let mut what = submitted(submit);
+                if let WireWhat::Submitted { max_wait, .. } = &mut what {
+                    // When a frame is on its way is later than when that was decided.
+                    *max_wait = u64::MAX;
+                }
+                what
+            }
             Body::Cancel { .. } => WireWhat::Cancelled,
             Body::Assign(assign) => {
                 attempt = Some((assign.attempt.epoch.0, assign.attempt.number));
