@@ -511,7 +511,9 @@ impl<'h> Ledger<'h> {
     /// Promise 2: a task that is submitted again is the same task, and has no more time left.
     fn submitted_as_before(&self) -> Result<(), Failure> {
         let promise = "2 (submitted as before)";
-        let mut before: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
+        let mut first: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        // By life of a manager: on the way to two of them, the later may overtake the earlier.
+        let mut left: BTreeMap<(usize, u64, u64), u64> = BTreeMap::new();
         for wire in &self.history.wire {
             let WireWhat::Submitted { same, deadline, .. } = wire.what else {
                 continue;
@@ -519,18 +521,15 @@ impl<'h> Ledger<'h> {
             if self.history.hostile.contains(&wire.client) {
                 continue;
             }
-            let known = before
-                .entry((wire.client, wire.seq))
-                .or_insert((same, deadline));
-            if known.0 != same {
+            if *first.entry((wire.client, wire.seq)).or_insert(same) != same {
                 let text = format!("number {} came again as another task", wire.seq);
                 return Err(Failure::new(Class::Safety, promise, text));
             }
-            if deadline > known.1 {
+            let before = left.insert((wire.life, wire.client, wire.seq), deadline);
+            if before.is_some_and(|before| deadline > before) {
                 let text = format!("number {} came again with more time left", wire.seq);
                 return Err(Failure::new(Class::Safety, promise, text));
             }
-            known.1 = deadline;
         }
         Ok(())
     }
