@@ -417,7 +417,7 @@ class Engine:
             future.deliver(ok, value)
         except SystemExit:
             # A callback that ends a program ends only itself: others wait for this thread.
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
 
     def _deliver(self, results: List[Any]) -> None:
         for result in results:

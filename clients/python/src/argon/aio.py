@@ -15,8 +15,10 @@ import random
 import socket
 import time
 from typing import (
+    TYPE_CHECKING,
     Any,
     AsyncIterator,
+    Callable,
     Deque,
     Dict,
     Iterable,
@@ -29,6 +31,7 @@ from typing import (
     Tuple,
     Union,
     cast,
+    overload,
 )
 
 from . import _wire as wire
@@ -39,6 +42,9 @@ from ._session import Answer, Result, Session, Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
 from .errors import Cancelled, NotConnected
+
+if TYPE_CHECKING:
+    from ._types import T, TaskOptions, Ts, Unpack
 
 __all__ = ["Client"]
 
@@ -97,7 +103,7 @@ class Client:
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         ship: bool = False,
-        **options: Any,
+        **options: Unpack[TaskOptions],
     ) -> None:
         if max_pending < 1:
             raise ValueError(f"max_pending is {max_pending}, but must be at least 1")
@@ -149,7 +155,31 @@ class Client:
         if self._dials:
             await asyncio.gather(*self._dials, return_exceptions=True)
 
+    @overload
     async def submit(
+        self,
+        function: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        kwargs: None = None,
+        **options: Unpack[TaskOptions],
+    ) -> asyncio.Future[T]: ...
+    @overload
+    async def submit(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[TaskOptions],
+    ) -> asyncio.Future[T]: ...
+    @overload
+    async def submit(
+        self,
+        function: str,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Unpack[TaskOptions],
+    ) -> asyncio.Future[Any]: ...
+    async def submit(  # type: ignore[misc]
         self,
         function: Function,
         *args: Any,
@@ -159,7 +189,31 @@ class Client:
         """Sends a call off and returns the future of its value; waits only for room."""
         return await self._submit(self._prepare(function), args, kwargs, self._fields(options))
 
+    @overload
     async def call(
+        self,
+        function: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        kwargs: None = None,
+        **options: Unpack[TaskOptions],
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[TaskOptions],
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        function: str,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Unpack[TaskOptions],
+    ) -> Any: ...
+    async def call(  # type: ignore[misc]
         self,
         function: Function,
         *args: Any,
@@ -167,8 +221,27 @@ class Client:
         **options: Any,
     ) -> Any:
         """Calls a function and waits for its value, or raises what it raised."""
-        return await (await self.submit(function, *args, kwargs=kwargs, **options))
+        fields = self._fields(options)
+        return await (await self._submit(self._prepare(function), args, kwargs, fields))
 
+    @overload
+    def map(
+        self,
+        function: Callable[..., T],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Unpack[TaskOptions],
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self,
+        function: str,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Unpack[TaskOptions],
+    ) -> AsyncIterator[Any]: ...
     async def map(
         self,
         function: Function,

@@ -8,6 +8,7 @@ import queue
 import weakref
 import time
 from typing import (
+    TYPE_CHECKING,
     Any,
     Callable,
     Deque,
@@ -19,8 +20,10 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
+    TypeVar,
     Union,
     cast,
+    overload,
 )
 
 from . import _wire as wire
@@ -39,14 +42,19 @@ from ._session import Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .errors import NotConnected
 
+if TYPE_CHECKING:
+    from ._types import T, TaskOptions, Ts, Unpack
+
 __all__ = ["Client", "Future"]
+
+_T = TypeVar("_T")
 
 MAX_PENDING = 10_000
 MAX_PENDING_BYTES = 256 << 20
 CONNECT_TIMEOUT = 10.0
 
 
-class Future(concurrent.futures.Future):  # type: ignore[type-arg]
+class Future(concurrent.futures.Future[_T]):
     """A `concurrent.futures.Future` of a task, with its exceptions, callbacks, `wait` and all.
 
     `running` is true once the task is with the manager. Unlike a thread, a task can be cancelled
@@ -142,7 +150,7 @@ class Client:
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         ship: bool = False,
-        **options: Any,
+        **options: Unpack[TaskOptions],
     ) -> None:
         if max_pending < 1:
             raise ValueError(f"max_pending is {max_pending}, but must be at least 1")
@@ -166,13 +174,37 @@ class Client:
         """Leaves the manager. Tasks without an outcome end as `Cancelled`, here and there."""
         self._engine.close()
 
+    @overload
     def submit(
+        self,
+        function: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        kwargs: None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[TaskOptions],
+    ) -> Future[T]: ...
+    @overload
+    def submit(
+        self,
+        function: str,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Unpack[TaskOptions],
+    ) -> Future[Any]: ...
+    def submit(  # type: ignore[misc]
         self,
         function: Function,
         *args: Any,
         kwargs: Optional[Mapping[str, Any]] = None,
         **options: Any,
-    ) -> Future:
+    ) -> Future[Any]:
         """Sends a call off and returns its `Future`.
 
         Raises TypeError or ValueError if the call cannot be sent as it is, `TooLarge` if it is too
@@ -180,7 +212,31 @@ class Client:
         """
         return self._submit(self._prepare(function), args, kwargs, self._fields(options))
 
+    @overload
     def call(
+        self,
+        function: Callable[[Unpack[Ts]], T],
+        *args: Unpack[Ts],
+        kwargs: None = None,
+        **options: Unpack[TaskOptions],
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        kwargs: Mapping[str, Any],
+        **options: Unpack[TaskOptions],
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        function: str,
+        *args: Any,
+        kwargs: Optional[Mapping[str, Any]] = None,
+        **options: Unpack[TaskOptions],
+    ) -> Any: ...
+    def call(  # type: ignore[misc]
         self,
         function: Function,
         *args: Any,
@@ -191,13 +247,31 @@ class Client:
 
         If waiting is interrupted (by KeyboardInterrupt, say), the task is cancelled.
         """
-        future = self.submit(function, *args, kwargs=kwargs, **options)
+        future = self._submit(self._prepare(function), args, kwargs, self._fields(options))
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
 
+    @overload
+    def map(
+        self,
+        function: Callable[..., T],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Unpack[TaskOptions],
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self,
+        function: str,
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        in_flight: int = 1_000,
+        **options: Unpack[TaskOptions],
+    ) -> Iterator[Any]: ...
     def map(
         self,
         function: Function,
@@ -239,11 +313,11 @@ class Client:
         args: Sequence[Any],
         kwargs: Optional[Mapping[str, Any]],
         fields: Dict[str, Any],
-    ) -> Future:
+    ) -> Future[Any]:
         return self._send(make_task(prepared, args, kwargs, fields), prepared)
 
-    def _send(self, task: Task, prepared: Prepared) -> Future:
-        future = Future(self._engine, prepared.shipped is not None)
+    def _send(self, task: Task, prepared: Prepared) -> Future[Any]:
+        future: Future[Any] = Future(self._engine, prepared.shipped is not None)
         self._engine.submit(task, future)
         return future
 
@@ -254,7 +328,7 @@ class Client:
         fields: Dict[str, Any],
         in_flight: int,
     ) -> Iterator[Any]:
-        futures: Deque[Future] = collections.deque()
+        futures: Deque[Future[Any]] = collections.deque()
         try:
             for args in calls:
                 if len(futures) >= in_flight:

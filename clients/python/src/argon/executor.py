@@ -9,12 +9,27 @@ import os
 import threading
 import time
 import weakref
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Set,
+    Union,
+    overload,
+)
 
 from ._calls import ALLOWS, Address, Function, Prepared, Preparer
 from ._session import Task
 from .client import Client, Future
 from .errors import NotConnected
+
+if TYPE_CHECKING:
+    from ._types import P, T
 
 __all__ = ["Executor"]
 
@@ -77,7 +92,7 @@ class Executor(concurrent.futures.Executor):
         self._looked: Optional[float] = None
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
-        self._futures: Set[Future] = set()
+        self._futures: Set[Future[Any]] = set()
         # Submissions that wait for room; their futures are not in the set yet.
         self._entering = 0
         self._shut = False
@@ -89,7 +104,13 @@ class Executor(concurrent.futures.Executor):
         """The client that does the work, for instance for its `status`."""
         return self._client
 
-    def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future:
+    @overload
+    def submit(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]: ...
+    @overload
+    def submit(self, fn: str, /, *args: Any, **kwargs: Any) -> Future[Any]: ...
+    def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedules `fn(*args, **kwargs)` and returns its future. `fn` may be a task's name."""
         prepared = self._prepare(fn)
         content, payload = prepared.payload(args, kwargs)
@@ -120,7 +141,7 @@ class Executor(concurrent.futures.Executor):
         ]
         return all(ALLOWS in kind.names for kind in python) if python else None
 
-    def _send(self, task: Task, prepared: Any) -> Future:
+    def _send(self, task: Task, prepared: Any) -> Future[Any]:
         with self._lock:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -151,6 +172,22 @@ class Executor(concurrent.futures.Executor):
             # The last one after shutdown(wait=False): nobody else will close the client.
             self._client.close()
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: Optional[float] = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self,
+        fn: str,
+        *iterables: Iterable[Any],
+        timeout: Optional[float] = None,
+        chunksize: int = 1,
+    ) -> Iterator[Any]: ...
     def map(
         self,
         fn: Function,
@@ -170,7 +207,7 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         until = None if timeout is None else timeout + time.monotonic()
         prepared = self._prepare(fn)
-        futures: List[Future] = []
+        futures: List[Future[Any]] = []
         try:
             if chunksize == 1:
                 for args in zip(*iterables):
@@ -202,7 +239,7 @@ class Executor(concurrent.futures.Executor):
                 future.cancel()
         self.shutdown(wait=True)
 
-    def _cancel_unstarted(self, pending: List[Future]) -> None:
+    def _cancel_unstarted(self, pending: List[Future[Any]]) -> None:
         for future in pending:
             if not future.running():
                 future.cancel()
@@ -250,7 +287,7 @@ class Executor(concurrent.futures.Executor):
             self._client.close()
 
 
-def _results(futures: List[Future], until: Optional[float]) -> Iterator[Any]:
+def _results(futures: List[Future[Any]], until: Optional[float]) -> Iterator[Any]:
     futures.reverse()
     try:
         while futures:
