@@ -291,16 +291,20 @@ def _results(futures: List[Future[Any]], until: Optional[float]) -> Iterator[Any
     futures.reverse()
     try:
         while futures:
-            # No reference is kept to what was handed on.
-            future = futures[-1]
-            value = future.result(None if until is None else until - time.monotonic())
-            futures.pop()
-            del future
-            yield value
-            del value
+            # Nothing here refers to what was handed on.
+            yield _take(futures, until)
     finally:
         for future in futures:
             future.cancel()
+
+
+def _take(futures: List[Future[Any]], until: Optional[float]) -> Any:
+    future = futures.pop()
+    try:
+        return future.result(None if until is None else until - time.monotonic())
+    except BaseException:
+        future.cancel()
+        raise
 
 
 def _finish_all() -> None:
