@@ -56,6 +56,30 @@ def test_wordcount(cluster):
     assert done.stderr == "/no/such/file: No such file or directory\n"
 
 
+#: Libraries that take an executor or its `map`, and what their examples print.
+OTHERS = {
+    "with_dask.py": """\
+mean of squares: 333332833333.50006
+words: [('be', 2), ('not', 1), ('or', 1), ('to', 2)]
+""",
+    "with_emcee.py": "mean: 3 3\n",
+    "with_scipy.py": """\
+integral: 2.000000 0.000000 0.666667
+minimum at: 1.000 1.000 1.000
+""",
+    "with_sklearn.py": """\
+roots: [0.0, 1.0, 1.414, 1.732, 2.0]
+best: {'C': 10, 'gamma': 0.1} 0.973
+""",
+}
+
+
+def test_libraries_that_know_nothing_of_argon(address):
+    assert set(OTHERS) == {path.name for path in EXAMPLES.glob("with_*.py")}
+    for name, printed in OTHERS.items():
+        assert example(name, address).stdout == printed
+
+
 def test_service(cluster):
     start(cluster, "service")
     service = subprocess.Popen(
