@@ -152,9 +152,14 @@ impl Cluster {
                 if asked.is_none_or(|asked| asked.elapsed() >= pause) {
                     asked = Some(Instant::now());
                     if let Ok(report) = argon::status(address, ANSWER).await {
-                        watch.capacity.set(Some(report.manager.capacity));
-                        if let Some(line) = notice.workers(address, report.manager.capacity) {
-                            watch.say(&line);
+                        let capacity = report.manager.capacity;
+                        watch.capacity.set(Some(capacity));
+                        let workers = notice.workers(address, capacity);
+                        // A worker that has just come has yet to say what it runs.
+                        let runs = report.runs(&watch.name).filter(|_| quiet && capacity > 0);
+                        let runners = notice.runners(&watch.name, runs);
+                        for line in workers.iter().chain(&runners) {
+                            watch.say(line);
                         }
                     }
                 }
@@ -177,6 +182,8 @@ impl Cluster {
 /// What is known and said while tasks are under way.
 #[derive(Debug)]
 pub(crate) struct Watch {
+    /// Of the tasks under way.
+    name: Name,
     connect_timeout: Option<Duration>,
     screen: Screen,
     since: Instant,
@@ -185,10 +192,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Starts the clock. Lines appear on `screen`.
-    pub(crate) fn new(connect_timeout: Option<Duration>, screen: Screen) -> Self {
+    /// Starts the clock for tasks of one name. Lines appear on `screen`.
+    pub(crate) fn new(name: Name, connect_timeout: Option<Duration>, screen: Screen) -> Self {
         let now = Instant::now();
         Self {
+            name,
             connect_timeout,
             screen,
             since: now,
@@ -222,6 +230,7 @@ struct Notice<'a> {
     away: Option<Instant>,
     said_away: bool,
     said_no_workers: bool,
+    said_nobody: bool,
 }
 
 impl<'a> Notice<'a> {
@@ -232,6 +241,7 @@ impl<'a> Notice<'a> {
             away: None,
             said_away: false,
             said_no_workers: false,
+            said_nobody: false,
         }
     }
 
@@ -280,6 +290,19 @@ impl<'a> Notice<'a> {
             "the manager at {address} has no workers; start one with `argon worker --manager \
              {address}`"
         ))
+    }
+
+    /// A line about those that run tasks of a name, if there is something new to say.
+    fn runners(&mut self, name: &Name, known: Option<bool>) -> Option<String> {
+        let said = std::mem::replace(&mut self.said_nobody, known == Some(false));
+        match known {
+            Some(false) if !said => Some(format!(
+                "no worker runs {name:?}; waiting for one that does",
+                name = name.as_str()
+            )),
+            Some(true) if said => Some(format!("a worker runs {:?} now", name.as_str())),
+            _ => None,
+        }
     }
 }
 
@@ -379,5 +402,18 @@ mod tests {
         assert_eq!(notice.workers("a:1", 0), None);
         assert!(notice.workers("a:1", 2).is_some());
         assert_eq!(notice.workers("a:1", 2), None);
+    }
+
+    #[test]
+    fn a_name_that_nobody_runs_is_said_once() {
+        let mut notice = Notice::new(&[], "");
+        let name = Name::new("resize").unwrap();
+        assert_eq!(notice.runners(&name, None), None);
+        assert_eq!(notice.runners(&name, Some(true)), None);
+        let line = notice.runners(&name, Some(false)).unwrap();
+        assert_eq!(line, "no worker runs \"resize\"; waiting for one that does");
+        assert_eq!(notice.runners(&name, Some(false)), None);
+        assert!(notice.runners(&name, Some(true)).is_some());
+        assert_eq!(notice.runners(&name, Some(true)), None);
     }
 }

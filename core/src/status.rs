@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, PeerId, TaskId};
 use crate::name::Name;
+use crate::offer::Offer;
 use crate::task::Priority;
 use crate::time::Nanos;
 
@@ -34,6 +35,25 @@ pub struct KindStatus {
     pub names: Vec<Name>,
     /// How many more there are.
     pub more: u64,
+}
+
+impl StatusReport {
+    /// Whether a worker here runs tasks of this name; `None` if what some run is not all listed.
+    #[must_use]
+    pub fn runs(&self, name: &Name) -> Option<bool> {
+        KindStatus::runs(&self.kinds, name)
+    }
+}
+
+impl KindStatus {
+    fn runs(kinds: &[Self], name: &Name) -> Option<bool> {
+        let mut kinds = kinds.iter().filter(|kind| kind.workers > 0);
+        let covers = |kind: &Self| Offer::new(kind.names.clone()).is_ok_and(|o| o.covers(name));
+        if kinds.clone().any(covers) {
+            return Some(true);
+        }
+        kinds.all(|kind| kind.more == 0).then_some(false)
+    }
 }
 
 /// A manager as a whole.
@@ -170,4 +190,35 @@ pub struct ClientStatus {
     pub rejected: u64,
     /// Time since it was last heard.
     pub last_heard: Nanos,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn who_runs_what_is_known_unless_names_are_left_out() {
+        let name = |text: &str| Name::new(text).expect("valid");
+        let kind = |workers, pattern, more| KindStatus {
+            workers,
+            names: vec![name(pattern)],
+            more,
+        };
+        let resize = name("image:resize");
+        assert_eq!(KindStatus::runs(&[], &resize), Some(false));
+        assert_eq!(
+            KindStatus::runs(&[kind(1, "image:*", 0)], &resize),
+            Some(true)
+        );
+        assert_eq!(
+            KindStatus::runs(&[kind(0, "image:*", 0)], &resize),
+            Some(false)
+        );
+        assert_eq!(
+            KindStatus::runs(&[kind(1, "video:*", 0)], &resize),
+            Some(false)
+        );
+        assert_eq!(KindStatus::runs(&[kind(1, "video:*", 1)], &resize), None);
+    }
 }

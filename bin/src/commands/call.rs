@@ -126,7 +126,11 @@ pub(crate) async fn run(args: CallArgs) -> Result<u8, Problem> {
     args.task.apply(&mut spec);
     spec.retries = Some(args.retries);
     let cluster = Cluster::open(&args.cluster, Some(args.retries)).await?;
-    let watch = Watch::new(args.cluster.connect_timeout, Progress::new(false).screen());
+    let watch = Watch::new(
+        args.name.clone(),
+        args.cluster.connect_timeout,
+        Progress::new(false).screen(),
+    );
     let (outcome, payload) = match end_of_one(cluster, &watch, spec, &mut stop).await? {
         Ended::Outcome(outcome, payload) => (outcome, payload),
         Ended::Stopped(code) => return Ok(code),

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use argon::{Name, command};
 use clap::Args;
 
 use crate::cluster::{Cluster, Watch};
@@ -139,7 +140,11 @@ pub(crate) async fn run(args: MapArgs) -> Result<u8, Problem> {
     };
     let mut stop = StopSignals::with_hangup()?;
     let cluster = Cluster::open(&args.cluster, None).await?;
-    let watch = Watch::new(args.cluster.connect_timeout, progress.screen());
+    let watch = Watch::new(
+        Name::new(command::RUN)?,
+        args.cluster.connect_timeout,
+        progress.screen(),
+    );
     let mut engine = Engine::new(plan, items, done, progress, printer);
     let finish = engine.run(&cluster, &watch, &mut stop).await;
     drop(engine);

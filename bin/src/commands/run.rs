@@ -71,11 +71,16 @@ pub(crate) async fn run(args: RunArgs) -> Result<u8, Problem> {
             input = read_stdin(limit) => input?,
         };
     }
-    let mut spec = TaskSpec::new(Name::new(command::RUN)?, command.encode());
+    let name = Name::new(command::RUN)?;
+    let mut spec = TaskSpec::new(name.clone(), command.encode());
     args.task.apply(&mut spec);
     spec.retries = Some(args.retries);
     let cluster = Cluster::open(&args.cluster, Some(args.retries)).await?;
-    let watch = Watch::new(args.cluster.connect_timeout, Progress::new(false).screen());
+    let watch = Watch::new(
+        name,
+        args.cluster.connect_timeout,
+        Progress::new(false).screen(),
+    );
     let (outcome, payload) = match end_of_one(cluster, &watch, spec, &mut stop).await? {
         Ended::Outcome(outcome, payload) => (outcome, payload),
         Ended::Stopped(code) => return Ok(code),

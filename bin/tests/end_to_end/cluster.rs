@@ -219,6 +219,19 @@ fn what_is_waited_for_is_said_with_what_to_do() {
 }
 
 #[test]
+fn what_nobody_runs_is_said_while_it_waits() {
+    let (manager, _workers) = cluster();
+    let mut child = argon(&["call", "--manager", &manager.address, "resize"])
+        .spawn()
+        .unwrap();
+    let errors = Lines::of(child.stderr.take().unwrap());
+    let line = errors.next().unwrap();
+    assert!(line.contains("no worker runs \"resize\""), "{line}");
+    let ended = finish(child);
+    assert_eq!(ended.status.code(), Some(255));
+}
+
+#[test]
 fn a_time_to_connect_can_be_given() {
     let args = [
         "call",

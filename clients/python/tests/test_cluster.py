@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -13,6 +14,7 @@ import remote_tasks as tasks
 from conftest import until
 
 import argon
+import argon.aio
 
 
 def test_values(client):
@@ -462,3 +464,32 @@ def test_what_tasks_print_is_passed_on_and_in_their_errors(cluster):
     for line in ("on standard output 7", "on descriptor 1", "from a child"):
         assert re.search(rf"INFO python:remote_tasks:noisy \w+-0: {line}\n", log), log
     assert re.search(r"python:remote_tasks:loud_failure \w+-1: first\\u\{1b\}\[2J\n", log), log
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_what_nobody_runs_is_said_while_it_waits(cluster, caplog, blocking):
+    cluster.manager()
+    cluster.worker(modules=["remote_tasks"])
+
+    def said():
+        return [record.getMessage() for record in caplog.records]
+
+    if blocking:
+        with argon.Client(cluster.address) as client:
+            until("the worker", lambda: client.status().kinds)
+            future = client.submit("python:elsewhere:f")
+            until("a warning", said)
+            future.cancel()
+    else:
+
+        async def main():
+            async with argon.aio.Client(cluster.address) as client:
+                future = await client.submit("python:elsewhere:f")
+                while not said():
+                    await asyncio.sleep(0.01)
+                future.cancel()
+
+        asyncio.run(main())
+    (line,) = said()
+    command = f"argon worker --manager {cluster.address} -- python3 -m argon.pool"
+    assert "python:elsewhere:f" in line and line.endswith(command)

@@ -46,6 +46,70 @@ def test_a_result_comes_once_and_is_acknowledged():
         assert (result.seq, result.ending, result.payload) == (seq, Ending.COMPLETED, payload)
 
 
+def runs(*names, more=0):
+    """The status of a manager whose workers run these names."""
+    manager = wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 21))
+    manager = manager._replace(capacity=len(names))
+    kinds = [wire.KindStatus(1, list(names), more)] if names else []
+    return wire.Status(manager, [], [], kinds, False)
+
+
+def test_what_nobody_runs_is_asked_once_and_told():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.wait(690 * MS)
+    assert bench.take(wire.StatusQuery) == []
+    bench.wait(20 * MS)
+    assert len(bench.take(wire.StatusQuery)) == 1
+    bench.say(runs("other"))
+    assert bench.session.nobody == [("noop", True)]
+    assert bench.answers == [], "nobody else asked"
+    bench.submit()
+    bench.wait(5 * SECOND)
+    assert bench.take(wire.StatusQuery) == [] and len(bench.session.nobody) == 1
+
+
+@pytest.mark.parametrize("patterns", [("noop",), ("*",), ("a", "no*")])
+def test_what_somebody_runs_is_not_told(patterns):
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.wait(SECOND)
+    bench.say(runs(*patterns))
+    assert bench.session.nobody == []
+
+
+def test_nobody_is_told_of_workers_that_are_not_all_listed():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.wait(SECOND)
+    bench.say(runs("other", more=1))
+    assert bench.session.nobody == []
+
+
+def test_without_workers_that_is_what_is_told():
+    bench = Bench()
+    bench.submit()
+    bench.refuse_for(3 * SECOND)
+    bench.open()
+    bench.reject(0, Reason.NO_WORKERS, SECOND)
+    bench.say(runs())
+    assert bench.session.nobody == [("noop", False)]
+
+
+def test_what_has_an_end_is_not_asked_about():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    bench.wait(500 * MS)
+    bench.complete(0)
+    bench.submit()
+    bench.wait(5 * SECOND)
+    assert bench.take(wire.StatusQuery) == []
+
+
 def test_acknowledgements_are_batched_under_a_floor():
     bench = Bench()
     bench.open()

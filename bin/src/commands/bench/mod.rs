@@ -165,7 +165,11 @@ pub(crate) async fn run(args: BenchArgs) -> Result<u8, Problem> {
     for part in parts {
         let progress = Progress::new(true);
         let cluster = Cluster::open(&args.cluster, Some(args.retries)).await?;
-        let watch = Watch::new(args.cluster.connect_timeout, progress.screen());
+        let watch = Watch::new(
+            args.spec(part)?.name,
+            args.cluster.connect_timeout,
+            progress.screen(),
+        );
         let mut run = Run {
             cluster: &cluster,
             watch: &watch,

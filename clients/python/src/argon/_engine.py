@@ -14,6 +14,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from . import _wire as wire
 from ._calls import check_size, value_of
+from ._doubts import warn
 from ._link import UP
 from ._session import SENT, Answer, Result, Session, Task
 from .errors import NotConnected
@@ -270,6 +271,8 @@ class Engine:
                     data = session.take_bytes()
                     dial = session.take_dial(now)
                     results = session.take_results()
+                    nobody, session.nobody = session.nobody, []
+                    asked = self.addresses[session.link.address]
                     self._make_room()
                     current = connection is not None and session.current(connection.number)
                     until = session.next_timeout()
@@ -287,6 +290,8 @@ class Engine:
                     self._dial(*dial)
                 if results:
                     self._deliver(results)
+                for each in nobody:
+                    warn(each, *asked)
                 if closed:
                     break
                 if connection is not None:

@@ -22,6 +22,7 @@ from random import Random
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import _wire as wire
+from ._doubts import Doubts, Nobody
 from ._link import DIALING, MILLISECOND, SECOND, SHAKING, Link, backoff
 from ._window import Window
 
@@ -157,6 +158,10 @@ class Session:
         #: A manager has let this client in at least once.
         self.was_up = False
         self.events: List[str] = []
+        #: Names that nobody runs, for the driver to take and to tell.
+        self.nobody: List[Nobody] = []
+        self._doubts = Doubts()
+        self._doubt: Optional[int] = None
         self._waiting: List["OrderedDict[int, None]"] = [OrderedDict() for _ in range(8)]
         self._recovering: "OrderedDict[int, None]" = OrderedDict()
         self._alarms: List[Tuple[int, int, int]] = []
@@ -197,6 +202,7 @@ class Session:
         self.tasks[seq] = task
         self.held_bytes += len(task.payload)
         self._waiting[task.priority][seq] = None
+        self._doubts.submitted(now, task.name)
         if task.deadline is not None:
             task.deadline += now
             self._watch(seq, task)
@@ -364,7 +370,7 @@ class Session:
             for seq in message.seqs:
                 self._unknown(seq)
         elif isinstance(message, (wire.Status, wire.Running)):
-            self._answer(message)
+            self._answer(now, message)
         else:
             raise wire.WireError(f"{type(message).__name__} is not for clients")
 
@@ -518,12 +524,17 @@ class Session:
         else:
             self._ready(seq, task)
 
-    def _answer(self, message: Any) -> None:
+    def _answer(self, now: int, message: Any) -> None:
         asked = self._asked.get(type(message))
         if not asked:
             raise wire.WireError("an answer to no question")
         question = asked.popleft()
-        if self._questions.pop(question, None) is not None:
+        if self._questions.pop(question, None) is None:
+            return
+        if question == self._doubt:
+            self._doubt = None
+            self.nobody += self._doubts.judge(now, message)
+        else:
             self._results.append(Answer(question, message))
 
     def _ask(self, question: int, query: Any) -> None:
@@ -551,6 +562,7 @@ class Session:
             self._move(now)
             return
         self._send_tasks(now, backlog)
+        self._ask_who_runs(now)
         if self._acks and (
             self.link.out
             or len(self._acks) >= 64
@@ -558,6 +570,11 @@ class Session:
             or (self._ack_at is not None and self._ack_at <= now)
         ):
             self._flush_acks()
+
+    def _ask_who_runs(self, now: int) -> None:
+        due = self._doubts.next()
+        if self._doubt is None and due is not None and due <= now:
+            self._doubt = self.ask(wire.StatusQuery(0))
 
     def next_timeout(self) -> Optional[int]:
         """When `settle` has something to do, if nothing happens before."""
@@ -569,6 +586,8 @@ class Session:
         if self.link.is_up:
             times.append(self._ack_at)
             times.append(self._move_at)
+            if self._doubt is None:
+                times.append(self._doubts.next())
             if self.window.paused_until and any(self._waiting):
                 times.append(self.window.paused_until)
         return min((time for time in times if time is not None), default=None)
@@ -768,6 +787,7 @@ class Session:
     ) -> None:
         task = self.tasks.pop(seq)
         self.held_bytes -= len(task.payload)
+        self._doubts.ended(task.name)
         if task.state == SENT:
             self.window.remove(task.priority)
         else:

@@ -38,6 +38,7 @@ from . import _wire as wire
 from ._calls import Address, Function, Options, Prepared, Preparer
 from ._calls import addresses as _addresses
 from ._calls import check_size, make_task, own_name, value_of
+from ._doubts import warn
 from ._session import Answer, Result, Session, Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
@@ -423,6 +424,9 @@ class Client:
             self._dials.add(task)
             task.add_done_callback(self._dials.discard)
         self._deliver()
+        nobody, session.nobody = session.nobody, []
+        for each in nobody:
+            warn(each, *self._addresses[session.link.address])
         until = session.next_timeout()
         if self._give_up_at is not None and not self._closed:
             until = min(until or self._give_up_at, self._give_up_at)
