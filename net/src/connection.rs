@@ -48,8 +48,13 @@ impl Incoming {
     /// What is spoken there instead, if it is something well known; to be asked when what came is no
     /// frame.
     pub(crate) fn other_protocol(&self) -> Option<&'static str> {
-        let known: [(&[u8], &str); 3] =
-            [(b"HTTP/", "HTTP"), (b"SSH-", "SSH"), (b"\x15\x03", "TLS")];
+        // A server that takes what it was sent for HTTP 0.9 answers without a header.
+        let known: [(&[u8], &str); 4] = [
+            (b"HTTP/", "HTTP"),
+            (b"<!DOCTYPE", "HTTP"),
+            (b"SSH-", "SSH"),
+            (b"\x15\x03", "TLS"),
+        ];
         let spoken = known
             .iter()
             .find(|(start, _)| self.buffer.starts_with(start));
@@ -178,6 +183,26 @@ pub(crate) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(
     // Closing a socket that holds unread input resets it, and takes back our last words.
     let mut rest = [0; 1_024];
     while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {}
+}
+
+/// Asks one that has not answered what it speaks, by the end of a line and of a header: there are
+/// servers that say nothing before. Nobody else is to read any more.
+pub(crate) async fn provoke<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    mut incoming: Incoming,
+) -> Option<&'static str> {
+    use tokio::io::AsyncWriteExt as _;
+
+    stream.write_all(b"\r\n\r\n").await.ok()?;
+    loop {
+        if let Some(spoken) = incoming.other_protocol() {
+            return Some(spoken);
+        }
+        let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut stream)).await;
+        if read.ok()? == 0 || incoming.buffer.len() > READ_MIN {
+            return None;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Asking a manager how things are.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use argon_core::limits::{
 use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::connection::Incoming;
@@ -52,7 +53,13 @@ pub async fn status_on<T: Transport>(
                 manager: manager.to_owned(),
                 error,
             })?;
-        Observer::new(manager, PeerId(seed), stream).ask().await
+        let mut observer = Observer::new(manager, PeerId(seed), stream);
+        // A server that waits for a line says nothing until it gets one.
+        match timeout(limit / 4 * 3, observer.greet()).await {
+            Ok(greeted) => greeted?,
+            Err(_) => match observer.provoke().await? {},
+        }
+        observer.ask().await
     };
     match timeout(limit, asked).await {
         Ok(result) => result,
@@ -86,7 +93,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     }
 
     async fn ask(mut self) -> Result<StatusReport, StatusError> {
-        self.greet().await?;
         let mut report = self.page(0).await?;
         let mut page = 1;
         while report.more {
@@ -127,6 +133,15 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
                 reason: refusal(reason),
             }),
             _ => Err(self.not_ours()),
+        }
+    }
+
+    /// Whoever does not greet back and speaks something else shall say so.
+    async fn provoke(&mut self) -> Result<Infallible, StatusError> {
+        let asked = self.stream.write_all(b"\r\n\r\n").await;
+        asked.map_err(|error| self.broken(error))?;
+        loop {
+            self.receive().await?;
         }
     }
 

@@ -321,16 +321,42 @@ fn what_listens_and_is_no_manager_is_named() {
             let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
+    is_named_as_http(&address);
+}
+
+#[test]
+fn a_server_that_waits_for_a_line_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut asked = Vec::new();
+                let mut part = [0; 64];
+                while !asked.ends_with(b"\r\n\r\n") {
+                    match peer.read(&mut part) {
+                        Ok(count) if count > 0 => asked.extend_from_slice(&part[..count]),
+                        _ => return,
+                    }
+                }
+                let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            });
+        }
+    });
+    is_named_as_http(&address);
+}
+
+fn is_named_as_http(address: &str) {
     let run = [
         "run",
         "--manager",
-        &address,
+        address,
         "--connect-timeout",
-        "1s",
+        "3s",
         "--",
         "true",
     ];
-    for args in [&["status", "--manager", &address][..], &run] {
+    for args in [&["status", "--manager", address][..], &run] {
         let ended = output(argon(args));
         assert_eq!(ended.status.code(), Some(255));
         assert!(

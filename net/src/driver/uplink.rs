@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{LINGER, PROGRESS_EVERY};
-use crate::connection::{Incoming, linger};
+use crate::connection::{Incoming, linger, provoke};
 use crate::error::refusal;
 use crate::frames::Outgoing;
 use crate::link::LinkState;
@@ -33,7 +33,8 @@ pub(crate) struct Uplink<T: Transport> {
     output_max: usize,
     state: State<T::Stream>,
     /// The connection before, sending its last words; at most one.
-    closing: Option<Boxed<()>>,
+    /// The last connection, which may still have something to say: what is spoken there instead.
+    closing: Option<Boxed<Option<String>>>,
     link: LinkState,
     changed: bool,
     more: bool,
@@ -90,9 +91,13 @@ impl<T: Transport> Uplink<T> {
     /// read it has to be called again soon.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool, facts: &mut Vec<LinkInput>) {
         if let Some(closing) = &mut self.closing
-            && closing.as_mut().poll(cx).is_ready()
+            && let Poll::Ready(said) = closing.as_mut().poll(cx)
         {
             self.closing = None;
+            if let (Some(said), LinkState::Connecting { last, .. }) = (said, &mut self.link) {
+                *last = Some(said);
+                self.changed = true;
+            }
         }
         if let State::Dialing {
             conn,
@@ -216,8 +221,14 @@ impl<T: Transport> Uplink<T> {
         let refused = matches!(self.link, LinkState::Refused { .. });
         let old = std::mem::replace(&mut self.state, State::Down);
         if let State::Open(open) = old {
+            let manager = self.managers[open.address].clone();
             self.closing = Some(Box::pin(async move {
+                if reason == CloseReason::HandshakeTimeout {
+                    let spoken = timeout(LINGER, provoke(open.stream, open.incoming)).await;
+                    return Some(format!("{manager}: {}", speaks(spoken.ok()??)));
+                }
                 let _ = timeout(LINGER, linger(open.stream, open.outgoing)).await;
+                None
             }));
         }
         if !refused {
@@ -250,6 +261,10 @@ impl<T: Transport> Uplink<T> {
         self.changed = true;
         self.more = false;
     }
+}
+
+fn speaks(name: &str) -> String {
+    format!("what listens there speaks {name}, not Argon's protocol")
 }
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
@@ -300,7 +315,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
             }
             Err(error) => {
                 self.broken = Some(match self.incoming.other_protocol() {
-                    Some(name) => format!("what listens there speaks {name}, not Argon's protocol"),
+                    Some(name) => speaks(name),
                     None => format!("the manager sent {error}"),
                 });
                 None
