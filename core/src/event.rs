@@ -1,6 +1,7 @@
 //! What machines tell the log: safe to drop, never acted upon.
 
 use alloc::string::String;
+use core::net::SocketAddr;
 
 use crate::ids::{Attempt, ConnId, Epoch, PeerId, SlotId, TaskId};
 use crate::message::RefuseReason;
@@ -60,7 +61,11 @@ pub enum Event {
     /// A worker runs other names than all others, of which there are as many kinds as may be.
     KindRefused { name: Name },
     /// A connection was refused.
-    PeerRefused { conn: ConnId, reason: RefuseReason },
+    PeerRefused {
+        conn: ConnId,
+        from: Option<SocketAddr>,
+        reason: RefuseReason,
+    },
     /// A connection was closed by us.
     ConnClosed { conn: ConnId, reason: CloseReason },
     /// A submission was refused.

@@ -14,6 +14,7 @@ use crate::status::{RunningReport, StatusReport};
 use crate::task::{ExitCause, Outcome, Priority, RejectReason, TaskError};
 use crate::time::Nanos;
 use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 /// One frame: a header and raw bytes that nobody on the way looks into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +44,9 @@ pub const VERSION: Version = Version { major: 1, minor: 0 };
 
 /// A protocol version. Peers of different majors do not understand each other; the lower minor
 /// of two peers is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Serialize, Deserialize,
+)]
 pub struct Version {
     /// Raised when old peers can no longer follow.
     pub major: u16,

@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Epoch, PeerId, TaskId};
+use crate::message::Version;
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::task::Priority;
@@ -144,6 +145,10 @@ pub struct WorkerStatus {
     pub name: Name,
     /// Whether its connection is up.
     pub connected: bool,
+    /// Where that comes from, HOST:PORT; `None` without one.
+    pub address: Option<Name>,
+    /// The protocol's version that is spoken on it; `None` without one.
+    pub version: Option<Version>,
     /// Whether it is leaving.
     pub draining: bool,
     /// Whether it gets one task at a time, since tasks fail there that do well elsewhere.
@@ -178,6 +183,10 @@ pub struct ClientStatus {
     pub name: Name,
     /// Whether its connection is up.
     pub connected: bool,
+    /// Where that comes from, HOST:PORT; `None` without one.
+    pub address: Option<Name>,
+    /// The protocol's version that is spoken on it; `None` without one.
+    pub version: Option<Version>,
     /// Its tasks that wait.
     pub queued: u64,
     /// Its tasks that are assigned.

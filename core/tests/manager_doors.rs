@@ -39,7 +39,11 @@ fn refusal(bench: &mut Bench, hello: Hello) -> Option<RefuseReason> {
     };
     assert_eq!(bench.closed.contains(&conn), refused.is_some());
     if let Some(reason) = refused {
-        assert!(bench.events.contains(&Event::PeerRefused { conn, reason }));
+        assert!(bench.events.contains(&Event::PeerRefused {
+            conn,
+            from: None,
+            reason
+        }));
         let reason = CloseReason::Refused(reason);
         assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
     }
@@ -110,10 +114,10 @@ fn there_is_room_for_so_many_and_no_more() {
     };
     for number in 0..STRANGERS_MAX as u64 {
         let conn = ConnId(number);
-        assert!(!closed(&said(ManagerInput::Accepted { conn })));
+        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
     }
     let conn = ConnId(u64::MAX);
-    assert!(closed(&said(ManagerInput::Accepted { conn })));
+    assert!(closed(&said(ManagerInput::Accepted { conn, from: None })));
     // It was not kept: what it says means nothing.
     let message = Body::Hello(hello(1, 1, Role::Client)).into();
     assert_eq!(said(ManagerInput::Received { conn, message }), []);
@@ -124,7 +128,7 @@ fn there_is_room_for_so_many_and_no_more() {
     let mut joins = |role| {
         next += 1;
         let conn = ConnId(next);
-        assert!(!closed(&said(ManagerInput::Accepted { conn })));
+        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
         let message = Body::Hello(hello(next, 1, role)).into();
         !closed(&said(ManagerInput::Received { conn, message }))
     };
@@ -453,7 +457,7 @@ fn a_refusal_is_said_before_the_door_is_shut() {
     let now = Instant::from_nanos(1);
     let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
     let conn = ConnId(1);
-    manager.handle_input(now, ManagerInput::Accepted { conn });
+    manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
     let message = Body::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
     manager.handle_input(now, ManagerInput::Received { conn, message });
     let mut said = std::iter::from_fn(|| manager.poll_output())

@@ -100,7 +100,7 @@ fn manager(choices: &mut Choices<'_>) {
                 let conn = ConnId(next);
                 next += 1;
                 open.push(conn);
-                Some(ManagerInput::Accepted { conn })
+                Some(ManagerInput::Accepted { conn, from: None })
             }
             (2, Some(conn)) => {
                 open.swap_remove(at);

@@ -38,6 +38,11 @@ pub trait Transport: Clone + Send + Sync + 'static {
     /// The socket address that `listener` listens on, if it has one.
     fn local_addr(&self, listener: &Self::Listener) -> Option<SocketAddr>;
 
+    /// Where `stream` comes from, if the network has addresses.
+    fn peer_addr(&self, _stream: &Self::Stream) -> Option<SocketAddr> {
+        None
+    }
+
     /// Runs `task` beside the others. A simulation runs it on its own thread, in an order that
     /// depends on nothing but its seed.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);

@@ -284,7 +284,7 @@ pub(crate) fn boot(
 /// A fact in a manager's words.
 pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
     Some(match fact {
-        Fact::Accepted(conn) => ManagerInput::Accepted { conn },
+        Fact::Accepted(conn) => ManagerInput::Accepted { conn, from: None },
         Fact::Received(conn, message) => ManagerInput::Received { conn, message },
         Fact::Closed(conn) => ManagerInput::Closed { conn },
         Fact::Progress(conn) => ManagerInput::Progress { conn },

@@ -78,7 +78,7 @@ impl Steady {
     fn join(&mut self, peer: u64, role: Role) {
         let conn = ConnId(peer);
         self.manager
-            .handle_input(self.now, ManagerInput::Accepted { conn });
+            .handle_input(self.now, ManagerInput::Accepted { conn, from: None });
         let hello = Hello {
             magic: MAGIC,
             version: VERSION,

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
 use argon::{KindStatus, ManagerStatus, Name, StatusReport};
+use argon_core::message::Version;
 use argon_core::time::Nanos;
 use clap::Args;
 
@@ -34,6 +35,7 @@ Of a worker:
   FINISHED   attempts that have ended there; FAILED: those that did not complete
   AVERAGE    run time of late; SLOWNESS: of its run times, over those of the same names elsewhere
   HEARD      since it said something last
+  FROM       the address of its connection, and the version of the protocol that is spoken on it
 Of a client:
   QUEUED, ASSIGNED   its tasks that wait, and that are at workers
   UNREAD     outcomes that it has yet to acknowledge
@@ -137,6 +139,13 @@ async fn ask(args: &StatusArgs) -> Result<String, Problem> {
     Ok(text)
 }
 
+/// Where a connection comes from and what is spoken there.
+fn place(address: Option<&Name>, version: Option<Version>) -> String {
+    let version = version.map(|version| format!("v{}.{}", version.major, version.minor));
+    let parts = [address.map(Name::to_string), version];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// What people read.
 fn table(address: &str, report: &StatusReport) -> String {
     let mut text = manager(address, &report.manager);
@@ -151,10 +160,12 @@ fn table(address: &str, report: &StatusReport) -> String {
             span(worker.average),
             format!("{:.2}", f64::from(worker.slowness) / 1_000.0),
             span(worker.last_heard),
+            place(worker.address.as_ref(), worker.version),
         ]
     });
     let heads = [
         "WORKER", "STATE", "TASKS", "OLDEST", "FINISHED", "FAILED", "AVERAGE", "SLOWNESS", "HEARD",
+        "FROM",
     ];
     text.push_str(&columns(heads, workers));
     let clients = report.clients.iter().map(|client| {
@@ -167,10 +178,11 @@ fn table(address: &str, report: &StatusReport) -> String {
             client.finished.to_string(),
             client.rejected.to_string(),
             span(client.last_heard),
+            place(client.address.as_ref(), client.version),
         ]
     });
     let heads = [
-        "CLIENT", "STATE", "QUEUED", "ASSIGNED", "UNREAD", "FINISHED", "REJECTED", "HEARD",
+        "CLIENT", "STATE", "QUEUED", "ASSIGNED", "UNREAD", "FINISHED", "REJECTED", "HEARD", "FROM",
     ];
     text.push_str(&columns(heads, clients));
     text.push_str(&kinds(&report.kinds));

@@ -374,12 +374,23 @@ fn clients_show_who_they_are() {
         .spawn()
         .unwrap();
     let name = format!(":{} argon map", map.id());
-    until("the client", || {
+    let client = || {
         let report = status(&manager.address);
-        let clients = report["clients"].as_array().unwrap();
-        let named = |client: &serde_json::Value| client["name"].as_str().unwrap().ends_with(&name);
-        clients.iter().any(named)
-    });
+        let mut clients = report["clients"].as_array().unwrap().iter();
+        let named = |client: &&serde_json::Value| client["name"].as_str().unwrap().ends_with(&name);
+        clients.find(named).cloned()
+    };
+    until("the client", || client().is_some());
+    let shown = client().unwrap();
+    let address = shown["address"].as_str().unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    let version = serde_json::json!({"major": 1, "minor": 0});
+    assert_eq!(shown["version"], version);
+    let table = text(&output(argon(&["status", "--manager", &manager.address])).stdout);
+    assert!(table.contains(&format!("{address} v1.0")), "{table}");
     map.kill().unwrap();
     map.wait().unwrap();
+    until("its absence", || {
+        client().is_none_or(|gone| gone["address"].is_null() && gone["version"].is_null())
+    });
 }

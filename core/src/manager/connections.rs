@@ -1,5 +1,7 @@
 //! Connections: who is let in, heartbeats, silence, and what the end of a connection means.
 
+use core::net::SocketAddr;
+
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::limits::{
@@ -32,7 +34,7 @@ enum Absent {
 }
 
 impl Manager {
-    pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, from: Option<SocketAddr>) {
         let awake = self.clock.at(now);
         if self.strangers >= STRANGERS_MAX {
             let reason = CloseReason::Refused(RefuseReason::Full);
@@ -46,6 +48,8 @@ impl Manager {
             Conn {
                 peer: Peer::Stranger,
                 watch: Watch::new(awake),
+                from,
+                version: VERSION,
             },
         );
         self.absences.set(Absence::Silence(conn), awake + HANDSHAKE);
@@ -182,15 +186,13 @@ impl Manager {
     }
 
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
-        if self
-            .conns
-            .get(conn)
-            .is_none_or(|known| known.peer != Peer::Stranger)
-        {
+        let stranger = self.conns.get(conn);
+        let Some(stranger) = stranger.filter(|known| known.peer == Peer::Stranger) else {
             return self.close(now, conn, CloseReason::Protocol("said hello twice"));
-        }
+        };
+        let from = stranger.from;
         if let Err(reason) = self.admit(now, conn, hello) {
-            self.notify(Event::PeerRefused { conn, reason });
+            self.notify(Event::PeerRefused { conn, from, reason });
             self.outputs.push_back(ManagerOutput::Send {
                 conn,
                 message: Body::Refuse(reason).into(),
@@ -233,6 +235,8 @@ impl Manager {
             *known = Conn {
                 peer,
                 watch: Watch::new(awake),
+                from: known.from,
+                version,
             };
         }
         self.absences

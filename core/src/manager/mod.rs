@@ -33,6 +33,7 @@ mod workers;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use slab::Slab;
 
@@ -67,6 +68,8 @@ pub enum ManagerInput {
     Accepted {
         /// The new connection.
         conn: ConnId,
+        /// Where from, if the network has addresses; for people to read.
+        from: Option<SocketAddr>,
     },
     /// A message came.
     Received {
@@ -406,7 +409,7 @@ impl Machine for Manager {
     fn handle_input(&mut self, now: Instant, input: ManagerInput) {
         let awake = self.clock.read(now);
         match input {
-            ManagerInput::Accepted { conn } => self.on_accepted(now, conn),
+            ManagerInput::Accepted { conn, from } => self.on_accepted(now, conn, from),
             ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
             ManagerInput::Progress { conn } => {
                 if let Some(known) = self.conns.get_mut(conn) {

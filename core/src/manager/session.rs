@@ -2,8 +2,10 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use crate::ids::{Attempt, ConnId, PeerId, TaskId};
+use crate::message::Version;
 use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
 use crate::rising::Rising;
@@ -19,6 +21,9 @@ use super::trust::Doubt;
 pub(super) struct Conn {
     pub(super) peer: Peer,
     pub(super) watch: Watch,
+    pub(super) from: Option<SocketAddr>,
+    /// What both speak, from the welcome on.
+    pub(super) version: Version,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! What an operator sees.
 
 use alloc::boxed::Box;
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use crate::ids::ConnId;
 use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
-use crate::message::Body;
+use crate::message::{Body, Version};
+use crate::name::Name;
 use crate::queue::ClientKey;
 use crate::status::{
     ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
@@ -176,13 +178,26 @@ impl Manager {
             .collect()
     }
 
+    fn at_the_other_end(&self, conn: Option<ConnId>) -> (Option<Name>, Option<Version>) {
+        let Some(known) = conn.and_then(|conn| self.conns.get(conn)) else {
+            return (None, None);
+        };
+        let address = known
+            .from
+            .and_then(|from| Name::new(&from.to_string()).ok());
+        (address, Some(known.version))
+    }
+
     fn worker_status(&self, now: Instant, session: &WorkerSession) -> WorkerStatus {
         // They are kept in order of assignment.
+        let (address, version) = self.at_the_other_end(session.conn);
         let oldest = session.attempts.values().next().map(|occupied| occupied.at);
         WorkerStatus {
             id: session.id,
             name: session.name.clone(),
             connected: session.conn.is_some(),
+            address,
+            version,
             draining: session.draining,
             doubted: !session.doubt.is_trusted(),
             capacity: session.capacity,
@@ -198,10 +213,13 @@ impl Manager {
     }
 
     fn client_status(&self, now: Instant, key: ClientKey, session: &ClientSession) -> ClientStatus {
+        let (address, version) = self.at_the_other_end(session.conn);
         ClientStatus {
             id: session.id,
             name: session.name.clone(),
             connected: session.conn.is_some(),
+            address,
+            version,
             queued: self.queue.client_len(key) as u64,
             assigned: u64::from(session.assigned),
             unacknowledged: u64::from(session.unacknowledged),

@@ -354,7 +354,7 @@ mod tests {
         let now = Instant::ZERO;
         let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
         let conn = ConnId(0);
-        manager.handle_input(now, ManagerInput::Accepted { conn });
+        manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
         let say = |manager: &mut Manager, body: Body| {
             let message = Message::from(body);
             manager.handle_input(now, ManagerInput::Received { conn, message });

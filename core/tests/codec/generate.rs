@@ -265,8 +265,13 @@ fn status() -> impl Strategy<Value = StatusReport> {
     )
         .prop_map(|(name, long, short, flags)| WorkerStatus {
             id: PeerId(long[0]),
+            address: flags[1].then(|| name.clone()),
             name,
             connected: flags[0],
+            version: flags[2].then_some(Version {
+                major: 1,
+                minor: short[0] as u16,
+            }),
             draining: flags[1],
             doubted: flags[2],
             capacity: short[0],
@@ -282,8 +287,13 @@ fn status() -> impl Strategy<Value = StatusReport> {
     let client = (name(), any::<[u64; 7]>(), any::<bool>()).prop_map(|(name, long, connected)| {
         ClientStatus {
             id: PeerId(long[0]),
+            address: connected.then(|| name.clone()),
             name,
             connected,
+            version: connected.then_some(Version {
+                major: long[1] as u16,
+                minor: 0,
+            }),
             queued: long[1],
             assigned: long[2],
             unacknowledged: long[3],

@@ -118,9 +118,11 @@ fn the_longest_lists_fit() {
 #[test]
 fn a_full_page_of_status_fits() {
     let mut report = examples::status();
+    let address = Name::new("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535").unwrap();
     report.workers = vec![
         WorkerStatus {
             name: name(),
+            address: Some(address.clone()),
             ..report.workers[0].clone()
         };
         STATUS_PAGE
@@ -128,6 +130,7 @@ fn a_full_page_of_status_fits() {
     report.clients = vec![
         ClientStatus {
             name: name(),
+            address: Some(address.clone()),
             ..report.clients[0].clone()
         };
         STATUS_PAGE

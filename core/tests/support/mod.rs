@@ -185,7 +185,7 @@ impl Bench {
     pub fn connect(&mut self) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.step(ManagerInput::Accepted { conn });
+        self.step(ManagerInput::Accepted { conn, from: None });
         conn
     }
 

@@ -11,6 +11,7 @@
 mod pump;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
@@ -211,7 +212,10 @@ impl<M: ManagerMachine> Hub<M> {
     ) {
         loop {
             match transport.accept(listener).await {
-                Ok(stream) => transport.spawn(Arc::clone(self).serve(stream)),
+                Ok(stream) => {
+                    let from = transport.peer_addr(&stream);
+                    transport.spawn(Arc::clone(self).serve(stream, from));
+                }
                 Err(error) if is_of_the_peer(&error) => {
                     debug!(%error, "a connection ended before it was accepted");
                 }
@@ -336,7 +340,7 @@ impl<M: ManagerMachine> Hub<M> {
     }
 
     /// Makes a place for a new connection; `None` if there shall be none.
-    fn open(&self) -> Option<ConnId> {
+    fn open(&self, from: Option<SocketAddr>) -> Option<ConnId> {
         let mut state = self.lock().ok()?;
         if state.stopping || state.drained {
             return None;
@@ -366,7 +370,7 @@ impl<M: ManagerMachine> Hub<M> {
         });
         state
             .machine
-            .handle_input(self.clock.now(), ManagerInput::Accepted { conn });
+            .handle_input(self.clock.now(), ManagerInput::Accepted { conn, from });
         self.turn(&mut state);
         Some(conn)
     }

@@ -83,7 +83,10 @@ pub(crate) fn event(event: &Event) {
             worker = %name,
             "refused: there are as many kinds of workers, which run different names, as may be"
         ),
-        Event::PeerRefused { conn, reason } => warn!(%conn, ?reason, "peer refused"),
+        Event::PeerRefused { conn, from, reason } => {
+            let from = from.map(tracing::field::display);
+            warn!(%conn, from, ?reason, "peer refused");
+        }
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
         Event::AttemptCharged {
@@ -160,6 +163,7 @@ mod tests {
         let mut limiter = Limiter::default();
         let event = Event::PeerRefused {
             conn: ConnId(1),
+            from: None,
             reason: RefuseReason::BadHello,
         };
         let at = |seconds: u64| Instant::ZERO + Duration::from_secs(seconds);

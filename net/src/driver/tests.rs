@@ -445,7 +445,7 @@ async fn a_panic_in_the_machine_ends_the_manager() {
     }
     let hub = Hub::new(Bomb, Clock::start(), PAYLOAD_MAX, MEMORY);
     let (mut near, far) = tokio::io::duplex(1 << 10);
-    let served = tokio::spawn(Arc::clone(&hub).serve(far));
+    let served = tokio::spawn(Arc::clone(&hub).serve(far, None));
     near.write_all(&frame(b"x")).await.unwrap();
     assert_eq!(hub.run().await, Err(crate::RunError::Broken));
     assert!(served.await.is_err());

@@ -44,6 +44,10 @@ impl Transport for TokioTransport {
         listener.local_addr().ok()
     }
 
+    fn peer_addr(&self, stream: &TcpStream) -> Option<SocketAddr> {
+        stream.peer_addr().ok()
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }

@@ -228,6 +228,9 @@ class WorkerStatus(NamedTuple):
     peer: int
     name: str
     connected: bool
+    #: HOST:PORT that its connection comes from, and the protocol's version there.
+    address: Optional[str]
+    version: Optional[Version]
     draining: bool
     doubted: bool
     capacity: int
@@ -247,6 +250,9 @@ class ClientStatus(NamedTuple):
     peer: int
     name: str
     connected: bool
+    #: HOST:PORT that its connection comes from, and the protocol's version there.
+    address: Optional[str]
+    version: Optional[Version]
     queued: int
     assigned: int
     unacknowledged: int
@@ -644,10 +650,11 @@ _ATTEMPT_ENDING = _choice(
 _MANAGER = _struct(
     ManagerStatus, U64, U64, BOOL, U64, _array(U64, 8), *([U64] * 21)
 )
+_PLACE = (_option(NAME), _option(_VERSION))
 _WORKER = _struct(
-    WorkerStatus, U64, NAME, BOOL, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
+    WorkerStatus, U64, NAME, BOOL, *_PLACE, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
 )
-_CLIENT = _struct(ClientStatus, U64, NAME, BOOL, U64, U64, U64, U64, U64, U64)
+_CLIENT = _struct(ClientStatus, U64, NAME, BOOL, *_PLACE, U64, U64, U64, U64, U64, U64)
 _KINDS = _struct(KindStatus, U64, _list(NAME), U64)
 _HELD = _list(_struct(Held, _ATTEMPT, _TASK))
 _SEQS, _ATTEMPTS, _NAMES = _list(U64), _list(_ATTEMPT), _list(NAME)

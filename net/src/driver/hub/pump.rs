@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -20,8 +21,12 @@ use crate::frames::Outgoing;
 
 impl<M: ManagerMachine> Hub<M> {
     /// Serves one connection until either side ends it.
-    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, stream: S) {
-        let Some(conn) = self.open() else {
+    pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        self: Arc<Self>,
+        stream: S,
+        from: Option<SocketAddr>,
+    ) {
+        let Some(conn) = self.open(from) else {
             return;
         };
         // Told however this ends, by a panic or by the end of the runtime too.

@@ -28,7 +28,7 @@ my %ROLE_TAG    = map { $ROLES[$_]    => $_ } 0 .. $#ROLES;
 
 my $u64 = sub { pack 'Q<', $_[0] };
 
-# Rows of a status: names of fields and how they are written (b bool, n name, otherwise bytes).
+# Rows of a status: names of fields and how they are written (b bool, n name, ? of an option, v version, otherwise bytes).
 my @MANAGER = (
     [epoch => 8], [uptime => 8], [draining => 'b'], [queued => 8],
     (map { ["queued_$_" => 8] } 0 .. 7),
@@ -41,22 +41,29 @@ my @MANAGER = (
     ),
 );
 my @WORKER = (
-    [peer => 8], [name => 'n'], [connected => 'b'], [draining => 'b'], [doubted => 'b'],
+    [peer => 8], [name => 'n'], [connected => 'b'], [address => 'n?'], [version => 'v?'], [draining => 'b'],
+    [doubted => 'b'],
     [capacity => 4], [window => 4], [assigned => 4], [oldest => 8], [finished => 8], [failed => 8], [average => 8],
     [slowness => 4], [last_heard => 8],
 );
 my @CLIENT = (
-    [peer => 8], [name => 'n'], [connected => 'b'],
+    [peer => 8], [name => 'n'], [connected => 'b'], [address => 'n?'], [version => 'v?'],
     (map { [$_ => 8] } qw(queued assigned unacknowledged finished rejected last_heard)),
 );
 my @RUNNING = ([peer => 8], [seq => 8], [name => 'n'], [worker => 'n'], [age => 8]);
-my %READ  = (8 => \&r_u64, 4 => \&r_u32, b => \&r_bool, n => \&r_name);
+my %READ = (8 => \&r_u64, 4 => \&r_u32, b => \&r_bool, n => \&r_name, v => sub { [r_u16(), r_u16()] });
 my %WRITE = (
     8 => $u64,
     4 => sub { pack 'V', $_[0] },
     b => sub { pack 'C', $_[0] ? 1 : 0 },
     n => \&w_name,
+    v => sub { pack 'vv', @{ $_[0] } },
 );
+for my $kind (qw(n v)) {
+    my ($read, $write) = ($READ{$kind}, $WRITE{$kind});
+    $READ{"$kind?"}  = sub { r_bool() ? $read->() : undef };
+    $WRITE{"$kind?"} = sub { defined $_[0] ? "\1" . $write->($_[0]) : "\0" };
+}
 
 sub _row {
     my ($fields) = @_;
