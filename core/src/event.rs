@@ -60,6 +60,9 @@ pub enum Event {
     WorkerLost { name: Name, loss: AttemptLoss },
     /// A worker runs other names than all others, of which there are as many kinds as may be.
     KindRefused { name: Name },
+    /// All processes of all workers have waited for tasks of their own for a while, and none is left
+    /// to run those.
+    AllWait { processes: u64 },
     /// A connection was refused.
     PeerRefused {
         conn: ConnId,

@@ -1,6 +1,7 @@
 //! Every id is its own type, so that one cannot be passed for another.
 
 use core::fmt;
+use core::str::FromStr;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,43 @@ id!(
     SlotId(u32),
     "s{}"
 );
+
+/// A process of a worker's pool, together with everything that it starts. Written as
+/// `WORKER.SLOT.LIFE`: 16 hexadecimal digits and two decimal numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct PoolProcess {
+    /// The worker.
+    pub worker: PeerId,
+    /// Its place there.
+    pub slot: SlotId,
+    /// Rises with every process in that place.
+    pub life: u64,
+}
+
+impl fmt::Display for PoolProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.worker, self.slot.0, self.life)
+    }
+}
+
+/// A text that names no [`PoolProcess`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPoolProcess;
+
+impl FromStr for PoolProcess {
+    type Err = NoPoolProcess;
+
+    fn from_str(text: &str) -> Result<Self, NoPoolProcess> {
+        let mut parts = text.splitn(3, '.');
+        let mut part = || parts.next().ok_or(NoPoolProcess);
+        let (worker, slot, life) = (part()?, part()?, part()?);
+        Ok(Self {
+            worker: PeerId(u64::from_str_radix(worker, 16).map_err(|_| NoPoolProcess)?),
+            slot: SlotId(slot.parse().map_err(|_| NoPoolProcess)?),
+            life: life.parse().map_err(|_| NoPoolProcess)?,
+        })
+    }
+}
 
 /// A task: the client that submitted it and the client's own rising number for it.
 #[derive(

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::ids::{Attempt, Epoch, PeerId, TaskId};
+use crate::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::payload::Payload;
@@ -193,6 +193,17 @@ pub enum Body {
     },
     /// The answer.
     Running(Box<RunningReport>),
+
+    /// Client to manager, first in a new session: I run in this process of a pool, so what I submit
+    /// is wanted by what runs there, and by nobody once that process is gone.
+    Within(PoolProcess),
+    /// Worker to manager: this process of mine is gone, with everything that it had started.
+    Gone {
+        /// Its place.
+        slot: SlotId,
+        /// Which of those that were there.
+        life: u64,
+    },
 }
 
 /// Who is calling.

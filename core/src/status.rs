@@ -88,6 +88,8 @@ pub struct ManagerStatus {
     pub unacknowledged: u64,
     /// Attempts that workers report for tasks whose client has yet to return.
     pub orphans: u64,
+    /// Pool processes that lately waited for tasks of their own. When all do, nothing goes on.
+    pub waiting: u64,
     /// How long the oldest queued task has waited.
     pub oldest_wait: Nanos,
     /// How long a task that comes now is expected to wait.

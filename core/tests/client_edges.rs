@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use argon_core::client::{ClientConfig, ClientInput, ClientOutput, SubmitError};
 use argon_core::event::{CloseReason, Event};
-use argon_core::ids::PeerId;
+use argon_core::ids::{PeerId, PoolProcess, SlotId};
 use argon_core::limits::{ATTEMPTS_MAX, IDS_MAX, RETRIES_DEFAULT};
 use argon_core::link::LinkInput;
 use argon_core::machine::Machine as _;
@@ -548,4 +548,25 @@ fn that_it_has_stopped_is_the_last_that_it_says() {
         .collect();
     assert!(said.len() > 3, "a goodbye, a close, two outcomes");
     assert_eq!(said.last(), Some(&ClientOutput::Stopped));
+}
+
+#[test]
+fn a_client_in_a_pool_process_says_so_once_in_each_session() {
+    let process = PoolProcess {
+        worker: PeerId(5),
+        slot: SlotId(2),
+        life: 9,
+    };
+    let mut bench = Bench::with(|config| config.within = Some(process));
+    let said = |sent: &[Body]| {
+        sent.iter()
+            .filter(|body| **body == Body::Within(process))
+            .count()
+    };
+    let first = bench.welcome(1, false);
+    assert_eq!((said(&first), &first[0]), (1, &Body::Within(process)));
+    bench.cut();
+    assert_eq!(said(&bench.welcome(1, true)), 0);
+    bench.cut();
+    assert_eq!(said(&bench.welcome(2, false)), 1);
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use argon_core::client::{self, ClientConfig};
-use argon_core::ids::{PeerId, TaskId};
+use argon_core::ids::{PeerId, PoolProcess, TaskId};
 use argon_core::limits;
 use argon_core::name::Name;
 use argon_core::payload::Payload;
@@ -33,7 +33,7 @@ use crate::driver::uplink::Uplink;
 use crate::error::{StartError, SubmitError};
 use crate::link::LinkState;
 use crate::transport::{TokioTransport, Transport};
-use crate::who::process_name;
+use crate::who::{pool_process, process_name};
 
 /// Output that may wait for the manager beyond the tasks that the client holds.
 const OUTPUT_SLACK: usize = 64 * 1024 * 1024;
@@ -54,6 +54,9 @@ pub struct ClientOptions {
     pub bytes: u64,
     /// Largest payload that is sent, in bytes; the manager's own limit counts too.
     pub payload_max: usize,
+    /// The process of a worker's pool that the client runs in; `None`: what the worker has put into
+    /// the environment, if there is one. Its tasks end with that process.
+    pub within: Option<PoolProcess>,
 }
 
 impl ClientOptions {
@@ -67,6 +70,7 @@ impl ClientOptions {
             tasks: limits::CLIENT_HELD_DEFAULT,
             bytes: limits::QUEUE_BYTES_DEFAULT,
             payload_max: limits::PAYLOAD_MAX_DEFAULT,
+            within: None,
         }
     }
 }
@@ -100,6 +104,7 @@ impl Client {
     /// If there is no runtime, or the options make no sense.
     pub fn start(mut options: ClientOptions) -> Result<Self, StartError> {
         options.name.get_or_insert_with(|| process_name(None));
+        options.within = options.within.or_else(pool_process);
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(StartError::NoRuntime);
         }
@@ -127,6 +132,7 @@ impl Client {
             bytes: options.bytes,
             retries: options.retries,
             payload_max: options.payload_max,
+            within: options.within,
             ..ClientConfig::new(peer, name)
         };
         let clock = Clock::start();

@@ -8,6 +8,7 @@ mod thread;
 
 use std::task::{Context, Poll};
 
+use argon_core::ids::PeerId;
 use argon_core::worker::{PoolInput, PoolOutput};
 
 pub use self::process::{
@@ -17,6 +18,9 @@ pub use self::thread::{Handler, ThreadExecutor};
 
 /// Carries out what a worker's state machine decides about its pool.
 pub trait Executor: Send + 'static {
+    /// Told once, before all else: the worker that this is the pool of.
+    fn belong_to(&mut self, _worker: PeerId) {}
+
     /// Takes an action. Never blocks: what is to be written is written in a batch at `poll`.
     fn execute(&mut self, action: PoolOutput);
 

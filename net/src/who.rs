@@ -1,8 +1,9 @@
-//! Who this process is, for people who look at a manager's status.
+//! Who this process is: for people who look at a manager's status, and for the manager.
 
 use std::path::Path;
 use std::{env, fs, process};
 
+use argon_core::ids::PoolProcess;
 use argon_core::limits::NAME_MAX;
 use argon_core::name::Name;
 use nix::unistd::{User, getuid};
@@ -22,6 +23,14 @@ pub fn process_name(command: Option<&str>) -> Name {
     let program = program.to_string_lossy();
     let command = command.unwrap_or(&program);
     name_of(&user, &host, process::id(), command)
+}
+
+/// The variable in the environment of everything that a pool process starts: which process that is.
+pub(crate) const PROCESS: &str = "ARGON_PROCESS";
+
+/// The process of a worker's pool that this process is, or was started by.
+pub(crate) fn pool_process() -> Option<PoolProcess> {
+    env::var(PROCESS).ok()?.parse().ok()
 }
 
 fn name_of(user: &str, host: &str, pid: u32, command: &str) -> Name {

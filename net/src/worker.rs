@@ -85,7 +85,7 @@ impl<T: Transport> WorkerServer<T> {
     pub fn new_on<E: Executor>(
         transport: T,
         mut options: WorkerOptions,
-        executor: E,
+        mut executor: E,
         seed: u64,
     ) -> Result<Self, StartError> {
         if options.managers.is_empty() {
@@ -95,6 +95,7 @@ impl<T: Transport> WorkerServer<T> {
             return Err(StartError::Capacity(options.config.capacity));
         }
         options.config.addresses = options.managers.len();
+        executor.belong_to(options.config.peer);
         Ok(Self {
             transport,
             options,

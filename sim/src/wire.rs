@@ -94,6 +94,7 @@ pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::PeerJoined { .. } => (None, "peer-joined"),
         Event::PeerDisconnected { .. } => (None, "peer-disconnected"),
         Event::PeerGone { .. } => (None, "peer-gone"),
+        Event::AllWait { .. } => (None, "all-wait"),
         Event::PeerRefused { .. } => (None, "peer-refused"),
         Event::WorkerDoubted { .. } => (None, "worker-doubted"),
         Event::KindRefused { .. } => (None, "kind-refused"),

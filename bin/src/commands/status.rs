@@ -24,6 +24,7 @@ Of a manager:
   waiting    for how long the oldest has, and what a new task of normal priority may expect
   assigned   tasks that are at workers, running or sent ahead; how many run at once at most; how many
              have ended a second of late
+  nested     processes whose tasks wait for tasks of their own; when all do, it is a deadlock
   recovery   returning: back from a lost worker, with room kept for them; held: may have run, and wait
              for a worker to claim them; orphans: run for clients that have yet to return
   so far     since the manager started; unread: outcomes that clients have yet to acknowledge
@@ -251,6 +252,22 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
         "  assigned   {} at {} workers that run {} at once; {} a second",
         status.assigned, status.workers, status.capacity, status.rate
     );
+    if status.waiting > 0 {
+        let all = status.capacity > 0 && status.waiting >= status.capacity;
+        let _ = if all {
+            writeln!(
+                text,
+                "  deadlock   all {} processes wait for tasks of their own; start more workers",
+                status.waiting
+            )
+        } else {
+            writeln!(
+                text,
+                "  nested     {} processes wait for tasks of their own",
+                status.waiting
+            )
+        };
+    }
     let _ = writeln!(
         text,
         "  recovery   {} returning, {} held, {} orphans; {} attempts lost",

@@ -21,7 +21,7 @@ cmp_ok(scalar @blocks, '>', 70, 'there are vectors');
 
 # What only workers and managers say to each other.
 my $others = qr{^native/(?:hello_worker|assign|take_back|kill|ack_results|resend|report|grant
-    |finished|returned|draining|offer)}x;
+    |finished|returned|draining|offer|gone)}x;
 
 my %seen;
 for my $block (@blocks) {
@@ -43,7 +43,7 @@ for my $block (@blocks) {
     $seen{"$message->{type}"}++;
 }
 my @met = qw(hello welcome refuse ping pong goodbye submit cancel resume ack_outcomes status_query
-    outcome reject unknown status running_query running ready run completed failed);
+    outcome reject unknown status running_query running within ready run completed failed);
 is_deeply([sort keys %seen], [sort @met], 'each message was met');
 
 sub encode {

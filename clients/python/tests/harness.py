@@ -27,7 +27,9 @@ def frames(data: bytes) -> List[Tuple[Any, int, bytes]]:
 class Bench:
     """A session on the bench: its driver, its clock and its manager in one."""
 
-    def __init__(self, addresses: int = 1, seed: int = 1, in_flight: int = 16_384) -> None:
+    def __init__(
+        self, addresses: int = 1, seed: int = 1, in_flight: int = 16_384, within: Any = None
+    ) -> None:
         self.now = 5 * SECOND
         self.session = Session(
             peer=7,
@@ -36,6 +38,7 @@ class Bench:
             rng=random.Random(seed),
             now=self.now,
             in_flight=in_flight,
+            within=within,
         )
         self.connection: Optional[Tuple[int, int]] = None
         self.sent: List[Tuple[Any, int, bytes]] = []

@@ -6,12 +6,31 @@ import pytest
 from harness import LEASE, MS, SECOND, Bench, frames
 
 from argon import _wire as wire
+from argon._calls import own_process
 from argon._session import Task
 from argon._wire import Ending, Reason
 
 
 def seqs(submits):
     return [submit.seq for submit in submits]
+
+
+def test_where_a_client_runs_is_said_once_in_each_session(monkeypatch):
+    monkeypatch.setenv("ARGON_PROCESS", "00000000000000ff.2.9")
+    within = own_process()
+    assert within == (255, 2, 9)
+    bench = Bench(within=within)
+    bench.open()
+    assert bench.take(wire.Within) == [within]
+    bench.cut()
+    bench.open(resumed=True)
+    assert bench.take(wire.Within) == []
+    bench.cut()
+    bench.open(epoch=2)
+    assert bench.take(wire.Within) == [within]
+    for bad in ("", "1.2", "x.1.1", "1.1.1.1"):
+        monkeypatch.setenv("ARGON_PROCESS", bad)
+        assert own_process() is None
 
 
 def test_hello_is_all_until_it_is_answered():
@@ -48,7 +67,7 @@ def test_a_result_comes_once_and_is_acknowledged():
 
 def runs(*names, more=0):
     """The status of a manager whose workers run these names."""
-    manager = wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 21))
+    manager = wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 22))
     manager = manager._replace(capacity=len(names))
     kinds = [wire.KindStatus(1, list(names), more)] if names else []
     return wire.Status(manager, [], [], kinds, False)
@@ -642,7 +661,7 @@ def test_questions_are_asked_again_after_a_cut():
     bench.cut()
     bench.open(resumed=True)
     assert bench.take(wire.StatusQuery) == [(0,)]
-    status = wire.Status(wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 21)), [], [], [], False)
+    status = wire.Status(wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 22)), [], [], [], False)
     bench.say(status)
     assert [(answer.question, answer.message) for answer in bench.answers] == [(question, status)]
 

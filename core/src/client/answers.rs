@@ -61,7 +61,9 @@ impl Client {
             | Body::Draining
             | Body::Offer(_)
             | Body::RunningQuery { .. }
-            | Body::Running(_) => self.close(now, "said what is not for clients"),
+            | Body::Running(_)
+            | Body::Within(_)
+            | Body::Gone { .. } => self.close(now, "said what is not for clients"),
         }
     }
 

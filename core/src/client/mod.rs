@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::event::Event;
-use crate::ids::{Epoch, PeerId, TaskId};
+use crate::ids::{Epoch, PeerId, PoolProcess, TaskId};
 use crate::limits;
 use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
@@ -52,6 +52,8 @@ pub struct ClientConfig {
     pub retries: Option<u32>,
     /// Largest payload that is sent, in bytes; the manager's own limit counts too.
     pub payload_max: usize,
+    /// The process of a worker's pool that this client runs in, if any.
+    pub within: Option<PoolProcess>,
     /// Bounds that need no setting.
     pub inner: limits::Inner,
 }
@@ -68,6 +70,7 @@ impl ClientConfig {
             bytes: limits::QUEUE_BYTES_DEFAULT,
             retries: Some(limits::RETRIES_DEFAULT),
             payload_max: limits::PAYLOAD_MAX_DEFAULT,
+            within: None,
             inner: limits::Inner::default(),
         }
     }

@@ -98,6 +98,9 @@ impl Client {
             resumed,
             address: self.link.address(),
         });
+        if let Some(process) = self.config.within.filter(|_| !resumed) {
+            self.send(now, Body::Within(process));
+        }
         for seq in core::mem::take(&mut self.abandoned) {
             self.send(now, Body::Cancel { seq });
         }

@@ -34,6 +34,7 @@ impl Manager {
                 self.close(now, conn, CloseReason::Done);
                 self.end_client(now, key, "said goodbye");
             }
+            Body::Within(process) => self.on_within(key, process),
             Body::StatusQuery { page } => self.on_status_query(now, conn, page),
             Body::RunningQuery { page } => self.on_running_query(now, conn, page),
             _ => self.close(now, conn, CloseReason::Protocol("not a client's message")),

@@ -439,6 +439,7 @@ impl Manager {
             self.forget(now, task);
         }
         self.queue.forget_client(key);
+        self.forget_nested(key);
         let session = self.clients.remove(key.0 as usize);
         self.clients_by_id.remove(&session.id);
         self.notify(Event::PeerGone {

@@ -18,6 +18,7 @@ impl Manager {
         self.check_classes();
         self.check_trust();
         self.check_idle();
+        self.check_nested();
     }
 
     fn check_classes(&self) {

@@ -19,6 +19,7 @@ mod dispatch;
 mod endings;
 mod idle;
 mod invariants;
+mod nested;
 mod pace;
 mod report;
 mod rest;
@@ -55,6 +56,7 @@ pub use status::Load;
 use abilities::Abilities;
 use dispatch::Look;
 use idle::Idle;
+use nested::Nested;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
 use stranded::{Renewal, Stranded};
@@ -194,6 +196,7 @@ pub struct Manager {
     /// Workers whose name another has taken; they are not let in again.
     replaced: VecDeque<PeerId>,
     idle: Idle,
+    nested: Nested,
 
     tasks: Slab<Task>,
     /// The ends of those that have ended.
@@ -261,6 +264,7 @@ impl Manager {
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
             replaced: VecDeque::new(),
+            nested: Nested::default(),
             idle: Idle::default(),
             tasks: Slab::new(),
             ends: Slab::new(),
@@ -373,6 +377,7 @@ impl Manager {
     fn on_absence(&mut self, now: Instant, absence: Absence) {
         match absence {
             Absence::Tick => {
+                self.look_at_nested(now);
                 if !self.conns.is_empty() {
                     let next = self.clock.at(now) + self.config.lease / HEARTBEATS_PER_LEASE;
                     self.absences.set(Absence::Tick, next);

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::ids::{Attempt, ConnId, PeerId, TaskId};
+use crate::ids::{Attempt, ConnId, PeerId, PoolProcess, TaskId};
 use crate::message::Version;
 use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
@@ -41,6 +41,8 @@ pub(super) struct ClientSession {
     pub(super) id: PeerId,
     pub(super) name: Name,
     pub(super) conn: Option<ConnId>,
+    /// The process of a pool that it runs in.
+    pub(super) within: Option<PoolProcess>,
     /// The client's number of its present or last connection.
     pub(super) connection: u64,
     /// The client has spoken within this session, so it knows of it. If its first `Welcome` was
@@ -82,6 +84,7 @@ impl ClientSession {
             id,
             name,
             conn: None,
+            within: None,
             connection: 0,
             confirmed: false,
             since: now,

@@ -146,6 +146,7 @@ impl Manager {
             assigned: self.assigned as u64,
             unacknowledged: self.ends.len() as u64,
             orphans: self.orphans.len() as u64,
+            waiting: self.nested.waiting,
             oldest_wait,
             estimated_wait: self.estimated_wait(self.queue.len()).into(),
             capacity: self.capacity,

@@ -76,6 +76,7 @@ impl Manager {
                 }
             }
             Body::Offer(offer) => self.on_offer(key, offer),
+            Body::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
             Body::Draining => {
                 let session = self.worker(key);
                 if !session.draining {

@@ -129,7 +129,9 @@ impl Worker {
             | Body::Draining
             | Body::Offer(_)
             | Body::RunningQuery { .. }
-            | Body::Running(_) => self.hang_up(now, "not for a worker"),
+            | Body::Running(_)
+            | Body::Within(_)
+            | Body::Gone { .. } => self.hang_up(now, "not for a worker"),
         }
     }
 

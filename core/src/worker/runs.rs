@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
+use crate::message::Body;
 use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
@@ -172,6 +173,12 @@ impl Worker {
             asked: matches!(state, State::Stopping { .. }),
             stderr,
         });
+        // Nobody waits any more for what it had submitted. Cut off, the manager finds out by itself.
+        if self.link.is_up() && matches!(state, State::Ready | State::Stopping { .. }) {
+            let SlotLife { slot, life } = life;
+            self.link
+                .send(now, Body::Gone { slot, life }, &mut self.out);
+        }
         let leaving = self.is_leaving();
         self.pool.on_exit(now, slot, busy, leaving, &mut self.out);
     }

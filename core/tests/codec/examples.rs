@@ -126,6 +126,7 @@ pub(crate) fn status() -> StatusReport {
             assigned: 7,
             unacknowledged: 8,
             orphans: 9,
+            waiting: 2,
             oldest_wait: Nanos(10),
             estimated_wait: Nanos(11),
             capacity: 12,
@@ -453,6 +454,21 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
     add("draining", Body::Draining);
     add("offer", Body::Offer(offer()));
     add("offer_anything", Body::Offer(Offer::anything()));
+    add(
+        "within",
+        Body::Within(PoolProcess {
+            worker: PeerId(0x0102_0304_0506_0708),
+            slot: SlotId(3),
+            life: 4,
+        }),
+    );
+    add(
+        "gone",
+        Body::Gone {
+            slot: SlotId(3),
+            life: 4,
+        },
+    );
     add("running_query", Body::RunningQuery { page: 0 });
     let running = RunningTask {
         task: task(),

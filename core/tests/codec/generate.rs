@@ -1,6 +1,6 @@
 //! Any message that can be sent, drawn by proptest.
 
-use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
+use argon_core::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use argon_core::limits::SIMILAR_MAX;
 use argon_core::message::*;
 use argon_core::name::Name;
@@ -309,7 +309,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
             more,
         }
     });
-    let manager = (any::<[u64; 24]>(), any::<[u64; 8]>(), any::<bool>());
+    let manager = (any::<[u64; 25]>(), any::<[u64; 8]>(), any::<bool>());
     (
         manager,
         vec(worker, 0..ITEMS),
@@ -334,6 +334,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                     assigned: n[8],
                     unacknowledged: n[9],
                     orphans: n[10],
+                    waiting: n[24],
                     oldest_wait: Nanos(n[11]),
                     estimated_wait: Nanos(n[12]),
                     capacity: n[13],
@@ -452,6 +453,21 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
             .boxed(),
         running()
             .prop_map(|report| Body::Running(Box::new(report)))
+            .boxed(),
+        any::<(u64, u32, u64)>()
+            .prop_map(|(worker, slot, life)| {
+                Body::Within(PoolProcess {
+                    worker: PeerId(worker),
+                    slot: SlotId(slot),
+                    life,
+                })
+            })
+            .boxed(),
+        any::<(u32, u64)>()
+            .prop_map(|(slot, life)| Body::Gone {
+                slot: SlotId(slot),
+                life,
+            })
             .boxed(),
     ])
 }

@@ -83,6 +83,11 @@ pub(crate) fn event(event: &Event) {
             worker = %name,
             "refused: there are as many kinds of workers, which run different names, as may be"
         ),
+        Event::AllWait { processes } => warn!(
+            processes,
+            "all processes wait for tasks of their own, and none is left to run these: start more \
+             workers, or give such tasks workers of their own"
+        ),
         Event::PeerRefused { conn, from, reason } => {
             let from = from.map(tracing::field::display);
             warn!(%conn, from, ?reason, "peer refused");

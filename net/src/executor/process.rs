@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use argon_core::ids::PeerId;
 use argon_core::limits::{CAPACITY_MAX, PAYLOAD_MAX_DEFAULT};
 use argon_core::task::ExitCause;
 use argon_core::worker::{PoolInput, PoolOutput, SlotLife};
@@ -272,6 +273,10 @@ impl ProcessExecutor {
 }
 
 impl Executor for ProcessExecutor {
+    fn belong_to(&mut self, worker: PeerId) {
+        self.shared.worker = worker;
+    }
+
     fn execute(&mut self, action: PoolOutput) {
         if self.ends_unstarted(&action) {
             return;

@@ -30,6 +30,7 @@ sub new {
     my ($class, %options) = @_;
     my $self = bless {
         window      => Argon::Window->new($options{in_flight}),
+        within      => scalar _own_process(),
         retries     => $options{retries},
         live        => {},
         bytes       => 0,
@@ -297,11 +298,20 @@ sub ask {
 
 # What the link says.
 
+# The process of a worker's pool that this one is, or was started by.
+sub _own_process {
+    my ($worker, $slot, $life) = ($ENV{ARGON_PROCESS} // '') =~ /\A([0-9a-f]{16})\.([0-9]{1,9})\.([0-9]{1,19})\z/
+        or return;
+    return { worker => unpack('Q>', pack 'H16', $worker), slot => $slot, life => $life };
+}
+
 sub on_up {
     my ($self, $now, $welcome) = @_;
     $self->{payload_max} = $welcome->{payload_max};
     @$self{qw(ever_up refused)} = (1, undef);
     my $link = $self->{link};
+    $link->send(Argon::Wire::Native::encode({ type => 'within', %{ $self->{within} } }))
+        if $self->{within} && !$welcome->{resumed};
     $link->send(Argon::Wire::Native::encode({ type => 'cancel', seq => $_ }))
         for sort { $a <=> $b } keys %{ $self->{abandoned} };
     %{ $self->{abandoned} } = ();

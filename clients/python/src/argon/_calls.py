@@ -131,6 +131,16 @@ def own_name() -> str:
     return name.encode("utf-8", "replace")[:255].decode("utf-8", "ignore")
 
 
+def own_process() -> Optional[wire.Within]:
+    """The process of a worker's pool that this one is, or was started by."""
+    parts = os.environ.get("ARGON_PROCESS", "").split(".")
+    try:
+        worker, slot, life = parts
+        return wire.Within(int(worker, 16), int(slot), int(life))
+    except ValueError:
+        return None
+
+
 # Values as JSON.
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode

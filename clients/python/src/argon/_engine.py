@@ -13,7 +13,7 @@ from collections import deque
 from typing import Any, Deque, Dict, List, Optional, Tuple
 
 from . import _wire as wire
-from ._calls import check_size, value_of
+from ._calls import check_size, own_process, value_of
 from ._doubts import warn
 from ._link import UP
 from ._session import SENT, Answer, Result, Session, Task
@@ -89,6 +89,7 @@ class Engine:
             rng=random.Random(random.SystemRandom().getrandbits(64)),
             now=_now(),
             in_flight=max(1, max_pending),
+            within=own_process(),
         )
         self._questions: Dict[int, Any] = {}
         self._thread: Optional[threading.Thread] = None

@@ -145,7 +145,9 @@ class Session:
         now: int,
         in_flight: int = 16_384,
         role: wire.Role = wire.Role.CLIENT,
+        within: Optional[wire.Within] = None,
     ) -> None:
+        self.within = within
         self.link = Link(peer, name, addresses, rng, now, role)
         self.rng = rng
         self.window = Window(in_flight)
@@ -378,6 +380,8 @@ class Session:
         resumed = self.link.welcome(now, welcome)
         self.was_up = True
         self.events.append("resumed" if resumed else "up")
+        if self.within is not None and not resumed:
+            self._send(self.within)
         for seq in self._abandoned:
             self._send(wire.Cancel(seq))
         self._abandoned.clear()

@@ -208,6 +208,7 @@ class ManagerStatus(NamedTuple):
     assigned: int
     unacknowledged: int
     orphans: int
+    waiting: int
     oldest_wait: int
     estimated_wait: int
     capacity: int
@@ -435,6 +436,17 @@ class Running(NamedTuple):
     more: bool
 
 
+class Within(NamedTuple):
+    worker: int
+    slot: int
+    life: int
+
+
+class Gone(NamedTuple):
+    slot: int
+    life: int
+
+
 # The messages of the pool protocol.
 
 
@@ -648,7 +660,7 @@ _ATTEMPT_ENDING = _choice(
     {AttemptEnding.FAILED: _ERROR, AttemptEnding.CRASHED: _struct(Crash, _CAUSE, TEXT)},
 )
 _MANAGER = _struct(
-    ManagerStatus, U64, U64, BOOL, U64, _array(U64, 8), *([U64] * 21)
+    ManagerStatus, U64, U64, BOOL, U64, _array(U64, 8), *([U64] * 22)
 )
 _PLACE = (_option(NAME), _option(_VERSION))
 _WORKER = _struct(
@@ -710,6 +722,8 @@ NATIVE: Protocol = dict(
             _message(
                 Running, _list(_struct(RunningTask, _TASK, NAME, NAME, U64)), BOOL
             ),
+            _message(Within, U64, U32, U64),
+            _message(Gone, U32, U64),
         ]
     )
 )

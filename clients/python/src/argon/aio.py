@@ -37,7 +37,7 @@ from typing import (
 from . import _wire as wire
 from ._calls import Address, Function, Options, Prepared, Preparer
 from ._calls import addresses as _addresses
-from ._calls import check_size, make_task, own_name, value_of
+from ._calls import check_size, make_task, own_name, own_process, value_of
 from ._doubts import warn
 from ._session import Answer, Result, Session, Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
@@ -124,6 +124,7 @@ class Client:
             rng=random.Random(random.SystemRandom().getrandbits(64)),
             now=_now(),
             in_flight=max_pending,
+            within=own_process(),
         )
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._pid = os.getpid()

@@ -9,7 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use argon_core::ids::{Attempt, TaskId};
+use argon_core::ids::{Attempt, PeerId, PoolProcess, TaskId};
 use argon_core::limits::KILL_GRACE;
 use argon_core::message::{PoolBody, PoolMessage};
 use argon_core::name::Name;
@@ -30,6 +30,7 @@ use crate::frames::Outgoing;
 use crate::guard;
 use crate::proc::Table;
 use crate::text::{Tail, cut_start};
+use crate::who::PROCESS;
 
 /// The largest payload, told to runtimes so that they can refuse what is too large themselves.
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
@@ -51,6 +52,7 @@ const SWEEPS_MAX: u32 = 1_000;
 pub(super) struct Shared {
     pub(super) options: ProcessOptions,
     executor: u64,
+    pub(super) worker: PeerId,
     scratch: Box<[u8]>,
     /// All processes, if any slot has asked in this round of polls.
     table: Option<Table>,
@@ -63,6 +65,7 @@ impl Shared {
             printed: Printed::new(options.task_output),
             options,
             executor,
+            worker: PeerId(0),
             scratch: vec![0; 64 * 1024].into(),
             table: None,
         }
@@ -150,6 +153,11 @@ impl Slot {
         let options = &shared.options;
         let worker = std::process::id();
         let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
+        let process = PoolProcess {
+            worker: shared.worker,
+            slot: life.slot,
+            life: life.life,
+        };
         let mut command = Command::new(&options.launcher.program);
         command.env_remove(ALLOW_EVAL);
         if options.allow_eval {
@@ -162,6 +170,7 @@ impl Slot {
             .arg(&options.program)
             .args(&options.args)
             .env(MARK, &mark)
+            .env(PROCESS, process.to_string())
             .env(PAYLOAD_MAX, options.payload_max.to_string())
             .process_group(0)
             .stdin(Stdio::piped())

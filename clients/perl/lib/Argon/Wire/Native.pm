@@ -35,7 +35,7 @@ my @MANAGER = (
     (
         map { [$_ => 8] } qw(
             queued_bytes queue_size queue_bytes returning stranded held assigned unacknowledged
-            orphans oldest_wait estimated_wait capacity workers clients accepted rejected displaced
+            orphans waiting oldest_wait estimated_wait capacity workers clients accepted rejected displaced
             completed not_completed attempts_lost rate
         )
     ),
@@ -131,6 +131,7 @@ my %ENCODE = (
             w_list(\&_kind_bytes, $m->{kinds}), pack('C', $m->{more});
     },
     running_query => sub { pack 'V V', 26, $_[0]{page} },
+    within        => sub { pack 'V Q< V Q<', 28, @{ $_[0] }{qw(worker slot life)} },
     running       => sub {
         my ($m) = @_;
         return pack('V', 27) . w_list(_row_bytes(\@RUNNING), $m->{tasks}) . pack('C', $m->{more});
@@ -172,6 +173,7 @@ my %DECODE = (
     14 => \&_status,
     26 => sub { { type => 'running_query', page => r_u32() } },
     27 => sub { { type => 'running', tasks => r_list(_row(\@RUNNING)), more => r_bool() } },
+    28 => sub { { type => 'within', worker => r_u64(), slot => r_u32(), life => r_u64() } },
 );
 my %HAS_PAYLOAD = (6 => 1, 11 => 1);
 
@@ -329,7 +331,7 @@ describes it. Those messages that only workers exchange with managers are not he
 
 A message is a hash with a C<type> (C<hello>, C<welcome>, C<refuse>, C<ping>, C<pong>, C<goodbye>,
 C<submit>, C<cancel>, C<resume>, C<ack_outcomes>, C<status_query>, C<outcome>, C<reject>, C<unknown>,
-C<status>, C<running_query>, C<running>), the fields that the protocol gives it, and C<content> and
+C<status>, C<running_query>, C<running>, C<within>), the fields that the protocol gives it, and C<content> and
 C<payload>. Choices are words (C<queue_full>, C<completed>), durations nanoseconds.
 
 =head1 FUNCTIONS
