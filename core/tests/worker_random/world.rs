@@ -208,7 +208,7 @@ impl World {
                 assert!(!self.reporting, "the report comes first");
                 assert_eq!(offer, self.newest);
             }
-            Body::Goodbye => {}
+            Body::Goodbye | Body::Gone { .. } => {}
             body => panic!("a worker never says {body:?}"),
         }
     }

@@ -121,6 +121,8 @@ pub struct Rig {
     pub conn: Option<ConnId>,
     /// What it said that is for the log only.
     pub events: Vec<Event>,
+    /// Processes whose end it told its manager; left out of what else it said.
+    pub gone: Vec<SlotLife>,
     /// Counted messages that its manager got on this connection.
     heard: u64,
     /// Largest payload that its next manager takes.
@@ -157,6 +159,7 @@ impl Rig {
             now,
             conn: None,
             events: Vec::new(),
+            gone: Vec::new(),
             heard: 0,
             payload_max: u32::MAX,
         }
@@ -347,7 +350,10 @@ impl Rig {
                 output => {
                     let is_send = matches!(output, WorkerOutput::Link(LinkOutput::Send { .. }));
                     self.heard += u64::from(is_send && ping(&output).is_none());
-                    said.push(output);
+                    match gone(&output) {
+                        Some(process) => self.gone.push(process),
+                        None => said.push(output),
+                    }
                 }
             }
         }
@@ -415,6 +421,16 @@ impl Rig {
 }
 
 /// The heartbeat in an output, if it is one.
+fn gone(output: &WorkerOutput) -> Option<SlotLife> {
+    match output {
+        WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
+            Body::Gone { slot, life } => Some(SlotLife { slot, life }),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 pub fn ping(output: &WorkerOutput) -> Option<Beat> {
     match output {
         WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
