@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES, SHARE_MIN};
-use argon_core::message::Message;
+use argon_core::message::{Beat, Body, Message};
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
@@ -185,15 +185,23 @@ pub(crate) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(
     while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {}
 }
 
-/// Asks one that has not answered what it speaks, by the end of a line and of a header: there are
-/// servers that say nothing before. Nobody else is to read any more.
+/// A heartbeat that has the end of a line and of a header in it: servers that wait for those answer
+/// it, and say what they speak. To a manager it is a heartbeat as any other.
+pub(crate) fn provocation() -> Message {
+    let nonce = u64::from_le_bytes(*b"\r\n\r\n\r\n\r\n");
+    let beat = Beat { nonce, received: 0 };
+    Body::Ping(beat).into()
+}
+
+/// What one speaks that has not answered a hello. Nobody else is to read any more.
 pub(crate) async fn provoke<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     mut incoming: Incoming,
+    mut outgoing: Outgoing,
 ) -> Option<&'static str> {
-    use tokio::io::AsyncWriteExt as _;
-
-    stream.write_all(b"\r\n\r\n").await.ok()?;
+    outgoing.push(&provocation()).ok()?;
+    let flush = std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut stream, &mut 0));
+    flush.await.ok()?;
     loop {
         if let Some(spoken) = incoming.other_protocol() {
             return Some(spoken);

@@ -13,10 +13,10 @@ use argon_core::limits::{
 use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::connection::Incoming;
+use crate::connection::{Incoming, provocation};
 use crate::driver::clock::entropy;
 use crate::error::{StatusError, refusal};
 use crate::frames::Outgoing;
@@ -138,8 +138,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
 
     /// Whoever does not greet back and speaks something else shall say so.
     async fn provoke(&mut self) -> Result<Infallible, StatusError> {
-        let asked = self.stream.write_all(b"\r\n\r\n").await;
-        asked.map_err(|error| self.broken(error))?;
+        self.send(provocation()).await?;
         loop {
             self.receive().await?;
         }

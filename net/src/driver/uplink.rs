@@ -224,7 +224,8 @@ impl<T: Transport> Uplink<T> {
             let manager = self.managers[open.address].clone();
             self.closing = Some(Box::pin(async move {
                 if reason == CloseReason::HandshakeTimeout {
-                    let spoken = timeout(LINGER, provoke(open.stream, open.incoming)).await;
+                    let spoken =
+                        timeout(LINGER, provoke(open.stream, open.incoming, open.outgoing)).await;
                     return Some(format!("{manager}: {}", speaks(spoken.ok()??)));
                 }
                 let _ = timeout(LINGER, linger(open.stream, open.outgoing)).await;
