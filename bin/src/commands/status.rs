@@ -263,8 +263,8 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
         } else {
             writeln!(
                 text,
-                "  nested     {} processes wait for tasks of their own",
-                status.waiting
+                "  nested     {} of {} processes: tasks that wait for tasks of their own",
+                status.waiting, status.capacity
             )
         };
     }

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import argon
+
 
 class Odd(Exception):
     """An exception of a module that both sides have."""
@@ -143,3 +145,12 @@ def for_ever():
 
 def undecodable():
     return b"a\xff.txt".decode("utf-8", "surrogateescape")
+
+
+def submits_and_dies(address):
+    """Leaves tasks behind that nobody waits for any more."""
+    client = argon.Client(address)
+    client.submit("python:remote_tasks:wait_for", "/no/such/gate")
+    while client.status().manager.accepted < 2:
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -493,3 +493,16 @@ def test_what_nobody_runs_is_said_while_it_waits(cluster, caplog, blocking):
     (line,) = said()
     command = f"argon worker --manager {cluster.address} -- python3 -m argon.pool"
     assert "python:elsewhere:f" in line and line.endswith(command)
+
+
+def test_what_a_killed_task_submitted_ends_with_it(cluster, tmp_path):
+    manager = cluster.start("manager", "--port", 0, ARGON_LOG="argon=debug")
+    cluster.address = manager.stdout.readline().split()[-1]
+    cluster.worker(workers=1)
+    with argon.Client(cluster.address) as client:
+        with pytest.raises(argon.Failed):
+            client.call(tasks.submits_and_dies, cluster.address, max_attempts=1)
+        until("the end of what it left", lambda: client.status().manager.queued == 0)
+        until("the end of its client", lambda: len(client.status().clients) == 1)
+    # And not because it was given up after a while.
+    assert "ran in a pool process that is gone" in (tmp_path / "stderr").read_text()
