@@ -23,6 +23,7 @@ pub mod message;
 pub mod name;
 pub mod offer;
 pub mod payload;
+pub mod pressure;
 pub mod queue;
 pub mod retry;
 pub mod rising;

@@ -78,7 +78,7 @@ pub const OLDEST_EVERY: u32 = 16;
 /// Most tasks that one newcomer may displace to make room for its bytes.
 pub const VICTIMS_MAX: usize = 16;
 
-/// Default bound on bytes that wait for all peers of a manager together.
+/// Default bound on bytes that a manager holds for all peers together beside the queue.
 pub const MEMORY_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Default bound of the queue, in tasks.
 pub const QUEUE_TASKS_DEFAULT: usize = 10_000;

@@ -116,6 +116,13 @@ impl Incoming {
         }
     }
 
+    /// Bytes of a frame that is larger than a read and has yet to end; 0 if there is none. To be asked
+    /// when [`next`](Self::next) has no more.
+    pub(crate) fn large(&self) -> usize {
+        let held = self.buffer.len();
+        if held > READ_MAX { held } else { 0 }
+    }
+
     /// Bytes that the frame at the front still lacks, as far as its length is known.
     fn missing(&self) -> usize {
         self.buffer

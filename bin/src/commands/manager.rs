@@ -67,8 +67,8 @@ pub(crate) struct LimitArgs {
     /// Most bytes of results that a client leaves unread before its tasks wait [default: 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     client_result_bytes: Option<u64>,
-    /// Most bytes that wait for all peers together; those that read least are cut off first. The same
-    /// of results that clients have yet to acknowledge; the tasks of those that leave most wait
+    /// Most bytes that are held for all peers together, waiting to be read by them or of large payloads
+    /// that they send slowly; those for which most is held are cut off first. The same of results that clients have yet to acknowledge; the tasks of those that leave most wait
     /// [default: a 32nd of this machine's memory, at least 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory: Option<u64>,

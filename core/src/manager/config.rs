@@ -26,8 +26,8 @@ pub struct ManagerConfig {
     /// Bytes of results that all clients together may leave unacknowledged before the tasks of those wait
     /// that leave more than an even share of it.
     pub unread_bytes: u64,
-    /// Most bytes of messages that may wait for all peers together; beyond it the peers for which
-    /// most waits are cut off. For the driver.
+    /// Most bytes that may be held for all peers together beside the queue, see
+    /// [`Pressure`](crate::pressure::Pressure), which the driver keeps.
     pub memory: u64,
     /// Largest payload, in bytes.
     pub payload_max: usize,

@@ -4,9 +4,10 @@
 //! buffers of the connections they are for; each of those is woken once, and writes once. No
 //! other task lies between a frame that comes and the frames that it causes.
 //!
-//! Invariants: what waits for one peer is at most `output_max` and one turn, and what waits for all
-//! together at most `memory`; past either the peer for which most waits is cut off, never waited for. A connection's number names its place in the table and is never
-//! used twice.
+//! Invariants: what waits for one peer is at most `output_max` and one turn; what is held for all
+//! together, output that waits and large frames that come slowly, is at most `memory`. Past either
+//! the peer for which most is held is cut off, never waited for. A connection's number names its place
+//! in the table and is never used twice.
 
 mod pump;
 
@@ -22,6 +23,7 @@ use argon_core::ids::ConnId;
 use argon_core::limits::WORKER_WINDOW_BYTES;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Body, Message};
+use argon_core::pressure::Pressure;
 use argon_core::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
@@ -63,8 +65,6 @@ pub(crate) struct Hub<M> {
     changed: Notify,
     frame_max: usize,
     output_max: usize,
-    /// Most bytes that may wait for all peers together.
-    memory: usize,
 }
 
 #[derive(Debug)]
@@ -84,8 +84,8 @@ struct State<M> {
     stopping: bool,
     drained: bool,
     rest: Rest,
-    /// Bytes that wait for all peers together.
-    waiting: usize,
+    /// What is held for all peers together.
+    pressure: Pressure,
     limiter: log::Limiter,
 }
 
@@ -96,8 +96,10 @@ struct Peer {
     out: Outgoing,
     /// Bytes that its task took out of `out` and has not written.
     unwritten: usize,
-    /// What it counts for in the bytes that wait for all.
-    counted: usize,
+    /// Bytes of a large frame of which the rest has yet to come.
+    unfinished: usize,
+    /// What it counts for in what is held for all.
+    counted: u64,
     waker: Option<Waker>,
     dirty: bool,
     welcome: bool,
@@ -130,13 +132,12 @@ impl<M: ManagerMachine> Hub<M> {
                 stopping: false,
                 drained: false,
                 rest: Rest::default(),
-                waiting: 0,
+                pressure: Pressure::new(memory),
                 limiter: log::Limiter::default(),
             }),
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
             output_max: payload_max + OUTPUT_SLACK,
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
         })
     }
 
@@ -324,16 +325,7 @@ impl<M: ManagerMachine> Hub<M> {
                 state.dirty.push(conn);
             }
             state.count(conn);
-            while state.waiting > self.memory
-                && let Some(worst) = state.worst()
-            {
-                let (total, limit) = (state.waiting, self.memory);
-                warn!(
-                    conn = %worst, total, limit,
-                    "closing the connection for which most waits: too much waits for peers that do not read"
-                );
-                state.cut_off(worst);
-            }
+            state.relieve();
             return;
         }
         state.cut_off(conn);
@@ -362,6 +354,7 @@ impl<M: ManagerMachine> Hub<M> {
             conn,
             out: Outgoing::default(),
             unwritten: 0,
+            unfinished: 0,
             counted: 0,
             waker: None,
             dirty: false,
@@ -402,17 +395,44 @@ impl<M> State<M> {
     /// Counts what waits for a peer among what waits for all.
     fn count(&mut self, conn: ConnId) {
         if let Some(peer) = self.peer(conn) {
-            let waits = peer.out.len() + peer.unwritten;
-            let before = std::mem::replace(&mut peer.counted, waits);
-            self.waiting = self.waiting - before + waits;
+            let held = (peer.out.len() + peer.unwritten + peer.unfinished) as u64;
+            let before = std::mem::replace(&mut peer.counted, held);
+            self.pressure.change(before, held);
         }
     }
 
-    /// The peer for which most waits, of those that are not closed already.
+    /// Counts the frame that a peer has begun and not ended. Whether somebody was cut off, of which
+    /// the machine has to be told.
+    fn count_unfinished(&mut self, conn: ConnId, bytes: usize) -> bool {
+        let Some(peer) = self.peer(conn).filter(|peer| peer.end.is_none()) else {
+            return false;
+        };
+        if peer.unfinished == bytes {
+            return false;
+        }
+        peer.unfinished = bytes;
+        self.count(conn);
+        self.relieve();
+        !self.cut.is_empty()
+    }
+
+    /// Lets go of the worst peers while too much is held for all.
+    fn relieve(&mut self) {
+        while let Some(worst) = self.worst() {
+            warn!(
+                conn = %worst, total = self.pressure.total(), limit = self.pressure.limit(),
+                "closing the connection for which most is held: peers that do not read, or that \
+                 send large frames slowly, make this manager hold too much"
+            );
+            self.cut_off(worst);
+        }
+    }
+
     fn worst(&self) -> Option<ConnId> {
         let open = self.places.iter().flatten();
-        let open = open.filter(|peer| peer.end.is_none() && peer.counted > 0);
-        open.max_by_key(|peer| peer.counted).map(|peer| peer.conn)
+        let open = open.filter(|peer| peer.end.is_none());
+        self.pressure
+            .worst(open.map(|peer| (peer.conn, peer.counted)))
     }
 
     /// Closes a connection whose peer does not read, and lets go of what waits for it.
@@ -420,8 +440,9 @@ impl<M> State<M> {
         self.end(conn, End::Cut);
         if let Some(peer) = self.peer(conn) {
             peer.out = Outgoing::default();
+            peer.unfinished = 0;
             let before = std::mem::take(&mut peer.counted);
-            self.waiting -= before;
+            self.pressure.change(before, 0);
         }
         self.cut.push(conn);
     }
@@ -429,7 +450,7 @@ impl<M> State<M> {
     fn remove(&mut self, conn: ConnId) -> Option<Peer> {
         let peer = self.peer(conn)?;
         let before = std::mem::take(&mut peer.counted);
-        self.waiting -= before;
+        self.pressure.change(before, 0);
         let place = place_of(conn);
         self.free.push(place as u32);
         self.places[place].take()

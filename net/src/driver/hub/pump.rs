@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
+use argon_core::pressure::is_slow;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -41,6 +42,7 @@ impl<M: ManagerMachine> Hub<M> {
             welcome: false,
             moved: false,
             progress: Instant::ZERO,
+            large_since: None,
         };
         if poll_fn(|cx| pump.poll(cx)).await == End::Finish {
             let Pump {
@@ -75,6 +77,8 @@ struct Pump<'a, M, S> {
     /// Bytes moved without a whole frame since the machine was last told.
     moved: bool,
     progress: Instant,
+    /// Since when a large frame is under way.
+    large_since: Option<Instant>,
 }
 
 /// What one read came to.
@@ -189,6 +193,13 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                     }
                 }
             }
+            let large = self.incoming.large();
+            let since = match large {
+                0 => self.large_since.take(),
+                _ => Some(*self.large_since.get_or_insert(now)),
+            };
+            let slow = since.is_some_and(|since| is_slow(large as u64, now.since(since)));
+            fed |= state.count_unfinished(conn, if slow { large } else { 0 });
             if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {
                 self.moved = false;
                 self.progress = now;
