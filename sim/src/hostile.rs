@@ -1,7 +1,7 @@
 //! A peer that has the key but speaks out of turn: every message there is, at any moment, with
 //! contents at random. It does not lie about the tasks of others, since nobody could tell.
 
-use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
+use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use argon_core::message::{
     AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role, Submit,
     VERSION, Version,
@@ -136,7 +136,7 @@ fn nanos(rng: &mut Rng) -> Nanos {
 
 /// Any message.
 pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
-    match rng.up_to(17) {
+    match rng.up_to(19) {
         0 => Body::Hello(hello(rng, id, index)),
         1 => Body::Ping(Beat {
             nonce: rng.draw(),
@@ -189,6 +189,15 @@ pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
         // It may claim any window only for nothing: what it was given it would never run.
         15 => Body::Offer(Offer::anything()),
         16 => Body::RunningQuery { page: 0 },
+        17 => Body::Within(PoolProcess {
+            worker: PeerId(if rng.percent(50) { id } else { rng.up_to(2) }),
+            slot: SlotId(rng.pick(&[0, 1, u32::MAX])),
+            life: rng.up_to(2),
+        }),
+        18 => Body::Gone {
+            slot: SlotId(rng.pick(&[0, 1, u32::MAX])),
+            life: rng.up_to(2),
+        },
         _ => Body::Grant { window: 0 },
     }
 }
