@@ -2,7 +2,7 @@
 
 mod support;
 
-use argon_core::ids::{Attempt, ConnId};
+use argon_core::ids::{Attempt, ConnId, PeerId, PoolProcess, SlotId};
 use argon_core::manager::ManagerInput;
 use argon_core::message::{AttemptEnd, Beat, Body, Finished, Role, Submit};
 use argon_core::steps;
@@ -159,6 +159,12 @@ fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
         );
         let seq = crowd.next_seq;
         let many: Vec<u64> = (0..4_096).collect();
+        let slot = SlotId(0);
+        let process = PoolProcess {
+            worker: PeerId(1_000_000),
+            slot,
+            life: 2,
+        };
         let script: Vec<(ConnId, Body)> = vec![
             (client, Body::Submit(submit(seq))),
             (client, Body::Submit(named(seq + 1, "new-name".into()))),
@@ -178,6 +184,8 @@ fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
             (client, Body::StatusQuery { page: u32::MAX }),
             (client, Body::RunningQuery { page: 0 }),
             (client, Body::RunningQuery { page: u32::MAX }),
+            (client, Body::Within(process)),
+            (client, Body::Within(process)),
             (observer, Body::StatusQuery { page: 0 }),
             (observer, Body::RunningQuery { page: 3 }),
             (
@@ -205,6 +213,7 @@ fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
             ),
             (worker, Body::Grant { window: 0 }),
             (worker, Body::Grant { window: 128 }),
+            (worker, Body::Gone { slot, life: 1 }),
             (worker, Body::Draining),
         ];
         for (conn, body) in script {
