@@ -111,6 +111,28 @@ fn a_deadlock_is_said_once() {
 }
 
 #[test]
+fn what_clients_claim_is_no_more_than_there_are_places() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 2);
+    let mut all = vec![worker];
+    for (peer, slot, life) in [(9, 0, 1), (10, 0, 2), (11, 2, 1), (12, u32::MAX, 1)] {
+        let client = bench.client(peer);
+        bench.send(
+            client,
+            Body::Within(PoolProcess {
+                worker: PeerId(1),
+                slot: SlotId(slot),
+                life,
+            }),
+        );
+        bench.submit(client, submit(0));
+        all.push(client);
+    }
+    bench.advance_alive(Duration::from_secs(5), &all);
+    assert_eq!(status(&bench).waiting, 1);
+}
+
+#[test]
 fn a_process_has_room_for_sixteen_clients() {
     let mut bench = Bench::new();
     let worker = bench.worker(1, 1);

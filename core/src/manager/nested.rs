@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
-use crate::ids::{PoolProcess, SlotId};
+use crate::ids::{PeerId, PoolProcess, SlotId};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -80,14 +80,22 @@ impl Manager {
     /// Looks whether there is still a process that can run what the others wait for.
     pub(super) fn look_at_nested(&mut self, now: Instant) {
         let waits = |(process, clients): &(&PoolProcess, &BTreeSet<ClientKey>)| {
-            self.workers_by_id.contains_key(&process.worker)
+            let worker = self.workers_by_id.get(&process.worker);
+            let capacity = worker.map_or(0, |key| self.workers[key.0 as usize].capacity);
+            process.slot.0 < capacity
                 && clients.iter().any(|client| {
                     step();
                     let session = &self.clients[client.0 as usize];
                     session.tasks.len() > session.ended.len()
                 })
         };
-        self.nested.waiting = self.nested.clients.iter().filter(waits).count() as u64;
+        let waiting = self.nested.clients.iter().filter(waits);
+        // In each place there is one process, whatever clients claim.
+        let mut places: Vec<(PeerId, SlotId)> = waiting
+            .map(|(process, _)| (process.worker, process.slot))
+            .collect();
+        places.dedup();
+        self.nested.waiting = places.len() as u64;
         if self.capacity == 0 || self.nested.waiting < self.capacity {
             self.nested.all_since = None;
             self.nested.said = false;
