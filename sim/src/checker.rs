@@ -2,6 +2,7 @@
 //!
 //! Each function is one promise, by its number in the contract.
 
+mod drains;
 mod order;
 mod waits;
 
@@ -32,6 +33,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.retries()?;
     ledger.submitted_as_before()?;
     order::check(plan, history)?;
+    drains::check(history)?;
     waits::check(plan, history)
 }
 

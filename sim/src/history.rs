@@ -19,6 +19,8 @@ pub struct History {
     pub disturbances: Vec<Disturbance>,
     /// What passed over the wire, as far as order is judged.
     pub wire: Vec<Wire>,
+    /// When which lives of managers and workers were told to drain; known at the fast level only.
+    pub drains: Vec<(u64, usize)>,
     /// Ids under which strangers came.
     pub hostile: Vec<u64>,
     /// Tasks that a client did not take in, by their place in the plan.

@@ -311,6 +311,9 @@ impl World<'_> {
     // ---- what order is judged by ----
 
     fn note_received(&mut self, process: &mut Process, fact: &Fact) {
+        if let Fact::Drain = fact {
+            self.history.drains.push((self.now, process.life));
+        }
         if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
             match &message.body {
                 Body::Hello(hello) => {
