@@ -14,8 +14,11 @@ use crate::history::{
 };
 use crate::options::{Host, MS, Plan, S};
 use crate::pool::PATIENCE;
+use crate::process::EVEN;
 use crate::report::{Class, Failure};
 use crate::workload::Deed;
+
+use order::scaled;
 
 /// Judges a history.
 ///
@@ -31,6 +34,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.capacity()?;
     ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
+    ledger.waits_as_told()?;
     ledger.submitted_as_before()?;
     order::check(plan, history)?;
     drains::check(history)?;
@@ -534,6 +538,39 @@ impl<'h> Ledger<'h> {
             }
         }
         Ok(())
+    }
+
+    /// Promise 6: nobody tries again sooner than the manager said. After a cut a client may not have
+    /// heard of it.
+    fn waits_as_told(&self) -> Result<(), Failure> {
+        if !self.history.disturbances.is_empty() {
+            return Ok(());
+        }
+        // The fastest clock that a client may have.
+        let rate = EVEN + self.plan.options.drift;
+        let mut again: BTreeMap<(usize, u64, u64), u64> = BTreeMap::new();
+        for wire in &self.history.wire {
+            let id = (wire.life, wire.client, wire.seq);
+            match wire.what {
+                WireWhat::Rejected { after, .. } => {
+                    again.insert(id, wire.at.saturating_add(scaled(after, rate)));
+                }
+                WireWhat::Submitted { .. } => {
+                    let early = again.remove(&id).filter(|again| wire.at + 1 < *again);
+                    if let Some(again) = early.filter(|_| !self.is_hostile(wire.client)) {
+                        let early = again - wire.at;
+                        let text = format!("number {} came again {early} ns too soon", wire.seq);
+                        return Err(Failure::new(Class::Safety, "6 (retries)", text));
+                    }
+                }
+                WireWhat::Assigned | WireWhat::Cancelled | WireWhat::Ended => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_hostile(&self, client: u64) -> bool {
+        self.history.hostile.contains(&client)
     }
 
     /// Promise 6: no more retries than allowed, and `Rejected` only when they are used up.

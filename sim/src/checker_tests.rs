@@ -213,8 +213,26 @@ fn order_is_judged() {
         )
     };
     let goes = |at, seq| (at, seq, WireWhat::Assigned);
-    let pushed_out = |at, seq| (at, seq, WireWhat::Rejected { displaced: true });
-    let refused = |at, seq| (at, seq, WireWhat::Rejected { displaced: false });
+    let pushed_out = |at, seq| {
+        (
+            at,
+            seq,
+            WireWhat::Rejected {
+                displaced: true,
+                after: 0,
+            },
+        )
+    };
+    let refused = |at, seq| {
+        (
+            at,
+            seq,
+            WireWhat::Rejected {
+                displaced: false,
+                after: 0,
+            },
+        )
+    };
     let orderly = [came(1, 0, 4), came(2, 1, 4), goes(3, 0), goes(3, 1)];
     assert_eq!(said(&orderly), "fine");
     let overtaken = [came(1, 0, 4), came(2, 1, 4), goes(3, 1), goes(3, 0)];

@@ -272,6 +272,8 @@ pub enum WireWhat {
     Rejected {
         /// For having been displaced.
         displaced: bool,
+        /// When another try is worth it, in nanoseconds from then.
+        after: u64,
     },
     /// The manager sent an outcome.
     Ended,

@@ -333,8 +333,13 @@ impl World<'_> {
     fn note_sent(&mut self, process: &Process, conn: ConnId, message: &Message) {
         let what = match &message.body {
             Body::Assign(_) => WireWhat::Assigned,
-            Body::Reject { reason, .. } => WireWhat::Rejected {
+            Body::Reject {
+                reason,
+                retry_after,
+                ..
+            } => WireWhat::Rejected {
                 displaced: *reason == RejectReason::Displaced,
+                after: retry_after.0,
             },
             Body::Outcome { .. } => WireWhat::Ended,
             _ => return,

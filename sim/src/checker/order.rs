@@ -95,7 +95,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                     task.over = task.over.min(wire.at);
                 }
             }
-            WireWhat::Rejected { displaced } => {
+            WireWhat::Rejected { displaced, .. } => {
                 if displaced {
                     queue.displaced(wire, history.disturbances.is_empty() && uniform)?;
                 }

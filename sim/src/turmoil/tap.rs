@@ -86,7 +86,10 @@ impl Tap {
                 WireWhat::Assigned
             }
             // Who made room for whom shows in the order of decisions only, not in that of frames.
-            Body::Reject { .. } => WireWhat::Rejected { displaced: false },
+            Body::Reject { retry_after, .. } => WireWhat::Rejected {
+                displaced: false,
+                after: retry_after.0,
+            },
             Body::Outcome { .. } => WireWhat::Ended,
             _ => return,
         };
