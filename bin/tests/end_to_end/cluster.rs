@@ -232,6 +232,41 @@ fn what_nobody_runs_is_said_while_it_waits() {
 }
 
 #[test]
+fn tasks_that_all_wait_for_tasks_are_named_and_end_with_their_processes() {
+    let manager = Server::listening(&["manager"]);
+    let _worker = Server::worker(&manager.address, "one");
+    until_capacity(&manager.address, 2);
+    let program = env!("CARGO_BIN_EXE_argon");
+    let nested = [
+        "--",
+        program,
+        "map",
+        "--manager",
+        &manager.address,
+        "true",
+        ":::",
+        "a",
+    ];
+    let parent = || {
+        let run = ["run", "--manager", &manager.address];
+        argon(&[&run[..], &nested].concat()).spawn().unwrap()
+    };
+    let (mut first, mut second) = (parent(), parent());
+    let table = || text(&output(argon(&["status", "--manager", &manager.address])).stdout);
+    until("the deadlock", || {
+        table().contains("deadlock   all 2 processes")
+    });
+    let pid = nix::unistd::Pid::from_raw(first.id().cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    first.wait().unwrap();
+    // The place of the first is free, and what the second waits for can run.
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    until("the end of all", || {
+        status(&manager.address)["manager"]["queued"] == 0
+    });
+}
+
+#[test]
 fn a_time_to_connect_can_be_given() {
     let args = [
         "call",

@@ -38,6 +38,17 @@ subtest 'greeting' => sub {
         'goodbye', 'and says goodbye');
 };
 
+subtest 'in a process of a pool' => sub {
+    local $ENV{ARGON_PROCESS} = '01020304050607ff.3.9';
+    my ($client, $manager) = pair({});
+    my $within = $manager->hear($client, 'within');
+    is_deeply([@$within{qw(worker slot life)}], [72_623_859_790_383_103, 3, 9], 'it says which');
+    $ENV{ARGON_PROCESS} = 'no.such.thing';
+    my ($other, $its) = pair({});
+    $other->defer('My::Task', []);
+    is($its->hear($other, 'submit')->{type}, 'submit', 'and nothing if it makes no sense');
+};
+
 subtest 'a task' => sub {
     my ($client, $manager) = pair({});
     my $deferred = $client->defer('My::Task', [4, 'x'], $PRI_HIGH);

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import weakref
 
 import pytest
 import remote_tasks as tasks
@@ -74,6 +75,21 @@ def test_map_takes_its_items_at_once(executor):
     results = executor.map(tasks.square, items())
     assert taken == list(range(20))
     assert list(results) == [each * each for each in range(20)]
+
+
+class Value:
+    """Something that can be referred to weakly."""
+
+
+def test_map_keeps_nothing_of_what_it_handed_on():
+    ended = [futures.Future() for _ in range(3)]
+    for future in ended:
+        future.set_result(Value())
+    results = argon.executor._results(ended, None)
+    del ended, future
+    first = weakref.ref(next(results))
+    gc.collect()
+    assert first() is None
 
 
 def test_map_times_out_from_its_call_on(executor, tmp_path):
