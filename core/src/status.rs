@@ -46,6 +46,19 @@ impl StatusReport {
     }
 }
 
+impl ManagerStatus {
+    /// Whether every process waits for tasks of its own, so that none is left to run them.
+    #[must_use]
+    pub fn is_deadlocked(&self) -> bool {
+        is_deadlock(self.waiting, self.capacity)
+    }
+}
+
+/// See [`ManagerStatus::is_deadlocked`].
+pub(crate) fn is_deadlock(waiting: u64, capacity: u64) -> bool {
+    capacity > 0 && waiting >= capacity
+}
+
 impl KindStatus {
     fn runs(kinds: &[Self], name: &Name) -> Option<bool> {
         let mut kinds = kinds.iter().filter(|kind| kind.workers > 0);

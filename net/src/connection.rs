@@ -192,21 +192,21 @@ pub(crate) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(
     while matches!(stream.read(&mut rest).await, Ok(count) if count > 0) {}
 }
 
-/// A heartbeat that has the end of a line and of a header in it: servers that wait for those answer
-/// it, and say what they speak. To a manager it is a heartbeat as any other.
-pub(crate) fn provocation() -> Message {
-    let nonce = u64::from_le_bytes(*b"\r\n\r\n\r\n\r\n");
-    let beat = Beat { nonce, received: 0 };
-    Body::Ping(beat).into()
-}
-
-/// What one speaks that has not answered a hello. Nobody else is to read any more.
+/// What one speaks that has not answered a hello, if that is well known. Nobody else is to read any
+/// more.
+///
+/// It is sent a heartbeat with the end of a line and of a header in it: servers that wait for those
+/// answer it, and to a manager it is a heartbeat as any other.
 pub(crate) async fn provoke<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     mut incoming: Incoming,
     mut outgoing: Outgoing,
 ) -> Option<&'static str> {
-    outgoing.push(&provocation()).ok()?;
+    let beat = Beat {
+        nonce: u64::from_le_bytes(*b"\r\n\r\n\r\n\r\n"),
+        received: 0,
+    };
+    outgoing.push(&Body::Ping(beat).into()).ok()?;
     let flush = std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut stream, &mut 0));
     flush.await.ok()?;
     loop {

@@ -1,6 +1,5 @@
 //! Asking a manager how things are.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use argon_core::status::StatusReport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::connection::{Incoming, provocation};
+use crate::connection::{Incoming, provoke};
 use crate::driver::clock::entropy;
 use crate::error::{StatusError, refusal};
 use crate::frames::Outgoing;
@@ -57,7 +56,7 @@ pub async fn status_on<T: Transport>(
         // A server that waits for a line says nothing until it gets one.
         match timeout(limit / 4 * 3, observer.greet()).await {
             Ok(greeted) => greeted?,
-            Err(_) => match observer.provoke().await? {},
+            Err(_) => return Err(observer.provoke().await),
         }
         observer.ask().await
     };
@@ -137,10 +136,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     }
 
     /// Whoever does not greet back and speaks something else shall say so.
-    async fn provoke(&mut self) -> Result<Infallible, StatusError> {
-        self.send(provocation()).await?;
-        loop {
-            self.receive().await?;
+    async fn provoke(self) -> StatusError {
+        let manager = self.manager.to_owned();
+        match provoke(self.stream, self.incoming, self.outgoing).await {
+            Some(name) => StatusError::Protocol {
+                manager,
+                speaks: Some(name),
+            },
+            None => StatusError::TimedOut { manager },
         }
     }
 

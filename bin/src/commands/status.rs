@@ -253,8 +253,7 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
         status.assigned, status.workers, status.capacity, status.rate
     );
     if status.waiting > 0 {
-        let all = status.capacity > 0 && status.waiting >= status.capacity;
-        let _ = if all {
+        let _ = if status.is_deadlocked() {
             writeln!(
                 text,
                 "  deadlock   all {} processes wait for tasks of their own; start more workers",

@@ -11,6 +11,7 @@ use crate::event::{CloseReason, Event};
 use crate::ids::{PeerId, PoolProcess, SlotId};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
+use crate::status::is_deadlock;
 use crate::steps::step;
 use crate::time::Instant;
 
@@ -96,7 +97,7 @@ impl Manager {
             .collect();
         places.dedup();
         self.nested.waiting = places.len() as u64;
-        if self.capacity == 0 || self.nested.waiting < self.capacity {
+        if !is_deadlock(self.nested.waiting, self.capacity) {
             self.nested.all_since = None;
             self.nested.said = false;
             return;

@@ -194,11 +194,11 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                 }
             }
             let large = self.incoming.large();
-            let since = match large {
-                0 => self.large_since.take(),
-                _ => Some(*self.large_since.get_or_insert(now)),
-            };
-            let slow = since.is_some_and(|since| is_slow(large as u64, now.since(since)));
+            let since = *self.large_since.get_or_insert(now);
+            if large == 0 {
+                self.large_since = None;
+            }
+            let slow = is_slow(large as u64, now.since(since));
             fed |= state.count_unfinished(conn, if slow { large } else { 0 });
             if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {
                 self.moved = false;
