@@ -2,6 +2,7 @@
 //!
 //! Each function is one promise, by its number in the contract.
 
+mod again;
 mod drains;
 mod order;
 mod waits;
@@ -10,15 +11,11 @@ use std::collections::BTreeMap;
 
 use crate::history::{
     Delivery, Disturbance, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
-    WireWhat,
 };
 use crate::options::{Host, MS, Plan, S};
 use crate::pool::PATIENCE;
-use crate::process::EVEN;
 use crate::report::{Class, Failure};
 use crate::workload::Deed;
-
-use order::scaled;
 
 /// Judges a history.
 ///
@@ -34,8 +31,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.capacity()?;
     ledger.cut_off_workers_start_nothing()?;
     ledger.retries()?;
-    ledger.waits_as_told()?;
-    ledger.submitted_as_before()?;
+    again::check(plan, history)?;
     order::check(plan, history)?;
     drains::check(history)?;
     waits::check(plan, history)
@@ -512,65 +508,6 @@ impl<'h> Ledger<'h> {
             }
         }
         Ok(())
-    }
-
-    /// Promise 2: a task that is submitted again is the same task, and has no more time left.
-    fn submitted_as_before(&self) -> Result<(), Failure> {
-        let promise = "2 (submitted as before)";
-        let mut first: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-        // By life of a manager: on the way to two of them, the later may overtake the earlier.
-        let mut left: BTreeMap<(usize, u64, u64), u64> = BTreeMap::new();
-        for wire in &self.history.wire {
-            let WireWhat::Submitted { same, deadline, .. } = wire.what else {
-                continue;
-            };
-            if self.history.hostile.contains(&wire.client) {
-                continue;
-            }
-            if *first.entry((wire.client, wire.seq)).or_insert(same) != same {
-                let text = format!("number {} came again as another task", wire.seq);
-                return Err(Failure::new(Class::Safety, promise, text));
-            }
-            let before = left.insert((wire.life, wire.client, wire.seq), deadline);
-            if before.is_some_and(|before| deadline > before) {
-                let text = format!("number {} came again with more time left", wire.seq);
-                return Err(Failure::new(Class::Safety, promise, text));
-            }
-        }
-        Ok(())
-    }
-
-    /// Promise 6: nobody tries again sooner than the manager said. After a cut a client may not have
-    /// heard of it.
-    fn waits_as_told(&self) -> Result<(), Failure> {
-        if !self.history.disturbances.is_empty() {
-            return Ok(());
-        }
-        // The fastest clock that a client may have.
-        let rate = EVEN + self.plan.options.drift;
-        let mut again: BTreeMap<(usize, u64, u64), u64> = BTreeMap::new();
-        for wire in &self.history.wire {
-            let id = (wire.life, wire.client, wire.seq);
-            match wire.what {
-                WireWhat::Rejected { after, .. } => {
-                    again.insert(id, wire.at.saturating_add(scaled(after, rate)));
-                }
-                WireWhat::Submitted { .. } => {
-                    let early = again.remove(&id).filter(|again| wire.at + 1 < *again);
-                    if let Some(again) = early.filter(|_| !self.is_hostile(wire.client)) {
-                        let early = again - wire.at;
-                        let text = format!("number {} came again {early} ns too soon", wire.seq);
-                        return Err(Failure::new(Class::Safety, "6 (retries)", text));
-                    }
-                }
-                WireWhat::Assigned | WireWhat::Cancelled | WireWhat::Ended => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn is_hostile(&self, client: u64) -> bool {
-        self.history.hostile.contains(&client)
     }
 
     /// Promise 6: no more retries than allowed, and `Rejected` only when they are used up.
