@@ -19,7 +19,6 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use self::memory::MemoryWatch;
 pub use self::printed::TARGET as TASK_OUTPUT;
 use self::slot::{Shared, Slot};
 use super::Executor;
+use crate::driver::clock::entropy;
 use crate::ready::{ReadyList, SlotWake};
 
 /// How to start a guard: a program, and arguments that lead to [`guard::main`](crate::guard::main).
@@ -108,9 +108,6 @@ pub const TASK_OUTPUT_DEFAULT: u32 = 100;
 /// Starts between two looks at everything else, each of which blocks for about a millisecond.
 const STARTS_PER_POLL: usize = 2;
 
-/// Tells the executors of one process apart.
-static EXECUTORS: AtomicU64 = AtomicU64::new(0);
-
 /// Runs attempts in pool processes.
 #[derive(Debug)]
 pub struct ProcessExecutor {
@@ -148,11 +145,12 @@ impl ProcessExecutor {
         // With a handler, once and for all: if this process was started with SIGCHLD ignored, it
         // and all that it starts would never learn how a child ended.
         drop(signal(SignalKind::child())?);
+        let worker = PeerId(entropy().map_err(io::Error::other)?);
         let memory = options
             .memory_limit
             .map(|_| MemoryWatch::new(options.memory_interval));
         Ok(Self {
-            shared: Shared::new(options, EXECUTORS.fetch_add(1, Ordering::Relaxed)),
+            shared: Shared::new(options, worker),
             slots: Vec::new(),
             starting: VecDeque::new(),
             answers: Vec::new(),

@@ -1,5 +1,4 @@
-//! Promise 14: who drains takes nothing new, and hands back what has not begun. So a manager sends out
-//! nothing that first came after it was told to, and a worker gives nothing more to its processes.
+//! Who drains takes nothing new, and hands back what has not begun. So a manager sends out nothing that first came after it was told to, and a worker gives nothing more to its processes.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +14,7 @@ pub(super) fn check(history: &History) -> Result<(), Failure> {
     if begun.is_empty() {
         return Ok(());
     }
-    let broken = |text| Err(Failure::new(Class::Safety, "14 (drains)", text));
+    let broken = |text| Err(Failure::new(Class::Safety, "drain", text));
     let mut came: BTreeMap<(usize, u64, u64), u64> = BTreeMap::new();
     for wire in &history.wire {
         let id = (wire.life, wire.client, wire.seq);

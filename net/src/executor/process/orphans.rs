@@ -11,9 +11,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::proc::{Process, Table, kill_all};
-
-/// The variable in the environment of everything that a pool process starts.
-pub(super) const MARK: &str = "ARGON_POOL";
+use crate::who::PROCESS;
 
 /// The end of one pool process's orphans.
 #[derive(Debug, Default)]
@@ -49,7 +47,7 @@ fn belongs(orphan: &Process, guard: Pid, mark: &str) -> bool {
     orphan.group == guard.as_raw()
         || fs::read(format!("/proc/{}/environ", orphan.pid)).is_ok_and(|environ| {
             environ.split(|byte| *byte == 0).any(|variable| {
-                let value = variable.strip_prefix(MARK.as_bytes());
+                let value = variable.strip_prefix(PROCESS.as_bytes());
                 value.and_then(|value| value.strip_prefix(b"=")) == Some(mark.as_bytes())
             })
         })

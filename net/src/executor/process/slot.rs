@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::ProcessOptions;
 use super::inbox::{Answer, Inbox};
-use super::orphans::{MARK, Sweep};
+use super::orphans::Sweep;
 use super::printed::{Line, Printed};
 use crate::frames::Outgoing;
 use crate::guard;
@@ -51,7 +51,8 @@ const SWEEPS_MAX: u32 = 1_000;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: ProcessOptions,
-    executor: u64,
+    /// Whose processes these are; drawn at random until that is known, so that no two executors mark
+    /// theirs alike.
     pub(super) worker: PeerId,
     scratch: Box<[u8]>,
     /// All processes, if any slot has asked in this round of polls.
@@ -60,12 +61,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: ProcessOptions, executor: u64) -> Self {
+    pub(super) fn new(options: ProcessOptions, worker: PeerId) -> Self {
         Self {
             printed: Printed::new(options.task_output),
             options,
-            executor,
-            worker: PeerId(0),
+            worker,
             scratch: vec![0; 64 * 1024].into(),
             table: None,
         }
@@ -152,12 +152,12 @@ impl Slot {
     pub(super) fn start(life: SlotLife, shared: &Shared) -> io::Result<Self> {
         let options = &shared.options;
         let worker = std::process::id();
-        let mark = format!("{worker}.{}.{}.{}", shared.executor, life.slot.0, life.life);
         let process = PoolProcess {
             worker: shared.worker,
             slot: life.slot,
             life: life.life,
         };
+        let mark = process.to_string();
         let mut command = Command::new(&options.launcher.program);
         command.env_remove(ALLOW_EVAL);
         if options.allow_eval {
@@ -169,8 +169,7 @@ impl Slot {
             .arg(worker.to_string())
             .arg(&options.program)
             .args(&options.args)
-            .env(MARK, &mark)
-            .env(PROCESS, process.to_string())
+            .env(PROCESS, &mark)
             .env(PAYLOAD_MAX, options.payload_max.to_string())
             .process_group(0)
             .stdin(Stdio::piped())
