@@ -5,6 +5,7 @@
 mod again;
 mod drains;
 mod order;
+mod priority;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     ledger.retries()?;
     again::check(plan, history)?;
     order::check(plan, history)?;
+    priority::check(plan, history)?;
     drains::check(history)?;
     waits::check(plan, history)
 }

@@ -195,23 +195,20 @@ fn said(wire: &[(u64, u64, WireWhat)]) -> String {
     })
 }
 
+fn came(at: u64, seq: u64, priority: u8) -> (u64, u64, WireWhat) {
+    let what = WireWhat::Submitted {
+        priority,
+        marked: false,
+        name: 0,
+        deadline: u64::MAX,
+        max_wait: u64::MAX,
+        same: 0,
+    };
+    (at, seq, what)
+}
+
 #[test]
 fn order_is_judged() {
-    let came = |at, seq, priority| {
-        let marked = false;
-        (
-            at,
-            seq,
-            WireWhat::Submitted {
-                priority,
-                marked,
-                name: 0,
-                deadline: u64::MAX,
-                max_wait: u64::MAX,
-                same: 0,
-            },
-        )
-    };
     let goes = |at, seq| (at, seq, WireWhat::Assigned);
     let pushed_out = |at, seq| {
         (
@@ -292,4 +289,31 @@ fn order_is_judged() {
         pushed_out(5, 0),
     ];
     assert_eq!(said(&given_up), "fine");
+}
+
+#[test]
+fn priority_is_judged_also_of_what_came_back() {
+    let goes = |at, seq| (at, seq, WireWhat::Assigned);
+    let back = |at, seq| (at, seq, WireWhat::Returned);
+    let queue = [came(1, 0, 4), came(1, 1, 2), came(1, 2, 4), came(1, 3, 2)];
+    let after = |rest: &[(u64, u64, WireWhat)]| said(&[&queue[..], rest].concat());
+    assert_eq!(
+        after(&[goes(2, 1), goes(2, 3), goes(2, 0), goes(2, 2)]),
+        "fine"
+    );
+    // One may be the oldest's turn; the next is not.
+    assert_eq!(after(&[goes(2, 0), goes(2, 1), goes(2, 3)]), "fine");
+    assert_eq!(after(&[goes(2, 0), goes(2, 2)]), "7");
+    // What came back goes by its own importance, neither before the more important nor after the less.
+    let came_back = [goes(2, 1), goes(2, 3), goes(2, 0), back(3, 1), back(3, 3)];
+    let before = [&came_back[..], &[came(3, 4, 4), goes(4, 2), goes(4, 4)]].concat();
+    assert_eq!(after(&before), "7");
+    let more_important = [came(3, 5, 1), came(3, 6, 1), goes(4, 1), goes(4, 3)];
+    assert_eq!(after(&[&came_back[..], &more_important].concat()), "7");
+    // In the same instant nobody knows which was first.
+    let at_once = [came(4, 5, 1), came(4, 6, 1), goes(4, 1), goes(4, 3)];
+    assert_eq!(after(&[&came_back[..], &at_once].concat()), "fine");
+    // While its client is away nobody knows what became of a task.
+    let away = [(3, 0, WireWhat::Left), goes(4, 0), goes(4, 2)];
+    assert_eq!(after(&away), "fine");
 }

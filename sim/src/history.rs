@@ -266,6 +266,10 @@ pub enum WireWhat {
     },
     /// The manager was asked to end it.
     Cancelled,
+    /// A worker gave it back, not begun.
+    Returned,
+    /// The manager lost or replaced its client's connection; the number means nothing.
+    Left,
     /// The manager sent an assignment.
     Assigned,
     /// The manager sent a rejection.

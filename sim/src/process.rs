@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use argon_core::Machine;
 use argon_core::client::{Client, ClientConfig, ClientInput};
-use argon_core::ids::{ConnId, Epoch, PeerId};
+use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::link::LinkInput;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput};
 use argon_core::message::Message;
@@ -149,6 +149,10 @@ pub(crate) struct Process {
     pub numbers: BTreeMap<usize, u64>,
     /// For a manager: who is at the other end.
     pub peers: BTreeMap<ConnId, u64>,
+    /// For a manager: the tasks by their last attempts, and the attempts by their tasks.
+    pub assigned: BTreeMap<Attempt, (u64, u64)>,
+    /// See `assigned`.
+    pub last_attempts: BTreeMap<(u64, u64), Attempt>,
     /// For a manager: connections of strangers, which have no other end.
     pub hostile: BTreeSet<ConnId>,
 }
@@ -276,6 +280,8 @@ pub(crate) fn boot(
         rng: stream(seed, &[13, u64::from(host), count]),
         numbers: BTreeMap::new(),
         peers: BTreeMap::new(),
+        assigned: BTreeMap::new(),
+        last_attempts: BTreeMap::new(),
         hostile: BTreeSet::new(),
     };
     (Box::new(process), id)

@@ -179,7 +179,7 @@ impl<'h> Measured<'h> {
                     since.remove(&id);
                 }
                 WireWhat::Ended => all.extend(since.remove(&id).map(|from| wire.at - from)),
-                WireWhat::Assigned | WireWhat::Cancelled => {}
+                _ => {}
             }
         }
         all.sort_unstable();

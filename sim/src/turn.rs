@@ -274,6 +274,7 @@ impl World<'_> {
     }
 
     fn close_conn(&mut self, host: Host, process: &mut Process, conn: ConnId) {
+        self.note_left(process, conn);
         process.peers.remove(&conn);
         process.hostile.remove(&conn);
         if let Some(index) = process.conns.remove(&conn) {
@@ -314,10 +315,21 @@ impl World<'_> {
         if let Fact::Drain = fact {
             self.history.drains.push((self.now, process.life));
         }
+        if let (Node::Manager(_), Fact::Closed(conn)) = (&process.node, fact) {
+            self.note_left(process, *conn);
+        }
         if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
             match &message.body {
                 Body::Hello(hello) => {
                     process.peers.insert(*conn, hello.peer.0);
+                    self.note_left(process, *conn);
+                }
+                Body::Returned { not_started, .. } => {
+                    for attempt in not_started {
+                        if let Some(&(client, seq)) = process.assigned.get(attempt) {
+                            self.note_task(process.life, client, seq, WireWhat::Returned);
+                        }
+                    }
                 }
                 Body::Submit(submit) => {
                     self.note_wire(process, *conn, &message.body, submitted(submit));
@@ -330,9 +342,16 @@ impl World<'_> {
         }
     }
 
-    fn note_sent(&mut self, process: &Process, conn: ConnId, message: &Message) {
+    fn note_sent(&mut self, process: &mut Process, conn: ConnId, message: &Message) {
         let what = match &message.body {
-            Body::Assign(_) => WireWhat::Assigned,
+            Body::Assign(assign) => {
+                let task = (assign.task.client.0, assign.task.seq);
+                if let Some(before) = process.last_attempts.insert(task, assign.attempt) {
+                    process.assigned.remove(&before);
+                }
+                process.assigned.insert(assign.attempt, task);
+                WireWhat::Assigned
+            }
             Body::Reject {
                 reason,
                 retry_after,
@@ -350,14 +369,24 @@ impl World<'_> {
     fn note_wire(&mut self, process: &Process, conn: ConnId, body: &Body, what: WireWhat) {
         let peer = process.peers.get(&conn).copied();
         if let Some((client, seq)) = task_of(body, peer) {
-            self.history.wire.push(Wire {
-                at: self.now,
-                life: process.life,
-                client,
-                seq,
-                what,
-            });
+            self.note_task(process.life, client, seq, what);
         }
+    }
+
+    fn note_left(&mut self, process: &Process, conn: ConnId) {
+        if let Some(client) = process.peers.get(&conn) {
+            self.note_task(process.life, *client, 0, WireWhat::Left);
+        }
+    }
+
+    fn note_task(&mut self, life: usize, client: u64, seq: u64, what: WireWhat) {
+        self.history.wire.push(Wire {
+            at: self.now,
+            life,
+            client,
+            seq,
+            what,
+        });
     }
 }
 

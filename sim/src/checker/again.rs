@@ -63,7 +63,7 @@ fn waits_as_told(plan: &Plan, history: &History) -> Result<(), Failure> {
                     return Err(Failure::new(Class::Safety, "6 (retries)", text));
                 }
             }
-            WireWhat::Assigned | WireWhat::Cancelled | WireWhat::Ended => {}
+            _ => {}
         }
     }
     Ok(())

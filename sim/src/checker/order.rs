@@ -13,7 +13,7 @@ use crate::process::EVEN;
 use crate::report::{Class, Failure};
 
 /// One dispatch in so many takes the oldest.
-const OLDEST_EVERY: u64 = 16;
+pub(super) const OLDEST_EVERY: u64 = 16;
 
 /// A task that waits in a manager's queue, as far as can be seen.
 struct Waiting {
@@ -109,6 +109,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 queue.assigned.remove(&id);
             }
             WireWhat::Assigned => queue.assigned(wire, usual)?,
+            WireWhat::Returned | WireWhat::Left => {}
         }
     }
     Ok(())

@@ -1,0 +1,156 @@
+//! Promise 7, its first sentence: more important tasks go first, those that came back from a worker
+//! too. Read off the messages that each life of a manager took and sent.
+//!
+//! One dispatch in so many takes the oldest, whatever its importance. So a less important task may
+//! pass a more important one that surely waits, but seldom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::order::{OLDEST_EVERY, scaled};
+use crate::history::{History, Wire, WireWhat};
+use crate::options::Plan;
+use crate::process::EVEN;
+use crate::report::{Class, Failure};
+
+type TaskId = (u64, u64);
+
+/// What is known of a task.
+#[derive(Clone, Copy)]
+struct Known {
+    priority: u8,
+    /// From when on it may have ended without a word: at its deadline, and while its client is away.
+    over: u64,
+    cancelled: bool,
+}
+
+/// One life of a manager.
+#[derive(Default)]
+struct Queue {
+    known: BTreeMap<TaskId, Known>,
+    /// What surely waits, by importance, with the instant from which on it does.
+    waiting: BTreeMap<u8, BTreeMap<TaskId, u64>>,
+    /// At a worker, or come back without a word.
+    out: BTreeSet<TaskId>,
+    /// Tasks that left the queue since one passed a more important one.
+    since: Option<u64>,
+}
+
+/// Judges what managers sent out.
+pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
+    let options = &plan.options;
+    // At these bounds order is suspended. Where workers differ, there are queues by class.
+    let judged = options.in_flight_tasks >= 262_144
+        && options.client_result_bytes >= 256 << 20
+        && options.runs.is_empty();
+    if !judged {
+        return Ok(());
+    }
+    let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
+    let honest = |wire: &&Wire| !history.hostile.contains(&wire.client);
+    for wire in history.wire.iter().filter(honest) {
+        let queue = queues.entry(wire.life).or_default();
+        queue.took(wire, EVEN + options.drift)?;
+    }
+    Ok(())
+}
+
+impl Queue {
+    fn took(&mut self, wire: &Wire, fastest: u64) -> Result<(), Failure> {
+        let id = (wire.client, wire.seq);
+        match wire.what {
+            WireWhat::Submitted {
+                priority,
+                marked,
+                deadline,
+                ..
+            } => {
+                let over = wire.at.saturating_add(scaled(deadline, fastest));
+                let known = self.known.entry(id).or_insert(Known {
+                    priority,
+                    over,
+                    cancelled: false,
+                });
+                if !known.cancelled {
+                    known.over = over;
+                }
+                // What may have run can be held back, and what is out may have come back.
+                if !marked && !self.out.contains(&id) {
+                    self.waits(id, wire.at);
+                }
+            }
+            WireWhat::Returned => {
+                if self.out.remove(&id) {
+                    self.waits(id, wire.at);
+                }
+            }
+            WireWhat::Assigned => {
+                self.leaves(id);
+                self.out.insert(id);
+                return self.passed(wire);
+            }
+            WireWhat::Rejected { .. } | WireWhat::Ended => {
+                if !self.out.remove(&id) {
+                    self.since = self.since.map(|since| since + 1);
+                }
+                self.leaves(id);
+            }
+            WireWhat::Cancelled => {
+                if let Some(known) = self.known.get_mut(&id) {
+                    (known.over, known.cancelled) = (wire.at, true);
+                }
+                self.leaves(id);
+            }
+            WireWhat::Left => {
+                for (_, known) in self
+                    .known
+                    .range_mut((wire.client, 0)..=(wire.client, u64::MAX))
+                {
+                    known.over = known.over.min(wire.at);
+                }
+                for waiting in self.waiting.values_mut() {
+                    waiting.retain(|(client, _), _| *client != wire.client);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn waits(&mut self, id: TaskId, at: u64) {
+        let Some(known) = self.known.get(&id) else {
+            return;
+        };
+        let waiting = self.waiting.entry(known.priority).or_default();
+        waiting.entry(id).or_insert(at);
+    }
+
+    fn leaves(&mut self, id: TaskId) {
+        for waiting in self.waiting.values_mut() {
+            waiting.remove(&id);
+        }
+    }
+
+    /// A task was sent out.
+    fn passed(&mut self, wire: &Wire) -> Result<(), Failure> {
+        self.since = self.since.map(|since| since + 1);
+        let Some(own) = self.known.get(&(wire.client, wire.seq)) else {
+            return Ok(());
+        };
+        let surely =
+            |(id, since): &(&TaskId, &u64)| **since < wire.at && self.known[id].over > wire.at;
+        let mut better = self.waiting.range(..own.priority);
+        let better = better
+            .find_map(|(level, waiting)| waiting.iter().find(surely).map(|(id, _)| (*level, *id)));
+        let Some((level, (client, seq))) = better else {
+            return Ok(());
+        };
+        if let Some(since) = self.since.filter(|since| *since < OLDEST_EVERY) {
+            let text = format!(
+                "number {} of level {} went before number {seq} of {client:#x} of level {level}, {since} after another such",
+                wire.seq, own.priority
+            );
+            return Err(Failure::new(Class::Safety, "7 (priority)", text));
+        }
+        self.since = Some(0);
+        Ok(())
+    }
+}
