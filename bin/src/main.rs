@@ -4,6 +4,7 @@ mod cluster;
 mod commands;
 mod files;
 mod map;
+mod memory;
 mod options;
 mod outcome;
 mod pool;

@@ -1,6 +1,5 @@
 //! `argon manager`: the entry point of a cluster.
 
-use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use argon::{ManagerConfig, ManagerOptions, ManagerServer};
 use argon_core::limits::PAYLOAD_MAX_DEFAULT;
 use clap::Args;
 
+use crate::memory;
 use crate::problem::Problem;
 use crate::stop::StopSignals;
 use crate::streams::{note, stdout};
@@ -69,7 +69,7 @@ pub(crate) struct LimitArgs {
     client_result_bytes: Option<u64>,
     /// Most bytes that are held for all peers together, waiting to be read by them or of large payloads
     /// that they send slowly; those for which most is held are cut off first. The same of results that clients have yet to acknowledge; the tasks of those that leave most wait
-    /// [default: a 32nd of this machine's memory, at least 256MiB]
+    /// [default: a 32nd of the memory there is (machine, control group, ulimit), at least 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory: Option<u64>,
     /// Largest payload and result [default: 64MiB]
@@ -95,16 +95,9 @@ pub(crate) struct LimitArgs {
 /// What waits for all peers may always take this much.
 const MEMORY_LEAST: u64 = 256 * 1024 * 1024;
 
-/// A 32nd of the memory that this machine, or our share of it, has, and `least` at least.
+/// A 32nd of the memory that there is for us, and `least` at least.
 fn share_of_memory(least: u64) -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let total = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let total = total.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024;
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let limit = limit.and_then(|limit| limit.trim().parse().ok());
-    Some((limit.map_or(total, |limit: u64| limit.min(total)) / 32).max(least))
+    Some((memory::available()? / 32).max(least))
 }
 
 impl LimitArgs {
