@@ -20,6 +20,11 @@ use argon_core::time::Instant;
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Bytes after which a connection that has more to read lets the others have their turn.
 pub(crate) const TURN_BYTES: usize = 32 * 1024;
+/// So long one connection's messages are handled before the others have their turn, and before what
+/// they are answered with is encoded and counted: a few bytes can ask for a lot.
+pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
+/// Messages after which that time is looked at.
+pub(crate) const TURN_LOOKS_EVERY: u32 = 16;
 /// How long a closed connection may take to send its last words.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// Calls of `handle_timeout`, and turns, in a row after which the next deadline must lie in the

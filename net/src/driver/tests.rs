@@ -21,6 +21,7 @@ use tokio::time::advance;
 
 use super::clock::Clock;
 use super::hub::Hub;
+use super::{TURN_LOOKS_EVERY, TURN_TIME};
 use crate::connection::Incoming;
 use crate::transport::{MemoryTransport, Transport};
 
@@ -88,6 +89,7 @@ impl Scribe {
                 self.outputs
                     .push_back(ManagerOutput::Close { conn, reason });
             }
+            b"long" => std::thread::sleep(TURN_TIME),
             b"alarm" => self.deadline = Some(now + Duration::from_secs(5)),
             _ => self.send(conn, message.body.clone(), message.payload.clone()),
         }
@@ -248,7 +250,7 @@ impl Guest {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_comes_together_is_decided_together() {
     let stage = Stage::new().await;
     let mut guest = stage.guest().await;
@@ -263,6 +265,21 @@ async fn what_comes_together_is_decided_together() {
     }
     assert_eq!(stage.count("received 1"), 100);
     assert_eq!(stage.count("settle"), 1);
+}
+
+#[tokio::test]
+async fn what_takes_long_is_answered_in_between() {
+    let stage = Stage::new().await;
+    let mut guest = stage.guest().await;
+    stage.notes.lock().unwrap().clear();
+    let long = frame(b"long").repeat(4 * TURN_LOOKS_EVERY as usize);
+    guest.stream.write_all(&long).await.unwrap();
+    guest.say("ping").await;
+    assert_eq!(guest.hear().await.payload, "ping".into());
+    let notes = stage.notes.lock().unwrap().clone();
+    let batches = notes.split(|note| note == "settle");
+    let most = batches.map(<[String]>::len).max();
+    assert!(most <= Some(TURN_LOOKS_EVERY as usize), "{notes:?}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::{End, Hub, ManagerMachine};
 use crate::connection::{Incoming, linger};
-use crate::driver::{LINGER, PROGRESS_EVERY, TURN_BYTES};
+use crate::driver::{LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_TIME};
 use crate::frames::Outgoing;
 
 impl<M: ManagerMachine> Hub<M> {
@@ -39,6 +39,7 @@ impl<M: ManagerMachine> Hub<M> {
             incoming: Incoming::new(HELLO_FRAME_MAX),
             outgoing: Outgoing::default(),
             unseen: false,
+            long: false,
             welcome: false,
             moved: false,
             progress: Instant::ZERO,
@@ -73,6 +74,8 @@ struct Pump<'a, M, S> {
     outgoing: Outgoing,
     /// There may be whole frames among what was read.
     unseen: bool,
+    /// What it sent took long enough; others are to have their turn before the rest of it.
+    long: bool,
     welcome: bool,
     /// Bytes moved without a whole frame since the machine was last told.
     moved: bool,
@@ -124,7 +127,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             match read {
                 Read::Dry => return Poll::Pending,
                 Read::Gone => return Poll::Ready(End::Cut),
-                Read::More if bytes >= TURN_BYTES => {
+                Read::More if bytes >= TURN_BYTES || std::mem::take(&mut self.long) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -167,7 +170,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         }
         if self.unseen || gone || self.moved {
             let now = self.hub.clock.now();
-            let mut fed = false;
+            let (mut fed, mut handled) = (false, 0);
             let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
             // Straight from the buffer into the machine: at millions of messages a second, what
             // a list of them between the two costs is seen, and so is each move.
@@ -182,6 +185,13 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                         }
                         if !self.welcome {
                             // How long the next may be is for the machine to say.
+                            break;
+                        }
+                        handled += 1;
+                        if handled % TURN_LOOKS_EVERY == 0
+                            && self.hub.clock.now().since(now) >= TURN_TIME
+                        {
+                            self.long = true;
                             break;
                         }
                     }
