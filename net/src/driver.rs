@@ -23,8 +23,10 @@ pub(crate) const TURN_BYTES: usize = 32 * 1024;
 /// So long one connection's messages are handled before the others have their turn, and before what
 /// they are answered with is encoded and counted: a few bytes can ask for a lot.
 pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
+/// Most messages of one connection in its turn; the smallest of them fill a read with thousands.
+pub(crate) const TURN_MESSAGES: u32 = 512;
 /// Messages after which that time is looked at.
-pub(crate) const TURN_LOOKS_EVERY: u32 = 16;
+pub(crate) const TURN_LOOKS_EVERY: u32 = 4;
 /// How long a closed connection may take to send its last words.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// Calls of `handle_timeout`, and turns, in a row after which the next deadline must lie in the

@@ -123,7 +123,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
                 Turn::Stopped => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
+        let _ = pin!(yield_now()).poll(cx);
         Poll::Pending
     }
 

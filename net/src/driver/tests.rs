@@ -21,7 +21,7 @@ use tokio::time::advance;
 
 use super::clock::Clock;
 use super::hub::Hub;
-use super::{TURN_LOOKS_EVERY, TURN_TIME};
+use super::{TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME};
 use crate::connection::Incoming;
 use crate::transport::{MemoryTransport, Transport};
 
@@ -216,9 +216,13 @@ struct Guest {
 }
 
 fn frame(payload: &[u8]) -> BytesMut {
+    frame_of(Body::Cancel { seq: 0 }, payload)
+}
+
+fn frame_of(body: Body, payload: &[u8]) -> BytesMut {
     let mut frame = BytesMut::new();
     let message = Message {
-        body: Body::Cancel { seq: 0 },
+        body,
         payload: Bytes::copy_from_slice(payload).into(),
     };
     codec::encode(&message, &mut frame).unwrap();
@@ -267,19 +271,36 @@ async fn what_comes_together_is_decided_together() {
     assert_eq!(stage.count("settle"), 1);
 }
 
-#[tokio::test]
-async fn what_takes_long_is_answered_in_between() {
+/// Most messages that were handled before what they ask for was decided.
+async fn longest_batch(frames: &[u8]) -> usize {
     let stage = Stage::new().await;
     let mut guest = stage.guest().await;
     stage.notes.lock().unwrap().clear();
-    let long = frame(b"long").repeat(4 * TURN_LOOKS_EVERY as usize);
-    guest.stream.write_all(&long).await.unwrap();
-    guest.say("ping").await;
-    assert_eq!(guest.hear().await.payload, "ping".into());
-    let notes = stage.notes.lock().unwrap().clone();
+    let all = [frames, &frame(b"last")].concat();
+    guest.stream.write_all(&all).await.unwrap();
+    while guest.hear().await.payload != "last".into() {}
+    let notes = stage.notes.lock().unwrap();
     let batches = notes.split(|note| note == "settle");
-    let most = batches.map(<[String]>::len).max();
-    assert!(most <= Some(TURN_LOOKS_EVERY as usize), "{notes:?}");
+    batches.map(<[String]>::len).max().unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_ends_after_so_many_messages() {
+    let most = TURN_MESSAGES as usize;
+    assert_eq!(longest_batch(&frame(b"").repeat(99)).await, 100);
+    assert_eq!(longest_batch(&frame(b"").repeat(3 * most)).await, most);
+}
+
+#[tokio::test]
+async fn a_turn_ends_when_it_takes_long() {
+    let most = TURN_LOOKS_EVERY as usize;
+    assert!(longest_batch(&frame(b"long").repeat(3 * most)).await <= most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_ends_with_a_page() {
+    let query = frame_of(Body::StatusQuery { page: 0 }, b"");
+    assert_eq!(longest_batch(&query.repeat(10)).await, 1);
 }
 
 #[tokio::test]

@@ -1,23 +1,28 @@
 //! The task of one connection at a manager.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
+use argon_core::message::Body;
 use argon_core::pressure::is_slow;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::{End, Hub, ManagerMachine};
 use crate::connection::{Incoming, linger};
-use crate::driver::{LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_TIME};
+use crate::driver::{
+    LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME,
+};
 use crate::frames::Outgoing;
 
 impl<M: ManagerMachine> Hub<M> {
@@ -74,7 +79,7 @@ struct Pump<'a, M, S> {
     outgoing: Outgoing,
     /// There may be whole frames among what was read.
     unseen: bool,
-    /// What it sent took long enough; others are to have their turn before the rest of it.
+    /// Enough of what it sent was handled; others have their turn before the rest.
     long: bool,
     welcome: bool,
     /// Bytes moved without a whole frame since the machine was last told.
@@ -128,7 +133,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                 Read::Dry => return Poll::Pending,
                 Read::Gone => return Poll::Ready(End::Cut),
                 Read::More if bytes >= TURN_BYTES || std::mem::take(&mut self.long) => {
-                    cx.waker().wake_by_ref();
+                    // Behind all that is readable by now. Woken at once, peers that always have more
+                    // would keep the runtime from looking who else has something to say.
+                    let _ = pin!(yield_now()).poll(cx);
                     return Poll::Pending;
                 }
                 Read::More => {}
@@ -174,11 +181,16 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
             // Straight from the buffer into the machine: at millions of messages a second, what
             // a list of them between the two costs is seen, and so is each move.
-            while self.unseen {
+            while self.unseen && !self.long {
                 match self.incoming.next() {
                     Ok(Some(message)) => {
                         self.moved = false;
                         fed = true;
+                        // Each is answered by a page: whoever asks for many at once is in no hurry.
+                        let is_query = matches!(
+                            message.body,
+                            Body::StatusQuery { .. } | Body::RunningQuery { .. }
+                        );
                         if !ended {
                             let input = ManagerInput::Received { conn, message };
                             state.machine.handle_input(now, input);
@@ -188,12 +200,10 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                             break;
                         }
                         handled += 1;
-                        if handled % TURN_LOOKS_EVERY == 0
-                            && self.hub.clock.now().since(now) >= TURN_TIME
-                        {
-                            self.long = true;
-                            break;
-                        }
+                        self.long = is_query
+                            || handled == TURN_MESSAGES
+                            || handled % TURN_LOOKS_EVERY == 0
+                                && self.hub.clock.now().since(now) >= TURN_TIME;
                     }
                     Ok(None) => self.unseen = false,
                     Err(error) => {
