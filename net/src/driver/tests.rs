@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use argon_core::message::{Body, Message, VERSION, Welcome};
 use argon_core::payload::Payload;
 use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
 use tokio::time::advance;
 
@@ -89,6 +91,7 @@ impl Scribe {
                 self.outputs
                     .push_back(ManagerOutput::Close { conn, reason });
             }
+            b"quiet" => {}
             b"long" => std::thread::sleep(TURN_TIME),
             b"alarm" => self.deadline = Some(now + Duration::from_secs(5)),
             _ => self.send(conn, message.body.clone(), message.payload.clone()),
@@ -210,8 +213,8 @@ impl Stage {
     }
 }
 
-struct Guest {
-    stream: DuplexStream,
+struct Guest<S = DuplexStream> {
+    stream: S,
     incoming: Incoming,
 }
 
@@ -229,7 +232,7 @@ fn frame_of(body: Body, payload: &[u8]) -> BytesMut {
     frame
 }
 
-impl Guest {
+impl<S: AsyncRead + AsyncWrite + Unpin> Guest<S> {
     async fn say(&mut self, payload: &str) {
         self.stream
             .write_all(&frame(payload.as_bytes()))
@@ -488,6 +491,44 @@ async fn a_busy_peer_does_not_starve_the_others() {
     }
     busy.abort();
     drain.abort();
+}
+
+#[tokio::test]
+async fn peers_that_always_have_more_let_the_sockets_of_others_be_looked_at() {
+    let stage = Stage::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let hub = Arc::clone(&stage.hub);
+    tokio::spawn(async move {
+        while let Ok((stream, from)) = listener.accept().await {
+            tokio::spawn(Arc::clone(&hub).serve(stream, Some(from)));
+        }
+    });
+    let stream = TcpStream::connect(to).await.unwrap();
+    let incoming = Incoming::new(1 << 20);
+    let mut guest = Guest { stream, incoming };
+    guest.say("hello").await;
+    guest.hear().await;
+    for _ in 0..4 {
+        // Until the connection is closed, at the end of this test.
+        std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(to).unwrap();
+            let frames = frame(b"quiet").repeat(1 << 12);
+            while stream.write_all(&frames).is_ok() {}
+        });
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 50 {
+        stage.notes.lock().unwrap().clear();
+        guest.say("ping").await;
+        assert_eq!(guest.hear().await.payload, "ping".into());
+        // Not before all four are at it.
+        if stage.count("received 5") >= 8 * TURN_MESSAGES as usize {
+            answers.push(stage.count("settle"));
+        }
+    }
+    // Two or three rounds of five each. Sockets that are looked at now and then make it 160 turns.
+    assert!(answers.iter().sum::<usize>() <= 50 * 40, "{answers:?}");
 }
 
 #[tokio::test]
