@@ -54,9 +54,12 @@ pub const STRANGERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each
 /// costs a few words, since the bytes stay at the worker.
 pub const ORPHANS_MAX: usize = 262_144;
-/// Results that wait to be acknowledged to their workers; beyond this the oldest is
-/// acknowledged before its time.
-pub const UNCONFIRMED_MAX: usize = 65_536;
+/// Results that wait for their clients' acknowledgements, and so are held by their workers; beyond
+/// this the oldest is acknowledged before its time. Half of what one worker holds: clients that do
+/// not acknowledge cannot fill one.
+pub const UNCONFIRMED_MAX: usize = HELD_RESULTS_DEFAULT / 2;
+/// The same in bytes.
+pub const UNCONFIRMED_BYTES_MAX: u64 = HELD_BYTES_DEFAULT / 2;
 
 /// Only attempts whose name's recent maximum is below this queue inside a pool process, and at
 /// most so much work is queued in one: what is written to a child cannot be taken back.
@@ -158,6 +161,8 @@ pub struct Inner {
     pub worker_window: u64,
     /// See [`UNCONFIRMED_MAX`].
     pub unconfirmed: usize,
+    /// See [`UNCONFIRMED_BYTES_MAX`].
+    pub unconfirmed_bytes: u64,
     /// See [`ORPHANS_MAX`].
     pub orphans: usize,
     /// See [`RESULT_ACK`].
@@ -171,6 +176,7 @@ impl Default for Inner {
             outcome_window: OUTCOME_WINDOW_BYTES,
             worker_window: WORKER_WINDOW_BYTES,
             unconfirmed: UNCONFIRMED_MAX,
+            unconfirmed_bytes: UNCONFIRMED_BYTES_MAX,
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,
         }

@@ -4,7 +4,9 @@ mod support;
 
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch};
-use argon_core::limits::{HELD_RESULTS_DEFAULT, ORPHANS_MAX, UNCONFIRMED_MAX, WINDOW_MAX};
+use argon_core::limits::{
+    HELD_BYTES_DEFAULT, HELD_RESULTS_DEFAULT, ORPHANS_MAX, UNCONFIRMED_MAX, WINDOW_MAX,
+};
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{
@@ -127,6 +129,32 @@ fn so_many_results_wait_to_be_confirmed_and_then_the_oldest_goes() {
         step(&mut bench.manager, worker, message.into());
     }
     assert_eq!(acked, [first.expect("one")]);
+}
+
+#[test]
+fn clients_that_do_not_acknowledge_leave_room_at_every_worker() {
+    const { assert!(UNCONFIRMED_MAX <= HELD_RESULTS_DEFAULT / 2) };
+    let mut bench = Bench::new();
+    let count = 40;
+    let worker = bench.worker(1, count);
+    let client = bench.client(2);
+    for seq in 0..u64::from(count) {
+        bench.submit(client, submit(seq));
+    }
+    let assigned = bench.assigned(worker);
+    let mut held = Vec::new();
+    for assign in &assigned {
+        finish_large(&mut bench, worker, assign, 4 * MIB);
+        held.push(assign.attempt);
+        for attempt in acks(&mut bench, worker) {
+            assert_eq!(attempt, held.remove(0), "the oldest goes first");
+        }
+        assert!((held.len() * 4 * MIB) as u64 <= HELD_BYTES_DEFAULT / 2);
+    }
+    assert!(
+        (held.len() * 4 * MIB) as u64 > HELD_BYTES_DEFAULT / 3,
+        "and no more"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a seed decides: the whole plan of a run.
 
-use argon_core::limits::Inner;
+use argon_core::limits::{Inner, UNCONFIRMED_BYTES_MAX, UNCONFIRMED_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{self, Fault};
@@ -150,6 +150,8 @@ impl Tiny {
             outcome_window: self.outcome_window,
             worker_window: self.worker_window,
             unconfirmed: self.unconfirmed as usize,
+            // As many for each as in production.
+            unconfirmed_bytes: self.unconfirmed * (UNCONFIRMED_BYTES_MAX / UNCONFIRMED_MAX as u64),
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
         }

@@ -13,6 +13,7 @@ use crate::time::{Instant, Nanos};
 
 use super::session::Purpose;
 use super::task::{End, EndKey, Ending, Holder, State};
+use super::unconfirmed::Unconfirmed;
 use super::{Absence, Alarm, Manager, ManagerOutput};
 
 /// Outcomes that one message can have sent.
@@ -55,9 +56,15 @@ impl Manager {
         session.ended.insert(rank, key);
         self.unread_bytes += bytes;
         if let Some(attempt) = attempt {
-            self.unconfirmed
-                .push_back((now + self.config.inner.result_ack, key, attempt));
-            if self.unconfirmed.len() > self.config.inner.unconfirmed {
+            let entry = Unconfirmed {
+                due: now + self.config.inner.result_ack,
+                task: key,
+                attempt,
+            };
+            self.unconfirmed.push(entry, bytes);
+            let inner = &self.config.inner;
+            let (most, most_bytes) = (inner.unconfirmed, inner.unconfirmed_bytes);
+            while self.unconfirmed.exceeds(most, most_bytes) {
                 self.confirm_oldest();
             }
         }
@@ -344,6 +351,7 @@ impl Manager {
             ..
         } = self.ends.remove(end.0 as usize);
         if let Some(holder) = confirm {
+            self.unconfirmed.confirmed(bytes);
             self.ack(holder);
         }
         self.unread_bytes -= bytes;
@@ -383,7 +391,7 @@ impl Manager {
         while self
             .unconfirmed
             .front()
-            .is_some_and(|(due, ..)| *due <= now)
+            .is_some_and(|oldest| oldest.due <= now)
         {
             step();
             self.confirm_oldest();
@@ -391,7 +399,7 @@ impl Manager {
     }
 
     fn confirm_oldest(&mut self) {
-        let Some((_, task, attempt)) = self.unconfirmed.pop_front() else {
+        let Some(Unconfirmed { task, attempt, .. }) = self.unconfirmed.pop() else {
             return;
         };
         let Some(record) = self.tasks.get_mut(task.0 as usize) else {
@@ -404,6 +412,8 @@ impl Manager {
             && holder.attempt == attempt
         {
             end.confirm = None;
+            let bytes = end.bytes;
+            self.unconfirmed.confirmed(bytes);
             self.ack(holder);
             self.notify(Event::ResultConfirmedEarly { task: id });
         }
@@ -412,7 +422,7 @@ impl Manager {
     /// Keeps the alarm for the oldest unconfirmed result, passing over those that were
     /// acknowledged meanwhile.
     pub(super) fn watch_results(&mut self, _now: Instant) {
-        while let Some(&(due, task, attempt)) = self.unconfirmed.front() {
+        while let Some(&Unconfirmed { due, task, attempt }) = self.unconfirmed.front() {
             let waits = self.tasks.get(task.0 as usize).is_some_and(|record| {
                 matches!(record.state, State::Ended(end) if self.ends[end.0 as usize]
                     .confirm.is_some_and(|holder| holder.attempt == attempt))
@@ -423,7 +433,7 @@ impl Manager {
                 }
                 return;
             }
-            self.unconfirmed.pop_front();
+            self.unconfirmed.pop();
         }
         self.alarms.cancel(Alarm::ResultAck);
     }

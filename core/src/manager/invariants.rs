@@ -194,6 +194,11 @@ impl Manager {
             }
         }
         assert_eq!(unread, self.unread_bytes);
+        let held = self.ends.iter().filter(|(_, end)| end.confirm.is_some());
+        let held = held.fold((0, 0), |(count, bytes), (_, end)| {
+            (count + 1, bytes + end.bytes)
+        });
+        assert_eq!(held, self.unconfirmed.totals());
     }
 
     fn check_workers(&self) {

@@ -30,6 +30,7 @@ mod stranded;
 mod submissions;
 mod task;
 mod trust;
+mod unconfirmed;
 mod workers;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -62,6 +63,7 @@ use session::{ClientSession, Conn, Peer, WorkerSession};
 use stranded::{Renewal, Stranded};
 use task::{End, EndKey, Task};
 use trust::Trust;
+use unconfirmed::UnconfirmedResults;
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -211,9 +213,7 @@ pub struct Manager {
     pace: Pace,
     /// Attempts reported for tasks that are not here, by task.
     orphans: BTreeSet<(TaskId, WorkerKey, Attempt)>,
-    /// Ended tasks whose worker still holds the result, oldest first; entries go stale when the
-    /// client acknowledges.
-    unconfirmed: VecDeque<(Instant, TaskKey, Attempt)>,
+    unconfirmed: UnconfirmedResults,
     /// Workers that have acknowledgements to be sent at the end of the batch.
     acks_due: Vec<WorkerKey>,
     /// Workers that have finished something since they last bid.
@@ -275,7 +275,7 @@ impl Manager {
             durations: Durations::new(),
             pace: Pace::new(now),
             orphans: BTreeSet::new(),
-            unconfirmed: VecDeque::new(),
+            unconfirmed: UnconfirmedResults::default(),
             acks_due: Vec::new(),
             stale_bids: Vec::new(),
             ahead: BTreeSet::new(),
