@@ -95,6 +95,15 @@ async fn a_polite_request_reaches_everything_and_what_was_written_is_passed_on()
 }
 
 #[tokio::test]
+async fn a_polite_request_ends_what_has_nothing_to_do() {
+    let mark = mark();
+    let mut pool = Pool::ready(options(&["pool", &mark])).await;
+    pool.execute(PoolOutput::Terminate { slot: life(0) });
+    assert_eq!(pool.exited().await.0, ExitCause::Exit(0));
+    assert!(gone(&mark), "{:?}", find(&mark, &[]));
+}
+
+#[tokio::test]
 async fn what_ignores_the_polite_request_is_ended_by_the_other() {
     let mark = mark();
     let mut pool = Pool::ready(options(&["pool", &mark])).await;

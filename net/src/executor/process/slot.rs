@@ -255,6 +255,9 @@ impl Slot {
 
     pub(super) fn terminate(&mut self) {
         self.asked = true;
+        // It is given nothing more. One that answers what it has before it leaves, and has just
+        // done so, may be waiting for more.
+        self.retiring = true;
         if matches!(self.alarm, Some((Alarm::Closed, _))) {
             self.alarm = None;
         }
