@@ -132,7 +132,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             match read {
                 Read::Dry => return Poll::Pending,
                 Read::Gone => return Poll::Ready(End::Cut),
-                Read::More if bytes >= TURN_BYTES || std::mem::take(&mut self.long) => {
+                Read::More if std::mem::take(&mut self.long) || bytes >= TURN_BYTES => {
                     // Behind all that is readable by now. Woken at once, peers that always have more
                     // would keep the runtime from looking who else has something to say.
                     let _ = pin!(yield_now()).poll(cx);
