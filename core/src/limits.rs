@@ -54,12 +54,12 @@ pub const STRANGERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each
 /// costs a few words, since the bytes stay at the worker.
 pub const ORPHANS_MAX: usize = 262_144;
-/// Results that wait for their clients' acknowledgements, and so are held by their workers; beyond
-/// this the oldest is acknowledged before its time. Half of what one worker holds: clients that do
-/// not acknowledge cannot fill one.
-pub const UNCONFIRMED_MAX: usize = HELD_RESULTS_DEFAULT / 2;
-/// The same in bytes.
+/// Bytes of results that wait for their clients' acknowledgements, and so are held by their workers;
+/// beyond this the oldest are acknowledged before their time. Half of what one worker holds: clients
+/// that do not acknowledge cannot fill one.
 pub const UNCONFIRMED_BYTES_MAX: u64 = HELD_BYTES_DEFAULT / 2;
+/// A result counts there as at least this, so that in number too it is half of what a worker holds.
+pub const UNCONFIRMED_BYTES_EACH: u64 = HELD_BYTES_DEFAULT / HELD_RESULTS_DEFAULT as u64;
 
 /// Only attempts whose name's recent maximum is below this queue inside a pool process, and at
 /// most so much work is queued in one: what is written to a child cannot be taken back.
@@ -159,8 +159,6 @@ pub struct Inner {
     pub outcome_window: u64,
     /// See [`WORKER_WINDOW_BYTES`].
     pub worker_window: u64,
-    /// See [`UNCONFIRMED_MAX`].
-    pub unconfirmed: usize,
     /// See [`UNCONFIRMED_BYTES_MAX`].
     pub unconfirmed_bytes: u64,
     /// See [`ORPHANS_MAX`].
@@ -175,7 +173,6 @@ impl Default for Inner {
             ids: IDS_MAX,
             outcome_window: OUTCOME_WINDOW_BYTES,
             worker_window: WORKER_WINDOW_BYTES,
-            unconfirmed: UNCONFIRMED_MAX,
             unconfirmed_bytes: UNCONFIRMED_BYTES_MAX,
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,

@@ -1,6 +1,6 @@
 //! What a seed decides: the whole plan of a run.
 
-use argon_core::limits::{Inner, UNCONFIRMED_BYTES_MAX, UNCONFIRMED_MAX};
+use argon_core::limits::{Inner, UNCONFIRMED_BYTES_EACH};
 use serde::{Deserialize, Serialize};
 
 use crate::faults::{self, Fault};
@@ -137,7 +137,10 @@ impl Tiny {
             ids: some(&[1, 1, 2, 5], normal.ids as u64),
             outcome_window: some(&[1, 30, 200], normal.outcome_window),
             worker_window: some(&[1, 30, 200], normal.worker_window),
-            unconfirmed: some(&[0, 1, 4], normal.unconfirmed as u64),
+            unconfirmed: some(
+                &[0, 1, 4],
+                normal.unconfirmed_bytes / UNCONFIRMED_BYTES_EACH,
+            ),
             orphans: some(&[0, 1, 3], normal.orphans as u64),
             result_ack: some(&[0, MS, 50 * MS], normal.result_ack.as_nanos() as u64),
         }
@@ -149,9 +152,7 @@ impl Tiny {
             ids: self.ids as usize,
             outcome_window: self.outcome_window,
             worker_window: self.worker_window,
-            unconfirmed: self.unconfirmed as usize,
-            // As many for each as in production.
-            unconfirmed_bytes: self.unconfirmed * (UNCONFIRMED_BYTES_MAX / UNCONFIRMED_MAX as u64),
+            unconfirmed_bytes: self.unconfirmed * UNCONFIRMED_BYTES_EACH,
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
         }

@@ -16,6 +16,9 @@ use super::task::{End, EndKey, Ending, Holder, State};
 use super::unconfirmed::Unconfirmed;
 use super::{Absence, Alarm, Manager, ManagerOutput};
 
+/// Results that one ending can have acknowledged before their time; a large one makes room that
+/// many small ones had.
+const CONFIRMS_MAX: usize = 4_096;
 /// Outcomes that one message can have sent.
 const OUTCOMES_MAX: usize = 4_096;
 
@@ -62,9 +65,14 @@ impl Manager {
                 attempt,
             };
             self.unconfirmed.push(entry, bytes);
-            let inner = &self.config.inner;
-            let (most, most_bytes) = (inner.unconfirmed, inner.unconfirmed_bytes);
-            while self.unconfirmed.exceeds(most, most_bytes) {
+            for _ in 0..CONFIRMS_MAX {
+                if !self
+                    .unconfirmed
+                    .exceeds(self.config.inner.unconfirmed_bytes)
+                {
+                    break;
+                }
+                step();
                 self.confirm_oldest();
             }
         }

@@ -195,10 +195,8 @@ impl Manager {
         }
         assert_eq!(unread, self.unread_bytes);
         let held = self.ends.iter().filter(|(_, end)| end.confirm.is_some());
-        let held = held.fold((0, 0), |(count, bytes), (_, end)| {
-            (count + 1, bytes + end.bytes)
-        });
-        assert_eq!(held, self.unconfirmed.totals());
+        self.unconfirmed
+            .check_invariants(held.map(|(_, end)| end.bytes));
     }
 
     fn check_workers(&self) {

@@ -1,11 +1,12 @@
 //! Results of ended tasks that their workers still hold, until the clients have them.
 //!
 //! They are bounded well below what one worker holds: a client that does not acknowledge must not
-//! fill a worker, which then takes nothing from anybody. Owns the order and both sums.
+//! fill a worker, which then takes nothing from anybody. Owns the order and the sum.
 
 use alloc::collections::VecDeque;
 
 use crate::ids::Attempt;
+use crate::limits::UNCONFIRMED_BYTES_EACH;
 use crate::queue::TaskKey;
 use crate::time::Instant;
 
@@ -22,16 +23,15 @@ pub(super) struct Unconfirmed {
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnconfirmedResults {
     queue: VecDeque<Unconfirmed>,
-    /// How many are not stale, and their bytes.
-    count: usize,
+    /// What those that are not stale count for.
     bytes: u64,
 }
 
 impl UnconfirmedResults {
+    /// A result of so many bytes comes to wait.
     pub(super) fn push(&mut self, entry: Unconfirmed, bytes: u64) {
         self.queue.push_back(entry);
-        self.count += 1;
-        self.bytes += bytes;
+        self.bytes += counted(bytes);
     }
 
     pub(super) fn front(&self) -> Option<&Unconfirmed> {
@@ -42,20 +42,23 @@ impl UnconfirmedResults {
         self.queue.pop_front()
     }
 
-    /// The worker of a result of so many bytes has been, or is about to be, told.
+    /// One of so many bytes waits no more: its worker may forget it.
     pub(super) fn confirmed(&mut self, bytes: u64) {
-        debug_assert!(self.count > 0 && self.bytes >= bytes);
-        self.count -= 1;
-        self.bytes -= bytes;
+        debug_assert!(self.bytes >= counted(bytes));
+        self.bytes -= counted(bytes);
     }
 
-    /// Whether there are more than so many, or more bytes. Stale ones may take as much room again.
-    pub(super) fn exceeds(&self, count: usize, bytes: u64) -> bool {
-        self.count > count || self.bytes > bytes || self.queue.len() > 2 * count
+    /// Whether they are more than `most` bytes. Stale ones may be as many again as fit there.
+    pub(super) fn exceeds(&self, most: u64) -> bool {
+        self.bytes > most || self.queue.len() as u64 > 2 * (most / UNCONFIRMED_BYTES_EACH)
     }
 
-    /// How many are not stale, and their bytes.
-    pub(super) fn totals(&self) -> (usize, u64) {
-        (self.count, self.bytes)
+    /// `results` are the bytes of each that waits.
+    pub(super) fn check_invariants(&self, results: impl Iterator<Item = u64>) {
+        assert_eq!(self.bytes, results.map(counted).sum::<u64>());
     }
+}
+
+fn counted(bytes: u64) -> u64 {
+    bytes.max(UNCONFIRMED_BYTES_EACH)
 }
