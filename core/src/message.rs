@@ -206,6 +206,14 @@ pub enum Body {
     },
 }
 
+impl Body {
+    /// Whether it is answered by a page: much more work, and far more bytes, than it is itself.
+    #[must_use]
+    pub fn asks_for_page(&self) -> bool {
+        matches!(self, Self::StatusQuery { .. } | Self::RunningQuery { .. })
+    }
+}
+
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Hello {

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, Waker};
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
-use argon_core::message::Body;
 use argon_core::pressure::is_slow;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -186,11 +185,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                     Ok(Some(message)) => {
                         self.moved = false;
                         fed = true;
-                        // Each is answered by a page: whoever asks for many at once is in no hurry.
-                        let is_query = matches!(
-                            message.body,
-                            Body::StatusQuery { .. } | Body::RunningQuery { .. }
-                        );
+                        let asks_for_page = message.body.asks_for_page();
                         if !ended {
                             let input = ManagerInput::Received { conn, message };
                             state.machine.handle_input(now, input);
@@ -200,7 +195,8 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                             break;
                         }
                         handled += 1;
-                        self.long = is_query
+                        // Whoever asks for many pages at once is in no hurry.
+                        self.long = asks_for_page
                             || handled == TURN_MESSAGES
                             || handled % TURN_LOOKS_EVERY == 0
                                 && self.hub.clock.now().since(now) >= TURN_TIME;
