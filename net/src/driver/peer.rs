@@ -113,16 +113,13 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         for _ in 0..TURNS_PER_POLL {
             match self.turn(cx) {
                 Turn::Busy => {}
-                Turn::Yield => {
-                    // Behind all that can run now, the runtime's first future too, which a task
-                    // that only wakes itself would overtake. It wakes us.
-                    let _ = pin!(yield_now()).poll(cx);
-                    return Poll::Pending;
-                }
+                Turn::Yield => break,
                 Turn::Idle => return Poll::Pending,
                 Turn::Stopped => return Poll::Ready(()),
             }
         }
+        // Behind all that can run now, the runtime's first future and its look at sockets too, which
+        // a task that only wakes itself would overtake. It wakes us.
         let _ = pin!(yield_now()).poll(cx);
         Poll::Pending
     }

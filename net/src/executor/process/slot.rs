@@ -134,6 +134,7 @@ pub(super) struct Slot {
     alarm: Option<(Alarm, Pin<Box<Sleep>>)>,
     /// It was asked to end; how long that may take is core's affair.
     asked: bool,
+    /// It is given nothing more: its input ends with what waits to be written.
     retiring: bool,
     killed: bool,
     /// How the guard ended, once it has.
