@@ -14,11 +14,12 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use argon::core::status::StatusReport;
 use argon::executor::{Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
 use argon::runtime::builtin;
 use argon::{
     Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Name, Offer, Outcome,
-    TaskSpec, WorkerOptions, WorkerServer, guard,
+    TaskSpec, WorkerOptions, WorkerServer, guard, status,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -127,6 +128,23 @@ fn stuck(manager: String) {
     let _ = runtime().block_on(worker.run());
 }
 
+/// Workers that take tasks.
+fn workers(status: &StatusReport) -> usize {
+    let workers = status.workers.iter();
+    workers.filter(|worker| worker.window > 0).count()
+}
+
+/// Asks the manager until it is so.
+async fn until(manager: &str, is_so: impl Fn(&StatusReport) -> bool) {
+    while !is_so(&status(manager, LIMIT).await.expect("a manager")) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// How long a manager may take to answer.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks at its status.
+const LOOK: Duration = Duration::from_millis(10);
 /// Tasks that the killed worker holds.
 const HELD: usize = 50;
 
@@ -137,8 +155,8 @@ fn loss(worker: impl Fn(String) + Copy + Send + 'static) {
             .args(["stuck", &address])
             .spawn()
             .expect("a worker");
-        thread::sleep(Duration::from_millis(500));
         runtime().block_on(async {
+            until(&address, |status| workers(status) == 1).await;
             let client =
                 Client::start(ClientOptions::new(vec![address.clone()])).expect("a client");
             let spec = TaskSpec::new(Name::new("noop").expect("a name"), vec![0; 64]);
@@ -146,9 +164,10 @@ fn loss(worker: impl Fn(String) + Copy + Send + 'static) {
             for _ in 0..HELD {
                 tasks.push(client.submit(spec.clone()).await.expect("accepted"));
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            thread::spawn(move || worker(address));
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            until(&address, |status| status.manager.assigned == HELD as u64).await;
+            let other = address.clone();
+            thread::spawn(move || worker(other));
+            until(&address, |status| workers(status) == 2).await;
             let killed = Instant::now();
             stuck.kill().expect("it runs");
             stuck.wait().expect("it was killed");
