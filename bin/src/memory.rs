@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::sysinfo::sysinfo;
 
 /// The least of what the machine has, what the control groups that we are in allow, and what our own
 /// limits (`ulimit -v`, `ulimit -d`) allow, in bytes.
 pub(crate) fn available() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.and_then(|text| total_of(&text));
+    let machine = sysinfo().ok().map(|info| info.ram_total());
     let groups = fs::read_to_string("/proc/self/cgroup").ok();
     let groups = groups.and_then(|text| limit_of_groups(Path::new("/sys/fs/cgroup"), &text));
     let own = [Resource::RLIMIT_AS, Resource::RLIMIT_DATA].map(limit_of);
@@ -20,14 +20,6 @@ pub(crate) fn available() -> Option<u64> {
 fn limit_of(resource: Resource) -> Option<u64> {
     let (limit, _) = getrlimit(resource).ok()?;
     (limit != RLIM_INFINITY).then_some(limit)
-}
-
-/// The total in the text of `/proc/meminfo`, which counts in kB.
-fn total_of(meminfo: &str) -> Option<u64> {
-    let mut lines = meminfo.lines();
-    let total = lines.find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = total.trim().trim_end_matches(" kB").parse().ok()?;
-    kilobytes.checked_mul(1024)
 }
 
 /// The least limit of our group and of those around it. In a container its own group is the root.
@@ -46,6 +38,8 @@ fn limit_of_groups(root: &Path, groups: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::setrlimit;
+
     use super::*;
 
     #[test]
@@ -73,9 +67,10 @@ mod tests {
     }
 
     #[test]
-    fn meminfo_counts_in_kilobytes() {
-        let text = "MemTotal:       24689764 kB\nMemFree:        100 kB\n";
-        assert_eq!(total_of(text), Some(24_689_764 * 1024));
-        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    fn our_own_limits_count() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_DATA).expect("limits");
+        // More than there is: this process goes on as before.
+        setrlimit(Resource::RLIMIT_DATA, hard.min(1 << 50), hard).expect("a lower limit");
+        assert_eq!(limit_of(Resource::RLIMIT_DATA), Some(hard.min(1 << 50)));
     }
 }
