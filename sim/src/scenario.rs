@@ -179,7 +179,7 @@ impl<'h> Measured<'h> {
                     since.remove(&id);
                 }
                 WireWhat::Ended => all.extend(since.remove(&id).map(|from| wire.at - from)),
-                _ => {}
+                WireWhat::Assigned | WireWhat::Cancelled | WireWhat::Returned | WireWhat::Left => {}
             }
         }
         all.sort_unstable();

@@ -63,7 +63,11 @@ fn waits_as_told(plan: &Plan, history: &History) -> Result<(), Failure> {
                     return Err(Failure::new(Class::Safety, "6 (retries)", text));
                 }
             }
-            _ => {}
+            WireWhat::Assigned
+            | WireWhat::Cancelled
+            | WireWhat::Returned
+            | WireWhat::Left
+            | WireWhat::Ended => {}
         }
     }
     Ok(())

@@ -34,7 +34,11 @@ pub(super) fn check(history: &History) -> Result<(), Failure> {
                     return broken(text);
                 }
             }
-            _ => {}
+            WireWhat::Cancelled
+            | WireWhat::Rejected { .. }
+            | WireWhat::Returned
+            | WireWhat::Left
+            | WireWhat::Ended => {}
         }
     }
     for run in &history.executions {

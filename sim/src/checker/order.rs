@@ -55,12 +55,9 @@ struct Queue {
 
 /// Judges what managers said.
 pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
-    // At the bound of what is in flight, and for clients that do not read, order is suspended.
-    let usual =
-        plan.options.in_flight_tasks >= 262_144 && plan.options.client_result_bytes >= 256 << 20;
     // Order holds within a class. Where workers differ, only tasks of one name surely share one.
     let uniform = plan.options.runs.is_empty();
-    let usual = usual && uniform;
+    let usual = uniform && is_unsuspended(plan);
     let drift = plan.options.drift;
     let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
     for wire in &history.wire {
@@ -113,6 +110,12 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether order is never suspended, as it is at the bound of what is in flight and for clients that
+/// do not read.
+pub(super) fn is_unsuspended(plan: &Plan) -> bool {
+    plan.options.in_flight_tasks >= 262_144 && plan.options.client_result_bytes >= 256 << 20
 }
 
 fn broken(promise: &'static str, text: String) -> Failure {

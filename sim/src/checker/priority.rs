@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::order::{OLDEST_EVERY, scaled};
+use super::order::{OLDEST_EVERY, is_unsuspended, scaled};
 use crate::history::{History, Wire, WireWhat};
 use crate::options::Plan;
 use crate::process::EVEN;
@@ -28,7 +28,7 @@ struct Known {
 struct Queue {
     known: BTreeMap<TaskId, Known>,
     /// What surely waits, by importance, with the instant from which on it does.
-    waiting: BTreeMap<u8, BTreeMap<TaskId, u64>>,
+    waiting: BTreeMap<(u8, TaskId), u64>,
     /// At a worker, or come back without a word.
     out: BTreeSet<TaskId>,
     /// Tasks that left the queue since one passed a more important one.
@@ -37,25 +37,23 @@ struct Queue {
 
 /// Judges what managers sent out.
 pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
-    let options = &plan.options;
-    // At these bounds order is suspended. Where workers differ, there are queues by class.
-    let judged = options.in_flight_tasks >= 262_144
-        && options.client_result_bytes >= 256 << 20
-        && options.runs.is_empty();
-    if !judged {
+    // Where workers differ, there are queues by class.
+    if !plan.options.runs.is_empty() || !is_unsuspended(plan) {
         return Ok(());
     }
+    // By the fastest clock that a manager may have.
+    let rate = EVEN + plan.options.drift;
     let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
     let honest = |wire: &&Wire| !history.hostile.contains(&wire.client);
     for wire in history.wire.iter().filter(honest) {
         let queue = queues.entry(wire.life).or_default();
-        queue.took(wire, EVEN + options.drift)?;
+        queue.took(wire, rate)?;
     }
     Ok(())
 }
 
 impl Queue {
-    fn took(&mut self, wire: &Wire, fastest: u64) -> Result<(), Failure> {
+    fn took(&mut self, wire: &Wire, rate: u64) -> Result<(), Failure> {
         let id = (wire.client, wire.seq);
         match wire.what {
             WireWhat::Submitted {
@@ -64,7 +62,7 @@ impl Queue {
                 deadline,
                 ..
             } => {
-                let over = wire.at.saturating_add(scaled(deadline, fastest));
+                let over = wire.at.saturating_add(scaled(deadline, rate));
                 let known = self.known.entry(id).or_insert(Known {
                     priority,
                     over,
@@ -107,25 +105,22 @@ impl Queue {
                 {
                     known.over = known.over.min(wire.at);
                 }
-                for waiting in self.waiting.values_mut() {
-                    waiting.retain(|(client, _), _| *client != wire.client);
-                }
+                self.waiting
+                    .retain(|(_, (client, _)), _| *client != wire.client);
             }
         }
         Ok(())
     }
 
     fn waits(&mut self, id: TaskId, at: u64) {
-        let Some(known) = self.known.get(&id) else {
-            return;
-        };
-        let waiting = self.waiting.entry(known.priority).or_default();
-        waiting.entry(id).or_insert(at);
+        if let Some(known) = self.known.get(&id) {
+            self.waiting.entry((known.priority, id)).or_insert(at);
+        }
     }
 
     fn leaves(&mut self, id: TaskId) {
-        for waiting in self.waiting.values_mut() {
-            waiting.remove(&id);
+        if let Some(known) = self.known.get(&id) {
+            self.waiting.remove(&(known.priority, id));
         }
     }
 
@@ -135,12 +130,11 @@ impl Queue {
         let Some(own) = self.known.get(&(wire.client, wire.seq)) else {
             return Ok(());
         };
-        let surely =
-            |(id, since): &(&TaskId, &u64)| **since < wire.at && self.known[id].over > wire.at;
-        let mut better = self.waiting.range(..own.priority);
-        let better = better
-            .find_map(|(level, waiting)| waiting.iter().find(surely).map(|(id, _)| (*level, *id)));
-        let Some((level, (client, seq))) = better else {
+        let mut better = self.waiting.range(..(own.priority, (0, 0)));
+        let surely = |((_, id), since): &(&(u8, TaskId), &u64)| {
+            **since < wire.at && self.known[id].over > wire.at
+        };
+        let Some(((level, (client, seq)), _)) = better.find(surely) else {
             return Ok(());
         };
         if let Some(since) = self.since.filter(|since| *since < OLDEST_EVERY) {
