@@ -3,10 +3,12 @@
 mod support;
 
 use argon_core::ids::{Attempt, ConnId, PeerId, PoolProcess, SlotId};
+use argon_core::limits::UNCONFIRMED_BYTES_EACH;
 use argon_core::manager::ManagerInput;
-use argon_core::message::{AttemptEnd, Beat, Body, Finished, Role, Submit};
+use argon_core::message::{AttemptEnd, Beat, Body, Finished, Message, Role, Submit};
 use argon_core::steps;
 use argon_core::time::Nanos;
+use bytes::Bytes;
 use std::time::Duration;
 use support::*;
 
@@ -251,6 +253,47 @@ fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
             "{steps} steps with {size:?} for a lost worker"
         );
     }
+}
+
+/// A large result needs the room of many small ones: that is not made all at once.
+#[test]
+fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
+    const SMALL_RESULTS: u64 = 30_000;
+    const LARGE: usize = 100 * 1024 * 1024;
+    let mut bench = Bench::with(|config| {
+        config.payload_max = LARGE;
+        config.client_tasks = 200_000;
+        config.inner.outcome_window = 1;
+        config.inner.unconfirmed_bytes = SMALL_RESULTS * UNCONFIRMED_BYTES_EACH;
+    });
+    bench.checked = false;
+    let client = bench.client(2);
+    let worker = bench.worker(10, 1);
+    for seq in 0..SMALL_RESULTS {
+        bench.quietly(client, submit(seq));
+        let assign = bench.assigned(worker).remove(0);
+        bench.quietly_body(worker, Body::Finished(end(&assign)));
+    }
+    bench.quietly(client, submit(SMALL_RESULTS));
+    let assign = bench.assigned(worker).remove(0);
+    let _ = steps::take();
+    bench.send(
+        worker,
+        Message {
+            body: Body::Finished(end(&assign)),
+            payload: Bytes::from(vec![0; LARGE]).into(),
+        },
+    );
+    let steps = steps::take();
+    assert!(steps <= BOUND, "{steps} steps");
+    let made_room: usize = bench
+        .bodies(worker)
+        .map(|body| match body {
+            Body::AckResults { attempts } => attempts.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!(made_room > 1_000, "{made_room} made room");
 }
 
 /// What workers run decides where each task waits, so a change goes through the queue: seldom

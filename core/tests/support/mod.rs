@@ -178,7 +178,7 @@ impl Bench {
         self.inboxes.remove(&conn).unwrap_or_default()
     }
 
-    fn bodies(&mut self, conn: ConnId) -> impl Iterator<Item = Body> + use<> {
+    pub fn bodies(&mut self, conn: ConnId) -> impl Iterator<Item = Body> + use<> {
         self.inbox(conn).into_iter().map(|message| message.body)
     }
 
