@@ -16,11 +16,6 @@ use support::*;
 const OLD: Epoch = Epoch(3);
 const WORKER: Role = Role::Worker { capacity: 1 };
 
-fn bodies(bench: &mut Bench, conn: ConnId) -> Vec<Body> {
-    let inbox = bench.inbox(conn).into_iter();
-    inbox.map(|message| message.body).collect()
-}
-
 fn not_started(attempts: &[Attempt]) -> Body {
     Body::Returned {
         not_started: attempts.to_vec(),
@@ -83,10 +78,7 @@ fn a_result_of_either_attempt_ends_the_task_and_the_other_is_killed() {
         // The other's result comes too late.
         it.bench.complete(*other, assign);
         let attempts = vec![assign.attempt];
-        assert_eq!(
-            bodies(&mut it.bench, *other),
-            [Body::AckResults { attempts }]
-        );
+        assert_eq!(it.bench.bodies(*other), [Body::AckResults { attempts }]);
         assert_eq!(it.bench.outcomes(it.client), []);
     }
 }
@@ -103,10 +95,7 @@ fn a_crash_of_the_attempt_that_was_given_up_on_decides_nothing() {
     };
     assert!(it.bench.events.contains(&stale));
     let attempts = vec![first.attempt];
-    assert_eq!(
-        bodies(&mut it.bench, *worker),
-        [Body::AckResults { attempts }]
-    );
+    assert_eq!(it.bench.bodies(*worker), [Body::AckResults { attempts }]);
     assert_eq!(it.bench.outcomes(it.client), []);
     // It did run, whatever becomes of the second.
     let (other, second) = &it.second;
@@ -327,12 +316,10 @@ fn many_results_are_acknowledged_in_parts() {
             task: task(7, number),
         });
         bench.report(worker, vec![], finished.collect());
-        let parts = bodies(&mut bench, worker)
-            .into_iter()
-            .map(|body| match body {
-                Body::AckResults { attempts } => attempts.len(),
-                other => panic!("{other:?}"),
-            });
+        let parts = bench.bodies(worker).into_iter().map(|body| match body {
+            Body::AckResults { attempts } => attempts.len(),
+            other => panic!("{other:?}"),
+        });
         assert_eq!(parts.collect::<Vec<_>>(), sizes);
     }
     assert!(bench.closed.contains(&worker));
@@ -356,11 +343,11 @@ fn what_is_gone_before_its_acknowledgement_is_forgotten() {
         },
     );
     let (worker, _) = bench.hello(1, 2, WORKER, Some(EPOCH), "worker-1");
-    assert_eq!(bodies(&mut bench, worker), []);
+    assert_eq!(bench.bodies(worker), []);
     // It still has the result, and learns from the answer to its report that nobody needs it.
     bench.report(worker, vec![], vec![reported(&assign)]);
     let attempts = vec![assign.attempt];
-    assert_eq!(bodies(&mut bench, worker), [Body::AckResults { attempts }]);
+    assert_eq!(bench.bodies(worker), [Body::AckResults { attempts }]);
 }
 
 #[test]
@@ -421,7 +408,7 @@ fn several_workers_may_have_attempts_of_a_task_that_comes_back() {
     let (third, _) = bench.hello(3, 1, WORKER, Some(OLD), "c");
     bench.report(third, vec![], vec![orphan(3)]);
     let attempt = orphan(3).attempt;
-    assert_eq!(bodies(&mut bench, third), [Body::Resend { attempt }]);
+    assert_eq!(bench.bodies(third), [Body::Resend { attempt }]);
     let assign = Assign {
         attempt: orphan(2).attempt,
         task: task(7, 0),
@@ -437,12 +424,12 @@ fn several_workers_may_have_attempts_of_a_task_that_comes_back() {
     // One more reports after the end: it is not wanted.
     let (fourth, _) = bench.hello(4, 1, WORKER, Some(OLD), "d");
     bench.report(fourth, vec![orphan(4)], vec![orphan(5)]);
-    let said = bodies(&mut bench, fourth);
+    let said = bench.bodies(fourth);
     assert_eq!(said.len(), 2, "killed and acknowledged: {said:?}");
     // The one that gave the result keeps it until the client has it.
     let (second, _) = bench.hello(2, 2, WORKER, Some(EPOCH), "b");
     bench.report(second, vec![], vec![orphan(2)]);
-    assert_eq!(bodies(&mut bench, second), []);
+    assert_eq!(bench.bodies(second), []);
 }
 
 #[test]
@@ -498,7 +485,7 @@ fn taken_back_is_told_only_of_what_was_asked_for() {
     let assigned = bench.assigned(worker);
     bench.worker(2, 1);
     bench.advance(ms(100));
-    assert_eq!(bodies(&mut bench, worker).len(), 1);
+    assert_eq!(bench.bodies(worker).len(), 1);
     bench.send(
         worker,
         not_started(&[assigned.last().expect("two").attempt]),

@@ -288,6 +288,7 @@ fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
     assert!(steps <= BOUND, "{steps} steps");
     let made_room: usize = bench
         .bodies(worker)
+        .into_iter()
         .map(|body| match body {
             Body::AckResults { attempts } => attempts.len(),
             _ => 0,

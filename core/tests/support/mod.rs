@@ -178,8 +178,9 @@ impl Bench {
         self.inboxes.remove(&conn).unwrap_or_default()
     }
 
-    pub fn bodies(&mut self, conn: ConnId) -> impl Iterator<Item = Body> + use<> {
-        self.inbox(conn).into_iter().map(|message| message.body)
+    pub fn bodies(&mut self, conn: ConnId) -> Vec<Body> {
+        let inbox = self.inbox(conn).into_iter();
+        inbox.map(|message| message.body).collect()
     }
 
     pub fn connect(&mut self) -> ConnId {
@@ -279,6 +280,7 @@ impl Bench {
     /// The assignments that came to a worker since the last look; whatever else came is dropped.
     pub fn assigned(&mut self, conn: ConnId) -> Vec<Assign> {
         self.bodies(conn)
+            .into_iter()
             .filter_map(|body| match body {
                 Body::Assign(assign) => Some(assign),
                 _ => None,
@@ -289,6 +291,7 @@ impl Bench {
     /// The attempts that a worker was told to kill since the last look.
     pub fn kills(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)
+            .into_iter()
             .filter_map(|body| match body {
                 Body::Kill { attempt } => Some(attempt),
                 _ => None,
@@ -299,6 +302,7 @@ impl Bench {
     /// What a worker was asked to give back since the last look.
     pub fn asked_back(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)
+            .into_iter()
             .filter_map(|body| match body {
                 Body::TakeBack { attempts } => Some(attempts),
                 _ => None,
@@ -310,6 +314,7 @@ impl Bench {
     /// The outcomes that came to a client since the last look.
     pub fn outcomes(&mut self, conn: ConnId) -> Vec<(u64, Outcome)> {
         self.bodies(conn)
+            .into_iter()
             .filter_map(|body| match body {
                 Body::Outcome { seq, outcome } => Some((seq, outcome)),
                 _ => None,
@@ -320,6 +325,7 @@ impl Bench {
     /// The refusals that came to a client since the last look.
     pub fn rejects(&mut self, conn: ConnId) -> Vec<(u64, RejectReason)> {
         self.bodies(conn)
+            .into_iter()
             .filter_map(|body| match body {
                 Body::Reject { seq, reason, .. } => Some((seq, reason)),
                 _ => None,
