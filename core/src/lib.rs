@@ -25,6 +25,7 @@ pub mod offer;
 pub mod payload;
 pub mod pressure;
 pub mod queue;
+pub mod receive_budget;
 pub mod retry;
 pub mod rising;
 pub mod rng;
