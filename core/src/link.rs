@@ -245,7 +245,9 @@ impl Link {
                 State::Up {
                     conn: ours, watch, ..
                 },
-            ) if conn == ours && !matches!(message.body, Body::Pong(_) | Body::Refuse(_)) => {
+            ) if conn == ours
+                && !matches!(message.body, Body::Pong(_) | Body::Refuse(_) | Body::Paused) =>
+            {
                 watch.on_received(awake);
                 true
             }
@@ -301,6 +303,10 @@ impl Link {
                 }
                 if let Body::Refuse(reason) = message.body {
                     return self.close(now, CloseReason::Refused(reason), out);
+                }
+                if message.body == Body::Paused {
+                    watch.on_progress(awake);
+                    return None;
                 }
                 watch.on_received(awake);
                 Some(LinkEvent::Message(message))

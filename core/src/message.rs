@@ -204,6 +204,9 @@ pub enum Body {
         /// Which of those that were there.
         life: u64,
     },
+    /// Manager to peer, now and then while that is so: the rest of your large frame is read later,
+    /// since too many arrive at once. Not counted; a sign of life of both.
+    Paused,
 }
 
 impl Body {

@@ -126,6 +126,28 @@ fn until_event(bench: &mut Bench) -> (LinkEvent, Instant) {
 }
 
 #[test]
+fn a_manager_that_reads_later_is_not_silent() {
+    let mut bench = Bench::new(1);
+    let conn = bench.up();
+    bench.send();
+    let end = bench.now + 3 * LEASE;
+    let mut said = bench.now;
+    while bench.now < end {
+        assert_eq!(bench.wake(), None);
+        if bench.now.since(said) >= LEASE / 4 {
+            said = bench.now;
+            assert_eq!(bench.say(conn, Body::Paused), None);
+        }
+    }
+    bench.out.clear();
+    let beat = bench.ping(conn);
+    assert_eq!(beat.received, 0, "it is not counted");
+    let (event, at) = until_event(&mut bench);
+    assert_eq!(Some(event), ours(CloseReason::Silent));
+    assert_eq!(at, said + LEASE);
+}
+
+#[test]
 fn silence_of_a_lease_ends_the_connection() {
     let mut bench = Bench::new(1);
     let conn = bench.up();

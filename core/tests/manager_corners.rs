@@ -458,3 +458,20 @@ fn a_worker_may_finish_and_leave_in_one_breath() {
     assert!(support::completed(&bench.outcomes(client)[0].1));
     assert_eq!(bench.assigned(other).len(), 1);
 }
+
+#[test]
+fn a_peer_that_is_not_read_is_told_so_and_not_taken_for_silent() {
+    let mut bench = Bench::new();
+    let worker = bench.worker(1, 1);
+    let lease = argon_core::limits::LEASE;
+    for _ in 0..12 {
+        bench.advance(lease / 4);
+        bench.step(ManagerInput::Paused { conn: worker });
+        assert_eq!(bench.bodies(worker), [Body::Paused]);
+    }
+    assert_eq!(bench.closed, []);
+    bench.advance(lease);
+    assert_eq!(bench.closed, [worker]);
+    bench.step(ManagerInput::Paused { conn: worker });
+    assert_eq!(bench.bodies(worker), [], "it is gone");
+}

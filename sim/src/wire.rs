@@ -72,7 +72,7 @@ fn hash_of(name: &Name) -> u64 {
 /// Whether a message is only a heartbeat, which traces leave out.
 #[must_use]
 pub fn is_beat(body: &Body) -> bool {
-    matches!(body, Body::Ping(_) | Body::Pong(_))
+    matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Paused)
 }
 
 /// The names of rejections, by their reason.

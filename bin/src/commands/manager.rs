@@ -68,7 +68,9 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     client_result_bytes: Option<u64>,
     /// Most bytes that are held for all peers together, waiting to be read by them or of large payloads
-    /// that they send slowly; those for which most is held are cut off first. The same of results that clients have yet to acknowledge; the tasks of those that leave most wait
+    /// that they send slowly; those for which most is held are cut off first. A quarter of it for large
+    /// payloads that come quickly: past it some are read later. The same of results that clients have
+    /// yet to acknowledge; the tasks of those that leave most wait
     /// [default: a 32nd of the memory there is (machine, control group, ulimit), at least 256MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     memory: Option<u64>,

@@ -43,7 +43,7 @@ for my $block (@blocks) {
     $seen{"$message->{type}"}++;
 }
 my @met = qw(hello welcome refuse ping pong goodbye submit cancel resume ack_outcomes status_query
-    outcome reject unknown status running_query running within ready run completed failed);
+    outcome reject unknown status running_query running within paused ready run completed failed);
 is_deeply([sort keys %seen], [sort @met], 'each message was met');
 
 sub encode {

@@ -242,6 +242,18 @@ subtest 'silence' => sub {
     $manager->{received} = 0;
     is($manager->hear($client, 'hello')->{session}, 7, 'and so is one that takes nothing in');
 
+    ($client, $manager) = pair({}, lease => 0.2e9);
+    $client->submit('t');
+    $manager->hear($client, 'submit');
+    $manager->{pong} = 0;
+    until (@{ $manager->{pings} // [] } >= 12) {
+        $manager->say({ type => 'paused' });
+        $client->pump(0.01);
+        $manager->look;
+    }
+    ok(!grep({ $_->{type} eq 'hello' } $manager->all($client, 'hello')), 'one that reads later is not');
+    is($manager->{pings}[-1]{received}, 0, 'and that is not counted');
+
     ($client, $manager) = pair({});
     until (@{ $manager->{pings} // [] }) { $client->pump(0.01); $manager->look }
     $manager->say({ type => 'pong', nonce => 1, received => 99 });

@@ -421,6 +421,17 @@ def test_a_manager_that_answers_but_takes_nothing_in_is_gone():
     assert len(bench.dials) == 2
 
 
+def test_a_manager_that_reads_later_lives():
+    bench = Bench()
+    bench.open()
+    bench.submit()
+    for _ in range(12):
+        bench.pass_time(LEASE // 4)
+        bench.say(wire.Paused())
+    assert len(bench.dials) == 1
+    assert bench.take(wire.Ping)[-1].received == 0, "it is not counted"
+
+
 def test_a_manager_that_took_in_more_than_was_sent_lies():
     bench = Bench()
     bench.open()

@@ -42,6 +42,7 @@ impl Client {
             | Body::Refuse(_)
             | Body::Ping(_)
             | Body::Pong(_)
+            | Body::Paused
             | Body::Goodbye
             | Body::Submit(_)
             | Body::Cancel { .. }

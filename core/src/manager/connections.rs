@@ -169,6 +169,17 @@ impl Manager {
         });
     }
 
+    /// We do not read, so neither side may take the silence for the other's end.
+    pub(super) fn on_paused(&mut self, awake: Instant, conn: ConnId) {
+        if let Some(known) = self.conns.get_mut(conn) {
+            known.watch.on_progress(awake);
+            self.outputs.push_back(ManagerOutput::Send {
+                conn,
+                message: Body::Paused.into(),
+            });
+        }
+    }
+
     pub(super) fn check_silence(&mut self, now: Instant, conn: ConnId) {
         let awake = self.clock.at(now);
         let Some(known) = self.conns.get(conn) else {

@@ -88,6 +88,11 @@ pub enum ManagerInput {
         /// On this connection.
         conn: ConnId,
     },
+    /// A peer's large frame is not read on for now; said again now and then while that is so.
+    Paused {
+        /// On this connection.
+        conn: ConnId,
+    },
     /// A connection is gone: the peer or the network closed it, or what came was no frame.
     Closed {
         /// Which.
@@ -421,6 +426,7 @@ impl Machine for Manager {
                     known.watch.on_progress(awake);
                 }
             }
+            ManagerInput::Paused { conn } => self.on_paused(awake, conn),
             ManagerInput::Closed { conn } => self.on_closed(now, conn),
             ManagerInput::Drain => self.start_drain(now),
         }

@@ -112,6 +112,7 @@ impl Worker {
             | Body::Refuse(_)
             | Body::Ping(_)
             | Body::Pong(_)
+            | Body::Paused
             | Body::Goodbye
             | Body::Submit(_)
             | Body::Cancel { .. }

@@ -469,6 +469,7 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
             life: 4,
         },
     );
+    add("paused", Body::Paused);
     add("running_query", Body::RunningQuery { page: 0 });
     let running = RunningTask {
         task: task(),

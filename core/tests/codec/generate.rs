@@ -469,6 +469,7 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
                 life,
             })
             .boxed(),
+        Just(Body::Paused).boxed(),
     ])
 }
 

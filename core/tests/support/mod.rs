@@ -106,7 +106,10 @@ impl Bench {
                         self.pongs.push((conn, beat));
                         continue;
                     }
-                    if !matches!(message.body, Body::Welcome(_) | Body::Refuse(_)) {
+                    if !matches!(
+                        message.body,
+                        Body::Welcome(_) | Body::Refuse(_) | Body::Paused
+                    ) {
                         *self.counts.entry(conn).or_default() += 1;
                     }
                     self.inboxes.entry(conn).or_default().push(message);

@@ -6,7 +6,8 @@
 //!
 //! Invariants: what waits for one peer is at most `output_max` and one turn; what is held for all
 //! together, output that waits and large frames that come slowly, is at most `memory`. Past either
-//! the peer for which most is held is cut off, never waited for. A connection's number names its place
+//! the peer for which most is held is cut off, never waited for. Large frames that come quickly have a
+//! part of it; past that their connections are not read until others' frames have ended. A connection's number names its place
 //! in the table and is never used twice.
 
 mod pump;
@@ -24,6 +25,7 @@ use argon_core::limits::WORKER_WINDOW_BYTES;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Body, Message};
 use argon_core::pressure::Pressure;
+use argon_core::receive_budget::{self, ReceiveBudget};
 use argon_core::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
@@ -42,6 +44,8 @@ const OUTPUT_SLACK: usize = WORKER_WINDOW_BYTES as usize + 32 * 1024 * 1024;
 const PLACE_BITS: u32 = 24;
 /// Turns granted to readable connections before a time-out is handled.
 const ROUNDS_BEFORE_TIMEOUT: usize = 16;
+/// Connections that wait for room and are woken by one message.
+const RESUMED_AT_ONCE: usize = 16;
 /// Pause after the system refused to hand out a connection, usually for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,6 +90,8 @@ struct State<M> {
     rest: Rest,
     /// What is held for all peers together.
     pressure: Pressure,
+    /// What is held of large frames that come quickly.
+    receive_budget: ReceiveBudget,
     limiter: log::Limiter,
 }
 
@@ -133,6 +139,7 @@ impl<M: ManagerMachine> Hub<M> {
                 drained: false,
                 rest: Rest::default(),
                 pressure: Pressure::new(memory),
+                receive_budget: ReceiveBudget::new(memory / receive_budget::PART_OF_MEMORY),
                 limiter: log::Limiter::default(),
             }),
             changed: Notify::new(),
@@ -254,6 +261,12 @@ impl<M: ManagerMachine> Hub<M> {
     /// The state, unless a panic broke it.
     fn lock(&self) -> Result<MutexGuard<'_, State<M>>, RunError> {
         self.state.lock().map_err(|_| RunError::Broken)
+    }
+
+    /// Bytes of large frames that are under way.
+    #[cfg(test)]
+    pub(crate) fn receiving(&self) -> u64 {
+        self.lock().map_or(0, |state| state.receive_budget.total())
     }
 
     fn turn(&self, state: &mut State<M>) {
@@ -416,6 +429,28 @@ impl<M> State<M> {
         !self.cut.is_empty()
     }
 
+    /// Counts the large frame of a peer that sends quickly, and lets those go on for which there is
+    /// room now. Whether this one may.
+    fn count_receiving(&mut self, conn: ConnId, bytes: usize) -> bool {
+        self.receive_budget.set(conn, bytes as u64);
+        let may = self.receive_budget.may_go_on(conn);
+        self.resume_reading();
+        may
+    }
+
+    /// Wakes connections that may be read on. Not all at once: each that goes on lets others go on,
+    /// and whoever waits asks again by itself.
+    fn resume_reading(&mut self) {
+        for _ in 0..RESUMED_AT_ONCE {
+            let Some(conn) = self.receive_budget.resume() else {
+                break;
+            };
+            if let Some(waker) = self.peer(conn).and_then(|peer| peer.waker.as_ref()) {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
     /// Lets go of the worst peers while too much is held for all.
     fn relieve(&mut self) {
         while let Some(worst) = self.worst() {
@@ -448,6 +483,7 @@ impl<M> State<M> {
     }
 
     fn remove(&mut self, conn: ConnId) -> Option<Peer> {
+        self.count_receiving(conn, 0);
         let peer = self.peer(conn)?;
         let before = std::mem::take(&mut peer.counted);
         self.pressure.change(before, 0);

@@ -150,10 +150,17 @@ sub ping {
 # Nobody has looked at the connection for a while: that is our silence and not the manager's.
 sub forgive {
     my ($self, $now) = @_;
-    $self->{heard} = $now;
-    $_->[1] = $now for @{ $self->{marks} };
+    $self->_progressed($now);
     $self->{ping_at} = $now if defined $self->{ping_at};
     $self->{until} = $now + HANDSHAKE if $self->{state} =~ /^(?:connecting|greeting)$/;
+    return;
+}
+
+# The manager lives, and what was sent has still time to get there.
+sub _progressed {
+    my ($self, $now) = @_;
+    $self->{heard} = $now;
+    $_->[1] = $now for @{ $self->{marks} };
     return;
 }
 
@@ -369,6 +376,8 @@ sub _hear {
         $self->{owner}->on_confirmed($now);
         return;
     }
+    # Our frame waits at the manager: what was sent is late for a reason.
+    return $self->_progressed($now) if $type eq 'paused';
     $self->{received}++;
     $self->{owner}->on_message($now, $message);
     return;

@@ -359,6 +359,8 @@ class Session:
             else:
                 self.window.confirmed(link.confirmed)
             return
+        if isinstance(message, wire.Paused):
+            return  # What it says, that the manager lives, was heard with its bytes.
         link.received += 1
         if isinstance(message, wire.Outcome):
             end = message.end

@@ -447,6 +447,10 @@ class Gone(NamedTuple):
     life: int
 
 
+class Paused(NamedTuple):
+    pass
+
+
 # The messages of the pool protocol.
 
 
@@ -724,6 +728,7 @@ NATIVE: Protocol = dict(
             ),
             _message(Within, U64, U32, U64),
             _message(Gone, U32, U64),
+            _message(Paused),
         ]
     )
 )

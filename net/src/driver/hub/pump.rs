@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -14,10 +14,10 @@ use argon_core::pressure::is_slow;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 use tracing::debug;
 
-use super::{End, Hub, ManagerMachine};
+use super::{End, Hub, ManagerMachine, State};
 use crate::connection::{Incoming, linger};
 use crate::driver::{
     LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME,
@@ -48,6 +48,7 @@ impl<M: ManagerMachine> Hub<M> {
             moved: false,
             progress: Instant::ZERO,
             large_since: None,
+            paused: None,
         };
         if poll_fn(|cx| pump.poll(cx)).await == End::Finish {
             let Pump {
@@ -86,6 +87,8 @@ struct Pump<'a, M, S> {
     progress: Instant,
     /// Since when a large frame is under way.
     large_since: Option<Instant>,
+    /// It is not read on, since too many large frames are under way; until its peer is told again.
+    paused: Option<Pin<Box<Sleep>>>,
 }
 
 /// What one read came to.
@@ -147,6 +150,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         if self.unseen {
             return Read::More;
         }
+        if self.paused.is_some() && !self.may_go_on(cx) {
+            return Read::Dry;
+        }
         match self.incoming.poll_read(cx, &mut self.stream) {
             Poll::Pending => Read::Dry,
             Poll::Ready(Ok(0)) => Read::Gone,
@@ -161,6 +167,55 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                 Read::Gone
             }
         }
+    }
+
+    /// Whether a connection that was paused is read on; its peer is told now and then if not.
+    fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
+        let Ok(mut state) = self.hub.lock() else {
+            // The exchange that follows ends it.
+            return false;
+        };
+        if state.receive_budget.may_go_on(self.conn) {
+            self.paused = None;
+            // The wait was ours.
+            self.large_since = None;
+            return true;
+        }
+        let pause = self.paused.as_mut();
+        if pause.is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
+            let now = self.hub.clock.now();
+            self.pause(&mut state, now, cx.waker());
+            self.hub.turn_at(&mut state, now);
+        }
+        false
+    }
+
+    /// Reads no more until there is room, and has the peer told.
+    fn pause(&mut self, state: &mut State<M>, now: Instant, waker: &Waker) {
+        let input = ManagerInput::Paused { conn: self.conn };
+        state.machine.handle_input(now, input);
+        let mut pause = Box::pin(sleep(PROGRESS_EVERY));
+        let _ = pause.as_mut().poll(&mut Context::from_waker(waker));
+        self.paused = Some(pause);
+    }
+
+    /// Counts the large frame that is under way, and pauses where it may not go on for now. Whether
+    /// the machine has something to decide.
+    fn weigh(&mut self, state: &mut State<M>, now: Instant, waker: &Waker) -> bool {
+        let large = self.incoming.large();
+        if self.paused.is_some() || large == 0 && self.large_since.is_none() {
+            return false;
+        }
+        let since = *self.large_since.get_or_insert(now);
+        if large == 0 {
+            self.large_since = None;
+        }
+        let slow = is_slow(large as u64, now.since(since));
+        let (slowly, quickly) = if slow { (large, 0) } else { (0, large) };
+        if !state.count_receiving(self.conn, quickly) {
+            self.pause(state, now, waker);
+        }
+        state.count_unfinished(self.conn, slowly) || self.paused.is_some()
     }
 
     /// Gives the machine what was read, and takes what is to be written.
@@ -209,13 +264,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                     }
                 }
             }
-            let large = self.incoming.large();
-            let since = *self.large_since.get_or_insert(now);
-            if large == 0 {
-                self.large_since = None;
-            }
-            let slow = is_slow(large as u64, now.since(since));
-            fed |= state.count_unfinished(conn, if slow { large } else { 0 });
+            fed |= self.weigh(&mut state, now, waker);
             if self.moved && self.welcome && now.since(self.progress) >= PROGRESS_EVERY {
                 self.moved = false;
                 self.progress = now;

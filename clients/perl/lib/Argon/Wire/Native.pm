@@ -101,6 +101,7 @@ my %ENCODE = (
     ping    => sub { pack 'V Q< Q<', 3, @{ $_[0] }{qw(nonce received)} },
     pong    => sub { pack 'V Q< Q<', 4, @{ $_[0] }{qw(nonce received)} },
     goodbye => sub { pack 'V', 5 },
+    paused  => sub { pack 'V', 30 },
     cancel       => sub { pack 'V Q<',         7, $_[0]{seq} },
     resume       => sub { pack 'V Q</(Q<)',    8, @{ $_[0]{seqs} } },
     ack_outcomes => sub { pack 'V Q< Q</(Q<)', 9, $_[0]{floor}, @{ $_[0]{seqs} } },
@@ -174,6 +175,7 @@ my %DECODE = (
     26 => sub { { type => 'running_query', page => r_u32() } },
     27 => sub { { type => 'running', tasks => r_list(_row(\@RUNNING)), more => r_bool() } },
     28 => sub { { type => 'within', worker => r_u64(), slot => r_u32(), life => r_u64() } },
+    30 => sub { { type => 'paused' } },
 );
 my %HAS_PAYLOAD = (6 => 1, 11 => 1);
 
@@ -331,7 +333,7 @@ describes it. Those messages that only workers exchange with managers are not he
 
 A message is a hash with a C<type> (C<hello>, C<welcome>, C<refuse>, C<ping>, C<pong>, C<goodbye>,
 C<submit>, C<cancel>, C<resume>, C<ack_outcomes>, C<status_query>, C<outcome>, C<reject>, C<unknown>,
-C<status>, C<running_query>, C<running>, C<within>), the fields that the protocol gives it, and C<content> and
+C<status>, C<running_query>, C<running>, C<within>, C<paused>), the fields that the protocol gives it, and C<content> and
 C<payload>. Choices are words (C<queue_full>, C<completed>), durations nanoseconds.
 
 =head1 FUNCTIONS
