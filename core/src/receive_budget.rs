@@ -20,7 +20,7 @@ pub const PART_OF_MEMORY: u64 = 4;
 ///
 /// Between half the limit and the limit, whoever holds less than an equal share of that half goes on.
 /// From the limit on only the first does. So at most the limit, the rest of one frame and one read of
-/// each connection are held.
+/// each connection are held; a read at most doubles what its connection holds.
 #[derive(Clone, Debug)]
 pub struct ReceiveBudget {
     limit: u64,
