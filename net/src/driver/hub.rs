@@ -6,9 +6,9 @@
 //!
 //! Invariants: what waits for one peer is at most `output_max` and one turn; what is held for all
 //! together, output that waits and large frames that come slowly, is at most `memory`. Past either
-//! the peer for which most is held is cut off, never waited for. Large frames that come quickly have a
-//! part of it; past that their connections are not read until others' frames have ended. A connection's number names its place
-//! in the table and is never used twice.
+//! the peer for which most is held is cut off, never waited for. Large frames that come quickly have
+//! a part of it; past that their connections are not read until others' frames have ended. A
+//! connection's number names its place in the table and is never used twice.
 
 mod pump;
 
