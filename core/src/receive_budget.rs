@@ -149,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn at_the_limit_the_first_alone_goes_on() {
+        let mut budget = ReceiveBudget::new(1_000);
+        budget.set(ConnId(0), 1_000);
+        budget.set(ConnId(1), 1);
+        assert!(budget.may_go_on(ConnId(0)));
+        assert!(!budget.may_go_on(ConnId(1)), "however little it holds");
+    }
+
+    #[test]
     fn what_a_connection_leaves_behind_is_forgotten() {
         let mut budget = ReceiveBudget::new(1_000);
         budget.set(ConnId(1), 900);
