@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use bytes::BytesMut;
+
 use crate::options::Host;
 
 /// One thing that somebody did.
@@ -59,6 +61,18 @@ pub struct Trace {
     hops: Vec<Hop>,
     gauges: Vec<Gauge>,
     latest: BTreeMap<Host, Counts>,
+    /// The hash of what the machines sent, if it is asked for.
+    frames: Option<u64>,
+}
+
+/// Of 64-bit FNV-1a: where a hash begins, and what each byte multiplies it by.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// Takes `bytes` into a hash (64-bit FNV-1a).
+pub(crate) fn fnv(hash: u64, bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
+    bytes.into_iter().fold(hash, step)
 }
 
 impl Trace {
@@ -74,6 +88,38 @@ impl Trace {
         Self {
             on: true,
             ..Self::default()
+        }
+    }
+
+    /// Keeps no line, only one number for all frames that were sent, with who sent each and when.
+    #[must_use]
+    pub fn of_frames() -> Self {
+        Self {
+            frames: Some(FNV_OFFSET),
+            ..Self::default()
+        }
+    }
+
+    /// That number, if it was asked for.
+    #[must_use]
+    pub fn frames_hash(&self) -> Option<u64> {
+        self.frames
+    }
+
+    /// Takes a frame into the hash, if there is one: when it was sent, from which side of which
+    /// connection, and its bytes.
+    pub(crate) fn frame(&mut self, sent: [u64; 3], bytes: impl FnOnce() -> BytesMut) {
+        if let Some(hash) = &mut self.frames {
+            let sent = sent.into_iter().flat_map(u64::to_le_bytes);
+            *hash = fnv(*hash, sent.chain(bytes()));
+        }
+    }
+
+    /// Sets the hash, if there is one, for those who make their own.
+    #[cfg(feature = "turmoil")]
+    pub(crate) fn set_frames_hash(&mut self, hash: u64) {
+        if let Some(frames) = &mut self.frames {
+            *frames = hash;
         }
     }
 
@@ -146,8 +192,7 @@ impl Trace {
     /// (64-bit FNV-1a of the text).
     #[must_use]
     pub fn hash(&self) -> u64 {
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        self.render().bytes().fold(0xcbf2_9ce4_8422_2325, step)
+        fnv(FNV_OFFSET, self.render().bytes())
     }
 
     /// The lines that are about one task, all faults, and whatever was said just before the end.

@@ -18,7 +18,7 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::wire::{submitted, task_of, through_codec};
+use crate::wire::{encoded, submitted, task_of, through_codec};
 use crate::world::{Event, World, short};
 
 enum Output {
@@ -269,6 +269,8 @@ impl World<'_> {
         } else {
             message
         };
+        let sent = [self.now, index as u64, side as u64];
+        self.trace.frame(sent, || encoded(&message));
         let hop = self.say_message(host, index, side, "->", &message.body);
         self.send(index, side, Packet::Message(message, hop));
     }

@@ -11,14 +11,24 @@ use bytes::BytesMut;
 use crate::history::WireWhat;
 use crate::rng::mix;
 
+/// The frame of a message.
+///
+/// # Panics
+/// If it has none.
+#[must_use]
+pub fn encoded(message: &Message) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    codec::encode(message, &mut bytes).expect("what a machine sends can be encoded");
+    bytes
+}
+
 /// Encodes and decodes a message, which must come out as it went in.
 ///
 /// # Panics
 /// If it does not.
 #[must_use]
 pub fn through_codec(message: &Message) -> Message {
-    let mut bytes = BytesMut::new();
-    codec::encode(message, &mut bytes).expect("what a machine sends can be encoded");
+    let mut bytes = encoded(message);
     let back = codec::decode(&mut bytes, usize::MAX >> 1)
         .expect("what was encoded can be decoded")
         .expect("the frame is whole");

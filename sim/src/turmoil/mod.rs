@@ -205,8 +205,9 @@ fn conclude(cluster: &Cluster<'_>) {
     if inner.failure.is_none() {
         inner.failure = checker::check(&cluster.scene.plan, &inner.history).err();
     }
+    let (bytes, hash) = (inner.wire_bytes, inner.wire_hash);
+    inner.trace.set_frames_hash(hash);
     if inner.trace.is_on() {
-        let (bytes, hash) = (inner.wire_bytes, inner.wire_hash);
         let text = format!("{bytes} bytes were written, hash {hash:016x}");
         let line = Line {
             at,

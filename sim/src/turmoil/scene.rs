@@ -17,7 +17,7 @@ use super::links::Links;
 use crate::history::{History, Life};
 use crate::options::{Host, Options, Plan};
 use crate::report::{Failure, Report};
-use crate::trace::{Line, Trace};
+use crate::trace::{Line, Trace, fnv};
 
 /// What the loop asks of a process.
 #[derive(Clone, Debug)]
@@ -320,11 +320,7 @@ impl Scene {
         inner.wire_bytes += bytes.len() as u64;
         let head = [now, u64::from(host), end];
         let head = head.iter().flat_map(|number| number.to_le_bytes());
-        let mut hash = inner.wire_hash;
-        for byte in head.chain(bytes.iter().copied()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        inner.wire_hash = hash;
+        inner.wire_hash = fnv(inner.wire_hash, head.chain(bytes.iter().copied()));
     }
 
     /// A line of the trace.
