@@ -196,12 +196,18 @@ fn said(wire: &[(u64, u64, WireWhat)]) -> String {
 }
 
 fn came(at: u64, seq: u64, priority: u8) -> (u64, u64, WireWhat) {
+    came_for(at, seq, priority, u64::MAX)
+}
+
+/// A submission that waits for so long.
+fn came_for(at: u64, seq: u64, priority: u8, waits: u64) -> (u64, u64, WireWhat) {
     let what = WireWhat::Submitted {
         priority,
         marked: false,
         name: 0,
         deadline: u64::MAX,
         max_wait: u64::MAX,
+        waits,
         same: 0,
     };
     (at, seq, what)
@@ -316,4 +322,14 @@ fn priority_is_judged_also_of_what_came_back() {
     // While its client is away nobody knows what became of a task.
     let away = [(3, 0, WireWhat::Left), goes(4, 0), goes(4, 2)];
     assert_eq!(after(&away), "fine");
+}
+
+#[test]
+fn what_may_have_ended_by_itself_is_passed_by_nobody() {
+    let goes = |at, seq| (at, seq, WireWhat::Assigned);
+    // It waits until the instant 5 at the earliest, so that it may be gone in that instant.
+    let queue = [came(1, 0, 4), came_for(1, 1, 2, 4), came(1, 2, 4)];
+    let both = |at| said(&[&queue[..], &[goes(at, 0), goes(at, 2)]].concat());
+    assert_eq!(both(3), "7");
+    assert_eq!(both(5), "fine");
 }

@@ -261,6 +261,8 @@ pub enum WireWhat {
         deadline: u64,
         /// How long it may wait for its start, in the same way.
         max_wait: u64,
+        /// How long it surely waits if it is not sent out, in the same way: for the shorter of both.
+        waits: u64,
         /// All that must be the same whenever the task is submitted again, as one number.
         same: u64,
     },

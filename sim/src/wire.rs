@@ -69,6 +69,7 @@ pub fn submitted(submit: &Submit) -> WireWhat {
         name,
         deadline: submit.deadline.0,
         max_wait: submit.max_wait.0,
+        waits: submit.deadline.0.min(submit.max_wait.0),
         same: mix(name, &kept),
     }
 }

@@ -68,9 +68,9 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 priority,
                 marked,
                 name,
-                deadline,
                 max_wait,
-                same: _,
+                waits,
+                ..
             } => {
                 let task = Waiting {
                     priority,
@@ -82,7 +82,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                     returned: queue.returned,
                     plain: !marked,
                     // By the fastest and the slowest clock that a manager may have.
-                    over: wire.at.saturating_add(scaled(deadline, EVEN + drift)),
+                    over: wire.at.saturating_add(scaled_down(waits, EVEN + drift)),
                     start_by: wire.at.saturating_add(scaled(max_wait, EVEN - drift)),
                 };
                 queue.submitted(wire, task);
@@ -124,7 +124,16 @@ fn broken(promise: &'static str, text: String) -> Failure {
 
 /// How long `span` is at most on a clock of this rate, with a nanosecond for rounding.
 pub(super) fn scaled(span: u64, rate: u64) -> u64 {
-    let scaled = u128::from(span) * u128::from(EVEN) / u128::from(rate) + 1;
+    ideal(span, rate).saturating_add(1)
+}
+
+/// How long `span` is at least on a clock of this rate, in the same way.
+pub(super) fn scaled_down(span: u64, rate: u64) -> u64 {
+    ideal(span, rate).saturating_sub(1)
+}
+
+fn ideal(span: u64, rate: u64) -> u64 {
+    let scaled = u128::from(span) * u128::from(EVEN) / u128::from(rate);
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::order::{OLDEST_EVERY, is_unsuspended, scaled};
+use super::order::{OLDEST_EVERY, is_unsuspended, scaled_down};
 use crate::history::{History, Wire, WireWhat};
 use crate::options::Plan;
 use crate::process::EVEN;
@@ -18,7 +18,8 @@ type TaskId = (u64, u64);
 #[derive(Clone, Copy)]
 struct Known {
     priority: u8,
-    /// From when on it may have ended without a word: at its deadline, and while its client is away.
+    /// From when on it may have ended without a word: at its deadline, when it has waited its
+    /// `max_wait`, and while its client is away.
     over: u64,
     cancelled: bool,
 }
@@ -59,10 +60,10 @@ impl Queue {
             WireWhat::Submitted {
                 priority,
                 marked,
-                deadline,
+                waits,
                 ..
             } => {
-                let over = wire.at.saturating_add(scaled(deadline, rate));
+                let over = wire.at.saturating_add(scaled_down(waits, rate));
                 let known = self.known.entry(id).or_insert(Known {
                     priority,
                     over,
