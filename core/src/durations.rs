@@ -9,9 +9,9 @@
 //! and not mistaken for the name that took the place. Times are nanoseconds.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::mem;
 
+use crate::arena::{Key as _, SecondaryMap, arena_key};
 use crate::limits::NAMES_MAX;
 use crate::name::Name;
 
@@ -24,24 +24,27 @@ impl NameKey {
     /// an old key is recognised (until a place has changed hands four million times).
     const SLOT_BITS: u32 = 10;
 
-    fn new(slot: u32, generation: u32) -> Self {
-        Self(generation << Self::SLOT_BITS | slot)
+    fn new(slot: SlotKey, generation: u32) -> Self {
+        Self(generation << Self::SLOT_BITS | slot.0)
     }
 
     /// Where the name is kept: below [`NAMES_MAX`], and used again for other names.
     pub(crate) fn place(self) -> usize {
-        self.slot() as usize
+        self.slot().index()
     }
 
-    fn slot(self) -> u32 {
-        self.0 & ((1 << Self::SLOT_BITS) - 1)
+    fn slot(self) -> SlotKey {
+        SlotKey(self.0 & ((1 << Self::SLOT_BITS) - 1))
     }
 }
 
 const _: () = assert!(NAMES_MAX <= 1 << NameKey::SLOT_BITS);
 
-/// No slot: the end of the list.
-const NONE: u32 = u32::MAX;
+arena_key!(
+    /// Where a name is kept; none is the end of the list.
+    struct SlotKey(u32)
+);
+
 /// Names at the front of the list that are compared before the tree is searched: most tasks in a
 /// row have the same name, or one of a few.
 const GLANCE: usize = 4;
@@ -64,17 +67,17 @@ struct Slot {
     recent_max: u64,
     completed: bool,
     /// Neighbours in the order of use: the one used after this, and the one used before.
-    newer: u32,
-    older: u32,
+    newer: SlotKey,
+    older: SlotKey,
 }
 
 /// Run times by name.
 #[derive(Clone, Debug)]
 pub struct Durations {
-    slots: Vec<Slot>,
-    by_name: BTreeMap<Name, u32>,
-    newest: u32,
-    oldest: u32,
+    slots: SecondaryMap<SlotKey, Slot>,
+    by_name: BTreeMap<Name, SlotKey>,
+    newest: SlotKey,
+    oldest: SlotKey,
     /// Sum of `expected`, and number, of the names of which a task has completed.
     sum: u64,
     known: u64,
@@ -91,10 +94,10 @@ impl Durations {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            slots: SecondaryMap::default(),
             by_name: BTreeMap::new(),
-            newest: NONE,
-            oldest: NONE,
+            newest: SlotKey::NONE,
+            oldest: SlotKey::NONE,
             sum: 0,
             known: 0,
         }
@@ -103,21 +106,21 @@ impl Durations {
     /// How many names are remembered.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.reached()
     }
 
     /// Whether no name is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.reached() == 0
     }
 
     /// The key of `name`, which is thereby used. May forget the least recently used name.
     pub fn intern(&mut self, name: &Name) -> NameKey {
         let slot = match self.find(name) {
             Some(slot) => slot,
-            None if self.slots.len() < NAMES_MAX => {
-                let slot = self.slots.len() as u32;
+            None if self.slots.reached() < NAMES_MAX => {
+                let slot = SlotKey::from_index(self.slots.reached());
                 self.slots
                     .push(Slot::new(name.clone(), NameKey::new(slot, 0)));
                 self.by_name.insert(name.clone(), slot);
@@ -130,14 +133,14 @@ impl Durations {
             self.unlink(slot);
             self.link(slot);
         }
-        self.slots[slot as usize].key
+        self.slots[slot].key
     }
 
     /// Whether a task of this name has completed, of those that are remembered.
     #[must_use]
     pub fn is_measured(&self, name: &Name) -> bool {
         self.find(name)
-            .is_some_and(|slot| self.slots[slot as usize].completed)
+            .is_some_and(|slot| self.slots[slot].completed)
     }
 
     /// How long a task of this name is expected to run, in nanoseconds: the moving average of its
@@ -157,7 +160,7 @@ impl Durations {
         let ran = ran.min(RAN_MAX);
         let Some(slot) = self
             .slots
-            .get_mut(key.slot() as usize)
+            .get_mut(key.slot())
             .filter(|slot| slot.key == key)
         else {
             return;
@@ -188,15 +191,13 @@ impl Durations {
     }
 
     fn slot(&self, key: NameKey) -> Option<&Slot> {
-        self.slots
-            .get(key.slot() as usize)
-            .filter(|slot| slot.key == key)
+        self.slots.get(key.slot()).filter(|slot| slot.key == key)
     }
 
-    fn find(&self, name: &Name) -> Option<u32> {
+    fn find(&self, name: &Name) -> Option<SlotKey> {
         let mut slot = self.newest;
         for _ in 0..GLANCE {
-            let Some(seen) = self.slots.get(slot as usize) else {
+            let Some(seen) = self.slots.get(slot) else {
                 break;
             };
             if seen.name == *name {
@@ -207,9 +208,9 @@ impl Durations {
         self.by_name.get(name).copied()
     }
 
-    fn replace_oldest(&mut self, name: &Name) -> u32 {
+    fn replace_oldest(&mut self, name: &Name) -> SlotKey {
         let index = self.oldest;
-        let slot = &mut self.slots[index as usize];
+        let slot = &mut self.slots[index];
         if slot.completed {
             self.sum -= slot.expected;
             self.known -= 1;
@@ -225,24 +226,24 @@ impl Durations {
     }
 
     /// Takes a slot out of the order of use; not the most recently used one.
-    fn unlink(&mut self, slot: u32) {
-        let Slot { newer, older, .. } = self.slots[slot as usize];
-        self.slots[newer as usize].older = older;
-        match self.slots.get_mut(older as usize) {
+    fn unlink(&mut self, slot: SlotKey) {
+        let Slot { newer, older, .. } = self.slots[slot];
+        self.slots[newer].older = older;
+        match self.slots.get_mut(older) {
             Some(neighbour) => neighbour.newer = newer,
             None => self.oldest = newer,
         }
     }
 
     /// Makes a slot the most recently used one.
-    fn link(&mut self, slot: u32) {
+    fn link(&mut self, slot: SlotKey) {
         let newest = mem::replace(&mut self.newest, slot);
-        match self.slots.get_mut(newest as usize) {
+        match self.slots.get_mut(newest) {
             Some(neighbour) => neighbour.newer = slot,
             None => self.oldest = slot,
         }
-        let slot = &mut self.slots[slot as usize];
-        (slot.newer, slot.older) = (NONE, newest);
+        let slot = &mut self.slots[slot];
+        (slot.newer, slot.older) = (SlotKey::NONE, newest);
     }
 
     /// Asserts that the list, the tree and the sums say the same as the slots.
@@ -250,18 +251,18 @@ impl Durations {
     /// # Panics
     /// If they do not.
     pub fn check_invariants(&self) {
-        assert!(self.slots.len() <= NAMES_MAX);
-        assert_eq!(self.slots.len(), self.by_name.len());
-        let (mut listed, mut newer, mut at) = (0, NONE, self.newest);
-        while let Some(slot) = self.slots.get(at as usize) {
+        assert!(self.slots.reached() <= NAMES_MAX);
+        assert_eq!(self.slots.reached(), self.by_name.len());
+        let (mut listed, mut newer, mut at) = (0, SlotKey::NONE, self.newest);
+        while let Some(slot) = self.slots.get(at) {
             assert_eq!(slot.newer, newer);
             assert_eq!(slot.key.slot(), at);
             assert_eq!(self.by_name.get(&slot.name), Some(&at));
             (listed, newer, at) = (listed + 1, at, slot.older);
         }
         assert_eq!(self.oldest, newer);
-        assert_eq!(listed, self.slots.len());
-        let known = || self.slots.iter().filter(|slot| slot.completed);
+        assert_eq!(listed, self.slots.reached());
+        let known = || self.slots.values().filter(|slot| slot.completed);
         assert_eq!(self.known, known().count() as u64);
         assert_eq!(self.sum, known().map(|slot| slot.expected).sum());
     }
@@ -275,8 +276,8 @@ impl Slot {
             expected: 0,
             recent_max: 0,
             completed: false,
-            newer: NONE,
-            older: NONE,
+            newer: SlotKey::NONE,
+            older: SlotKey::NONE,
         }
     }
 }

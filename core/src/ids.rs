@@ -6,6 +6,8 @@ use core::str::FromStr;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::arena::Key;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty), $format:literal) => {
         $(#[$doc])*
@@ -45,6 +47,16 @@ id!(
     SlotId(u32),
     "s{}"
 );
+
+impl Key for SlotId {
+    fn from_index(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A process of a worker's pool, together with everything that it starts. Written as
 /// `WORKER.SLOT.LIFE`: 16 hexadecimal digits and two decimal numbers.

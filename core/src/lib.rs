@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+pub mod arena;
 pub mod client;
 pub mod codec;
 pub mod durations;

@@ -17,15 +17,24 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::arena::{Key as _, arena_key};
 use crate::limits::WORKERS_MAX;
 
 mod speed;
 
 pub use speed::Speed;
 
-/// The manager's key of a worker: small numbers, used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerKey(pub u32);
+arena_key!(
+    /// The manager's key of a worker: small numbers, used again.
+    pub struct WorkerKey(u32)
+);
+
+/// The lowest: where a look at all of them begins.
+impl Default for WorkerKey {
+    fn default() -> Self {
+        Self(0)
+    }
+}
 
 /// How much a worker should be left alone: the lowest bid gets the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +99,7 @@ impl Router {
     /// The bid of `worker`.
     #[must_use]
     pub fn bid(&self, worker: WorkerKey) -> Option<Bid> {
-        let (bid, _) = *self.winners.get(self.leaves() + worker.0 as usize)?;
+        let (bid, _) = *self.winners.get(self.leaves() + worker.index())?;
         (bid != ABSENT).then_some(Bid(bid))
     }
 
@@ -113,7 +122,7 @@ impl Router {
     /// # Panics
     /// If the key is not below the bound of workers: keys are meant to be dense.
     pub fn set(&mut self, worker: WorkerKey, bid: Option<Bid>) {
-        let leaf = worker.0 as usize;
+        let leaf = worker.index();
         let new = bid.map_or(ABSENT, |bid| bid.0);
         if leaf >= self.leaves() {
             if new == ABSENT {

@@ -13,6 +13,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::arena::{SecondaryMap, arena_key};
 use crate::durations::NameKey;
 use crate::limits::{CLASSES_MAX, KINDS_MAX};
 use crate::name::Name;
@@ -29,17 +30,14 @@ const _: () = assert!(KINDS_MAX <= Kinds::BITS as usize);
 /// The class of tasks that nobody can run.
 pub(super) const NOBODY: ClassId = ClassId(0);
 
-/// The number of a kind: used again when its last worker has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KindKey(u8);
+arena_key!(
+    /// The number of a kind: used again when its last worker has gone.
+    pub(super) struct KindKey(u8)
+);
 
 impl KindKey {
     fn bit(self) -> Kinds {
         1 << self.0
-    }
-
-    fn index(self) -> usize {
-        usize::from(self.0)
     }
 }
 
@@ -56,8 +54,8 @@ struct Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Abilities {
     /// Without workers: free.
-    kinds: Vec<Kind>,
-    classes: Vec<Kinds>,
+    kinds: SecondaryMap<KindKey, Kind>,
+    classes: SecondaryMap<ClassId, Kinds>,
     by_kinds: BTreeMap<Kinds, ClassId>,
     /// Numbers of classes that are not in use.
     free: Vec<ClassId>,
@@ -68,8 +66,8 @@ pub(super) struct Abilities {
 impl Abilities {
     pub(super) fn new() -> Self {
         Self {
-            kinds: Vec::new(),
-            classes: [0].into(),
+            kinds: SecondaryMap::default(),
+            classes: SecondaryMap::from_iter([0]),
             by_kinds: [(0, NOBODY)].into(),
             free: Vec::new(),
             known: Vec::new(),
@@ -79,14 +77,14 @@ impl Abilities {
     /// A worker joins the kind of its offer, if there is one.
     pub(super) fn join(&mut self, offer: &Offer) -> Option<KindKey> {
         let same = |kind: &Kind| kind.workers > 0 && kind.offer == *offer;
-        let index = self.kinds.iter().position(same)?;
-        self.kinds[index].workers += 1;
-        Some(KindKey(index as u8))
+        let (key, _) = self.kinds.iter().find(|(_, kind)| same(kind))?;
+        self.kinds[key].workers += 1;
+        Some(key)
     }
 
     /// Whether there may be one more kind.
     pub(super) fn has_room(&self) -> bool {
-        self.kinds.len() < KINDS_MAX || self.kinds.iter().any(|kind| kind.workers == 0)
+        self.kinds.reached() < KINDS_MAX || self.free_kind().is_some()
     }
 
     /// The same, of a new kind if need be: the classes must be renewed before they are used. `None`
@@ -95,91 +93,91 @@ impl Abilities {
         if let Some(kind) = self.join(&offer) {
             return Some(kind);
         }
-        let free = |kind: &Kind| kind.workers == 0;
-        let index = self.kinds.iter().position(free).unwrap_or(self.kinds.len());
-        if index >= KINDS_MAX {
-            return None;
-        }
-        if index == self.kinds.len() {
-            self.kinds.push(Kind::default());
-        }
-        self.kinds[index].offer = offer;
-        self.kinds[index].workers = 1;
-        Some(KindKey(index as u8))
+        let key = match self.free_kind() {
+            Some(key) => key,
+            None if self.kinds.reached() >= KINDS_MAX => return None,
+            None => self.kinds.push(Kind::default()),
+        };
+        self.kinds[key].offer = offer;
+        self.kinds[key].workers = 1;
+        Some(key)
+    }
+
+    /// The lowest number of a kind that has no workers left.
+    fn free_kind(&self) -> Option<KindKey> {
+        let (key, _) = self.kinds.iter().find(|(_, kind)| kind.workers == 0)?;
+        Some(key)
     }
 
     /// A worker leaves its kind.
     pub(super) fn leave(&mut self, kind: KindKey, worker: WorkerKey) {
-        let kind = &mut self.kinds[kind.index()];
+        let kind = &mut self.kinds[kind];
         kind.router.set(worker, None);
         kind.workers -= 1;
     }
 
     /// How many workers are of this kind.
     pub(super) fn workers(&self, kind: KindKey) -> u32 {
-        self.kinds[kind.index()].workers
+        self.kinds[kind].workers
     }
 
     pub(super) fn offer(&self, kind: KindKey) -> &Offer {
-        &self.kinds[kind.index()].offer
+        &self.kinds[kind].offer
     }
 
     /// The kinds that there are.
     pub(super) fn kinds(&self) -> impl Iterator<Item = KindKey> + use<> {
-        let used: Kinds = (0..)
-            .zip(&self.kinds)
-            .filter(|(_, kind)| kind.workers > 0)
-            .map(|(index, _)| KindKey(index).bit())
-            .sum();
+        let used = self.kinds.iter().filter(|(_, kind)| kind.workers > 0);
+        let used: Kinds = used.map(|(key, _)| key.bit()).sum();
         each(used)
     }
 
     /// One worker more of this kind, or one less, is there and not doubted.
     pub(super) fn count_trusted(&mut self, kind: KindKey, more: bool) {
-        let trusted = &mut self.kinds[kind.index()].trusted;
+        let trusted = &mut self.kinds[kind].trusted;
         *trusted = if more { *trusted + 1 } else { *trusted - 1 };
     }
 
     /// How many workers that are there and not doubted run tasks of this class.
     pub(super) fn trusted_for(&self, class: ClassId) -> u32 {
-        let kinds = each(self.classes[usize::from(class.0)]);
-        kinds.map(|kind| self.kinds[kind.index()].trusted).sum()
+        let kinds = each(self.classes[class]);
+        kinds.map(|kind| self.kinds[kind].trusted).sum()
     }
 
     /// The kinds that run some class of tasks for which nobody is there who is not doubted.
     pub(super) fn needed(&self) -> impl Iterator<Item = KindKey> + use<> {
-        let trusted = |kind: &KindKey| self.kinds[kind.index()].trusted > 0;
+        let trusted = |kind: &KindKey| self.kinds[*kind].trusted > 0;
         let served: Kinds = self.kinds().filter(trusted).map(KindKey::bit).sum();
-        let classes = self.classes.iter().inspect(|_| step());
+        let classes = self.classes.values().inspect(|_| step());
         let unserved = classes.filter(|kinds| **kinds & served == 0);
         each(unserved.fold(0, |all, kinds| all | kinds))
     }
 
     /// What a worker of this kind bids for tasks.
     pub(super) fn set_bid(&mut self, kind: KindKey, worker: WorkerKey, bid: Option<Bid>) {
-        self.kinds[kind.index()].router.set(worker, bid);
+        self.kinds[kind].router.set(worker, bid);
     }
 
     pub(super) fn bid(&self, kind: KindKey, worker: WorkerKey) -> Option<Bid> {
-        self.kinds[kind.index()].router.bid(worker)
+        self.kinds[kind].router.bid(worker)
     }
 
     /// The best worker of one kind.
     pub(super) fn pick_of(&self, kind: KindKey) -> Option<WorkerKey> {
-        self.kinds[kind.index()].router.pick()
+        self.kinds[kind].router.pick()
     }
 
     /// The best worker for a task of this class.
     pub(super) fn pick(&self, class: ClassId) -> Option<WorkerKey> {
-        let best = each(self.classes[usize::from(class.0)])
-            .filter_map(|kind| self.kinds[kind.index()].router.best())
+        let best = each(self.classes[class])
+            .filter_map(|kind| self.kinds[kind].router.best())
             .min();
         best.map(|(_, worker)| worker)
     }
 
     /// Whether workers of this kind run tasks of this class.
     pub(super) fn runs(&self, kind: KindKey, class: ClassId) -> bool {
-        self.classes[usize::from(class.0)] & kind.bit() != 0
+        self.classes[class] & kind.bit() != 0
     }
 
     /// The class of tasks of this name.
@@ -218,13 +216,10 @@ impl Abilities {
         }
         let class = match self.free.pop() {
             Some(class) => class,
-            None if self.classes.len() >= CLASSES_MAX => return NOBODY,
-            None => {
-                self.classes.push(0);
-                ClassId(self.classes.len() as u16 - 1)
-            }
+            None if self.classes.reached() >= CLASSES_MAX => return NOBODY,
+            None => self.classes.push(0),
         };
-        self.classes[usize::from(class.0)] = kinds;
+        self.classes[class] = kinds;
         self.by_kinds.insert(kinds, class);
         class
     }
@@ -264,25 +259,25 @@ impl Abilities {
         }
         self.known.clear();
         self.free.clear();
-        self.classes.fill(0);
-        for (kinds, class) in &by_kinds {
-            self.classes[usize::from(class.0)] = *kinds;
+        self.classes.values_mut().for_each(|kinds| *kinds = 0);
+        for (kinds, &class) in &by_kinds {
+            self.classes[class] = *kinds;
         }
         self.by_kinds = by_kinds;
         let used: Vec<ClassId> = self.by_kinds.values().copied().collect();
         // Those that have tasks to be moved out of keep their number until that is done.
         let taken = |class: &ClassId| used.contains(class) || ways.contains_key(class);
-        let all = (0..self.classes.len()).map(|number| ClassId(number as u16));
+        let all = self.classes.iter().map(|(class, _)| class);
         self.free = all.rev().filter(|class| !taken(class)).collect();
     }
 
     /// Asserts what must hold between any two calls.
     pub(super) fn check(&self) {
-        for (kinds, class) in &self.by_kinds {
-            assert_eq!(self.classes[usize::from(class.0)], *kinds);
+        for (kinds, &class) in &self.by_kinds {
+            assert_eq!(self.classes[class], *kinds);
         }
         assert_eq!(self.by_kinds.get(&0), Some(&NOBODY));
-        for kind in &self.kinds {
+        for kind in self.kinds.values() {
             assert!(kind.workers > 0 || kind.router.is_empty());
         }
     }

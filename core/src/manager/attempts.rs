@@ -94,7 +94,7 @@ impl Manager {
         let last = LastAttempt {
             ran: finished.ran,
             waited: waited.into(),
-            worker: self.workers[holder.worker.0 as usize].name.clone(),
+            worker: self.workers[holder.worker].name.clone(),
         };
         let record = self.task(task);
         match finished.end {
@@ -227,10 +227,10 @@ impl Manager {
 
     /// Learns from an attempt's end how fast the worker and the task's name are.
     fn observe(&mut self, now: Instant, key: WorkerKey, task: TaskKey, finished: &Finished) {
-        let session = &mut self.workers[key.0 as usize];
+        let session = &mut self.workers[key];
         session.finished += 1;
         let ran = finished.ran.0;
-        let name = self.tasks[task.0 as usize].name_key;
+        let name = self.tasks[task].name_key;
         let expected = self.durations.expected(name);
         match &finished.end {
             AttemptEnd::Completed => {
@@ -262,7 +262,7 @@ impl Manager {
     /// The task that a worker speaks of, if it is here.
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
         let client = self.clients_by_id.get(&id.client)?;
-        self.clients[client.0 as usize].tasks.get(id.seq).copied()
+        self.clients[*client].tasks.get(id.seq).copied()
     }
 }
 

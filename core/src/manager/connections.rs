@@ -275,7 +275,7 @@ impl Manager {
         let awake = self.clock.at(now);
         let (key, resumed) = match self.clients_by_id.get(&hello.peer).copied() {
             Some(key) => {
-                let session = &self.clients[key.0 as usize];
+                let session = &self.clients[key];
                 let confirmed = session.confirmed;
                 if hello.connection <= session.connection {
                     return Err(RefuseReason::OldConnection);
@@ -290,7 +290,7 @@ impl Manager {
                     return Err(RefuseReason::Full);
                 }
                 let session = ClientSession::new(hello.peer, hello.name.clone(), awake);
-                let key = ClientKey(self.clients.insert(session) as u32);
+                let key = self.clients.insert(session);
                 self.clients_by_id.insert(hello.peer, key);
                 (key, false)
             }
@@ -350,7 +350,7 @@ impl Manager {
         let awake = self.clock.at(now);
         let known = self.workers_by_id.get(&hello.peer).copied();
         if let Some(key) = known {
-            let session = &self.workers[key.0 as usize];
+            let session = &self.workers[key];
             if hello.connection <= session.connection {
                 return Err(RefuseReason::OldConnection);
             }
@@ -373,7 +373,7 @@ impl Manager {
                     return Err(RefuseReason::Full);
                 }
                 let session = WorkerSession::new(hello.peer, hello.name.clone(), capacity, awake);
-                let key = WorkerKey(self.workers.insert(session) as u32);
+                let key = self.workers.insert(session);
                 self.workers_by_id.insert(hello.peer, key);
                 key
             }

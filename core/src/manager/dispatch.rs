@@ -147,7 +147,7 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let record = &mut self.tasks[task.0 as usize];
+        let record = &mut self.tasks[task];
         let charged = self.durations.expected(record.name_key).max(1);
         record.may_have_run = true;
         record.state = State::Assigned {
@@ -160,7 +160,7 @@ impl Manager {
         self.queue.charge(client, class, priority, charged);
         self.client(client).assigned += 1;
         self.assigned += 1;
-        let session = &mut self.workers[key.0 as usize];
+        let session = &mut self.workers[key];
         let occupied = Occupied {
             purpose: Purpose::Live(task),
             at: now,
@@ -179,7 +179,7 @@ impl Manager {
         if let Some(conn) = conn
             && self.count_sent(now, conn)
         {
-            let message = self.tasks[task.0 as usize].assignment(attempt, now);
+            let message = self.tasks[task].assignment(attempt, now);
             self.outputs
                 .push_back(ManagerOutput::Send { conn, message });
         }
@@ -226,7 +226,7 @@ impl Manager {
         let Some(free) = self.abilities.pick_of(kind) else {
             return;
         };
-        let free = &self.workers[free.0 as usize];
+        let free = &self.workers[free];
         if !free.has_idle_slot() {
             return;
         }
@@ -247,7 +247,7 @@ impl Manager {
             *budget -= 1;
             step();
             self.look.worker = WorkerKey(key.0 + 1);
-            let session = &self.workers[key.0 as usize];
+            let session = &self.workers[key];
             let stall = STALL_MIN.max(Duration::from_nanos(session.speed.average()) * 4);
             let stalled_at = session.progress + stall;
             if stalled_at > now {
@@ -272,7 +272,7 @@ impl Manager {
         wanted: usize,
         budget: &mut usize,
     ) -> usize {
-        let session = &self.workers[key.0 as usize];
+        let session = &self.workers[key];
         let excess = (session.outstanding() - session.capacity) as usize;
         let mut attempts = Vec::new();
         let resumed = self.look.below.take().filter(|below| below.worker == key);
@@ -311,7 +311,7 @@ impl Manager {
             let Purpose::Live(task) = occupied.purpose else {
                 continue;
             };
-            let record = &self.tasks[task.0 as usize];
+            let record = &self.tasks[task];
             let class = self.abilities.class_of(&record.name, record.name_key);
             if occupied.started || !self.abilities.runs(kind, class) {
                 continue;
@@ -329,7 +329,7 @@ impl Manager {
 
     /// Asks for one attempt back, unless it is known to have started or is asked for already.
     pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
-        let session = &self.workers[holder.worker.0 as usize];
+        let session = &self.workers[holder.worker];
         let open = |occupied: &Occupied| !occupied.started && occupied.asked_back.is_none();
         if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
             self.send_take_back(now, holder.worker, [holder.attempt].into());
@@ -339,7 +339,7 @@ impl Manager {
     /// Asks a worker for attempts that it has, and for an answer in time.
     fn send_take_back(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
         let awake = self.clock.at(now);
-        let session = &mut self.workers[key.0 as usize];
+        let session = &mut self.workers[key];
         let Some(conn) = session.conn else {
             return;
         };
@@ -367,7 +367,7 @@ impl Manager {
             return;
         };
         let asked = |occupied: &Occupied| occupied.asked_back;
-        let open = self.workers[key.0 as usize].attempts.values();
+        let open = self.workers[key].attempts.values();
         let Some((since, question)) = open.filter_map(asked).min() else {
             return;
         };
@@ -393,7 +393,7 @@ impl Manager {
             .tasks
             .iter()
             .filter(|(_, task)| matches!(task.state, State::Queued | State::Held))
-            .map(|(key, _)| TaskKey(key as u32))
+            .map(|(key, _)| key)
             .collect();
         for task in waiting {
             self.reject_task(now, task, RejectReason::NoWorkers);
@@ -406,7 +406,7 @@ impl Manager {
             .tasks
             .iter()
             .filter(|(_, task)| matches!(task.state, State::Queued) && !task.may_have_run)
-            .map(|(key, _)| TaskKey(key as u32))
+            .map(|(key, _)| key)
             .collect();
         for task in unstarted {
             self.reject_task(now, task, RejectReason::Draining);

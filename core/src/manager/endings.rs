@@ -12,7 +12,7 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::{Instant, Nanos};
 
 use super::session::Purpose;
-use super::task::{End, EndKey, Ending, Holder, State};
+use super::task::{End, Ending, Holder, State};
 use super::unconfirmed::Unconfirmed;
 use super::{Absence, Alarm, Manager, ManagerOutput};
 
@@ -43,12 +43,12 @@ impl Manager {
         let record = self.task(key);
         let (client, attempt) = (record.client, confirm.map(|holder| holder.attempt));
         let rank = self.client(client).finished + 1;
-        let end = EndKey(self.ends.insert(End {
+        let end = self.ends.insert(End {
             rank,
             outcome,
             confirm,
             bytes,
-        }) as u32);
+        });
         let record = self.task(key);
         record.payload = payload;
         record.state = State::Ended(end);
@@ -258,7 +258,7 @@ impl Manager {
         };
         for _ in 0..OUTCOMES_MAX {
             step();
-            let session = &mut self.clients[key.0 as usize];
+            let session = &mut self.clients[key];
             if session.sent_bytes >= self.config.inner.outcome_window {
                 return;
             }
@@ -275,18 +275,18 @@ impl Manager {
                 return;
             };
             session.sent_to = rank;
-            let record = &self.tasks[task.0 as usize];
+            let record = &self.tasks[task];
             let State::Ended(end) = record.state else {
                 debug_assert!(false, "only ended tasks have outcomes");
                 continue;
             };
-            session.sent_bytes += self.ends[end.0 as usize].bytes;
+            session.sent_bytes += self.ends[end].bytes;
             if self.count_sent(now, conn) {
-                let record = &self.tasks[task.0 as usize];
+                let record = &self.tasks[task];
                 let message = Message {
                     body: Body::Outcome {
                         seq: record.id.seq,
-                        outcome: self.ends[end.0 as usize].outcome.clone(),
+                        outcome: self.ends[end].outcome.clone(),
                     },
                     payload: record.payload.clone(),
                 };
@@ -357,7 +357,7 @@ impl Manager {
             confirm,
             bytes,
             ..
-        } = self.ends.remove(end.0 as usize);
+        } = self.ends.remove(end);
         if let Some(holder) = confirm {
             self.unconfirmed.confirmed(bytes);
             self.ack(holder);
@@ -374,7 +374,7 @@ impl Manager {
     }
 
     pub(super) fn remove_record(&mut self, key: TaskKey) {
-        let record = self.tasks.remove(key.0 as usize);
+        let record = self.tasks.remove(key);
         self.client(record.client).tasks.remove(record.id.seq);
     }
 
@@ -410,7 +410,7 @@ impl Manager {
         let Some(Unconfirmed { task, attempt, .. }) = self.unconfirmed.pop() else {
             return;
         };
-        let Some(record) = self.tasks.get_mut(task.0 as usize) else {
+        let Some(record) = self.tasks.get_mut(task) else {
             return;
         };
         let id = record.id;
@@ -431,8 +431,8 @@ impl Manager {
     /// acknowledged meanwhile.
     pub(super) fn watch_results(&mut self, _now: Instant) {
         while let Some(&Unconfirmed { due, task, attempt }) = self.unconfirmed.front() {
-            let waits = self.tasks.get(task.0 as usize).is_some_and(|record| {
-                matches!(record.state, State::Ended(end) if self.ends[end.0 as usize]
+            let waits = self.tasks.get(task).is_some_and(|record| {
+                matches!(record.state, State::Ended(end) if self.ends[end]
                     .confirm.is_some_and(|holder| holder.attempt == attempt))
             });
             if waits {
@@ -458,7 +458,7 @@ impl Manager {
         }
         self.queue.forget_client(key);
         self.forget_nested(key);
-        let session = self.clients.remove(key.0 as usize);
+        let session = self.clients.remove(key);
         self.clients_by_id.remove(&session.id);
         self.notify(Event::PeerGone {
             peer: session.id,

@@ -76,7 +76,7 @@ impl Manager {
     pub(super) fn check_idle(&self) {
         let mut idle = 0;
         for (key, session) in &self.clients {
-            if self.idle.clients.get(ClientKey(key as u32)).is_some() {
+            if self.idle.clients.get(key).is_some() {
                 assert!(session.conn.is_none() && session.held() == 0);
                 idle += 1;
             }
@@ -84,7 +84,7 @@ impl Manager {
         assert_eq!(idle, self.idle.clients.len());
         let mut idle = 0;
         for (key, session) in &self.workers {
-            if self.idle.workers.get(WorkerKey(key as u32)).is_some() {
+            if self.idle.workers.get(key).is_some() {
                 assert!(session.conn.is_none());
                 assert!(session.attempts.is_empty() && session.results.is_empty());
                 idle += 1;

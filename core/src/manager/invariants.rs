@@ -4,8 +4,6 @@ use super::abilities::NOBODY;
 use super::session::{Peer, Purpose};
 use super::task::State;
 use super::{Absence, Alarm, Manager};
-use crate::queue::{ClientKey, TaskKey};
-use crate::router::WorkerKey;
 
 impl Manager {
     /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
@@ -36,7 +34,7 @@ impl Manager {
         // Until then, classes are those of before.
         let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
         for entry in waiting {
-            let name = &self.tasks[entry.task.0 as usize].name;
+            let name = &self.tasks[entry.task].name;
             assert_eq!(
                 self.abilities.look_up(name),
                 Some(entry.class),
@@ -58,8 +56,7 @@ impl Manager {
         let (mut held, mut assigned, mut ended, mut queued) = (0, 0, 0, 0);
         let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
         for (key, task) in &self.tasks {
-            let key = TaskKey(key as u32);
-            let client = &self.clients[task.client.0 as usize];
+            let client = &self.clients[task.client];
             assert_eq!(
                 client.tasks.get(task.id.seq),
                 Some(&key),
@@ -125,7 +122,7 @@ impl Manager {
                 in_flight_bytes += u64::from(task.bytes());
             }
             for holder in task.holders() {
-                let worker = &self.workers[holder.worker.0 as usize];
+                let worker = &self.workers[holder.worker];
                 let occupied = worker.attempts.get(holder.attempt);
                 assert!(
                     occupied.is_some_and(|occupied| occupied.purpose == Purpose::Live(key)),
@@ -149,7 +146,6 @@ impl Manager {
         assert_eq!(self.clients.len(), self.clients_by_id.len());
         let mut unread = 0;
         for (key, session) in &self.clients {
-            let key = ClientKey(key as u32);
             assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
             assert_eq!(
                 session.conn.is_none(),
@@ -160,11 +156,11 @@ impl Manager {
             assert!(first.is_none_or(|seq| *seq >= session.floor));
             let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
             for task in session.tasks.values() {
-                let record = &self.tasks[task.0 as usize];
+                let record = &self.tasks[*task];
                 match record.state {
                     State::Assigned { .. } => assigned += 1,
                     State::Ended(end) => {
-                        let end = &self.ends[end.0 as usize];
+                        let end = &self.ends[end];
                         unacknowledged += 1;
                         let held = record.payload.len() + end.outcome.text_bytes();
                         assert_eq!(held as u64, end.bytes, "all that is held is counted");
@@ -204,7 +200,6 @@ impl Manager {
         assert!(self.workers_by_name.len() <= self.workers.len());
         let (mut connected, mut capacity) = (0, 0);
         for (key, session) in &self.workers {
-            let key = WorkerKey(key as u32);
             assert_eq!(self.workers_by_id.get(&session.id), Some(&key));
             assert_eq!(
                 session.conn.is_none(),
@@ -235,7 +230,7 @@ impl Manager {
                 bytes += u64::from(occupied.bytes);
                 match occupied.purpose {
                     Purpose::Live(task) => assert!(
-                        self.tasks[task.0 as usize]
+                        self.tasks[task]
                             .holders()
                             .any(|holder| holder.worker == key && holder.attempt == attempt),
                         "a live attempt is known to its task"
@@ -251,7 +246,7 @@ impl Manager {
         assert_eq!(connected, self.connected_workers);
         assert_eq!(capacity, self.capacity);
         for &(id, worker, attempt) in &self.orphans {
-            let session = &self.workers[worker.0 as usize];
+            let session = &self.workers[worker];
             let running = session
                 .attempts
                 .get(attempt)
@@ -279,8 +274,8 @@ impl Manager {
                 "every peer is watched"
             );
             match conn.peer {
-                Peer::Client(key) => assert_eq!(self.clients[key.0 as usize].conn, Some(id)),
-                Peer::Worker(key) => assert_eq!(self.workers[key.0 as usize].conn, Some(id)),
+                Peer::Client(key) => assert_eq!(self.clients[key].conn, Some(id)),
+                Peer::Worker(key) => assert_eq!(self.workers[key].conn, Some(id)),
                 Peer::Stranger | Peer::Observer => {}
             }
         }

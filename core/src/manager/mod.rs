@@ -37,7 +37,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use slab::Slab;
+use crate::arena::Arena;
 
 use crate::durations::Durations;
 use crate::event::{CloseReason, Event};
@@ -195,9 +195,9 @@ pub struct Manager {
     conns: Rising<ConnId, Conn>,
     strangers: usize,
     observers: usize,
-    clients: Slab<ClientSession>,
+    clients: Arena<ClientKey, ClientSession>,
     clients_by_id: BTreeMap<PeerId, ClientKey>,
-    workers: Slab<WorkerSession>,
+    workers: Arena<WorkerKey, WorkerSession>,
     workers_by_id: BTreeMap<PeerId, WorkerKey>,
     workers_by_name: BTreeMap<Name, WorkerKey>,
     /// Workers whose name another has taken; they are not let in again.
@@ -205,9 +205,9 @@ pub struct Manager {
     idle: Idle,
     nested: Nested,
 
-    tasks: Slab<Task>,
+    tasks: Arena<TaskKey, Task>,
     /// The ends of those that have ended.
-    ends: Slab<End>,
+    ends: Arena<EndKey, End>,
     queue: Queue,
     abilities: Abilities,
     stranded: Stranded,
@@ -263,16 +263,16 @@ impl Manager {
             conns: Rising::default(),
             strangers: 0,
             observers: 0,
-            clients: Slab::new(),
+            clients: Arena::default(),
             clients_by_id: BTreeMap::new(),
-            workers: Slab::new(),
+            workers: Arena::default(),
             workers_by_id: BTreeMap::new(),
             workers_by_name: BTreeMap::new(),
             replaced: VecDeque::new(),
             nested: Nested::default(),
             idle: Idle::default(),
-            tasks: Slab::new(),
-            ends: Slab::new(),
+            tasks: Arena::default(),
+            ends: Arena::default(),
             abilities: Abilities::new(),
             stranded: Stranded::default(),
             renewal: Renewal::default(),
@@ -303,19 +303,19 @@ impl Manager {
     }
 
     fn task(&mut self, key: TaskKey) -> &mut Task {
-        &mut self.tasks[key.0 as usize]
+        &mut self.tasks[key]
     }
 
     fn end_of(&mut self, key: EndKey) -> &mut End {
-        &mut self.ends[key.0 as usize]
+        &mut self.ends[key]
     }
 
     fn client(&mut self, key: ClientKey) -> &mut ClientSession {
-        &mut self.clients[key.0 as usize]
+        &mut self.clients[key]
     }
 
     fn worker(&mut self, key: WorkerKey) -> &mut WorkerSession {
-        &mut self.workers[key.0 as usize]
+        &mut self.workers[key]
     }
 
     fn notify(&mut self, event: Event) {

@@ -82,11 +82,11 @@ impl Manager {
     pub(super) fn look_at_nested(&mut self, now: Instant) {
         let waits = |(process, clients): &(&PoolProcess, &BTreeSet<ClientKey>)| {
             let worker = self.workers_by_id.get(&process.worker);
-            let capacity = worker.map_or(0, |key| self.workers[key.0 as usize].capacity);
+            let capacity = worker.map_or(0, |key| self.workers[*key].capacity);
             process.slot.0 < capacity
                 && clients.iter().any(|client| {
                     step();
-                    let session = &self.clients[client.0 as usize];
+                    let session = &self.clients[*client];
                     session.tasks.len() > session.ended.len()
                 })
         };
@@ -127,7 +127,7 @@ impl Manager {
         for (process, clients) in &self.nested.clients {
             assert!((1..=CLIENTS_PER_PROCESS).contains(&clients.len()));
             for client in clients {
-                assert_eq!(self.clients[client.0 as usize].within, Some(*process));
+                assert_eq!(self.clients[*client].within, Some(*process));
             }
         }
     }

@@ -236,7 +236,7 @@ impl Manager {
         let below_floor = self
             .clients_by_id
             .get(&id.client)
-            .is_some_and(|client| id.seq < self.clients[client.0 as usize].floor);
+            .is_some_and(|client| id.seq < self.clients[*client].floor);
         below_floor || attempt.epoch == self.config.epoch
     }
 
@@ -321,7 +321,7 @@ impl Manager {
         let id = self.task(task).id;
         let mut found: Vec<_> = self.orphans_of(id).collect();
         // A worker that is there is the better bet.
-        found.sort_by_key(|(_, worker, _)| self.workers[worker.0 as usize].released);
+        found.sort_by_key(|(_, worker, _)| self.workers[*worker].released);
         for &(_, worker, attempt) in &found {
             self.orphans.remove(&(id, worker, attempt));
             self.absences.cancel(Absence::Orphan(worker, attempt));

@@ -64,7 +64,7 @@ impl Manager {
                 .map(|(_, session)| self.worker_status(now, session))
                 .collect(),
             clients: clients
-                .map(|(key, session)| self.client_status(now, ClientKey(key as u32), session))
+                .map(|(key, session)| self.client_status(now, key, session))
                 .collect(),
             kinds: if page == 0 { self.kinds() } else { Vec::new() },
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
@@ -94,7 +94,7 @@ impl Manager {
             let shown = session.attempts.values().inspect(|_| step()).skip(skip);
             for occupied in shown.take(left) {
                 if let Purpose::Live(task) = occupied.purpose {
-                    let task = &self.tasks[task.0 as usize];
+                    let task = &self.tasks[task];
                     tasks.push(RunningTask {
                         task: task.id,
                         name: task.name.clone(),
@@ -128,8 +128,7 @@ impl Manager {
             .filter_map(|class| self.queue.oldest(class))
             .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
-            now.since(self.tasks[entry.task.0 as usize].accepted_at)
-                .into()
+            now.since(self.tasks[entry.task].accepted_at).into()
         });
         ManagerStatus {
             epoch: self.config.epoch,

@@ -177,14 +177,14 @@ impl Manager {
         let tasks = &self.tasks;
         let waiting = self.queue.iter().map(|entry| {
             step();
-            let task = &tasks[entry.task.0 as usize];
+            let task = &tasks[entry.task];
             (entry.class, &task.name, task.name_key)
         });
         self.abilities.renew(waiting);
         let mut moves: Vec<(u64, TaskKey, ClassId)> = Vec::new();
         for entry in self.queue.iter() {
             step();
-            let task = &self.tasks[entry.task.0 as usize];
+            let task = &self.tasks[entry.task];
             let class = self.abilities.class_of(&task.name, task.name_key);
             if class != entry.class {
                 moves.push((entry.order, entry.task, class));
@@ -208,7 +208,7 @@ impl Manager {
             if entry.class != NOBODY {
                 continue;
             }
-            let name = &self.tasks[entry.task.0 as usize].name;
+            let name = &self.tasks[entry.task].name;
             if !self.stranded.contains(name) {
                 let until = before.until.get(name.clone()).unwrap_or(until);
                 self.stranded.until.set(name.clone(), until);
@@ -219,7 +219,7 @@ impl Manager {
 
     /// Queues a task.
     pub(super) fn push(&mut self, now: Instant, key: TaskKey, standing: Standing) -> Push {
-        let record = &self.tasks[key.0 as usize];
+        let record = &self.tasks[key];
         let class = self.abilities.class_of(&record.name, record.name_key);
         let push = self.queue.push(record.entry(key, class, standing));
         if class == NOBODY && matches!(push, Push::Queued { .. }) {
@@ -230,7 +230,7 @@ impl Manager {
 
     fn note_stranded(&mut self, now: Instant, key: TaskKey) {
         let until = self.clock.at(now) + self.config.runner_wait;
-        let name = &self.tasks[key.0 as usize].name;
+        let name = &self.tasks[key].name;
         if self.stranded.contains(name) {
             return;
         }
@@ -264,18 +264,18 @@ impl Manager {
             return self.watch_stranded();
         }
         self.stranded.looked = Some(awake);
-        let is_due = |task: &TaskKey| due.contains(&self.tasks[task.0 as usize].name);
+        let is_due = |task: &TaskKey| due.contains(&self.tasks[*task].name);
         let waiting = self.queue.iter().inspect(|_| step());
         let waiting = waiting.filter(|entry| entry.class == NOBODY);
         let mut tasks: Vec<TaskKey> = waiting.map(|entry| entry.task).filter(is_due).collect();
         tasks.sort_unstable_by_key(|task| {
-            let task = &self.tasks[task.0 as usize];
+            let task = &self.tasks[*task];
             (task.name.clone(), task.order)
         });
         let mut suggested: Option<(Name, Vec<Name>)> = None;
         let mut suggestions = 0;
         for task in tasks {
-            let name = self.tasks[task.0 as usize].name.clone();
+            let name = self.tasks[task].name.clone();
             let near = match &suggested {
                 Some((same, near)) if *same == name => near.clone(),
                 _ if suggestions < SUGGESTIONS_MAX => {
@@ -298,7 +298,7 @@ impl Manager {
     /// has yet to say it.
     fn may_yet_be_run(&self, awake: Instant) -> bool {
         let patience = self.config.resume_window;
-        let silent = |(_, session): (usize, &WorkerSession)| {
+        let silent = |(_, session): (WorkerKey, &WorkerSession)| {
             session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake
         };
         self.connected_workers == 0 || self.workers.iter().any(silent)

@@ -117,7 +117,7 @@ impl Manager {
             self.accept(task);
             return self.release_if_given_up(now, task);
         }
-        let crowded = self.clients[client.0 as usize].held() > self.config.client_tasks;
+        let crowded = self.clients[client].held() > self.config.client_tasks;
         let at_most_once = self.task(task).at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
@@ -159,7 +159,7 @@ impl Manager {
         };
         // Counted from when the client began anew here, not from this submission: one that comes
         // late, because there was no room before, need not wait as long again.
-        let until = self.clients[client.0 as usize].since + wait;
+        let until = self.clients[client].since + wait;
         let record = self.task(task);
         record.state = State::Held;
         let id = record.id;
@@ -202,7 +202,7 @@ impl Manager {
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
     fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
-        let session = &self.clients[client.0 as usize];
+        let session = &self.clients[client];
         if !self.can_ever_fit(submit, bytes) {
             Some(RejectReason::TooLarge)
         } else if self.draining {
@@ -273,7 +273,7 @@ impl Manager {
         let order = self.next_order;
         self.next_order += 1;
         let name_key = self.durations.intern(&submit.name);
-        let session = &mut self.clients[client.0 as usize];
+        let session = &mut self.clients[client];
         let id = TaskId {
             client: session.id,
             seq: submit.seq,
@@ -299,14 +299,14 @@ impl Manager {
             state: State::Loose,
             rare: None,
         };
-        let key = TaskKey(self.tasks.insert(task) as u32);
+        let key = self.tasks.insert(task);
         session.tasks.insert(submit.seq, key);
         key
     }
 
     /// Undoes [`create`](Self::create) for a task that found no room.
     fn discard_record(&mut self, key: TaskKey) {
-        let record = self.tasks.remove(key.0 as usize);
+        let record = self.tasks.remove(key);
         self.client(record.client).tasks.remove(record.id.seq);
     }
 

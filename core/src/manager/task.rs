@@ -14,6 +14,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::arena::arena_key;
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
 use crate::message::{Assign, Body, Message};
@@ -59,10 +60,11 @@ pub(super) enum State {
     Ended(EndKey),
 }
 
-/// Where the manager keeps an [`End`]. Tasks that wait, which may be many, need not be as large as
-/// those that have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct EndKey(pub(super) u32);
+arena_key!(
+    /// Where the manager keeps an [`End`]. Tasks that wait, which may be many, need not be as large
+    /// as those that have ended.
+    pub(super) struct EndKey(u32)
+);
 
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]

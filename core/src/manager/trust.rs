@@ -202,7 +202,7 @@ impl Manager {
 
     /// Whether a worker that is trusted, other than this, is there for tasks of this class.
     fn has_other(&self, key: WorkerKey, class: ClassId) -> bool {
-        let session = &self.workers[key.0 as usize];
+        let session = &self.workers[key];
         let runs = |kind| self.abilities.runs(kind, class);
         let is_one = session.counted_trusted && session.kind.is_some_and(runs);
         self.abilities.trusted_for(class) > u32::from(is_one)
@@ -224,7 +224,7 @@ impl Manager {
         let needed: Vec<KindKey> = self.abilities.needed().collect();
         let is_needed = |key: &WorkerKey| {
             step();
-            let kind = self.workers[key.0 as usize].kind;
+            let kind = self.workers[*key].kind;
             kind.is_some_and(|kind| needed.contains(&kind))
         };
         let doubted = self.trust.doubted.iter().copied();
@@ -240,7 +240,6 @@ impl Manager {
 
     pub(super) fn check_trust(&self) {
         for (key, session) in &self.workers {
-            let key = WorkerKey(key as u32);
             let trusted = session.doubt.is_trusted();
             assert_eq!(trusted, !self.trust.doubted.contains(&key));
             let counted = session.kind.is_some() && session.is_trusted();

@@ -81,7 +81,7 @@ impl Manager {
                 let session = self.worker(key);
                 if !session.draining {
                     session.draining = true;
-                    self.capacity -= u64::from(self.workers[key.0 as usize].capacity);
+                    self.capacity -= u64::from(self.workers[key].capacity);
                 }
                 self.rebid(key);
                 self.pardon_needed();
@@ -92,7 +92,7 @@ impl Manager {
 
     /// Tells the router how good a choice this worker is now.
     pub(super) fn rebid(&mut self, key: WorkerKey) {
-        let session = &mut self.workers[key.0 as usize];
+        let session = &mut self.workers[key];
         if let Some(kind) = session.kind {
             let trusted = session.is_trusted();
             if session.counted_trusted != trusted {
@@ -121,7 +121,7 @@ impl Manager {
     pub(super) fn rebid_stale(&mut self) {
         while let Some(key) = self.stale_bids.pop() {
             step();
-            if self.workers.contains(key.0 as usize) {
+            if self.workers.contains(key) {
                 self.rebid(key);
             }
         }
@@ -210,7 +210,7 @@ impl Manager {
         self.pardon_needed();
         self.ahead.remove(&key);
         self.acks_due.retain(|worker| *worker != key);
-        let session = self.workers.remove(key.0 as usize);
+        let session = self.workers.remove(key);
         self.workers_by_id.remove(&session.id);
         if self.workers_by_name.get(&session.name) == Some(&key) {
             self.workers_by_name.remove(&session.name);
@@ -388,7 +388,7 @@ impl Manager {
         let mut due = core::mem::take(&mut self.acks_due);
         for key in due.drain(..) {
             step();
-            let Some(session) = self.workers.get_mut(key.0 as usize) else {
+            let Some(session) = self.workers.get_mut(key) else {
                 continue;
             };
             let Some(conn) = session.conn else {
@@ -409,7 +409,7 @@ impl Manager {
 
     /// Lets a worker forget a result, at the end of the batch.
     pub(super) fn ack(&mut self, holder: Holder) {
-        let Some(session) = self.workers.get_mut(holder.worker.0 as usize) else {
+        let Some(session) = self.workers.get_mut(holder.worker) else {
             return;
         };
         if session.conn.is_none() {

@@ -1,8 +1,7 @@
 //! What must hold between any two calls.
 
-use alloc::vec;
-
-use super::{ClassId, NONE, Queue, Standing};
+use super::{ClientKey, FlowKey, NodeKey, Queue, Standing};
+use crate::arena::SecondaryMap;
 use crate::task::Priority;
 
 impl Queue {
@@ -47,31 +46,30 @@ impl Queue {
             assert_eq!(self.waiting[priority.level()], waiting);
         }
         for (index, node) in &self.nodes {
-            assert_eq!(self.by_task[node.entry.task.0 as usize] as usize, index);
+            assert_eq!(self.by_task[node.entry.task], index);
         }
-        for (number, class) in self.classes.iter().enumerate() {
-            let id = ClassId(number as u16);
+        for (id, class) in self.classes.iter() {
             let waiting = self.iter().filter(|entry| entry.class == id).count();
             assert_eq!(class.waiting as usize, waiting);
             let ready = self.classes().any(|ready| ready == id);
             assert_eq!(ready, self.has_dispatchable(id), "{id:?}");
         }
-        let known = self.by_task.iter().filter(|&&node| node != NONE).count();
+        let known = self
+            .by_task
+            .values()
+            .filter(|&&node| node != NodeKey::NONE)
+            .count();
         assert_eq!(known, self.nodes.len());
     }
 
     fn check_flows(&self) {
-        let mut waiting = vec![0; self.clients.len()];
+        let mut waiting: SecondaryMap<ClientKey, u32> = SecondaryMap::default();
         let mut listed = 0;
         for (index, flow) in &self.flows {
             let key = (flow.class, flow.priority);
-            assert!(
-                self.clients[flow.client.0 as usize]
-                    .flows
-                    .contains(&(key, index as u32))
-            );
-            let (mut before, mut at, mut order) = (NONE, flow.head, None);
-            while let Some(node) = self.nodes.get(at as usize) {
+            assert!(self.clients[flow.client].flows.contains(&(key, index)));
+            let (mut before, mut at, mut order) = (NodeKey::NONE, flow.head, None);
+            while let Some(node) = self.nodes.get(at) {
                 assert_eq!(node.before, before);
                 assert!(!node.late);
                 assert!(
@@ -80,25 +78,25 @@ impl Queue {
                 );
                 (before, at, order) = (at, node.after, Some(node.entry.order));
                 listed += 1;
-                waiting[flow.client.0 as usize] += 1;
-                assert_eq!(node.flow as usize, index);
+                *waiting.reach(flow.client) += 1;
+                assert_eq!(node.flow, index);
             }
             assert_eq!(flow.tail, before);
             for &(order, late) in &flow.late {
                 let node = self.node(late);
                 assert!(node.late);
-                assert_eq!((node.flow as usize, node.entry.order), (index, order));
+                assert_eq!((node.flow, node.entry.order), (index, order));
                 listed += 1;
-                waiting[flow.client.0 as usize] += 1;
+                *waiting.reach(flow.client) += 1;
             }
-            self.check_turn(index as u32);
+            self.check_turn(index);
         }
         assert_eq!(listed, self.nodes.len());
-        for (client, waiting) in self.clients.iter().zip(waiting) {
-            assert_eq!(client.waiting, waiting);
+        for (key, client) in self.clients.iter() {
+            assert_eq!(client.waiting, *waiting.reach(key));
             assert!(client.flows.is_sorted());
         }
-        for class in &self.classes {
+        for class in self.classes.values() {
             class.ages.check_invariants(&self.ages_at);
             let turns = class
                 .bands
@@ -114,14 +112,14 @@ impl Queue {
     }
 
     /// A flow has a turn and an age exactly if it has a task and its client is not blocked.
-    fn check_turn(&self, index: u32) {
-        let flow = &self.flows[index as usize];
-        let head = if self.clients[flow.client.0 as usize].blocked {
+    fn check_turn(&self, index: FlowKey) {
+        let flow = &self.flows[index];
+        let head = if self.clients[flow.client].blocked {
             None
         } else {
             self.head(index).map(|head| self.node(head).entry.order)
         };
-        let class = &self.classes[usize::from(flow.class.0)];
+        let class = &self.classes[flow.class];
         let turn = class.bands[flow.priority.level()]
             .turns
             .key(&self.turns_at, index);
@@ -132,21 +130,24 @@ impl Queue {
 
     fn check_holders(&self) {
         let mut displaceable = 0;
-        let mut held = vec![[0; Priority::LEVELS]; self.clients.len()];
+        let mut held: SecondaryMap<ClientKey, [u32; Priority::LEVELS]> = SecondaryMap::default();
         for entry in self.iter().filter(|entry| entry.standing.is_bounded()) {
-            held[entry.client.0 as usize][entry.priority.level()] += 1;
+            held.reach(entry.client)[entry.priority.level()] += 1;
         }
-        for (index, client) in self.clients.iter().enumerate() {
+        for (index, client) in self.clients.iter() {
             for (level, holding) in client.holdings.iter().enumerate() {
                 let holders = &self.holders[level];
-                assert_eq!(holding.held, held[index][level]);
-                let key = holders.heap.key(&holders.places, index as u32);
-                assert_eq!(key, (holding.newest != NONE).then_some(!holding.held));
-                let (mut newer, mut at) = (NONE, holding.newest);
-                while let Some(node) = self.nodes.get(at as usize) {
+                assert_eq!(holding.held, held.reach(index)[level]);
+                let key = holders.heap.key(&holders.places, index);
+                assert_eq!(
+                    key,
+                    (holding.newest != NodeKey::NONE).then_some(!holding.held)
+                );
+                let (mut newer, mut at) = (NodeKey::NONE, holding.newest);
+                while let Some(node) = self.nodes.get(at) {
                     assert_eq!(node.newer, newer);
                     assert_eq!(node.entry.standing, Standing::Fresh);
-                    assert_eq!(node.entry.client.0 as usize, index);
+                    assert_eq!(node.entry.client, index);
                     assert_eq!(node.entry.priority.level(), level);
                     (newer, at) = (at, node.older);
                     displaceable += 1;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::heap::{Heap, Places};
-use super::{ClientKey, Entry, NONE, Node, Queue, Standing, TaskKey};
+use super::{ClientKey, Entry, Node, NodeKey, Queue, Standing, TaskKey};
 use crate::limits::VICTIMS_MAX;
 use crate::task::{Priority, RejectReason};
 
@@ -13,14 +13,14 @@ pub(super) struct Holding {
     /// Tasks that count against the bounds.
     pub(super) held: u32,
     /// The one of them that came last and may be displaced; the others are linked from it.
-    pub(super) newest: u32,
+    pub(super) newest: NodeKey,
 }
 
 impl Default for Holding {
     fn default() -> Self {
         Self {
             held: 0,
-            newest: NONE,
+            newest: NodeKey::NONE,
         }
     }
 }
@@ -30,8 +30,8 @@ impl Default for Holding {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holders {
     /// By the complement of what they hold, so that the least key holds most.
-    pub(super) heap: Heap<u32>,
-    pub(super) places: Places,
+    pub(super) heap: Heap<u32, ClientKey>,
+    pub(super) places: Places<ClientKey>,
 }
 
 impl Queue {
@@ -50,7 +50,7 @@ impl Queue {
         }
         // Victims are taken out one after the other, since each changes who holds most, and put
         // back in the opposite order if they turn out not to be enough.
-        let mut victims = [NONE; VICTIMS_MAX];
+        let mut victims = [NodeKey::NONE; VICTIMS_MAX];
         let mut count = 0;
         while !self.has_room(bytes) {
             let victim = if count < VICTIMS_MAX {
@@ -69,39 +69,39 @@ impl Queue {
             count += 1;
         }
         let gone = victims[..count].iter().map(|&victim| {
-            let task = self.nodes.remove(victim as usize).entry.task;
-            self.by_task[task.0 as usize] = NONE;
+            let task = self.nodes.remove(victim).entry.task;
+            self.by_task[task] = NodeKey::NONE;
             task
         });
         Ok(gone.collect())
     }
 
     /// The node that `newcomer` may displace first.
-    fn victim(&self, newcomer: &Entry) -> Option<u32> {
+    fn victim(&self, newcomer: &Entry) -> Option<NodeKey> {
         let level = newcomer.priority.level();
         for less_important in (level + 1..Priority::LEVELS).rev() {
             if let Some((_, client)) = self.holders[less_important].heap.first() {
-                return Some(self.clients[client as usize].holdings[less_important].newest);
+                return Some(self.clients[client].holdings[less_important].newest);
             }
         }
         let (_, client) = self.holders[level].heap.first()?;
-        let most = self.clients[client as usize].holdings[level];
+        let most = self.clients[client].holdings[level];
         let own = self.holding(newcomer.client, newcomer.priority).held;
         (most.held >= own + 2).then_some(most.newest)
     }
 
     /// What `entry` will be linked to as the newest that its client may lose.
-    pub(super) fn newest_held(&self, entry: &Entry) -> u32 {
+    pub(super) fn newest_held(&self, entry: &Entry) -> NodeKey {
         self.holding(entry.client, entry.priority).newest
     }
 
     fn holding(&self, client: ClientKey, priority: Priority) -> Holding {
-        let client = self.clients.get(client.0 as usize);
+        let client = self.clients.get(client);
         client.map_or_else(Holding::default, |client| client.holdings[priority.level()])
     }
 
     /// Counts a node against the bounds and links it into what its client may lose.
-    pub(super) fn hold(&mut self, index: u32) {
+    pub(super) fn hold(&mut self, index: NodeKey) {
         let Node {
             entry,
             older,
@@ -114,20 +114,20 @@ impl Queue {
         self.tasks += 1;
         self.bytes += u64::from(entry.bytes);
         let level = entry.priority.level();
-        let holding = &mut self.clients[entry.client.0 as usize].holdings[level];
+        let holding = &mut self.clients[entry.client].holdings[level];
         holding.held += 1;
         if entry.standing == Standing::Fresh {
-            if let Some(node) = self.nodes.get_mut(older as usize) {
+            if let Some(node) = self.nodes.get_mut(older) {
                 node.newer = index;
             }
-            debug_assert_eq!(newer, NONE, "victims come back newest last");
+            debug_assert_eq!(newer, NodeKey::NONE, "victims come back newest last");
             holding.newest = index;
         }
         self.rank(entry.client, level);
     }
 
     /// The opposite of `hold`.
-    pub(super) fn release(&mut self, index: u32) {
+    pub(super) fn release(&mut self, index: NodeKey) {
         let Node {
             entry,
             older,
@@ -140,13 +140,13 @@ impl Queue {
         self.tasks -= 1;
         self.bytes -= u64::from(entry.bytes);
         let level = entry.priority.level();
-        let holding = &mut self.clients[entry.client.0 as usize].holdings[level];
+        let holding = &mut self.clients[entry.client].holdings[level];
         holding.held -= 1;
         if entry.standing == Standing::Fresh {
-            if let Some(node) = self.nodes.get_mut(older as usize) {
+            if let Some(node) = self.nodes.get_mut(older) {
                 node.newer = newer;
             }
-            match self.nodes.get_mut(newer as usize) {
+            match self.nodes.get_mut(newer) {
                 Some(node) => node.older = older,
                 None => holding.newest = older,
             }
@@ -156,12 +156,12 @@ impl Queue {
 
     /// Brings a client's rank among the holders up to date.
     fn rank(&mut self, client: ClientKey, level: usize) {
-        let Holding { held, newest } = self.clients[client.0 as usize].holdings[level];
+        let Holding { held, newest } = self.clients[client].holdings[level];
         let Holders { heap, places } = &mut self.holders[level];
-        if newest == NONE {
-            heap.remove(places, client.0);
+        if newest == NodeKey::NONE {
+            heap.remove(places, client);
         } else {
-            heap.put(places, client.0, !held);
+            heap.put(places, client, !held);
         }
     }
 }

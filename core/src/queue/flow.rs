@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::displace::Holding;
 use super::heap::Heap;
-use super::{ClassId, ClientKey, Entry, NONE, Node, Queue, Standing};
+use super::{ClassId, ClientKey, Entry, FlowKey, Node, NodeKey, Queue, Standing};
 use crate::task::Priority;
 
 /// Least that one dispatch is charged, in nanoseconds: even a task of no length costs a dispatch.
@@ -28,10 +28,10 @@ pub(super) struct Flow {
     /// The restart has made that forgotten, so refunds of it would be credit saved up while idle.
     pub(super) forgiven: u64,
     /// First and last of the list of tasks that came in order.
-    pub(super) head: u32,
-    pub(super) tail: u32,
+    pub(super) head: NodeKey,
+    pub(super) tail: NodeKey,
     /// Tasks that came with an older rank than the list's last: those that return.
-    pub(super) late: BTreeSet<(u64, u32)>,
+    pub(super) late: BTreeSet<(u64, NodeKey)>,
 }
 
 /// One client.
@@ -43,7 +43,7 @@ pub(super) struct Client {
     /// What counts against the bounds, by priority.
     pub(super) holdings: [Holding; Priority::LEVELS],
     /// Its flows by class and priority, sorted.
-    pub(super) flows: Vec<((ClassId, Priority), u32)>,
+    pub(super) flows: Vec<((ClassId, Priority), FlowKey)>,
 }
 
 /// The flows of one class that may be dispatched.
@@ -57,7 +57,7 @@ pub(super) struct Class {
     pub(super) busy: u8,
     pub(super) bands: [Band; Priority::LEVELS],
     /// By the rank of their first task.
-    pub(super) ages: Heap<u64>,
+    pub(super) ages: Heap<u64, FlowKey>,
 }
 
 const _: () = assert!(Priority::LEVELS <= u8::BITS as usize);
@@ -66,7 +66,7 @@ const _: () = assert!(Priority::LEVELS <= u8::BITS as usize);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Band {
     /// By virtual time, then by the rank of their first task.
-    pub(super) turns: Heap<(u64, u64)>,
+    pub(super) turns: Heap<(u64, u64), FlowKey>,
     /// The highest virtual time at which a flow was dispatched: where flows start again when
     /// nobody waits whose virtual time could be compared.
     pub(super) clock: u64,
@@ -74,7 +74,7 @@ pub(super) struct Band {
 
 impl Class {
     /// The flow whose turn it is.
-    pub(super) fn next(&self) -> Option<u32> {
+    pub(super) fn next(&self) -> Option<FlowKey> {
         let band = self.bands.get(self.busy.trailing_zeros() as usize)?;
         band.turns.first().map(|(_, flow)| flow)
     }
@@ -88,7 +88,7 @@ impl Queue {
             return;
         };
         let nanos = nanos.clamp(CHARGE_MIN, CHARGE_MAX);
-        let flow = &mut self.flows[index as usize];
+        let flow = &mut self.flows[index];
         flow.pending = flow.pending.saturating_add(nanos);
         flow.virtual_time = flow.virtual_time.saturating_add(nanos);
         self.refresh_turn(index);
@@ -114,7 +114,7 @@ impl Queue {
         } else {
             actual.clamp(CHARGE_MIN, CHARGE_MAX)
         };
-        let flow = &mut self.flows[index as usize];
+        let flow = &mut self.flows[index];
         flow.pending = flow.pending.saturating_sub(charged);
         // Attempts end roughly in the order of their dispatch, so what was charged before a
         // restart is corrected first.
@@ -129,9 +129,9 @@ impl Queue {
     }
 
     /// Lets a flow that was idle start again level with the least of those that wait.
-    pub(super) fn restart(&mut self, index: u32) {
-        let flow = &mut self.flows[index as usize];
-        let band = &self.classes[usize::from(flow.class.0)].bands[flow.priority.level()];
+    pub(super) fn restart(&mut self, index: FlowKey) {
+        let flow = &mut self.flows[index];
+        let band = &self.classes[flow.class].bands[flow.priority.level()];
         let level_with = band
             .turns
             .first()
@@ -143,11 +143,7 @@ impl Queue {
     }
 
     pub(super) fn client_mut(&mut self, client: ClientKey) -> &mut Client {
-        let index = client.0 as usize;
-        if self.clients.len() <= index {
-            self.clients.resize_with(index + 1, Client::default);
-        }
-        &mut self.clients[index]
+        self.clients.reach(client)
     }
 
     pub(super) fn find_flow(
@@ -155,14 +151,14 @@ impl Queue {
         client: ClientKey,
         class: ClassId,
         priority: Priority,
-    ) -> Option<u32> {
-        let flows = &self.clients.get(client.0 as usize)?.flows;
+    ) -> Option<FlowKey> {
+        let flows = &self.clients.get(client)?.flows;
         let found = flows.binary_search_by_key(&(class, priority), |(key, _)| *key);
         found.ok().map(|index| flows[index].1)
     }
 
     /// The flow that `entry` belongs to, made if it is the first of its kind.
-    pub(super) fn flow_of(&mut self, entry: &Entry) -> u32 {
+    pub(super) fn flow_of(&mut self, entry: &Entry) -> FlowKey {
         let Entry {
             client,
             class,
@@ -172,12 +168,9 @@ impl Queue {
         if let Some(flow) = self.find_flow(client, class, priority) {
             return flow;
         }
-        if self.classes.len() <= usize::from(class.0) {
-            self.classes
-                .resize_with(usize::from(class.0) + 1, Class::default);
-            self.ready
-                .resize(self.classes.len().div_ceil(u64::BITS as usize), 0);
-        }
+        self.classes.reach(class);
+        let words = self.classes.reached().div_ceil(u64::BITS as usize);
+        self.ready.resize(words, 0);
         let flow = self.flows.insert(Flow {
             client,
             class,
@@ -185,10 +178,10 @@ impl Queue {
             virtual_time: 0,
             pending: 0,
             forgiven: 0,
-            head: NONE,
-            tail: NONE,
+            head: NodeKey::NONE,
+            tail: NodeKey::NONE,
             late: BTreeSet::new(),
-        }) as u32;
+        });
         let flows = &mut self.client_mut(client).flows;
         let place = flows.partition_point(|(key, _)| *key < (class, priority));
         flows.insert(place, ((class, priority), flow));
@@ -196,9 +189,9 @@ impl Queue {
     }
 
     /// The node of a flow's first task.
-    pub(super) fn head(&self, flow: u32) -> Option<u32> {
-        let flow = &self.flows[flow as usize];
-        let listed = (flow.head != NONE).then_some(flow.head);
+    pub(super) fn head(&self, flow: FlowKey) -> Option<NodeKey> {
+        let flow = &self.flows[flow];
+        let listed = (flow.head != NodeKey::NONE).then_some(flow.head);
         let Some(&(order, late)) = flow.late.first() else {
             return listed;
         };
@@ -209,7 +202,7 @@ impl Queue {
 
     /// Puts a node where its links say: at the end when it is new, where it was when it had been
     /// taken out and nothing has changed since.
-    pub(super) fn link(&mut self, index: u32) {
+    pub(super) fn link(&mut self, index: NodeKey) {
         let Node {
             entry,
             flow: flow_index,
@@ -218,15 +211,15 @@ impl Queue {
             late,
             ..
         } = *self.node(index);
-        let flow = &mut self.flows[flow_index as usize];
+        let flow = &mut self.flows[flow_index];
         if late {
             flow.late.insert((entry.order, index));
         } else {
-            match self.nodes.get_mut(before as usize) {
+            match self.nodes.get_mut(before) {
                 Some(node) => node.after = index,
                 None => flow.head = index,
             }
-            match self.nodes.get_mut(after as usize) {
+            match self.nodes.get_mut(after) {
                 Some(node) => node.before = index,
                 None => flow.tail = index,
             }
@@ -235,14 +228,14 @@ impl Queue {
             self.returned.insert((entry.class, entry.order, index));
         }
         self.waiting[entry.priority.level()] += 1;
-        self.classes[usize::from(entry.class.0)].waiting += 1;
-        self.clients[entry.client.0 as usize].waiting += 1;
+        self.classes[entry.class].waiting += 1;
+        self.clients[entry.client].waiting += 1;
         self.hold(index);
         self.refresh_if_first(flow_index, before, late);
     }
 
     /// Takes a node out of all order, and leaves its links as they were.
-    pub(super) fn unlink(&mut self, index: u32) {
+    pub(super) fn unlink(&mut self, index: NodeKey) {
         let Node {
             entry,
             flow: flow_index,
@@ -251,15 +244,15 @@ impl Queue {
             late,
             ..
         } = *self.node(index);
-        let flow = &mut self.flows[flow_index as usize];
+        let flow = &mut self.flows[flow_index];
         if late {
             flow.late.remove(&(entry.order, index));
         } else {
-            match self.nodes.get_mut(before as usize) {
+            match self.nodes.get_mut(before) {
                 Some(node) => node.after = after,
                 None => flow.head = after,
             }
-            match self.nodes.get_mut(after as usize) {
+            match self.nodes.get_mut(after) {
                 Some(node) => node.before = before,
                 None => flow.tail = before,
             }
@@ -268,35 +261,35 @@ impl Queue {
             self.returned.remove(&(entry.class, entry.order, index));
         }
         self.waiting[entry.priority.level()] -= 1;
-        self.classes[usize::from(entry.class.0)].waiting -= 1;
-        self.clients[entry.client.0 as usize].waiting -= 1;
+        self.classes[entry.class].waiting -= 1;
+        self.clients[entry.client].waiting -= 1;
         self.release(index);
         self.refresh_if_first(flow_index, before, late);
     }
 
     /// As `refresh`, unless a node with these links has another before it: most tasks come behind
     /// others of their flow, and change nothing about its turn.
-    fn refresh_if_first(&mut self, flow: u32, before: u32, late: bool) {
-        if late || before == NONE {
+    fn refresh_if_first(&mut self, flow: FlowKey, before: NodeKey, late: bool) {
+        if late || before == NodeKey::NONE {
             self.refresh(flow);
         }
     }
 
     /// Brings the heaps up to date after a flow's first task, or whether it may have turns, has
     /// changed.
-    pub(super) fn refresh(&mut self, index: u32) {
-        let flow = &self.flows[index as usize];
-        let head = if self.clients[flow.client.0 as usize].blocked {
+    pub(super) fn refresh(&mut self, index: FlowKey) {
+        let flow = &self.flows[index];
+        let head = if self.clients[flow.client].blocked {
             None
         } else {
             self.head(index)
         };
         let number = usize::from(flow.class.0);
-        let class = &mut self.classes[number];
+        let class = &mut self.classes[flow.class];
         let level = flow.priority.level();
         let turns = &mut class.bands[level].turns;
         if let Some(head) = head {
-            let order = self.nodes[head as usize].entry.order;
+            let order = self.nodes[head].entry.order;
             turns.put(&mut self.turns_at, index, (flow.virtual_time, order));
             class.ages.put(&mut self.ages_at, index, order);
             class.busy |= 1 << level;
@@ -313,9 +306,9 @@ impl Queue {
     }
 
     /// Brings the turns up to date after a flow's virtual time has changed.
-    fn refresh_turn(&mut self, index: u32) {
-        let flow = &self.flows[index as usize];
-        let band = &mut self.classes[usize::from(flow.class.0)].bands[flow.priority.level()];
+    fn refresh_turn(&mut self, index: FlowKey) {
+        let flow = &self.flows[index];
+        let band = &mut self.classes[flow.class].bands[flow.priority.level()];
         if let Some((_, order)) = band.turns.key(&self.turns_at, index) {
             band.turns
                 .put(&mut self.turns_at, index, (flow.virtual_time, order));

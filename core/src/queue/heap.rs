@@ -6,6 +6,9 @@
 //! Equal keys are told apart by the item's number, so the order is total and the same every time.
 
 use alloc::vec::Vec;
+use core::marker::PhantomData;
+
+use crate::arena::Key;
 
 /// Children of one item: four keep the heap flat, and they lie side by side.
 const CHILDREN: usize = 4;
@@ -13,43 +16,55 @@ const CHILDREN: usize = 4;
 const NOWHERE: u32 = u32::MAX;
 
 /// Where each item is. Heaps that never share an item may share one of these.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places(Vec<u32>);
+#[derive(Clone, Debug)]
+pub(super) struct Places<I> {
+    places: Vec<u32>,
+    items: PhantomData<fn(I)>,
+}
 
-impl Places {
-    fn get(&self, item: u32) -> Option<usize> {
-        match self.0.get(item as usize) {
+impl<I> Default for Places<I> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            items: PhantomData,
+        }
+    }
+}
+
+impl<I: Key> Places<I> {
+    fn get(&self, item: I) -> Option<usize> {
+        match self.places.get(item.index()) {
             None | Some(&NOWHERE) => None,
             Some(&place) => Some(place as usize),
         }
     }
 
-    fn set(&mut self, item: u32, place: usize) {
-        self.0[item as usize] = place as u32;
+    fn set(&mut self, item: I, place: usize) {
+        self.places[item.index()] = place as u32;
     }
 
-    fn ensure(&mut self, item: u32) {
-        if self.0.len() <= item as usize {
-            self.0.resize(item as usize + 1, NOWHERE);
+    fn ensure(&mut self, item: I) {
+        if self.places.len() <= item.index() {
+            self.places.resize(item.index() + 1, NOWHERE);
         }
     }
 }
 
-/// Items (small numbers) with keys, the least first.
+/// Items, which an arena numbers, by something that changes, the least first.
 #[derive(Clone, Debug)]
-pub(super) struct Heap<K> {
-    items: Vec<(K, u32)>,
+pub(super) struct Heap<K, I> {
+    items: Vec<(K, I)>,
 }
 
-impl<K> Default for Heap<K> {
+impl<K, I> Default for Heap<K, I> {
     fn default() -> Self {
         Self { items: Vec::new() }
     }
 }
 
-impl<K: Ord + Copy> Heap<K> {
+impl<K: Ord + Copy, I: Key + Ord> Heap<K, I> {
     /// The least key, with its item.
-    pub(super) fn first(&self) -> Option<(K, u32)> {
+    pub(super) fn first(&self) -> Option<(K, I)> {
         self.items.first().copied()
     }
 
@@ -62,13 +77,13 @@ impl<K: Ord + Copy> Heap<K> {
     }
 
     /// The key of `item`, if it is in this heap.
-    pub(super) fn key(&self, places: &Places, item: u32) -> Option<K> {
+    pub(super) fn key(&self, places: &Places<I>, item: I) -> Option<K> {
         let (key, found) = *self.items.get(places.get(item)?)?;
         (found == item).then_some(key)
     }
 
     /// Puts `item` in, or gives it another key if it is in already.
-    pub(super) fn put(&mut self, places: &mut Places, item: u32, key: K) {
+    pub(super) fn put(&mut self, places: &mut Places<I>, item: I, key: K) {
         if let Some(place) = places.get(item) {
             let before = self.items[place].0;
             if key == before {
@@ -91,7 +106,7 @@ impl<K: Ord + Copy> Heap<K> {
     }
 
     /// Takes `item` out, if it is in.
-    pub(super) fn remove(&mut self, places: &mut Places, item: u32) {
+    pub(super) fn remove(&mut self, places: &mut Places<I>, item: I) {
         let Some(place) = places.get(item) else {
             return;
         };
@@ -108,7 +123,7 @@ impl<K: Ord + Copy> Heap<K> {
         }
     }
 
-    fn rise(&mut self, places: &mut Places, mut place: usize) {
+    fn rise(&mut self, places: &mut Places<I>, mut place: usize) {
         let rising = self.items[place];
         while place > 0 {
             let parent = (place - 1) / CHILDREN;
@@ -123,7 +138,7 @@ impl<K: Ord + Copy> Heap<K> {
         places.set(rising.1, place);
     }
 
-    fn sink(&mut self, places: &mut Places, mut place: usize) {
+    fn sink(&mut self, places: &mut Places<I>, mut place: usize) {
         let sinking = self.items[place];
         loop {
             let first = place * CHILDREN + 1;
@@ -143,9 +158,9 @@ impl<K: Ord + Copy> Heap<K> {
     }
 
     /// Asserts that the order holds and that every item is where `places` says.
-    pub(super) fn check_invariants(&self, places: &Places) {
+    pub(super) fn check_invariants(&self, places: &Places<I>) {
         for (place, item) in self.items.iter().enumerate() {
-            assert_eq!(places.get(item.1), Some(place), "place of {}", item.1);
+            assert_eq!(places.get(item.1), Some(place), "place of {:?}", item.1);
             if place > 0 {
                 assert!(self.items[(place - 1) / CHILDREN] < *item, "heap order");
             }
@@ -161,6 +176,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::arena::arena_key;
+
+    arena_key!(
+        /// What is in the heap.
+        struct Item(u32)
+    );
 
     proptest! {
         #[test]
@@ -169,6 +190,7 @@ mod tests {
             let mut places = Places::default();
             let mut model = BTreeSet::new();
             for (item, key, put) in steps {
+                let item = Item(item);
                 model.retain(|&(_, other)| other != item);
                 if put {
                     heap.put(&mut places, item, key);

@@ -42,8 +42,7 @@ use alloc::vec::Vec;
 use core::iter;
 use core::ops::Bound;
 
-use slab::Slab;
-
+use crate::arena::{Arena, SecondaryMap, arena_key};
 use crate::limits::OLDEST_EVERY;
 use crate::task::Priority;
 
@@ -53,20 +52,33 @@ use heap::Places;
 
 pub use types::{ClassId, ClientKey, Entry, Push, Standing, TaskKey};
 
-/// No node: the end of a list, or a task that does not wait here.
-const NONE: u32 = u32::MAX;
+arena_key!(
+    /// A waiting task's node; none is the end of a list, or that a task does not wait here.
+    struct NodeKey(u32)
+);
+
+arena_key!(
+    /// A flow.
+    struct FlowKey(u32)
+);
+
+impl Default for NodeKey {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
 
 /// A waiting task and its neighbours.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     entry: Entry,
-    flow: u32,
+    flow: FlowKey,
     /// Neighbours in its flow: accepted before and after it.
-    before: u32,
-    after: u32,
+    before: NodeKey,
+    after: NodeKey,
     /// Neighbours among what its client may lose at its priority: came before and after it.
-    older: u32,
-    newer: u32,
+    older: NodeKey,
+    newer: NodeKey,
     /// It is in its flow's `late` tree and not in its list.
     late: bool,
 }
@@ -79,17 +91,17 @@ const _: () = assert!(size_of::<Option<Node>>() <= 48);
 pub struct Queue {
     tasks_max: usize,
     bytes_max: u64,
-    nodes: Slab<Node>,
-    /// Node of each task, by its key.
-    by_task: Vec<u32>,
-    flows: Slab<Flow>,
-    clients: Vec<Client>,
-    classes: Vec<Class>,
+    nodes: Arena<NodeKey, Node>,
+    /// Node of each task.
+    by_task: SecondaryMap<TaskKey, NodeKey>,
+    flows: Arena<FlowKey, Flow>,
+    clients: SecondaryMap<ClientKey, Client>,
+    classes: SecondaryMap<ClassId, Class>,
     /// A bit for each class that has a task to give.
     ready: Vec<u64>,
     /// Places of flows in the heaps of their class.
-    turns_at: Places,
-    ages_at: Places,
+    turns_at: Places<FlowKey>,
+    ages_at: Places<FlowKey>,
     holders: [Holders; Priority::LEVELS],
     /// Bounded: fresh and resubmitted.
     tasks: usize,
@@ -98,7 +110,7 @@ pub struct Queue {
     reserved_tasks: usize,
     reserved_bytes: u64,
     /// Those that came back from a worker: class, order and node.
-    returned: BTreeSet<(ClassId, u64, u32)>,
+    returned: BTreeSet<(ClassId, u64, NodeKey)>,
     /// All that wait, by priority.
     waiting: [usize; Priority::LEVELS],
 }
@@ -110,11 +122,11 @@ impl Queue {
         Self {
             tasks_max,
             bytes_max,
-            nodes: Slab::new(),
-            by_task: Vec::new(),
-            flows: Slab::new(),
-            clients: Vec::new(),
-            classes: Vec::new(),
+            nodes: Arena::default(),
+            by_task: SecondaryMap::default(),
+            flows: Arena::default(),
+            clients: SecondaryMap::default(),
+            classes: SecondaryMap::default(),
             ready: Vec::new(),
             turns_at: Places::default(),
             ages_at: Places::default(),
@@ -157,24 +169,21 @@ impl Queue {
 
     fn insert(&mut self, entry: Entry) {
         let flow = self.flow_of(&entry);
-        if self.head(flow).is_none() && !self.clients[entry.client.0 as usize].blocked {
+        if self.head(flow).is_none() && !self.clients[entry.client].blocked {
             self.restart(flow);
         }
-        let tail = self.flows[flow as usize].tail;
+        let tail = self.flows[flow].tail;
         let node = Node {
             entry,
             flow,
             before: tail,
-            after: NONE,
+            after: NodeKey::NONE,
             older: self.newest_held(&entry),
-            newer: NONE,
-            late: tail != NONE && entry.order < self.node(tail).entry.order,
+            newer: NodeKey::NONE,
+            late: tail != NodeKey::NONE && entry.order < self.node(tail).entry.order,
         };
-        let node = self.nodes.insert(node) as u32;
-        if self.by_task.len() <= entry.task.0 as usize {
-            self.by_task.resize(entry.task.0 as usize + 1, NONE);
-        }
-        self.by_task[entry.task.0 as usize] = node;
+        let node = self.nodes.insert(node);
+        *self.by_task.reach(entry.task) = node;
         self.link(node);
     }
 
@@ -190,7 +199,7 @@ impl Queue {
     }
 
     fn pop_as(&mut self, class: ClassId, want_oldest: bool) -> Option<Entry> {
-        let state = self.classes.get_mut(usize::from(class.0))?;
+        let state = self.classes.get_mut(class)?;
         let (_, oldest) = state.ages.first()?;
         state.since_oldest += 1;
         let flow = if want_oldest || state.since_oldest >= OLDEST_EVERY {
@@ -203,7 +212,7 @@ impl Queue {
             priority,
             virtual_time,
             ..
-        } = self.flows[flow as usize];
+        } = self.flows[flow];
         let clock = &mut state.bands[priority.level()].clock;
         *clock = virtual_time.max(*clock);
         let node = self.head(flow).expect("a flow with a turn has a task");
@@ -217,12 +226,12 @@ impl Queue {
         Some(self.take(node))
     }
 
-    fn first_returning(&self, class: ClassId) -> Option<u32> {
-        let of_class = self.returned.range((class, 0, 0)..);
+    fn first_returning(&self, class: ClassId) -> Option<NodeKey> {
+        let of_class = self.returned.range((class, 0, NodeKey(0))..);
         let mut of_class = of_class.take_while(|(other, ..)| *other == class);
         let found = of_class.find(|(_, _, node)| {
             let client = self.node(*node).entry.client;
-            !self.clients[client.0 as usize].blocked
+            !self.clients[client].blocked
         });
         found.map(|&(_, _, node)| node)
     }
@@ -274,7 +283,7 @@ impl Queue {
         }
         state.blocked = blocked;
         for index in 0..state.flows.len() {
-            let (_, flow) = self.clients[client.0 as usize].flows[index];
+            let (_, flow) = self.clients[client].flows[index];
             if !blocked && self.head(flow).is_some() {
                 self.restart(flow);
             }
@@ -288,13 +297,13 @@ impl Queue {
     /// # Panics
     /// If a task of it still waits.
     pub fn forget_client(&mut self, client: ClientKey) {
-        let Some(state) = self.clients.get_mut(client.0 as usize) else {
+        let Some(state) = self.clients.get_mut(client) else {
             return;
         };
         let Client { flows, waiting, .. } = core::mem::take(state);
         assert_eq!(waiting, 0, "{client:?} is forgotten before its tasks");
         for (_, flow) in flows {
-            self.flows.remove(flow as usize);
+            self.flows.remove(flow);
         }
     }
 
@@ -331,7 +340,7 @@ impl Queue {
     /// How many tasks of one client wait, returning ones included.
     #[must_use]
     pub fn client_len(&self, client: ClientKey) -> usize {
-        let client = self.clients.get(client.0 as usize);
+        let client = self.clients.get(client);
         client.map_or(0, |client| client.waiting as usize)
     }
 
@@ -369,7 +378,7 @@ impl Queue {
     /// The priority and rank of the task of this class whose turn it is.
     #[must_use]
     pub fn next_rank(&self, class: ClassId) -> Option<(Priority, u64)> {
-        let flow = self.classes.get(usize::from(class.0))?.next()?;
+        let flow = self.classes.get(class)?.next()?;
         let entry = &self.node(self.head(flow)?).entry;
         Some((entry.priority, entry.order))
     }
@@ -390,7 +399,7 @@ impl Queue {
 
     /// The classes of which tasks came back from a worker, in order of their numbers.
     pub fn returning_classes(&self) -> impl Iterator<Item = ClassId> {
-        let class_after = |from: (ClassId, u64, u32)| {
+        let class_after = |from: (ClassId, u64, NodeKey)| {
             let next = self
                 .returned
                 .range((Bound::Excluded(from), Bound::Unbounded))
@@ -399,14 +408,14 @@ impl Queue {
         };
         let first = self.returned.first().map(|&(class, ..)| class);
         iter::successors(first, move |class| {
-            class_after((*class, u64::MAX, u32::MAX))
+            class_after((*class, u64::MAX, NodeKey::NONE))
         })
     }
 
     /// How many tasks of this class wait.
     #[must_use]
     pub fn class_len(&self, class: ClassId) -> usize {
-        let class = self.classes.get(usize::from(class.0));
+        let class = self.classes.get(class);
         class.map_or(0, |class| class.waiting as usize)
     }
 
@@ -421,25 +430,25 @@ impl Queue {
         self.nodes.iter().map(|(_, node)| &node.entry)
     }
 
-    fn oldest_flow(&self, class: ClassId) -> Option<u32> {
-        let (_, flow) = self.classes.get(usize::from(class.0))?.ages.first()?;
+    fn oldest_flow(&self, class: ClassId) -> Option<FlowKey> {
+        let (_, flow) = self.classes.get(class)?.ages.first()?;
         Some(flow)
     }
 
-    fn find(&self, task: TaskKey) -> Option<u32> {
-        let node = *self.by_task.get(task.0 as usize)?;
-        (node != NONE).then_some(node)
+    fn find(&self, task: TaskKey) -> Option<NodeKey> {
+        let node = *self.by_task.get(task)?;
+        (node != NodeKey::NONE).then_some(node)
     }
 
-    fn node(&self, node: u32) -> &Node {
-        &self.nodes[node as usize]
+    fn node(&self, node: NodeKey) -> &Node {
+        &self.nodes[node]
     }
 
     /// Takes a node out for good.
-    fn take(&mut self, node: u32) -> Entry {
+    fn take(&mut self, node: NodeKey) -> Entry {
         self.unlink(node);
-        let entry = self.nodes.remove(node as usize).entry;
-        self.by_task[entry.task.0 as usize] = NONE;
+        let entry = self.nodes.remove(node).entry;
+        self.by_task[entry.task] = NodeKey::NONE;
         entry
     }
 }

@@ -2,19 +2,21 @@
 
 use alloc::vec::Vec;
 
+use crate::arena::arena_key;
 use crate::task::{Priority, RejectReason};
 
-/// The manager's key of a task: small numbers, used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskKey(pub u32);
-
-/// The manager's key of a client's session: small numbers, used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientKey(pub u32);
-
-/// A set of workers that can run the same tasks: small numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(pub u16);
+arena_key!(
+    /// The manager's key of a task: small numbers, used again.
+    pub struct TaskKey(u32)
+);
+arena_key!(
+    /// The manager's key of a client's session: small numbers, used again.
+    pub struct ClientKey(u32)
+);
+arena_key!(
+    /// A set of workers that can run the same tasks: small numbers.
+    pub struct ClassId(u16)
+);
 
 /// What a waiting task has behind it, and so where its room comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,21 +7,20 @@
 
 use core::time::Duration;
 
-use crate::payload::Payload;
-use crate::rising::Rising;
-use slab::Slab;
-
+use crate::arena::{Arena, arena_key};
 use crate::durations::NameKey;
 use crate::ids::{Attempt, SlotId, TaskId};
 use crate::message::{Assign, AttemptEnd};
 use crate::name::Name;
+use crate::payload::Payload;
+use crate::rising::Rising;
 use crate::time::Instant;
 
-/// An attempt's row in the table; used again after the attempt is forgotten.
-pub(super) type Key = u32;
-
-/// Ends the list of waiting attempts.
-const NIL: Key = Key::MAX;
+arena_key!(
+    /// An attempt's row in the table, used again after the attempt is forgotten; none ends the list
+    /// of those that wait.
+    pub(super) struct AttemptKey(u32)
+);
 
 /// Everything known of an attempt.
 #[derive(Clone, Debug)]
@@ -40,8 +39,8 @@ pub(super) struct Entry {
     /// What it was estimated to take when it was given, in nanoseconds.
     pub(super) work: u64,
     pub(super) place: Place,
-    next: Key,
-    prev: Key,
+    next: AttemptKey,
+    prev: AttemptKey,
 }
 
 /// Where an attempt is.
@@ -81,10 +80,10 @@ impl End {
 /// The table.
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
-    entries: Slab<Entry>,
-    keys: Rising<Attempt, Key>,
-    first: Key,
-    last: Key,
+    entries: Arena<AttemptKey, Entry>,
+    keys: Rising<Attempt, AttemptKey>,
+    first: AttemptKey,
+    last: AttemptKey,
     waiting: usize,
     waiting_bytes: u64,
     held: usize,
@@ -94,10 +93,10 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new() -> Self {
         Self {
-            entries: Slab::new(),
+            entries: Arena::default(),
             keys: Rising::default(),
-            first: NIL,
-            last: NIL,
+            first: AttemptKey::NONE,
+            last: AttemptKey::NONE,
             waiting: 0,
             waiting_bytes: 0,
             held: 0,
@@ -128,20 +127,20 @@ impl Attempts {
         self.held_bytes
     }
 
-    pub(super) fn find(&self, attempt: Attempt) -> Option<Key> {
+    pub(super) fn find(&self, attempt: Attempt) -> Option<AttemptKey> {
         self.keys.get(attempt).copied()
     }
 
-    pub(super) fn get(&self, key: Key) -> &Entry {
-        &self.entries[key as usize]
+    pub(super) fn get(&self, key: AttemptKey) -> &Entry {
+        &self.entries[key]
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> &mut Entry {
-        &mut self.entries[key as usize]
+    pub(super) fn get_mut(&mut self, key: AttemptKey) -> &mut Entry {
+        &mut self.entries[key]
     }
 
     /// All of them, in order of their names.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (AttemptKey, &Entry)> {
         self.keys.iter().map(|(_, &key)| (key, self.get(key)))
     }
 
@@ -152,8 +151,8 @@ impl Attempts {
         assign: Assign,
         name_key: NameKey,
         payload: Payload,
-    ) -> Option<Key> {
-        let key = self.entries.vacant_key() as Key;
+    ) -> Option<AttemptKey> {
+        let key = self.entries.next_key();
         if !self.keys.insert(assign.attempt, key) {
             return None;
         }
@@ -172,26 +171,26 @@ impl Attempts {
                 name: assign.name,
                 payload,
             }),
-            next: NIL,
-            prev: NIL,
+            next: AttemptKey::NONE,
+            prev: AttemptKey::NONE,
         });
-        self.link(key, bytes, self.last, NIL);
+        self.link(key, bytes, self.last, AttemptKey::NONE);
         Some(key)
     }
 
     /// The next to be given to a slot.
-    pub(super) fn first(&self) -> Option<Key> {
-        (self.first != NIL).then_some(self.first)
+    pub(super) fn first(&self) -> Option<AttemptKey> {
+        (self.first != AttemptKey::NONE).then_some(self.first)
     }
 
     /// The newest that waits.
-    pub(super) fn last(&self) -> Option<Key> {
-        (self.last != NIL).then_some(self.last)
+    pub(super) fn last(&self) -> Option<AttemptKey> {
+        (self.last != AttemptKey::NONE).then_some(self.last)
     }
 
     /// Takes a waiting attempt out of the list and puts it into `slot`. What it takes to run it
     /// is returned, and kept as well if `again`.
-    pub(super) fn give(&mut self, key: Key, slot: SlotId, again: bool) -> What {
+    pub(super) fn give(&mut self, key: AttemptKey, slot: SlotId, again: bool) -> What {
         let what = self.unlink(key);
         let entry = self.get_mut(key);
         entry.given = true;
@@ -203,7 +202,7 @@ impl Attempts {
     }
 
     /// Puts an attempt that is in a slot before all that wait.
-    pub(super) fn put_back(&mut self, key: Key) {
+    pub(super) fn put_back(&mut self, key: AttemptKey) {
         let entry = self.get_mut(key);
         let Place::Given { again, .. } = &mut entry.place else {
             unreachable!("only what was given comes back");
@@ -211,11 +210,11 @@ impl Attempts {
         let what = again.take().expect("kept for all but the first in line");
         let bytes = what.payload.len();
         entry.place = Place::Waiting(what);
-        self.link(key, bytes, NIL, self.first);
+        self.link(key, bytes, AttemptKey::NONE, self.first);
     }
 
     /// The attempt ended: holds the end until [`forget`](Self::forget).
-    pub(super) fn hold(&mut self, key: Key, end: End) {
+    pub(super) fn hold(&mut self, key: AttemptKey, end: End) {
         if matches!(self.get(key).place, Place::Waiting(_)) {
             self.unlink(key);
         }
@@ -225,7 +224,7 @@ impl Attempts {
     }
 
     /// Forgets an attempt that waits or is held.
-    pub(super) fn forget(&mut self, key: Key) -> Attempt {
+    pub(super) fn forget(&mut self, key: AttemptKey) -> Attempt {
         match &self.get(key).place {
             Place::Waiting(_) => {
                 self.unlink(key);
@@ -236,7 +235,7 @@ impl Attempts {
                 self.held -= 1;
             }
         }
-        let entry = self.entries.remove(key as usize);
+        let entry = self.entries.remove(key);
         self.keys.remove(entry.attempt);
         entry.attempt
     }
@@ -247,7 +246,7 @@ impl Attempts {
     }
 
     /// Puts `key`, which waits with so many payload bytes, into the list.
-    fn link(&mut self, key: Key, bytes: usize, prev: Key, next: Key) {
+    fn link(&mut self, key: AttemptKey, bytes: usize, prev: AttemptKey, next: AttemptKey) {
         self.waiting += 1;
         self.waiting_bytes += bytes as u64;
         self.join(prev, key);
@@ -255,7 +254,7 @@ impl Attempts {
     }
 
     /// Takes `key` out of the list; its place is for the caller to set.
-    fn unlink(&mut self, key: Key) -> What {
+    fn unlink(&mut self, key: AttemptKey) -> What {
         let entry = self.get_mut(key);
         let (prev, next) = (entry.prev, entry.next);
         let nothing = Place::Given {
@@ -272,13 +271,13 @@ impl Attempts {
     }
 
     /// Makes `left` and `right` neighbours.
-    fn join(&mut self, left: Key, right: Key) {
+    fn join(&mut self, left: AttemptKey, right: AttemptKey) {
         match left {
-            NIL => self.first = right,
+            AttemptKey::NONE => self.first = right,
             _ => self.get_mut(left).next = right,
         }
         match right {
-            NIL => self.last = left,
+            AttemptKey::NONE => self.last = left,
             _ => self.get_mut(right).prev = left,
         }
     }
@@ -288,8 +287,8 @@ impl Attempts {
         self.keys.check();
         assert_eq!(self.keys.len(), self.entries.len());
         let mut key = self.first;
-        let (mut prev, mut waiting, mut fresh) = (NIL, 0, false);
-        while key != NIL {
+        let (mut prev, mut waiting, mut fresh) = (AttemptKey::NONE, 0, false);
+        while key != AttemptKey::NONE {
             let entry = self.get(key);
             assert_eq!(entry.prev, prev);
             assert!(matches!(entry.place, Place::Waiting(_)));

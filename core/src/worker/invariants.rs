@@ -3,7 +3,6 @@
 use super::attempts::Place;
 use super::machine::{Phase, Worker};
 use super::pool::State;
-use crate::ids::SlotId;
 use crate::limits::WINDOW_MAX;
 
 impl Worker {
@@ -27,7 +26,7 @@ impl Worker {
                 let Place::Given { slot: named, again } = &entry.place else {
                     panic!("{} is in {slot} and in {:?}", entry.attempt, entry.place);
                 };
-                assert_eq!(*named, SlotId(slot));
+                assert_eq!(*named, slot);
                 if index > 0 {
                     assert!(!entry.at_most_once, "queued behind another");
                     assert!(again.is_some() || place.state != State::Ready);

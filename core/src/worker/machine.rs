@@ -8,13 +8,13 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::attempts::{Attempts, Key};
+use super::attempts::{AttemptKey, Attempts};
 use super::pool::{Pool, Stage, State};
 use super::window::{Pace, Window};
 use super::{WorkerConfig, WorkerInput, WorkerOutput};
 use crate::durations::Durations;
 use crate::event::Event;
-use crate::ids::Attempt;
+use crate::ids::{Attempt, SlotId};
 use crate::limits::{CAPACITY_MAX, PROBE_EVERY};
 use crate::link::{Link, LinkConfig};
 use crate::machine::Machine;
@@ -64,7 +64,7 @@ pub struct Worker {
     pub(super) attempts: Attempts,
     pub(super) pool: Pool,
     /// Deadlines of the attempts that wait.
-    pub(super) expiries: Timers<Key>,
+    pub(super) expiries: Timers<AttemptKey>,
     pub(super) durations: Durations,
     pub(super) pace: Pace,
     /// What was last granted on this connection.
@@ -218,7 +218,7 @@ impl Worker {
             return;
         }
         self.flush_returned(now);
-        for slot in 0..self.pool.capacity() {
+        for slot in (0..self.pool.capacity()).map(SlotId) {
             let place = self.pool.get(slot);
             let stage = match place.state {
                 _ if at_once => Stage::Killed,

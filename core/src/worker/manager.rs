@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::WorkerOutput;
-use super::attempts::{End, Key, Place};
+use super::attempts::{AttemptKey, End, Place};
 use super::machine::{Phase, Worker};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Hands a waiting attempt that was never given to a slot back to the manager.
-    pub(super) fn hand_back(&mut self, key: Key) {
+    pub(super) fn hand_back(&mut self, key: AttemptKey) {
         debug_assert!(!self.attempts.get(key).given);
         self.expiries.cancel(key);
         let attempt = self.attempts.forget(key);

@@ -6,11 +6,11 @@
 //! pressed until it does, and is given nothing. Units: nanoseconds of estimated work.
 
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::attempts::Key;
+use super::attempts::AttemptKey;
 use super::{PoolOutput, SlotLife, WorkerOutput};
+use crate::arena::SecondaryMap;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{
     CHILD_QUEUE_MAX, CHILD_WORK_MAX, RESPAWN_DELAY_FIRST, RESPAWN_DELAY_MAX, YOUNG,
@@ -69,7 +69,7 @@ pub(super) struct Slot {
     pub(super) state: State,
     pub(super) life: u64,
     /// Attempts written to the process and not answered, oldest first.
-    pub(super) queue: VecDeque<Key>,
+    pub(super) queue: VecDeque<AttemptKey>,
     /// The sum of what they are estimated to take.
     pub(super) work: u64,
     /// Since when the first of them is first.
@@ -99,8 +99,8 @@ pub(super) struct Slot {
 /// All places.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
-    slots: Vec<Slot>,
-    idle: BTreeSet<u32>,
+    slots: SecondaryMap<SlotId, Slot>,
+    idle: BTreeSet<SlotId>,
     timers: Timers<SlotId>,
     max_requests: u64,
     kill_grace: Duration,
@@ -119,11 +119,8 @@ impl Slot {
     }
 }
 
-fn id(slot: u32, life: u64) -> SlotLife {
-    SlotLife {
-        slot: SlotId(slot),
-        life,
-    }
+fn id(slot: SlotId, life: u64) -> SlotLife {
+    SlotLife { slot, life }
 }
 
 impl Pool {
@@ -162,14 +159,14 @@ impl Pool {
             empty: capacity,
             gone: capacity,
         };
-        for slot in 0..capacity {
+        for slot in (0..capacity).map(SlotId) {
             pool.spawn(slot, out);
         }
         pool
     }
 
     pub(super) fn capacity(&self) -> u32 {
-        self.slots.len() as u32
+        self.slots.reached() as u32
     }
 
     /// Slots that have a process or are about to have one.
@@ -181,56 +178,56 @@ impl Pool {
         self.gone == self.capacity()
     }
 
-    pub(super) fn get(&self, slot: u32) -> &Slot {
-        &self.slots[slot as usize]
+    pub(super) fn get(&self, slot: SlotId) -> &Slot {
+        &self.slots[slot]
     }
 
-    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.slots[slot as usize]
+    pub(super) fn get_mut(&mut self, slot: SlotId) -> &mut Slot {
+        &mut self.slots[slot]
     }
 
-    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        (0..).zip(&self.slots)
+    pub(super) fn slots(&self) -> impl Iterator<Item = (SlotId, &Slot)> {
+        self.slots.iter()
     }
 
     /// The slot that `life` speaks of, unless it is of an earlier process or never was.
-    pub(super) fn find(&self, life: SlotLife) -> Option<u32> {
-        let slot = self.slots.get(life.slot.0 as usize)?;
+    pub(super) fn find(&self, life: SlotLife) -> Option<SlotId> {
+        let slot = self.slots.get(life.slot)?;
         let current = slot.life == life.life && !matches!(slot.state, State::Dead | State::Gone);
-        current.then_some(life.slot.0)
+        current.then_some(life.slot)
     }
 
-    pub(super) fn first_idle(&self) -> Option<u32> {
+    pub(super) fn first_idle(&self) -> Option<SlotId> {
         self.idle.first().copied()
     }
 
-    pub(super) fn is_idle(&self, slot: u32) -> bool {
+    pub(super) fn is_idle(&self, slot: SlotId) -> bool {
         self.idle.contains(&slot)
     }
 
-    pub(super) fn timer(&self, slot: u32) -> Option<Instant> {
-        self.timers.get(SlotId(slot))
+    pub(super) fn timer(&self, slot: SlotId) -> Option<Instant> {
+        self.timers.get(slot)
     }
 
     /// The earliest of all slots' timers, and whether a process is started then.
     pub(super) fn next_timer(&self) -> Option<(Instant, bool)> {
         let (at, slot) = self.timers.next()?;
-        Some((at, self.get(slot.0).state == State::Dead))
+        Some((at, self.get(slot).state == State::Dead))
     }
 
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<u32> {
-        self.timers.pop_due(now).map(|slot| slot.0)
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<SlotId> {
+        self.timers.pop_due(now)
     }
 
     /// Wakes `slot` at `at` or earlier. A timer that is early costs one call that does nothing;
     /// moving it with every attempt would cost more.
-    pub(super) fn wake_by(&mut self, slot: u32, at: Instant) {
+    pub(super) fn wake_by(&mut self, slot: SlotId, at: Instant) {
         if self.timer(slot).is_none_or(|armed| at < armed) {
-            self.timers.set(SlotId(slot), at);
+            self.timers.set(slot, at);
         }
     }
 
-    fn set_state(&mut self, slot: u32, state: State) {
+    fn set_state(&mut self, slot: SlotId, state: State) {
         let count = |state: State| {
             (
                 u32::from(matches!(state, State::Dead | State::Gone)),
@@ -243,7 +240,7 @@ impl Pool {
     }
 
     /// Starts a process in an empty slot.
-    pub(super) fn spawn(&mut self, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+    pub(super) fn spawn(&mut self, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         let place = self.get_mut(slot);
         debug_assert!(matches!(place.state, State::Dead | State::Gone));
         debug_assert!(place.queue.is_empty());
@@ -258,7 +255,7 @@ impl Pool {
     }
 
     /// The process is ready. False if that was no news.
-    pub(super) fn on_ready(&mut self, now: Instant, slot: u32) -> bool {
+    pub(super) fn on_ready(&mut self, now: Instant, slot: SlotId) -> bool {
         if self.get(slot).state != State::Starting {
             return false;
         }
@@ -273,10 +270,10 @@ impl Pool {
 
     /// The program is another one, and `slot` is the first to run it: those that run the old one
     /// are let go as soon as they have nothing to do.
-    pub(super) fn renew(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+    pub(super) fn renew(&mut self, now: Instant, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         self.program += 1;
         self.get_mut(slot).program = self.program;
-        for old in 0..self.capacity() {
+        for old in (0..self.capacity()).map(SlotId) {
             if self.is_idle(old) && !self.may_run(old) {
                 self.stop(now, old, Stage::Retired, None, out);
             }
@@ -284,14 +281,14 @@ impl Pool {
     }
 
     /// Whether another attempt may be written to the process of a ready slot.
-    pub(super) fn may_run(&self, slot: u32) -> bool {
+    pub(super) fn may_run(&self, slot: SlotId) -> bool {
         let place = self.get(slot);
         place.runs < self.max_requests && place.program == self.program && !place.unavailable
     }
 
     /// Whether an attempt that is expected to take no time worth speaking of may be queued behind
     /// others in this slot's process.
-    pub(super) fn may_queue(&self, now: Instant, slot: u32) -> bool {
+    pub(super) fn may_queue(&self, now: Instant, slot: SlotId) -> bool {
         let place = self.get(slot);
         place.state == State::Ready
             && place.open
@@ -307,8 +304,8 @@ impl Pool {
     pub(super) fn push(
         &mut self,
         now: Instant,
-        slot: u32,
-        key: Key,
+        slot: SlotId,
+        key: AttemptKey,
         work: u64,
         open: bool,
     ) -> bool {
@@ -329,7 +326,7 @@ impl Pool {
     }
 
     /// Takes the first attempt, which its process has answered, out of the slot's queue.
-    pub(super) fn pop(&mut self, now: Instant, slot: u32, attempt: Attempt, work: u64) {
+    pub(super) fn pop(&mut self, now: Instant, slot: SlotId, attempt: Attempt, work: u64) {
         let place = self.get_mut(slot);
         place.answered = Some(attempt);
         place.queue.pop_front();
@@ -343,7 +340,7 @@ impl Pool {
     }
 
     /// A ready process with nothing to do takes more, or is let go if it has run its share.
-    pub(super) fn rest(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+    pub(super) fn rest(&mut self, now: Instant, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         let place = self.get(slot);
         if place.state != State::Ready || !place.queue.is_empty() {
             return;
@@ -359,14 +356,14 @@ impl Pool {
     pub(super) fn stop(
         &mut self,
         now: Instant,
-        slot: u32,
+        slot: SlotId,
         stage: Stage,
         verdict: Option<Verdict>,
         out: &mut VecDeque<WorkerOutput>,
     ) {
         let verdict = match self.get(slot).state {
             State::Dead => {
-                self.timers.cancel(SlotId(slot));
+                self.timers.cancel(slot);
                 self.set_state(slot, State::Gone);
                 return;
             }
@@ -386,20 +383,20 @@ impl Pool {
         };
         out.push_back(WorkerOutput::Pool(ask));
         if stage == Stage::Killed {
-            self.timers.cancel(SlotId(slot));
+            self.timers.cancel(slot);
         } else {
-            self.timers.set(SlotId(slot), now + self.kill_grace);
+            self.timers.set(slot, now + self.kill_grace);
         }
     }
 
     /// The process has run an attempt to its end.
-    pub(super) fn note_served(&mut self, slot: u32) {
+    pub(super) fn note_served(&mut self, slot: SlotId) {
         self.get_mut(slot).served = true;
     }
 
     /// The process could not run an attempt: once it has nothing to do it is let go, and another is
     /// started after a pause.
-    pub(super) fn note_unavailable(&mut self, slot: u32) {
+    pub(super) fn note_unavailable(&mut self, slot: SlotId) {
         let place = self.get_mut(slot);
         place.unavailable = true;
         if place.served {
@@ -408,7 +405,7 @@ impl Pool {
     }
 
     /// Forgets what a slot's process runs: nobody waits for it any more.
-    pub(super) fn abandon(&mut self, slot: u32) {
+    pub(super) fn abandon(&mut self, slot: SlotId) {
         let place = self.get_mut(slot);
         place.queue.clear();
         place.work = 0;
@@ -418,7 +415,7 @@ impl Pool {
     }
 
     /// Presses a process that was asked to end and has not.
-    pub(super) fn press(&mut self, now: Instant, slot: u32, out: &mut VecDeque<WorkerOutput>) {
+    pub(super) fn press(&mut self, now: Instant, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         let State::Stopping { stage, .. } = self.get(slot).state else {
             return;
         };
@@ -434,13 +431,13 @@ impl Pool {
     pub(super) fn on_exit(
         &mut self,
         now: Instant,
-        slot: u32,
+        slot: SlotId,
         busy: bool,
         leaving: bool,
         out: &mut VecDeque<WorkerOutput>,
     ) {
         self.idle.remove(&slot);
-        self.timers.cancel(SlotId(slot));
+        self.timers.cancel(slot);
         let place = self.get_mut(slot);
         place.work = 0;
         let lived = now.since(place.since);
@@ -468,18 +465,18 @@ impl Pool {
         if delay.is_zero() {
             self.spawn(slot, out);
         } else {
-            self.timers.set(SlotId(slot), now + delay);
+            self.timers.set(slot, now + delay);
         }
     }
 
     /// Asserts what must hold of the slots alone.
     pub(super) fn check(&self) {
         let count = |state: fn(State) -> bool| {
-            self.slots.iter().filter(|slot| state(slot.state)).count() as u32
+            self.slots.values().filter(|slot| state(slot.state)).count() as u32
         };
         assert_eq!(self.gone, count(|state| state == State::Gone));
         assert_eq!(self.empty, self.gone + count(|state| state == State::Dead));
-        assert!(self.timers.len() <= self.slots.len());
+        assert!(self.timers.len() <= self.slots.reached());
         for (slot, place) in self.slots() {
             let free = place.state == State::Ready && place.queue.is_empty();
             assert_eq!(self.is_idle(slot), free, "{slot}: {place:?}");

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::attempts::{End, Entry, Key, Place};
+use super::attempts::{AttemptKey, End, Entry, Place};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
@@ -47,7 +47,7 @@ fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message {
 
 impl Worker {
     /// An attempt ended: sends the end if there is somebody to send it to, and holds it.
-    pub(super) fn finish(&mut self, now: Instant, key: Key, mut end: End) {
+    pub(super) fn finish(&mut self, now: Instant, key: AttemptKey, mut end: End) {
         if let AttemptEnd::Failed(error) = &mut end.end {
             error.bound();
         }
@@ -63,7 +63,7 @@ impl Worker {
     }
 
     /// Sends what is held of an ended attempt.
-    fn send_held(&mut self, now: Instant, key: Key) {
+    fn send_held(&mut self, now: Instant, key: AttemptKey) {
         if !self.link.is_up() {
             return;
         }

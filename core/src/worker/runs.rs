@@ -5,7 +5,7 @@ use core::time::Duration;
 use alloc::format;
 use alloc::string::String;
 
-use super::attempts::{End, Key, Place};
+use super::attempts::{AttemptKey, End, Place};
 use super::machine::Worker;
 use super::pool::{Stage, State, Verdict};
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
@@ -183,7 +183,7 @@ impl Worker {
         self.pool.on_exit(now, slot, busy, leaving, &mut self.out);
     }
 
-    fn put_back(&mut self, now: Instant, key: Key) {
+    fn put_back(&mut self, now: Instant, key: AttemptKey) {
         let entry = self.attempts.get(key);
         debug_assert!(!entry.at_most_once, "it would start twice");
         if entry.kill {
@@ -245,13 +245,13 @@ impl Worker {
             return;
         }
         let share = queued.div_ceil(open);
-        for slot in 0..self.pool.capacity() {
+        for slot in (0..self.pool.capacity()).map(SlotId) {
             self.fill(now, slot, share, saturating_nanos(CHILD_WORK_MAX));
         }
     }
 
     /// Queues tiny attempts in a child that has some, until they are so many, or so much work.
-    fn fill(&mut self, now: Instant, slot: u32, count: usize, work: u64) {
+    fn fill(&mut self, now: Instant, slot: SlotId, count: usize, work: u64) {
         while self.pool.get(slot).queue.len() < count && self.pool.may_queue(now, slot) {
             let Some(key) = self.next_tiny(now) else {
                 return;
@@ -264,7 +264,7 @@ impl Worker {
     }
 
     /// The first waiting attempt that may start now. Those whose deadline has passed go.
-    fn next_to_start(&mut self, now: Instant) -> Option<Key> {
+    fn next_to_start(&mut self, now: Instant) -> Option<AttemptKey> {
         loop {
             let key = self.attempts.first()?;
             let entry = self.attempts.get(key);
@@ -279,31 +279,31 @@ impl Worker {
     }
 
     /// The first waiting attempt, if it may be queued inside a child.
-    fn next_tiny(&mut self, now: Instant) -> Option<Key> {
+    fn next_tiny(&mut self, now: Instant) -> Option<AttemptKey> {
         let key = self.next_to_start(now)?;
         let entry = self.attempts.get(key);
         (!entry.at_most_once && self.is_tiny(key)).then_some(key)
     }
 
-    fn is_tiny(&self, key: Key) -> bool {
+    fn is_tiny(&self, key: AttemptKey) -> bool {
         let name = self.attempts.get(key).name_key;
         self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
     }
 
-    fn work_of(&self, key: Key) -> u64 {
+    fn work_of(&self, key: AttemptKey) -> u64 {
         let name = self.attempts.get(key).name_key;
         self.durations
             .expected(name)
             .max(saturating_nanos(SERVICE_FLOOR))
     }
 
-    fn give(&mut self, now: Instant, key: Key, slot: u32) {
+    fn give(&mut self, now: Instant, key: AttemptKey, slot: SlotId) {
         let (work, open) = (self.work_of(key), self.is_tiny(key));
         if self.attempts.get(key).deadline.is_some() {
             self.expiries.cancel(key);
         }
         let first = self.pool.push(now, slot, key, work, open);
-        let what = self.attempts.give(key, SlotId(slot), !first);
+        let what = self.attempts.give(key, slot, !first);
         let entry = self.attempts.get_mut(key);
         entry.work = work;
         let job = Job {
@@ -313,7 +313,7 @@ impl Worker {
             payload: what.payload,
         };
         let slot_life = SlotLife {
-            slot: SlotId(slot),
+            slot,
             life: self.pool.get(slot).life,
         };
         self.out.push_back(WorkerOutput::Pool(PoolOutput::Run {
@@ -326,7 +326,7 @@ impl Worker {
     }
 
     /// Arms the slot's timer for whatever ends its first attempt soonest.
-    fn watch_head(&mut self, slot: u32) {
+    fn watch_head(&mut self, slot: SlotId) {
         if self.pool.get(slot).state == State::Ready
             && let Some((at, _)) = self.head_due(slot)
         {
@@ -335,7 +335,7 @@ impl Worker {
     }
 
     /// When and why the first attempt of `slot` must end.
-    pub(super) fn head_due(&self, slot: u32) -> Option<(Instant, Verdict)> {
+    pub(super) fn head_due(&self, slot: SlotId) -> Option<(Instant, Verdict)> {
         let place = self.pool.get(slot);
         let entry = self.attempts.get(*place.queue.front()?);
         // What has just got its turn and takes no time is not worth a process.
@@ -357,7 +357,7 @@ impl Worker {
     }
 
     /// Does what a slot's timer stands for.
-    pub(super) fn on_slot_timer(&mut self, now: Instant, slot: u32) {
+    pub(super) fn on_slot_timer(&mut self, now: Instant, slot: SlotId) {
         match self.pool.get(slot).state {
             State::Ready => match self.head_due(slot) {
                 Some((at, verdict)) if at <= now => self.end_head(now, slot, verdict),
@@ -369,7 +369,7 @@ impl Worker {
         }
     }
 
-    fn end_head(&mut self, now: Instant, slot: u32, verdict: Verdict) {
+    fn end_head(&mut self, now: Instant, slot: SlotId, verdict: Verdict) {
         if let (Verdict::TimeLimit(_), Some(&head)) = (verdict, self.pool.get(slot).queue.front()) {
             let task = self.attempts.get(head).task;
             self.notify(Event::TimeLimitHit { task });
@@ -380,13 +380,10 @@ impl Worker {
 
     /// The manager wants the end of an attempt that is in a slot: now if it is its turn, else
     /// when it is.
-    pub(super) fn kill_given(&mut self, now: Instant, key: Key) {
+    pub(super) fn kill_given(&mut self, now: Instant, key: AttemptKey) {
         let entry = self.attempts.get_mut(key);
         entry.kill = true;
-        let Place::Given {
-            slot: SlotId(slot), ..
-        } = entry.place
-        else {
+        let Place::Given { slot, .. } = entry.place else {
             return;
         };
         let place = self.pool.get(slot);
@@ -397,7 +394,7 @@ impl Worker {
 
     /// The deadline of a waiting attempt has passed. The manager keeps the deadline of what never
     /// started itself; all it needs is the attempt back.
-    pub(super) fn expire(&mut self, now: Instant, key: Key) {
+    pub(super) fn expire(&mut self, now: Instant, key: AttemptKey) {
         if self.attempts.get(key).given {
             self.expiries.cancel(key);
             let end = AttemptEnd::Expired;
