@@ -18,7 +18,7 @@ use crate::limits::{
 use crate::message::{Beat, Body, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Welcome};
 use crate::name::Name;
 use crate::rng::Rng;
-use crate::time::{AwakeClock, Deadline, Instant, WakeReason};
+use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
 use crate::watch::Watch;
 
 /// Who this side is, and how many managers it knows.
@@ -106,7 +106,7 @@ enum State {
     /// Nothing is open; dial at this instant.
     Waiting { until: Instant },
     /// Dialling or greeting; give up at this instant.
-    Opening { conn: ConnId, until: Instant },
+    Opening { conn: ConnId, until: AwakeInstant },
     /// Let in.
     Up {
         conn: ConnId,
@@ -427,7 +427,7 @@ impl Link {
 
     /// `now` on the awake clock. To be called by the machine with every call that it gets, also
     /// with those that are not the link's, so that lateness is noticed whatever came first.
-    pub fn awake(&mut self, now: Instant) -> Instant {
+    pub fn awake(&mut self, now: Instant) -> AwakeInstant {
         self.clock.read(now)
     }
 
@@ -513,7 +513,7 @@ impl Link {
     fn on_greeting<O: From<LinkOutput>>(
         &mut self,
         now: Instant,
-        awake: Instant,
+        awake: AwakeInstant,
         conn: ConnId,
         message: &Message,
         out: &mut VecDeque<O>,

@@ -1,6 +1,6 @@
 //! Time as the machines see it: an instant is handed in with every call, never read.
 //!
-//! Owns: [`Instant`], [`Nanos`] (a length of time on the wire), [`Timers`], [`Deadline`].
+//! Owns: [`Instant`], [`AwakeInstant`], [`Nanos`] (a length of time on the wire), [`Timers`], [`Deadline`].
 //! Never: reads a clock. Units: nanoseconds everywhere.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -9,41 +9,61 @@ use core::time::Duration;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-/// A point in time: nanoseconds since the driver of this machine started. Not wall time, and
-/// meaningless on another host, so it never crosses the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
+macro_rules! instant {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u64);
 
-impl Instant {
-    /// The moment at which the driver started.
-    pub const ZERO: Self = Self(0);
+        impl $name {
+            /// The moment at which the driver started.
+            pub const ZERO: Self = Self(0);
 
-    /// The instant `nanos` nanoseconds after the start.
-    #[must_use]
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
+            /// The instant `nanos` nanoseconds after the start.
+            #[must_use]
+            pub const fn from_nanos(nanos: u64) -> Self {
+                Self(nanos)
+            }
 
-    /// Nanoseconds since the start.
-    #[must_use]
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
+            /// Nanoseconds since the start.
+            #[must_use]
+            pub const fn as_nanos(self) -> u64 {
+                self.0
+            }
 
-    /// The time from `earlier` to here; zero if `earlier` is later.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
+            /// The time from `earlier` to here; zero if `earlier` is later.
+            #[must_use]
+            pub const fn since(self, earlier: Self) -> Duration {
+                Duration::from_nanos(self.0.saturating_sub(earlier.0))
+            }
+        }
+
+        impl core::ops::Add<Duration> for $name {
+            type Output = Self;
+
+            /// Saturates at the end of time (584 years).
+            fn add(self, span: Duration) -> Self {
+                Self(self.0.saturating_add(saturating_nanos(span)))
+            }
+        }
+    };
 }
 
-impl core::ops::Add<Duration> for Instant {
-    type Output = Self;
+instant!(
+    /// A point in time: nanoseconds since the driver of this machine started. Not wall time, and
+    /// meaningless on another host, so it never crosses the wire. For what users asked for: deadlines,
+    /// limits, delays.
+    Instant
+);
+instant!(
+    /// A point on the clock that stands still while the machine does ([`AwakeClock`]). For the silence
+    /// of others: leases, graces, how long an answer has been owed.
+    AwakeInstant
+);
 
-    /// Saturates at the end of time (584 years).
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(saturating_nanos(span)))
-    }
+impl Instant {
+    /// The end of time, for what is not limited.
+    pub const NEVER: Self = Self(u64::MAX);
 }
 
 /// A length of time in nanoseconds, as it travels. [`Nanos::NONE`] stands for "no limit".
@@ -129,14 +149,14 @@ pub enum WakeReason {
     Drain,
 }
 
-/// A set of deadlines, at most one for each key, in order of time and then of key.
+/// A set of deadlines on one clock, at most one for each key, in order of time and then of key.
 #[derive(Clone, Debug)]
-pub struct Timers<K> {
-    due: BTreeSet<(Instant, K)>,
-    at: BTreeMap<K, Instant>,
+pub struct Timers<K, T = Instant> {
+    due: BTreeSet<(T, K)>,
+    at: BTreeMap<K, T>,
 }
 
-impl<K> Default for Timers<K> {
+impl<K, T> Default for Timers<K, T> {
     fn default() -> Self {
         Self {
             due: BTreeSet::new(),
@@ -145,9 +165,9 @@ impl<K> Default for Timers<K> {
     }
 }
 
-impl<K: Ord + Clone> Timers<K> {
+impl<K: Ord + Clone, T: Ord + Copy> Timers<K, T> {
     /// Arms `key` for `at`, replacing what it was armed for.
-    pub fn set(&mut self, key: K, at: Instant) {
+    pub fn set(&mut self, key: K, at: T) {
         if let Some(old) = self.at.insert(key.clone(), at) {
             self.due.remove(&(old, key.clone()));
         }
@@ -162,7 +182,7 @@ impl<K: Ord + Clone> Timers<K> {
     }
 
     /// Removes and returns the first key that is due at `now`.
-    pub fn pop_due(&mut self, now: Instant) -> Option<K> {
+    pub fn pop_due(&mut self, now: T) -> Option<K> {
         let (at, _) = self.due.first()?;
         if *at > now {
             return None;
@@ -174,13 +194,13 @@ impl<K: Ord + Clone> Timers<K> {
 
     /// The earliest deadline and its key.
     #[must_use]
-    pub fn next(&self) -> Option<(Instant, K)> {
+    pub fn next(&self) -> Option<(T, K)> {
         self.due.first().cloned()
     }
 
     /// When `key` is due, if it is armed.
     #[must_use]
-    pub fn get(&self, key: K) -> Option<Instant> {
+    pub fn get(&self, key: K) -> Option<T> {
         self.at.get(&key).copied()
     }
 
@@ -216,7 +236,7 @@ impl AwakeClock {
     pub const SLACK: Duration = Duration::from_millis(50);
 
     /// Notes that the machine is called at `now`, and returns the instant on the awake clock.
-    pub fn read(&mut self, now: Instant) -> Instant {
+    pub fn read(&mut self, now: Instant) -> AwakeInstant {
         if let Some(expected) = self.expected
             && now > expected + Self::SLACK
         {
@@ -229,13 +249,13 @@ impl AwakeClock {
 
     /// `now` on the awake clock, without noting a call.
     #[must_use]
-    pub fn at(&self, now: Instant) -> Instant {
-        Instant(now.0.saturating_sub(self.asleep))
+    pub fn at(&self, now: Instant) -> AwakeInstant {
+        AwakeInstant(now.0.saturating_sub(self.asleep))
     }
 
     /// The driver's instant at which the awake clock shows `awake`, if nothing else happens.
     #[must_use]
-    pub fn due(&self, awake: Instant) -> Instant {
+    pub fn due(&self, awake: AwakeInstant) -> Instant {
         Instant(awake.0.saturating_add(self.asleep))
     }
 
@@ -252,6 +272,10 @@ mod tests {
 
     fn ms(ms: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn awake(ms: u64) -> AwakeInstant {
+        AwakeInstant::ZERO + Duration::from_millis(ms)
     }
 
     #[test]
@@ -272,17 +296,21 @@ mod tests {
     #[test]
     fn awake_clock_leaves_out_the_time_it_was_late() {
         let mut clock = AwakeClock::default();
-        assert_eq!(clock.read(ms(100)), ms(100));
+        assert_eq!(clock.read(ms(100)), awake(100));
         clock.expect(Some(ms(200)));
-        assert_eq!(clock.read(ms(210)), ms(210), "a little late is not asleep");
+        assert_eq!(
+            clock.read(ms(210)),
+            awake(210),
+            "a little late is not asleep"
+        );
         clock.expect(Some(ms(300)));
-        assert_eq!(clock.read(ms(10_300)), ms(300));
+        assert_eq!(clock.read(ms(10_300)), awake(300));
         assert_eq!(
             clock.read(ms(10_400)),
-            ms(400),
+            awake(400),
             "the same sleep is not counted twice"
         );
-        assert_eq!(clock.due(ms(500)), ms(10_500));
+        assert_eq!(clock.due(awake(500)), ms(10_500));
     }
 
     #[test]
@@ -290,9 +318,9 @@ mod tests {
         let mut clock = AwakeClock::default();
         clock.expect(Some(ms(100)));
         // Late; input is read before the deadline is dealt with, which is still due afterwards.
-        assert_eq!(clock.read(ms(10_100)), ms(100));
+        assert_eq!(clock.read(ms(10_100)), awake(100));
         clock.expect(Some(ms(100)));
-        assert_eq!(clock.read(ms(10_101)), ms(101));
+        assert_eq!(clock.read(ms(10_101)), awake(101));
     }
 
     #[test]
@@ -325,7 +353,11 @@ mod tests {
     #[test]
     fn so_much_lateness_and_no_more_is_ordinary() {
         let slack = ms(100) + AwakeClock::SLACK;
-        for (late, shown) in [(slack, slack), (slack + Duration::from_nanos(1), ms(100))] {
+        let beyond = slack + Duration::from_nanos(1);
+        for (late, shown) in [
+            (slack, awake(100) + AwakeClock::SLACK),
+            (beyond, awake(100)),
+        ] {
             let mut clock = AwakeClock::default();
             clock.expect(Some(ms(100)));
             assert_eq!(clock.read(late), shown);

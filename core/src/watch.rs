@@ -5,23 +5,23 @@
 
 use core::time::Duration;
 
-use crate::time::Instant;
+use crate::time::AwakeInstant;
 
 /// What one side knows of the other's life on one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
-    heard: Instant,
+    heard: AwakeInstant,
     sent: u64,
     received: u64,
     confirmed: u64,
     /// The oldest unconfirmed state of `sent`, and when it was reached.
-    mark: Option<(Instant, u64)>,
+    mark: Option<(AwakeInstant, u64)>,
 }
 
 impl Watch {
     /// A watch on a connection that is up since `now`.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: AwakeInstant) -> Self {
         Self {
             heard: now,
             sent: 0,
@@ -32,7 +32,7 @@ impl Watch {
     }
 
     /// Something counted was sent.
-    pub fn on_sent(&mut self, now: Instant) {
+    pub fn on_sent(&mut self, now: AwakeInstant) {
         self.sent += 1;
         if self.mark.is_none() {
             self.mark = Some((now, self.sent));
@@ -40,13 +40,13 @@ impl Watch {
     }
 
     /// Something counted was taken in.
-    pub fn on_received(&mut self, now: Instant) {
+    pub fn on_received(&mut self, now: AwakeInstant) {
         self.received += 1;
         self.heard = now;
     }
 
     /// Bytes moved in either direction, or an uncounted message came.
-    pub fn on_progress(&mut self, now: Instant) {
+    pub fn on_progress(&mut self, now: AwakeInstant) {
         self.heard = now;
         if let Some((since, _)) = &mut self.mark {
             *since = now;
@@ -56,7 +56,7 @@ impl Watch {
     /// A heartbeat came: the peer has taken in `received` counted messages. False if it claims
     /// more than were sent.
     #[must_use]
-    pub fn on_beat(&mut self, now: Instant, received: u64) -> bool {
+    pub fn on_beat(&mut self, now: AwakeInstant, received: u64) -> bool {
         if received > self.sent {
             return false;
         }
@@ -90,13 +90,13 @@ impl Watch {
 
     /// When the peer was last heard.
     #[must_use]
-    pub fn heard(&self) -> Instant {
+    pub fn heard(&self) -> AwakeInstant {
         self.heard
     }
 
     /// When the peer counts as silent unless something is heard before.
     #[must_use]
-    pub fn silent_at(&self, lease: Duration) -> Instant {
+    pub fn silent_at(&self, lease: Duration) -> AwakeInstant {
         let oldest = self
             .mark
             .map_or(self.heard, |(since, _)| since.min(self.heard));
@@ -110,8 +110,8 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(2);
 
-    fn s(seconds: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(seconds)
+    fn s(seconds: u64) -> AwakeInstant {
+        AwakeInstant::ZERO + Duration::from_secs(seconds)
     }
 
     #[test]

@@ -211,7 +211,8 @@ fn a_link_that_stood_still_does_not_call_its_manager_silent() {
     let heard = bench.now;
     bench.now = bench.now + ms(60_000);
     let awake = bench.link.awake(bench.now);
-    assert_eq!(awake, heard + LEASE / 4, "it was to be woken for its ping");
+    let asked = (heard + LEASE / 4).as_nanos();
+    assert_eq!(awake.as_nanos(), asked, "it was to be woken for its ping");
     assert_eq!(bench.timeout(), None);
     let (_, silent) = until_event(&mut bench);
     assert_eq!(silent, heard + ms(60_000) + LEASE * 3 / 4);

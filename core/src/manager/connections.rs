@@ -12,7 +12,7 @@ use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Vers
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
-use crate::time::Instant;
+use crate::time::{AwakeInstant, Instant};
 use crate::watch::Watch;
 
 use super::session::{ClientSession, Conn, Peer, WorkerSession};
@@ -170,7 +170,7 @@ impl Manager {
     }
 
     /// We do not read, so neither side may take the silence for the other's end.
-    pub(super) fn on_paused(&mut self, awake: Instant, conn: ConnId) {
+    pub(super) fn on_paused(&mut self, awake: AwakeInstant, conn: ConnId) {
         if let Some(known) = self.conns.get_mut(conn) {
             known.watch.on_progress(awake);
             self.outputs.push_back(ManagerOutput::Send {
@@ -372,7 +372,8 @@ impl Manager {
                 if self.workers.len() >= WORKERS_MAX && !self.forget_idle_worker(now) {
                     return Err(RefuseReason::Full);
                 }
-                let session = WorkerSession::new(hello.peer, hello.name.clone(), capacity, awake);
+                let session =
+                    WorkerSession::new(hello.peer, hello.name.clone(), capacity, now, awake);
                 let key = self.workers.insert(session);
                 self.workers_by_id.insert(hello.peer, key);
                 key

@@ -9,7 +9,7 @@ use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
 use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
 use super::session::Purpose;
 use super::task::{End, Ending, Holder, State};
@@ -115,8 +115,8 @@ impl Manager {
             self.abandon(now, holder);
         }
         let record = self.task(key);
-        let (has_deadline, is_ending) = (record.due != Nanos::NONE, record.ending.is_some());
-        let must_start = record.start_by != Nanos::NONE;
+        let (has_deadline, is_ending) = (record.due != Instant::NEVER, record.ending.is_some());
+        let must_start = record.start_by != Instant::NEVER;
         if has_deadline {
             self.alarms.cancel(Alarm::Expiry(key));
         }

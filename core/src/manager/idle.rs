@@ -5,7 +5,7 @@
 use crate::limits::KINDS_MAX;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
-use crate::time::{Instant, Timers};
+use crate::time::{AwakeInstant, Instant, Timers};
 
 use super::Manager;
 use super::workers::Leaving;
@@ -13,8 +13,8 @@ use super::workers::Leaving;
 /// Those that are away and have nothing here, by when they left.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Idle {
-    clients: Timers<ClientKey>,
-    workers: Timers<WorkerKey>,
+    clients: Timers<ClientKey, AwakeInstant>,
+    workers: Timers<WorkerKey, AwakeInstant>,
 }
 
 impl Manager {

@@ -49,7 +49,7 @@ use crate::name::Name;
 use crate::queue::{ClientKey, Queue, TaskKey};
 use crate::rising::Rising;
 use crate::router::WorkerKey;
-use crate::time::{AwakeClock, Deadline, Instant, Timers, WakeReason};
+use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
 pub use status::Load;
@@ -142,7 +142,7 @@ enum Alarm {
     Trial(WorkerKey),
 }
 
-/// Deadlines on the awake clock: they measure the absence of others.
+/// Deadlines that measure the absence of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Absence {
     /// While anybody is connected: being late for this shows that we were asleep, long before
@@ -189,7 +189,7 @@ pub struct Manager {
     started: Instant,
     clock: AwakeClock,
     alarms: Timers<Alarm>,
-    absences: Timers<Absence>,
+    absences: Timers<Absence, AwakeInstant>,
     outputs: VecDeque<ManagerOutput>,
 
     conns: Rising<ConnId, Conn>,
@@ -251,12 +251,13 @@ impl Manager {
     #[must_use]
     pub fn new(config: ManagerConfig, now: Instant) -> Self {
         let mut absences = Timers::default();
-        absences.set(Absence::NoWorkers, now + config.restart_grace);
+        let clock = AwakeClock::default();
+        absences.set(Absence::NoWorkers, clock.at(now) + config.restart_grace);
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
             config,
             started: now,
-            clock: AwakeClock::default(),
+            clock,
             alarms: Timers::default(),
             absences,
             outputs: VecDeque::new(),

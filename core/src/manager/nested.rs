@@ -13,7 +13,7 @@ use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::status::is_deadlock;
 use crate::steps::step;
-use crate::time::Instant;
+use crate::time::{AwakeInstant, Instant};
 
 use super::Manager;
 
@@ -28,8 +28,8 @@ pub(super) struct Nested {
     clients: BTreeMap<PoolProcess, BTreeSet<ClientKey>>,
     /// Processes that waited for tasks of their own at the last look.
     pub(super) waiting: u64,
-    /// Since when all have, on the awake clock.
-    all_since: Option<Instant>,
+    /// Since when all have.
+    all_since: Option<AwakeInstant>,
     said: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
 use crate::rising::Rising;
 use crate::router::{Bid, Speed, WorkerKey};
-use crate::time::Instant;
+use crate::time::{AwakeInstant, Instant};
 use crate::watch::Watch;
 
 use super::abilities::KindKey;
@@ -49,8 +49,8 @@ pub(super) struct ClientSession {
     /// lost, it must be told again that the session is new.
     pub(super) confirmed: bool,
     /// When the client last began anew here: whatever it had under way before, elsewhere or in an
-    /// earlier life of this manager, workers may claim from then on. On the awake clock.
-    pub(super) since: Instant,
+    /// earlier life of this manager, workers may claim from then on.
+    pub(super) since: AwakeInstant,
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
     pub(super) tasks: Rising<u64, TaskKey>,
@@ -70,7 +70,7 @@ pub(super) struct ClientSession {
     pub(super) unacknowledged: u32,
     pub(super) finished: u64,
     pub(super) rejected: u64,
-    pub(super) heard: Instant,
+    pub(super) heard: AwakeInstant,
 }
 
 impl ClientSession {
@@ -79,7 +79,7 @@ impl ClientSession {
         self.tasks.len() + self.may_have_run.len()
     }
 
-    pub(super) fn new(id: PeerId, name: Name, now: Instant) -> Self {
+    pub(super) fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
         Self {
             id,
             name,
@@ -87,7 +87,7 @@ impl ClientSession {
             within: None,
             connection: 0,
             confirmed: false,
-            since: now,
+            since: awake,
             floor: 0,
             tasks: Rising::default(),
             may_have_run: BTreeSet::new(),
@@ -100,7 +100,7 @@ impl ClientSession {
             unacknowledged: 0,
             finished: 0,
             rejected: 0,
-            heard: now,
+            heard: awake,
         }
     }
 }
@@ -122,9 +122,9 @@ pub(super) struct Occupied {
     pub(super) purpose: Purpose,
     pub(super) at: Instant,
     pub(super) bytes: u32,
-    /// Asked back and not yet answered: since when, on the awake clock, and the how many-th counted
+    /// Asked back and not yet answered: since when, and the how many-th counted
     /// message of the connection asked.
-    pub(super) asked_back: Option<(Instant, u64)>,
+    pub(super) asked_back: Option<(AwakeInstant, u64)>,
     /// The worker has said that it may have started: asking again is of no use.
     pub(super) started: bool,
     /// Reported, or assigned since the last report.
@@ -142,8 +142,8 @@ pub(super) struct WorkerSession {
     pub(super) window: u32,
     /// The kind of what it said last that it can run.
     pub(super) kind: Option<KindKey>,
-    /// When it last came in, on the awake clock.
-    pub(super) joined: Instant,
+    /// When it last came in.
+    pub(super) joined: AwakeInstant,
     pub(super) draining: bool,
     /// Its report after the last connection is complete.
     pub(super) reported: bool,
@@ -169,11 +169,17 @@ pub(super) struct WorkerSession {
     pub(super) progress: Instant,
     pub(super) finished: u64,
     pub(super) failed: u64,
-    pub(super) heard: Instant,
+    pub(super) heard: AwakeInstant,
 }
 
 impl WorkerSession {
-    pub(super) fn new(id: PeerId, name: Name, capacity: u32, now: Instant) -> Self {
+    pub(super) fn new(
+        id: PeerId,
+        name: Name,
+        capacity: u32,
+        now: Instant,
+        awake: AwakeInstant,
+    ) -> Self {
         Self {
             id,
             name,
@@ -182,7 +188,7 @@ impl WorkerSession {
             capacity,
             window: 0,
             kind: None,
-            joined: now,
+            joined: awake,
             draining: false,
             reported: false,
             elsewhere: false,
@@ -198,7 +204,7 @@ impl WorkerSession {
             progress: now,
             finished: 0,
             failed: 0,
-            heard: now,
+            heard: awake,
         }
     }
 

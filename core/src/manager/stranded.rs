@@ -14,7 +14,7 @@ use crate::queue::{ClassId, Push, Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
-use crate::time::{Instant, Timers};
+use crate::time::{AwakeInstant, Instant, Timers};
 
 use super::abilities::{KindKey, NOBODY};
 use super::rest::Rest;
@@ -36,12 +36,12 @@ const STRANDED_SLACK: usize = 64;
 /// Names for which others are suggested at one time: looking for them takes a while.
 const SUGGESTIONS_MAX: usize = 16;
 
-/// Names of waiting tasks that nobody can run, and until when each waits, on the awake clock.
+/// Names of waiting tasks that nobody can run, and until when each waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stranded {
-    until: Timers<Name>,
+    until: Timers<Name, AwakeInstant>,
     /// When it was last looked through the queue for those that are due.
-    looked: Option<Instant>,
+    looked: Option<AwakeInstant>,
 }
 
 impl Stranded {
@@ -58,14 +58,14 @@ impl Stranded {
     }
 
     /// When to look again: as the first is due, and not too soon after the last look.
-    fn next(&self) -> Option<Instant> {
+    fn next(&self) -> Option<AwakeInstant> {
         let (first, _) = self.until.next()?;
         let rested = self.looked.map(|looked| looked + LOOK_EVERY);
         Some(rested.map_or(first, |rested| first.max(rested)))
     }
 
     /// Takes out the names that are due.
-    fn take_due(&mut self, awake: Instant) -> BTreeSet<Name> {
+    fn take_due(&mut self, awake: AwakeInstant) -> BTreeSet<Name> {
         let mut names = BTreeSet::new();
         while let Some(name) = self.until.pop_due(awake) {
             step();
@@ -296,7 +296,7 @@ impl Manager {
 
     /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
     /// has yet to say it.
-    fn may_yet_be_run(&self, awake: Instant) -> bool {
+    fn may_yet_be_run(&self, awake: AwakeInstant) -> bool {
         let patience = self.config.resume_window;
         let silent = |(_, session): (WorkerKey, &WorkerSession)| {
             session.conn.is_some() && session.kind.is_none() && session.joined + patience > awake

@@ -317,9 +317,8 @@ impl Manager {
             self.alarms.set(Alarm::Expiry(task), deadline);
         }
         let start_by = self.task(task).start_by;
-        if start_by != Nanos::NONE {
-            self.alarms
-                .set(Alarm::StartBy(task), Instant::from_nanos(start_by.0));
+        if start_by != Instant::NEVER {
+            self.alarms.set(Alarm::StartBy(task), start_by);
         }
     }
 
@@ -397,9 +396,6 @@ impl Manager {
 }
 
 /// When a span that begins now is over.
-fn due(now: Instant, left: Nanos) -> Nanos {
-    match left.to_duration() {
-        Some(left) => Nanos((now + left).as_nanos()),
-        None => Nanos::NONE,
-    }
+fn due(now: Instant, left: Nanos) -> Instant {
+    left.to_duration().map_or(Instant::NEVER, |left| now + left)
 }

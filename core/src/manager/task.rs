@@ -109,9 +109,9 @@ pub(super) struct Task {
     pub(super) in_flight: bool,
     pub(super) ending: Option<Ending>,
     /// On the driver's clock; none if it may take for ever.
-    pub(super) due: Nanos,
+    pub(super) due: Instant,
     /// When it is rejected if it has not started; none if it may wait for ever.
-    pub(super) start_by: Nanos,
+    pub(super) start_by: Instant,
     pub(super) time_limit: Nanos,
     pub(super) state: State,
     pub(super) rare: Option<Box<Rare>>,
@@ -137,12 +137,12 @@ impl Task {
 
     /// When it ends as expired.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.due != Nanos::NONE).then_some(Instant::from_nanos(self.due.0))
+        (self.due != Instant::NEVER).then_some(self.due)
     }
 
     /// Whether it has waited for as long as it may without having started.
     pub(super) fn is_too_late(&self, now: Instant) -> bool {
-        self.start_by.0 <= now.as_nanos() && !self.may_have_run
+        self.start_by <= now && !self.may_have_run
     }
 
     /// What its worker is told, as of `now`.

@@ -21,7 +21,7 @@ use crate::machine::Machine;
 use crate::message::{Body, Role};
 use crate::offer::Offer;
 use crate::rng::Rng;
-use crate::time::{Deadline, Instant, Timers, WakeReason};
+use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
 /// Where in its life a worker is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub struct Worker {
     pub(super) phase: Phase,
     pub(super) link: Link,
     /// The awake clock at the last call.
-    pub(super) awake: Instant,
+    pub(super) awake: AwakeInstant,
     /// Since when the manager is out of reach, on the awake clock.
-    pub(super) down_since: Option<Instant>,
+    pub(super) down_since: Option<AwakeInstant>,
     /// Whether it had been silent for a lease by then.
     pub(super) silent: bool,
     pub(super) attempts: Attempts,
@@ -104,6 +104,7 @@ impl Worker {
             },
             addresses: config.addresses.max(1),
         };
+        let awake = AwakeClock::default().at(now);
         let mut out = VecDeque::new();
         let pool = Pool::new(
             now,
@@ -116,8 +117,8 @@ impl Worker {
             config,
             phase: Phase::Running,
             link: Link::new(link, rng, now),
-            awake: now,
-            down_since: Some(now),
+            awake,
+            down_since: Some(awake),
             silent: false,
             attempts: Attempts::new(),
             pool,
