@@ -6,6 +6,7 @@ use core::net::SocketAddr;
 use crate::ids::{Attempt, ConnId, Epoch, PeerId, SlotId, TaskId};
 use crate::message::RefuseReason;
 use crate::name::Name;
+use crate::protocol_error::ProtocolError;
 use crate::task::{AttemptLoss, ExitCause, RejectReason};
 
 /// Why a machine closes a connection.
@@ -21,8 +22,8 @@ pub enum CloseReason {
     Silent,
     /// The handshake took too long.
     HandshakeTimeout,
-    /// The peer broke the protocol; what it did wrong.
-    Protocol(&'static str),
+    /// The peer broke the protocol; what it did.
+    Protocol(ProtocolError),
     /// The client tries another manager, which may have workers.
     MovedOn,
     /// The machine is stopping.

@@ -25,6 +25,7 @@ pub mod name;
 pub mod offer;
 pub mod payload;
 pub mod pressure;
+pub mod protocol_error;
 pub mod queue;
 pub mod receive_budget;
 pub mod retry;

@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::message::{Beat, Body, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Welcome};
 use crate::name::Name;
+use crate::protocol_error::ProtocolError;
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
 use crate::watch::Watch;
@@ -291,7 +292,11 @@ impl Link {
             ) if conn == *ours => {
                 if let Body::Pong(beat) = message.body {
                     if !watch.on_beat(awake, beat.received) {
-                        return self.close(now, CloseReason::Protocol("counted too many"), out);
+                        return self.close(
+                            now,
+                            CloseReason::Protocol(ProtocolError::Overcounted),
+                            out,
+                        );
                     }
                     if let Some((nonce, sent)) = *ping
                         && nonce == beat.nonce
@@ -537,7 +542,7 @@ impl Link {
                 self.close(now, CloseReason::Refused(reason), out);
                 Some(LinkEvent::Refused(reason))
             }
-            _ => self.close(now, CloseReason::Protocol("no welcome"), out),
+            _ => self.close(now, CloseReason::Protocol(ProtocolError::NoWelcome), out),
         }
     }
 

@@ -7,6 +7,7 @@ use argon_core::ids::ConnId;
 use argon_core::limits::LEASE;
 use argon_core::link::{LinkEvent, LinkInput, LinkOutput};
 use argon_core::message::{Body, Welcome};
+use argon_core::protocol_error::ProtocolError;
 use argon_core::time::{Instant, Nanos, WakeReason};
 use link_support::*;
 use std::time::Duration;
@@ -61,7 +62,7 @@ fn who_claims_to_have_received_what_was_never_sent_is_left() {
     bench.out.clear();
     assert_eq!(bench.pong(conn, 0, 1), None);
     let event = bench.pong(conn, 0, 2);
-    let reason = CloseReason::Protocol("counted too many");
+    let reason = CloseReason::Protocol(ProtocolError::Overcounted);
     assert_eq!(event, ours(reason));
     assert_eq!(bench.only(), LinkOutput::Close { conn, reason });
     assert_eq!(bench.dial().1, 1, "for another");

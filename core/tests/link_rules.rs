@@ -14,6 +14,7 @@ use argon_core::message::{
     Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome,
 };
 use argon_core::name::Name;
+use argon_core::protocol_error::ProtocolError;
 use argon_core::time::{Deadline, Instant, WakeReason};
 use link_support::*;
 use proptest::prelude::*;
@@ -190,7 +191,7 @@ fn only_a_welcome_of_its_major_version_lets_it_in() {
         let mut bench = Bench::new(2);
         let (conn, _) = bench.dial();
         bench.greet(conn);
-        let reason = CloseReason::Protocol("no welcome");
+        let reason = CloseReason::Protocol(ProtocolError::NoWelcome);
         assert_eq!(bench.say(conn, body), ours(reason));
         assert_eq!(bench.only(), LinkOutput::Close { conn, reason });
         assert!(!bench.link.is_up());
@@ -351,7 +352,7 @@ fn closed_by_its_machine_it_comes_back() {
     assert_eq!(bench.wait(), Duration::ZERO);
     let (conn, address) = bench.dial();
     assert_eq!(address, 0);
-    let reason = CloseReason::Protocol("nonsense");
+    let reason = CloseReason::Protocol(ProtocolError::Misdirected);
     assert_eq!(close(&mut bench, reason), ours(reason));
     assert_eq!(bench.only(), LinkOutput::Close { conn, reason });
     assert_eq!(bench.dial().1, 1, "not to one that talks nonsense");

@@ -6,6 +6,7 @@ use argon_core::event::{CloseReason, Event};
 use argon_core::ids::SlotId;
 use argon_core::link::LinkOutput;
 use argon_core::message::{Assign, AttemptEnd, Body};
+use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::Nanos;
 use argon_core::worker::{PoolInput, RunEnd, WorkerInput, WorkerOutput};
@@ -233,7 +234,7 @@ fn a_message_that_is_not_for_a_worker_ends_the_connection() {
     rig.assign_all([1]);
     rig.step();
     rig.say(Body::Cancel { seq: 1 });
-    let reason = CloseReason::Protocol("not for a worker");
+    let reason = CloseReason::Protocol(ProtocolError::Misdirected);
     let conn = rig.conn.unwrap();
     assert_eq!(
         rig.step(),

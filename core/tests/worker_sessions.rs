@@ -7,6 +7,7 @@ use argon_core::ids::ConnId;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{AttemptEnd, Body, Message, RefuseReason, Report};
+use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{WorkerInput, WorkerOutput};
 use std::time::Duration;
@@ -93,7 +94,7 @@ fn a_result_is_held_until_it_is_acknowledged_and_sent_as_often_as_asked() {
     let attempt = attempt(1);
     let conn = rig.conn.unwrap();
     rig.say(Body::Resend { attempt });
-    let reason = CloseReason::Protocol("asked again for what was acknowledged");
+    let reason = CloseReason::Protocol(ProtocolError::ResendOfAcknowledged);
     let close = WorkerOutput::Link(LinkOutput::Close { conn, reason });
     assert_eq!(rig.step(), vec![close], "it did start, and its end is gone");
 }

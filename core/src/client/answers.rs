@@ -8,6 +8,7 @@ use crate::ids::TaskId;
 use crate::message::{Body, Message};
 use crate::name::Name;
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::retry::{HINT_MAX, Retry, Verdict};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
@@ -64,7 +65,7 @@ impl Client {
             | Body::RunningQuery { .. }
             | Body::Running(_)
             | Body::Within(_)
-            | Body::Gone { .. } => self.close(now, "said what is not for clients"),
+            | Body::Gone { .. } => self.close(now, ProtocolError::Misdirected),
         }
     }
 
@@ -80,10 +81,10 @@ impl Client {
             *may_have_run |= task.may_have_run;
         }
         if task.is_unsent() {
-            return self.close(now, "ended a task that it was not sent");
+            return self.close(now, ProtocolError::EndedUnsubmitted);
         }
         if let Outcome::Rejected { .. } = outcome {
-            return self.close(now, "rejected a task as its outcome");
+            return self.close(now, ProtocolError::RejectionAsOutcome);
         }
         if task.sent().is_some() {
             self.window.on_outcome();

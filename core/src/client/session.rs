@@ -8,6 +8,7 @@ use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Body, Welcome};
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::task::Outcome;
 use crate::time::Instant;
 
@@ -72,8 +73,8 @@ impl Client {
         }
     }
 
-    pub(super) fn close(&mut self, now: Instant, broken: &'static str) {
-        let reason = CloseReason::Protocol(broken);
+    pub(super) fn close(&mut self, now: Instant, error: ProtocolError) {
+        let reason = CloseReason::Protocol(error);
         let event = self.link.close(now, reason, &mut self.outputs);
         self.on_link(now, event);
     }
@@ -162,7 +163,7 @@ impl Client {
             return;
         };
         if number > self.asked {
-            return self.close(now, "does not know a task that it was just sent");
+            return self.close(now, ProtocolError::ForgotSubmitted);
         }
         if task.cancelled {
             let may_have_run = task.may_have_run;

@@ -7,6 +7,7 @@ use crate::ids::Attempt;
 use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::task::{
@@ -62,7 +63,7 @@ impl Manager {
                 }
                 // Whoever was given the attempt has it until it says how it ended, once.
                 if let Some(conn) = self.worker(key).conn {
-                    let reason = CloseReason::Protocol("ended an attempt that it does not have");
+                    let reason = CloseReason::Protocol(ProtocolError::EndedUnassigned);
                     self.close(now, conn, reason);
                 }
             }

@@ -6,6 +6,7 @@ use crate::event::CloseReason;
 use crate::ids::ConnId;
 use crate::limits::IDS_MAX;
 use crate::message::{Body, Message};
+use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::steps::step;
 use crate::time::Instant;
@@ -37,7 +38,7 @@ impl Manager {
             Body::Within(process) => self.on_within(key, process),
             Body::StatusQuery { page } => self.on_status_query(now, conn, page),
             Body::RunningQuery { page } => self.on_running_query(now, conn, page),
-            _ => self.close(now, conn, CloseReason::Protocol("not a client's message")),
+            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
         }
     }
 
@@ -45,11 +46,7 @@ impl Manager {
     /// back.
     fn on_resume(&mut self, now: Instant, conn: ConnId, key: ClientKey, seqs: &[u64]) {
         if seqs.len() > IDS_MAX {
-            return self.close(
-                now,
-                conn,
-                CloseReason::Protocol("too many ids in a message"),
-            );
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::TooManyIds));
         }
         let session = self.client(key);
         let unknown: Vec<u64> = seqs
@@ -68,11 +65,7 @@ impl Manager {
             Body::StatusQuery { page } => self.on_status_query(now, conn, *page),
             Body::RunningQuery { page } => self.on_running_query(now, conn, *page),
             Body::Goodbye => self.close(now, conn, CloseReason::Done),
-            _ => self.close(
-                now,
-                conn,
-                CloseReason::Protocol("not an observer's message"),
-            ),
+            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::limits::{
     WORKERS_MAX,
 };
 use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
+use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
@@ -144,10 +145,10 @@ impl Manager {
             return;
         };
         if known.peer == Peer::Stranger {
-            return self.close(now, conn, CloseReason::Protocol("spoke before its hello"));
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
         }
         if !known.watch.on_beat(awake, beat.received) {
-            let reason = CloseReason::Protocol("counted more messages than it was sent");
+            let reason = CloseReason::Protocol(ProtocolError::Overcounted);
             return self.close(now, conn, reason);
         }
         let answer = Beat {
@@ -199,7 +200,7 @@ impl Manager {
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
         let stranger = self.conns.get(conn);
         let Some(stranger) = stranger.filter(|known| known.peer == Peer::Stranger) else {
-            return self.close(now, conn, CloseReason::Protocol("said hello twice"));
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
         };
         let from = stranger.from;
         if let Err(reason) = self.admit(now, conn, hello) {

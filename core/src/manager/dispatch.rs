@@ -8,6 +8,7 @@ use crate::event::CloseReason;
 use crate::ids::{Attempt, ConnId};
 use crate::limits::{ANSWER, OLDEST_EVERY};
 use crate::message::Body;
+use crate::protocol_error::ProtocolError;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -376,7 +377,7 @@ impl Manager {
         } else if question > confirmed {
             self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
         } else {
-            let reason = CloseReason::Protocol("did not say what became of what was asked back");
+            let reason = CloseReason::Protocol(ProtocolError::TakeBackUnanswered);
             self.close(now, conn, reason);
         }
     }

@@ -38,6 +38,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::arena::Arena;
+use crate::protocol_error::ProtocolError;
 
 use crate::durations::Durations;
 use crate::event::{CloseReason, Event};
@@ -353,7 +354,7 @@ impl Manager {
         }
         match peer {
             Peer::Stranger => {
-                self.close(now, conn, CloseReason::Protocol("spoke before its hello"));
+                self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
             }
             Peer::Observer => self.on_observer_message(now, conn, &message.body),
             Peer::Client(client) => {

@@ -7,6 +7,7 @@ use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, TaskId};
 use crate::limits::{HELD_RESULTS_DEFAULT, WINDOW_MAX};
 use crate::message::{Body, Report, ReportedAttempt};
+use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -26,7 +27,7 @@ impl Manager {
             > 2 * WINDOW_MAX as usize + HELD_RESULTS_DEFAULT
             && let Some(conn) = session.conn
         {
-            let reason = CloseReason::Protocol("reported more than a worker can have");
+            let reason = CloseReason::Protocol(ProtocolError::ReportTooLong);
             return self.close(now, conn, reason);
         }
         let running = report.running.iter().map(|reported| (*reported, false));
@@ -118,7 +119,7 @@ impl Manager {
         };
         if attempt.epoch == self.config.epoch && attempt.number >= self.next_attempt {
             if let Some(conn) = self.worker(key).conn {
-                let reason = CloseReason::Protocol("reported an attempt that was never made");
+                let reason = CloseReason::Protocol(ProtocolError::UnknownAttempt);
                 self.close(now, conn, reason);
             }
             return;

@@ -9,6 +9,7 @@ use crate::limits::ATTEMPTS_MAX;
 use crate::message::{Body, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::queue::{ClientKey, Push, Standing, TaskKey};
 use crate::task::{Outcome, RejectReason};
 use crate::time::{Instant, Nanos};
@@ -35,7 +36,7 @@ impl Manager {
             return self.close(
                 now,
                 conn,
-                CloseReason::Protocol("max_attempts out of range"),
+                CloseReason::Protocol(ProtocolError::BadMaxAttempts),
             );
         }
         let session = self.client(client);

@@ -6,6 +6,7 @@ use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
 use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
+use crate::protocol_error::ProtocolError;
 use crate::queue::{Standing, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -45,7 +46,11 @@ impl Manager {
                 self.end_worker(now, key, Leaving::Goodbye);
             }
             _ if !reported => {
-                self.close(now, conn, CloseReason::Protocol("a worker reports first"));
+                self.close(
+                    now,
+                    conn,
+                    CloseReason::Protocol(ProtocolError::BeforeReport),
+                );
             }
             Body::Grant { window } => {
                 self.worker(key).window = window.min(WINDOW_MAX);
@@ -86,7 +91,7 @@ impl Manager {
                 self.rebid(key);
                 self.pardon_needed();
             }
-            _ => self.close(now, conn, CloseReason::Protocol("not a worker's message")),
+            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
         }
     }
 

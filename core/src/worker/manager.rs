@@ -11,6 +11,7 @@ use crate::limits::{PROBE_EVERY, WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Assign, AttemptEnd, Body, Message, RefuseReason};
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::time::Instant;
 
 impl Worker {
@@ -132,14 +133,14 @@ impl Worker {
             | Body::RunningQuery { .. }
             | Body::Running(_)
             | Body::Within(_)
-            | Body::Gone { .. } => self.hang_up(now, "not for a worker"),
+            | Body::Gone { .. } => self.hang_up(now, ProtocolError::Misdirected),
         }
     }
 
-    pub(super) fn hang_up(&mut self, now: Instant, why: &'static str) {
+    pub(super) fn hang_up(&mut self, now: Instant, error: ProtocolError) {
         let event = self
             .link
-            .close(now, CloseReason::Protocol(why), &mut self.out);
+            .close(now, CloseReason::Protocol(error), &mut self.out);
         self.on_link_event(now, event);
     }
 
@@ -160,7 +161,7 @@ impl Worker {
             || self.attempts.waiting_bytes() > 2 * WORKER_WINDOW_BYTES
             || self.attempts.len() >= room
         {
-            self.hang_up(now, "assigned more than the window");
+            self.hang_up(now, ProtocolError::WindowExceeded);
             return;
         }
         let name = self.durations.intern(&assign.name);

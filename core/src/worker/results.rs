@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::ids::Attempt;
 use crate::message::{AttemptEnd, Body, Finished, Message, Report, ReportedAttempt};
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::task::{ErrorKind, TaskError};
 use crate::time::{Instant, Nanos};
 
@@ -81,7 +82,7 @@ impl Worker {
         let Some(key) = self.attempts.find(attempt) else {
             // It was reported as ended and has been acknowledged since. That it never started
             // would be a lie, and its end is gone.
-            return self.hang_up(now, "asked again for what was acknowledged");
+            return self.hang_up(now, ProtocolError::ResendOfAcknowledged);
         };
         let entry = self.attempts.get(key);
         match entry.place {

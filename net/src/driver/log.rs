@@ -151,9 +151,6 @@ pub(crate) fn event(event: &Event) {
             retries,
         } => debug!(%task, %reason, retries, "task submitted again"),
         Event::ResultsFull => warn!("results wait to be acknowledged; nothing new is taken"),
-        // Machines learn to say more; the log need not know all of it.
-        #[allow(unreachable_patterns, reason = "new events are merged from elsewhere")]
-        other => debug!(event = ?other),
     }
 }
 
