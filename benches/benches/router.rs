@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use argon_core::durations::Durations;
 use argon_core::name::Name;
-use argon_core::router::{Bid, Router, Speed, WorkerKey};
+use argon_core::router::{Router, Score, Speed, WorkerKey};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 const CAPACITY: u32 = 4;
@@ -22,7 +22,7 @@ fn decide(c: &mut Criterion) {
             for _ in 0..8 {
                 speed.completed(1_000_000, 900_000 + u64::from(key * 7_919 % 200_000));
             }
-            router.set(WorkerKey(key), Some(Bid::new(&speed, 0, CAPACITY)));
+            router.set(WorkerKey(key), Some(Score::new(&speed, 0, CAPACITY)));
             fleet.push((speed, 0));
         }
         group.bench_function(BenchmarkId::new("pick", workers), |b| {
@@ -35,13 +35,13 @@ fn decide(c: &mut Criterion) {
                 let key = router.pick().expect("there are workers");
                 let (speed, outstanding) = &mut fleet[key.0 as usize];
                 *outstanding += 1;
-                router.set(key, Some(Bid::new(speed, *outstanding, CAPACITY)));
+                router.set(key, Some(Score::new(speed, *outstanding, CAPACITY)));
                 finishing = (finishing + 7_919) % workers;
                 let (speed, outstanding) = &mut fleet[finishing as usize];
                 *outstanding = outstanding.saturating_sub(1);
                 speed.completed(1_000_000, 900_000 + u64::from(finishing % 1_000) * 200);
-                let bid = Bid::new(speed, *outstanding, CAPACITY);
-                router.set(WorkerKey(finishing), Some(bid));
+                let score = Score::new(speed, *outstanding, CAPACITY);
+                router.set(WorkerKey(finishing), Some(score));
             });
         });
     }

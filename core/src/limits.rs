@@ -50,7 +50,7 @@ pub const CLIENTS_MAX: usize = 65_536;
 /// Most observers at a time: people and dashboards; each costs a connection and no session.
 pub const OBSERVERS_MAX: usize = 1_024;
 /// Most connections that have not finished their handshake.
-pub const STRANGERS_MAX: usize = 4_096;
+pub const PENDING_PEERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each
 /// costs a few words, since the bytes stay at the worker.
 pub const ORPHANS_MAX: usize = 262_144;

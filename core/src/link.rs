@@ -10,6 +10,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::event::{CloseReason, LinkDown};
+use crate::failure_detector::FailureDetector;
 use crate::ids::{ConnId, Epoch, PeerId};
 use crate::limits::{
     HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, LEASE_MAX, LEASE_MIN, RECONNECT_DELAY_FIRST,
@@ -20,7 +21,6 @@ use crate::name::Name;
 use crate::protocol_error::ProtocolError;
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
-use crate::watch::Watch;
 
 /// Who this side is, and how many managers it knows.
 #[derive(Clone, Debug)]
@@ -111,7 +111,7 @@ enum State {
     /// Let in.
     Up {
         conn: ConnId,
-        watch: Watch,
+        detector: FailureDetector,
         since: Instant,
         ping_at: Instant,
         ping: Option<(u64, Instant)>,
@@ -191,7 +191,7 @@ impl Link {
     #[must_use]
     pub fn sent(&self) -> u64 {
         match &self.state {
-            State::Up { watch, .. } => watch.sent(),
+            State::Up { detector, .. } => detector.sent(),
             _ => 0,
         }
     }
@@ -201,7 +201,7 @@ impl Link {
     #[must_use]
     pub fn confirmed(&self) -> u64 {
         match &self.state {
-            State::Up { watch, .. } => watch.confirmed(),
+            State::Up { detector, .. } => detector.confirmed(),
             _ => 0,
         }
     }
@@ -226,10 +226,10 @@ impl Link {
         make: impl FnOnce() -> Message,
     ) -> bool {
         let awake = self.clock.at(now);
-        let State::Up { conn, watch, .. } = &mut self.state else {
+        let State::Up { conn, detector, .. } = &mut self.state else {
             return false;
         };
-        watch.on_sent(awake);
+        detector.on_sent(awake);
         let (conn, message) = (*conn, make());
         out.push_back(LinkOutput::Send { conn, message }.into());
         true
@@ -244,12 +244,14 @@ impl Link {
             (
                 LinkInput::Received { conn, message },
                 State::Up {
-                    conn: ours, watch, ..
+                    conn: ours,
+                    detector,
+                    ..
                 },
             ) if conn == ours
                 && !matches!(message.body, Body::Pong(_) | Body::Refuse(_) | Body::Paused) =>
             {
-                watch.on_received(awake);
+                detector.on_received(awake);
                 true
             }
             _ => false,
@@ -285,13 +287,13 @@ impl Link {
                 LinkInput::Received { conn, message },
                 State::Up {
                     conn: ours,
-                    watch,
+                    detector,
                     ping,
                     ..
                 },
             ) if conn == *ours => {
                 if let Body::Pong(beat) = message.body {
-                    if !watch.on_beat(awake, beat.received) {
+                    if !detector.on_beat(awake, beat.received) {
                         return self.close(
                             now,
                             CloseReason::Protocol(ProtocolError::Overcounted),
@@ -310,19 +312,21 @@ impl Link {
                     return self.close(now, CloseReason::Refused(reason), out);
                 }
                 if message.body == Body::Paused {
-                    watch.on_progress(awake);
+                    detector.on_progress(awake);
                     return None;
                 }
-                watch.on_received(awake);
+                detector.on_received(awake);
                 Some(LinkEvent::Message(message))
             }
             (
                 LinkInput::Progress { conn },
                 State::Up {
-                    conn: ours, watch, ..
+                    conn: ours,
+                    detector,
+                    ..
                 },
             ) if conn == *ours => {
-                watch.on_progress(awake);
+                detector.on_progress(awake);
                 None
             }
             (LinkInput::Closed { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
@@ -374,12 +378,12 @@ impl Link {
                 self.back_off(now);
                 Some(LinkEvent::Down(LinkDown::Ours(reason)))
             }
-            State::Up { watch, .. } if watch.silent_at(self.lease) <= awake => {
+            State::Up { detector, .. } if detector.silent_at(self.lease) <= awake => {
                 self.close(now, CloseReason::Silent, out)
             }
             State::Up {
                 conn,
-                watch,
+                detector,
                 ping_at,
                 ping,
                 ..
@@ -391,7 +395,7 @@ impl Link {
                 }
                 let beat = Beat {
                     nonce: self.nonce,
-                    received: watch.received(),
+                    received: detector.received(),
                 };
                 let (conn, message) = (*conn, Body::Ping(beat).into());
                 out.push_back(LinkOutput::Send { conn, message }.into());
@@ -413,8 +417,10 @@ impl Link {
                 at: self.clock.due(*until),
                 reason: WakeReason::Handshake,
             }),
-            State::Up { watch, ping_at, .. } => {
-                let silent = self.clock.due(watch.silent_at(self.lease));
+            State::Up {
+                detector, ping_at, ..
+            } => {
+                let silent = self.clock.due(detector.silent_at(self.lease));
                 Some(Deadline {
                     at: silent.min(*ping_at),
                     reason: WakeReason::Heartbeat,
@@ -531,7 +537,7 @@ impl Link {
                 self.state = State::Up {
                     since: now,
                     conn,
-                    watch: Watch::new(awake),
+                    detector: FailureDetector::new(awake),
                     ping_at: now,
                     ping: None,
                 };

@@ -1,17 +1,17 @@
 //! Which worker gets the next task: the one expected to finish it soonest.
 //!
-//! Owns: one [`Bid`] for each worker that would take a task. Never: knows what a worker is, or
-//! waits, or measures; whoever does tells it, by [`Router::set`], whenever a bid changes.
+//! Owns: one [`Score`] for each worker that would take a task. Never: knows what a worker is, or
+//! waits, or measures; whoever does tells it, by [`Router::set`], whenever a score changes.
 //!
-//! A bid weighs recent performance ([`Speed`]) with load, as the peak-EWMA balancers of Finagle
+//! A score weighs recent performance ([`Speed`]) with load, as the peak-EWMA balancers of Finagle
 //! and Linkerd do, with three differences. Run times are compared with what the same task name
 //! takes elsewhere, since names differ by far more than workers do. Failures never make a worker
 //! look good: a broken machine fails fast, and would otherwise attract everything. And idle
 //! capacity goes first whatever the history says, so that no worker idles while tasks wait behind
 //! another.
 //!
-//! The bids are the leaves of a tournament: an inner node knows the winner below it and its bid
-//! (Knuth, The Art of Computer Programming 3, 5.4.1). A changed bid replays the matches on its way
+//! The scores are the leaves of a tournament: an inner node knows the winner below it and its score
+//! (Knuth, The Art of Computer Programming 3, 5.4.1). A changed score replays the matches on its way
 //! up, and stops where the outcome is what it was; picking reads the top. Ties go to the lowest key.
 
 use alloc::vec;
@@ -36,19 +36,19 @@ impl Default for WorkerKey {
     }
 }
 
-/// How much a worker should be left alone: the lowest bid gets the task.
+/// How much a worker should be left alone: the lowest score gets the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bid(u64);
+pub struct Score(u64);
 
-impl Bid {
-    /// Set in the bids of workers without an idle slot.
+impl Score {
+    /// Set in the scores of workers without an idle slot.
     const BUSY: u64 = 1 << 63;
     /// Load is counted in parts of this many bits, so that large capacities can be told apart.
     const LOAD_BITS: u32 = 20;
 
-    /// The bid of a worker with this history that has `outstanding` attempts of the `capacity`
+    /// The score of a worker with this history that has `outstanding` attempts of the `capacity`
     /// that it can run at once: how long a task of average length 1 would take there if the slots
-    /// shared it evenly. A worker without an idle slot bids more than any that has one.
+    /// shared it evenly. A worker without an idle slot has a higher one than any that has one.
     #[must_use]
     pub fn new(speed: &Speed, outstanding: u32, capacity: u32) -> Self {
         let busy = if outstanding < capacity {
@@ -62,13 +62,13 @@ impl Bid {
     }
 }
 
-/// The bid of a worker that would not take a task. No other is as high.
+/// The score of a worker that would not take a task. No other is as high.
 const ABSENT: u64 = u64::MAX;
 
-/// A bid and whose it is: who wins a match, the lower of two.
+/// A score and whose it is: who wins a match, the lower of two.
 type Entrant = (u64, u32);
 
-/// The workers that would take a task, by their bids.
+/// The workers that would take a task, by their scores.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
     /// Who wins: nobody at 0, all at 1; the children of `n` are `2n` and `2n + 1`, and the second
@@ -84,46 +84,46 @@ impl Router {
         Self::default()
     }
 
-    /// How many workers have a bid.
+    /// How many workers have a score.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no worker has a bid.
+    /// Whether no worker has a score.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The bid of `worker`.
+    /// The score of `worker`.
     #[must_use]
-    pub fn bid(&self, worker: WorkerKey) -> Option<Bid> {
-        let (bid, _) = *self.winners.get(self.leaves() + worker.index())?;
-        (bid != ABSENT).then_some(Bid(bid))
+    pub fn score(&self, worker: WorkerKey) -> Option<Score> {
+        let (score, _) = *self.winners.get(self.leaves() + worker.index())?;
+        (score != ABSENT).then_some(Score(score))
     }
 
-    /// The worker with the lowest bid, of equals the one with the lowest key.
+    /// The worker with the lowest score, of equals the one with the lowest key.
     #[must_use]
     pub fn pick(&self) -> Option<WorkerKey> {
         let (_, worker) = self.best()?;
         Some(worker)
     }
 
-    /// The lowest bid and its worker, as `pick` would have it.
+    /// The lowest score and its worker, as `pick` would have it.
     #[must_use]
-    pub fn best(&self) -> Option<(Bid, WorkerKey)> {
-        let (bid, worker) = *self.winners.get(1)?;
-        (bid != ABSENT).then_some((Bid(bid), WorkerKey(worker)))
+    pub fn best(&self) -> Option<(Score, WorkerKey)> {
+        let (score, worker) = *self.winners.get(1)?;
+        (score != ABSENT).then_some((Score(score), WorkerKey(worker)))
     }
 
-    /// Gives `worker` a bid, another one, or none.
+    /// Gives `worker` a score, another one, or none.
     ///
     /// # Panics
     /// If the key is not below the bound of workers: keys are meant to be dense.
-    pub fn set(&mut self, worker: WorkerKey, bid: Option<Bid>) {
+    pub fn set(&mut self, worker: WorkerKey, score: Option<Score>) {
         let leaf = worker.index();
-        let new = bid.map_or(ABSENT, |bid| bid.0);
+        let new = score.map_or(ABSENT, |score| score.0);
         if leaf >= self.leaves() {
             if new == ABSENT {
                 return;
@@ -184,7 +184,10 @@ impl Router {
         for (key, (_, worker)) in (0..).zip(entrants) {
             assert_eq!(*worker, key, "everybody is in one place");
         }
-        let present = entrants.iter().filter(|(bid, _)| *bid != ABSENT).count();
+        let present = entrants
+            .iter()
+            .filter(|(score, _)| *score != ABSENT)
+            .count();
         assert_eq!(self.len, present);
     }
 }

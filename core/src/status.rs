@@ -92,7 +92,7 @@ pub struct ManagerStatus {
     /// Tasks that came back from lost workers and wait, in room of their own.
     pub returning: u64,
     /// Of all that wait, those that no worker which is here can run.
-    pub stranded: u64,
+    pub unroutable: u64,
     /// Resubmitted tasks that wait for a worker to claim them.
     pub held: u64,
     /// Tasks assigned to workers.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use argon_core::event::{CloseReason, Event};
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::limits::{
-    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, PAYLOAD_MAX_CEILING, RECONNECT_DELAY_MAX,
-    STRANGERS_MAX, WORKERS_MAX,
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, PAYLOAD_MAX_CEILING, PENDING_PEERS_MAX,
+    RECONNECT_DELAY_MAX, WORKERS_MAX,
 };
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
@@ -112,7 +112,7 @@ fn there_is_room_for_so_many_and_no_more() {
         let is_close = |output: &ManagerOutput| matches!(output, ManagerOutput::Close { reason, .. } if *reason == full);
         outputs.iter().any(is_close)
     };
-    for number in 0..STRANGERS_MAX as u64 {
+    for number in 0..PENDING_PEERS_MAX as u64 {
         let conn = ConnId(number);
         assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
     }

@@ -1,6 +1,6 @@
-//! The router picks like a linear scan, and the bids make it prefer who it should.
+//! The router picks like a linear scan, and the scores make it prefer who it should.
 
-use argon_core::router::{Bid, Router, Speed, WorkerKey};
+use argon_core::router::{Router, Score, Speed, WorkerKey};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -28,8 +28,8 @@ impl Fleet {
 
     fn update(&mut self, worker: usize) {
         let (speed, outstanding, capacity) = &self.workers[worker];
-        let bid = Bid::new(speed, *outstanding, *capacity);
-        self.router.set(WorkerKey(worker as u32), Some(bid));
+        let score = Score::new(speed, *outstanding, *capacity);
+        self.router.set(WorkerKey(worker as u32), Some(score));
     }
 
     fn assign(&mut self) -> usize {
@@ -57,8 +57,8 @@ fn proven(relative_percent: u64) -> Speed {
     speed
 }
 
-fn bid_of(cost: u8) -> Bid {
-    Bid::new(&Speed::new(), u32::from(cost), 4)
+fn score_of(cost: u8) -> Score {
+    Score::new(&Speed::new(), u32::from(cost), 4)
 }
 
 proptest! {
@@ -69,16 +69,16 @@ proptest! {
         let mut router = Router::new();
         let mut model = vec![None; 200];
         for (worker, cost) in sets {
-            let bid = cost.map(bid_of);
-            router.set(WorkerKey(worker), bid);
-            model[worker as usize] = bid;
+            let score = cost.map(score_of);
+            router.set(WorkerKey(worker), score);
+            model[worker as usize] = score;
             router.check_invariants();
-            // Of equal bids the first: the lowest key.
+            // Of equal scores the first: the lowest key.
             let best = (0..200u32).filter(|&w| model[w as usize].is_some())
                 .min_by_key(|&w| model[w as usize]);
             prop_assert_eq!(router.pick(), best.map(WorkerKey));
             prop_assert_eq!(router.len(), model.iter().flatten().count());
-            prop_assert_eq!(router.bid(WorkerKey(worker)), bid);
+            prop_assert_eq!(router.score(WorkerKey(worker)), score);
         }
     }
 
@@ -93,8 +93,8 @@ proptest! {
         for (ran, failed) in histories {
             if failed { awful.failed(MS, ran * MS) } else { awful.completed(MS, ran * MS) }
         }
-        let idle = Bid::new(&awful, outstanding, outstanding + 1);
-        let full = Bid::new(&proven(1), capacity + outstanding, capacity);
+        let idle = Score::new(&awful, outstanding, outstanding + 1);
+        let full = Score::new(&proven(1), capacity + outstanding, capacity);
         prop_assert!(idle < full);
     }
 
@@ -120,9 +120,9 @@ proptest! {
     fn bids_rise_with_load_and_slowness(
         outstanding in 0u32..8_000, capacity in 1u32..4_096, percent in 1u64..3_000,
     ) {
-        let bid = Bid::new(&proven(percent), outstanding, capacity);
-        prop_assert!(bid < Bid::new(&proven(percent), outstanding + 1, capacity));
-        prop_assert!(bid <= Bid::new(&proven(percent * 2), outstanding, capacity));
+        let score = Score::new(&proven(percent), outstanding, capacity);
+        prop_assert!(score < Score::new(&proven(percent), outstanding + 1, capacity));
+        prop_assert!(score <= Score::new(&proven(percent * 2), outstanding, capacity));
     }
 }
 
@@ -132,12 +132,12 @@ fn nobody_is_picked_from_nobody() {
     assert_eq!(router.pick(), None);
     router.set(WorkerKey(70_000), None);
     assert!(router.is_empty());
-    router.set(WorkerKey(70_000), Some(bid_of(1)));
+    router.set(WorkerKey(70_000), Some(score_of(1)));
     assert!(!router.is_empty());
     assert_eq!(router.pick(), Some(WorkerKey(70_000)));
     router.set(WorkerKey(70_000), None);
     assert_eq!(router.pick(), None);
-    assert_eq!(router.bid(WorkerKey(131_071)), None);
+    assert_eq!(router.score(WorkerKey(131_071)), None);
 }
 
 #[test]
@@ -196,18 +196,18 @@ fn a_burst_is_shared_by_capacity() {
 
 #[test]
 fn a_worker_without_slots_is_busy() {
-    let none = Bid::new(&proven(1), 0, 0);
-    assert!(none > Bid::new(&proven(3_000), 0, 1));
+    let none = Score::new(&proven(1), 0, 0);
+    assert!(none > Score::new(&proven(3_000), 0, 1));
 }
 
 #[test]
 fn absurd_load_is_never_attractive() {
     let awful = proven(6_400);
-    let mut before = Bid::new(&awful, 1, 1);
+    let mut before = Score::new(&awful, 1, 1);
     for bits in 1..=32 {
-        let bid = Bid::new(&awful, ((1_u64 << bits) - 1) as u32, 1);
-        assert!(bid >= before, "{bits} bits");
-        before = bid;
+        let score = Score::new(&awful, ((1_u64 << bits) - 1) as u32, 1);
+        assert!(score >= before, "{bits} bits");
+        before = score;
     }
 }
 
@@ -313,13 +313,13 @@ fn hostile_measurements_do_no_harm() {
     for _ in 0..1_000 {
         speed.failed(0, u64::MAX);
     }
-    let worst = Bid::new(&speed, u32::MAX, 1);
+    let worst = Score::new(&speed, u32::MAX, 1);
     let mut router = Router::new();
     router.set(WorkerKey(3), Some(worst));
     assert_eq!(
         router.pick(),
         Some(WorkerKey(3)),
-        "the worst bid is still a bid"
+        "the worst score is still a score"
     );
     assert_eq!(speed.slowness_millis(), 64_000 + 32_000 / Speed::TRIAL);
 }

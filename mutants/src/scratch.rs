@@ -17,14 +17,14 @@ const DECIDES: &[&str] = &[
     "router.rs",
     "router",
     "retry.rs",
-    "rising.rs",
+    "seq_map.rs",
     "durations.rs",
     "manager",
     "worker",
     "client",
     "offer.rs",
     "link.rs",
-    "watch.rs",
+    "failure_detector.rs",
     "time.rs",
 ];
 

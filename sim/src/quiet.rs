@@ -119,7 +119,7 @@ fn of_status(status: &StatusReport, workers: u64, clients: u64, left: &mut Vec<S
             ("queued", it.queued, 0),
             ("queued bytes", it.queued_bytes, 0),
             ("returning", it.returning, 0),
-            ("stranded", it.stranded, 0),
+            ("unroutable", it.unroutable, 0),
             ("held", it.held, 0),
             ("assigned", it.assigned, 0),
             ("unacknowledged", it.unacknowledged, 0),

@@ -123,9 +123,9 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
         .tasks
         .iter()
         .filter(|task| !options.is_run_by_all(task.name));
-    let stranded = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
+    let unroutable = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
     moving
-        + stranded
+        + unroutable
         + 2 * options.resume_window
         + options.restart_grace
         + 2 * options.lease

@@ -240,11 +240,11 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
         span(status.oldest_wait),
         span(status.estimated_wait)
     );
-    if status.stranded > 0 {
+    if status.unroutable > 0 {
         let _ = writeln!(
             text,
-            "  stranded   {} that no worker can run",
-            status.stranded
+            "  unroutable {} that no worker can run",
+            status.unroutable
         );
     }
     let _ = writeln!(

@@ -335,7 +335,7 @@ subtest 'deadlines' => sub {
 subtest 'status' => sub {
     my ($client, $manager) = pair({});
     my %zero = map { $_ => 0 } qw(
-        epoch uptime draining queued queued_bytes queue_size queue_bytes returning stranded held
+        epoch uptime draining queued queued_bytes queue_size queue_bytes returning unroutable held
         assigned unacknowledged orphans oldest_wait estimated_wait capacity workers clients accepted
         rejected displaced completed not_completed attempts_lost rate
     ), map { "queued_$_" } 0 .. 7;

@@ -16,7 +16,7 @@ use crate::limits::{RECONNECT_DELAY_MAX, RESUME_WINDOW};
 use crate::message::{Body, Message, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
-use crate::rising::Rising;
+use crate::seq_map::SeqMap;
 use crate::task::{Priority, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
@@ -156,11 +156,11 @@ impl Task {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
-    live: Rising<u64, Task>,
+    live: SeqMap<u64, Task>,
     next_seq: u64,
     bytes: u64,
     /// One for each priority.
-    waiting: [Rising<u64, ()>; Priority::LEVELS],
+    waiting: [SeqMap<u64, ()>; Priority::LEVELS],
     /// How many these are.
     waiting_total: usize,
     recovering: BTreeSet<u64>,
@@ -302,7 +302,7 @@ impl Tasks {
         if self.waiting_total == 0 {
             return None;
         }
-        let first = |(level, line): (u8, &Rising<u64, ()>)| {
+        let first = |(level, line): (u8, &SeqMap<u64, ()>)| {
             let seq = line.first()?;
             Some((Priority::new(level)?, seq))
         };
@@ -363,9 +363,9 @@ impl Tasks {
         }
         assert_eq!(bytes, self.bytes);
         self.live.check();
-        self.waiting.iter().for_each(Rising::check);
+        self.waiting.iter().for_each(SeqMap::check);
         assert_eq!(waiting, self.waiting_total);
-        assert_eq!(waiting, self.waiting.iter().map(Rising::len).sum());
+        assert_eq!(waiting, self.waiting.iter().map(SeqMap::len).sum());
         assert_eq!(recovering, self.recovering.len());
         assert_eq!(
             backoff + expiry,

@@ -19,7 +19,7 @@ use crate::limits::{CLASSES_MAX, KINDS_MAX};
 use crate::name::Name;
 use crate::offer::Offer;
 use crate::queue::ClassId;
-use crate::router::{Bid, Router, WorkerKey};
+use crate::router::{Router, Score, WorkerKey};
 use crate::steps::step;
 
 /// A set of kinds, a bit each.
@@ -153,13 +153,13 @@ impl Abilities {
         each(unserved.fold(0, |all, kinds| all | kinds))
     }
 
-    /// What a worker of this kind bids for tasks.
-    pub(super) fn set_bid(&mut self, kind: KindKey, worker: WorkerKey, bid: Option<Bid>) {
-        self.kinds[kind].router.set(worker, bid);
+    /// The score of a worker of this kind.
+    pub(super) fn set_score(&mut self, kind: KindKey, worker: WorkerKey, score: Option<Score>) {
+        self.kinds[kind].router.set(worker, score);
     }
 
-    pub(super) fn bid(&self, kind: KindKey, worker: WorkerKey) -> Option<Bid> {
-        self.kinds[kind].router.bid(worker)
+    pub(super) fn score(&self, kind: KindKey, worker: WorkerKey) -> Option<Score> {
+        self.kinds[kind].router.score(worker)
     }
 
     /// The best worker of one kind.
@@ -419,7 +419,7 @@ mod tests {
                 assert_eq!(class == NOBODY, run_by.is_empty(), "{text}");
                 let known = sets.entry(class).or_insert_with(|| run_by.clone());
                 assert_eq!(*known, run_by, "a class is one set of kinds");
-                // Each bids by its number; a higher number is a worse bid.
+                // Each has its number as its score; a higher one is worse.
                 let best = run_by.first().map(|worker| WorkerKey(u32::from(*worker)));
                 assert_eq!(self.abilities.pick(class), best, "{text}");
             }
@@ -447,9 +447,9 @@ mod tests {
                     } else {
                         let offer = offer(bits);
                         let kind = self.abilities.join_new(offer.clone()).expect("few kinds");
-                        let bid = Bid::new(&Speed::new(), u32::from(worker), 8);
-                        self.abilities.set_bid(kind, key, Some(bid));
-                        assert_eq!(self.abilities.bid(kind, key), Some(bid));
+                        let score = Score::new(&Speed::new(), u32::from(worker), 8);
+                        self.abilities.set_score(kind, key, Some(score));
+                        assert_eq!(self.abilities.score(kind, key), Some(score));
                         self.workers.insert(worker, (kind, offer));
                     }
                     self.renew();
@@ -525,8 +525,8 @@ mod tests {
         let mut abilities = Abilities::new();
         let kind = abilities.join_new(offer(1)).expect("room");
         abilities.join_new(offer(1));
-        let bid = Bid::new(&Speed::new(), 0, 1);
-        abilities.set_bid(kind, WorkerKey(4), Some(bid));
+        let score = Score::new(&Speed::new(), 0, 1);
+        abilities.set_score(kind, WorkerKey(4), Some(score));
         assert_eq!(abilities.pick_of(kind), Some(WorkerKey(4)));
         abilities.leave(kind, WorkerKey(4));
         assert_eq!(abilities.pick_of(kind), None);

@@ -52,7 +52,7 @@ impl Manager {
         match occupied.map(|occupied| occupied.purpose) {
             Some(Purpose::Live(task)) => self.conclude(now, task, holder, finished, payload),
             Some(Purpose::Orphan(id)) => self.keep_orphan_result(now, key, attempt, id),
-            Some(Purpose::Moot) => {
+            Some(Purpose::Obsolete) => {
                 let task = finished.task;
                 self.notify(Event::StaleIgnored { task, attempt });
                 self.ack(holder);
@@ -132,7 +132,7 @@ impl Manager {
             }
             AttemptEnd::Crashed(..) | AttemptEnd::Killed | AttemptEnd::Expired if !is_current => {
                 // Not the attempt that the task waits for, so its end decides nothing.
-                record.prior = true;
+                record.ran_earlier = true;
                 self.notify(Event::StaleIgnored {
                     task: finished.task,
                     attempt,
@@ -209,7 +209,7 @@ impl Manager {
             let history = self.task(task).history();
             self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         } else {
-            record.prior = true;
+            record.ran_earlier = true;
             self.requeue(now, task);
         }
     }

@@ -3,9 +3,10 @@
 use core::net::SocketAddr;
 
 use crate::event::{CloseReason, Event};
+use crate::failure_detector::FailureDetector;
 use crate::ids::ConnId;
 use crate::limits::{
-    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, OBSERVERS_MAX, STRANGERS_MAX,
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, OBSERVERS_MAX, PENDING_PEERS_MAX,
     WORKERS_MAX,
 };
 use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
@@ -14,11 +15,10 @@ use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
 use crate::time::{AwakeInstant, Instant};
-use crate::watch::Watch;
 
 use super::session::{ClientSession, Conn, Peer, WorkerSession};
 use super::workers::Leaving;
-use super::{Absence, Manager, ManagerOutput};
+use super::{Manager, ManagerOutput, PeerTimer};
 
 /// Workers that are remembered as shown out because of their name, the last of them.
 const REPLACED_MAX: usize = 256;
@@ -37,26 +37,27 @@ enum Absent {
 impl Manager {
     pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, from: Option<SocketAddr>) {
         let awake = self.clock.at(now);
-        if self.strangers >= STRANGERS_MAX {
+        if self.pending >= PENDING_PEERS_MAX {
             let reason = CloseReason::Refused(RefuseReason::Full);
             self.outputs
                 .push_back(ManagerOutput::Close { conn, reason });
             return;
         }
-        self.strangers += 1;
+        self.pending += 1;
         self.conns.insert(
             conn,
             Conn {
-                peer: Peer::Stranger,
-                watch: Watch::new(awake),
+                peer: Peer::Pending,
+                detector: FailureDetector::new(awake),
                 from,
                 version: VERSION,
             },
         );
-        self.absences.set(Absence::Silence(conn), awake + HANDSHAKE);
-        if self.absences.get(Absence::Tick).is_none() {
+        self.peer_timers
+            .set(PeerTimer::Silence(conn), awake + HANDSHAKE);
+        if self.peer_timers.get(PeerTimer::Tick).is_none() {
             let tick = awake + self.config.lease / HEARTBEATS_PER_LEASE;
-            self.absences.set(Absence::Tick, tick);
+            self.peer_timers.set(PeerTimer::Tick, tick);
         }
     }
 
@@ -86,10 +87,10 @@ impl Manager {
         let Some(known) = self.conns.remove(conn) else {
             return;
         };
-        self.absences.cancel(Absence::Silence(conn));
-        self.absences.cancel(Absence::TakeBack(conn));
+        self.peer_timers.cancel(PeerTimer::Silence(conn));
+        self.peer_timers.cancel(PeerTimer::TakeBack(conn));
         match known.peer {
-            Peer::Stranger => self.strangers -= 1,
+            Peer::Pending => self.pending -= 1,
             Peer::Observer => self.observers -= 1,
             Peer::Client(client) => self.on_client_cut_off(now, client),
             Peer::Worker(worker) => self.on_worker_cut_off(now, worker, absent),
@@ -101,7 +102,7 @@ impl Manager {
         let session = self.client(key);
         session.conn = None;
         let peer = session.id;
-        self.absences.set(Absence::Client(key), until);
+        self.peer_timers.set(PeerTimer::Client(key), until);
         self.note_idle_client(now, key);
         self.notify(Event::PeerDisconnected { peer });
     }
@@ -123,8 +124,8 @@ impl Manager {
         self.rebid(key);
         self.pardon_needed();
         self.note_idle_worker(now, key);
-        self.absences
-            .set(Absence::Worker(key), awake + self.config.resume_window);
+        self.peer_timers
+            .set(PeerTimer::Worker(key), awake + self.config.resume_window);
         self.notify(Event::PeerDisconnected { peer });
         match absent {
             Absent::Silent => self.release(now, key, AttemptLoss::WorkerSilent),
@@ -132,8 +133,8 @@ impl Manager {
                 self.release(now, key, AttemptLoss::WorkerGone);
             }
             Absent::Gone => {
-                self.absences
-                    .set(Absence::Grace(key), awake + self.config.reconnect_grace);
+                self.peer_timers
+                    .set(PeerTimer::Grace(key), awake + self.config.reconnect_grace);
             }
             Absent::Replaced => {}
         }
@@ -144,16 +145,16 @@ impl Manager {
         let Some(known) = self.conns.get_mut(conn) else {
             return;
         };
-        if known.peer == Peer::Stranger {
+        if known.peer == Peer::Pending {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
         }
-        if !known.watch.on_beat(awake, beat.received) {
+        if !known.detector.on_beat(awake, beat.received) {
             let reason = CloseReason::Protocol(ProtocolError::Overcounted);
             return self.close(now, conn, reason);
         }
         let answer = Beat {
             nonce: beat.nonce,
-            received: known.watch.received(),
+            received: known.detector.received(),
         };
         match known.peer {
             Peer::Client(client) => {
@@ -162,7 +163,7 @@ impl Manager {
                 session.confirmed = true;
             }
             Peer::Worker(worker) => self.worker(worker).heard = awake,
-            Peer::Stranger | Peer::Observer => {}
+            Peer::Pending | Peer::Observer => {}
         }
         self.outputs.push_back(ManagerOutput::Send {
             conn,
@@ -173,7 +174,7 @@ impl Manager {
     /// We do not read, so neither side may take the silence for the other's end.
     pub(super) fn on_paused(&mut self, awake: AwakeInstant, conn: ConnId) {
         if let Some(known) = self.conns.get_mut(conn) {
-            known.watch.on_progress(awake);
+            known.detector.on_progress(awake);
             self.outputs.push_back(ManagerOutput::Send {
                 conn,
                 message: Body::Paused.into(),
@@ -186,20 +187,20 @@ impl Manager {
         let Some(known) = self.conns.get(conn) else {
             return;
         };
-        if known.peer == Peer::Stranger {
+        if known.peer == Peer::Pending {
             return self.close(now, conn, CloseReason::HandshakeTimeout);
         }
-        let silent_at = known.watch.silent_at(self.config.lease);
+        let silent_at = known.detector.silent_at(self.config.lease);
         if silent_at <= awake {
             self.close(now, conn, CloseReason::Silent);
         } else {
-            self.absences.set(Absence::Silence(conn), silent_at);
+            self.peer_timers.set(PeerTimer::Silence(conn), silent_at);
         }
     }
 
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
         let stranger = self.conns.get(conn);
-        let Some(stranger) = stranger.filter(|known| known.peer == Peer::Stranger) else {
+        let Some(stranger) = stranger.filter(|known| known.peer == Peer::Pending) else {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
         };
         let from = stranger.from;
@@ -242,17 +243,17 @@ impl Manager {
 
     fn welcome(&mut self, now: Instant, conn: ConnId, peer: Peer, version: Version, resumed: bool) {
         let awake = self.clock.at(now);
-        self.strangers -= 1;
+        self.pending -= 1;
         if let Some(known) = self.conns.get_mut(conn) {
             *known = Conn {
                 peer,
-                watch: Watch::new(awake),
+                detector: FailureDetector::new(awake),
                 from: known.from,
                 version,
             };
         }
-        self.absences
-            .set(Absence::Silence(conn), awake + self.config.lease);
+        self.peer_timers
+            .set(PeerTimer::Silence(conn), awake + self.config.lease);
         let welcome = Welcome {
             version,
             epoch: self.config.epoch,
@@ -296,7 +297,7 @@ impl Manager {
                 (key, false)
             }
         };
-        self.absences.cancel(Absence::Client(key));
+        self.peer_timers.cancel(PeerTimer::Client(key));
         self.unnote_idle_client(key);
         let session = self.client(key);
         session.conn = Some(conn);
@@ -381,8 +382,8 @@ impl Manager {
             }
         };
         self.workers_by_name.insert(hello.name.clone(), key);
-        self.absences.cancel(Absence::Grace(key));
-        self.absences.cancel(Absence::Worker(key));
+        self.peer_timers.cancel(PeerTimer::Grace(key));
+        self.peer_timers.cancel(PeerTimer::Worker(key));
         self.unnote_idle_worker(key);
         let resumed = known.is_some() && hello.session == Some(self.config.epoch);
         let session = self.worker(key);

@@ -19,7 +19,7 @@ use super::abilities::KindKey;
 use super::rest::Rest;
 use super::session::{Occupied, Peer, Purpose};
 use super::task::{Ending, Holder, State};
-use super::{Absence, Alarm, Manager, ManagerOutput};
+use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
 const TAKE_BACK_WORKERS: usize = 16;
@@ -73,7 +73,7 @@ impl Manager {
                 continue;
             }
             // Not queued any more: it was just popped.
-            record.state = State::Loose;
+            record.state = State::Detached;
             if is_expired {
                 self.end_asked(now, task, Ending::Expire);
             } else {
@@ -344,14 +344,15 @@ impl Manager {
         let Some(conn) = session.conn else {
             return;
         };
-        let question = self.conns.get(conn).map_or(0, |conn| conn.watch.sent()) + 1;
+        let question = self.conns.get(conn).map_or(0, |conn| conn.detector.sent()) + 1;
         for attempt in &attempts {
             if let Some(occupied) = session.attempts.get_mut(*attempt) {
                 occupied.asked_back = Some((awake, question));
             }
         }
-        if self.absences.get(Absence::TakeBack(conn)).is_none() {
-            self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
+        if self.peer_timers.get(PeerTimer::TakeBack(conn)).is_none() {
+            self.peer_timers
+                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
         }
         self.send(now, conn, Body::TakeBack { attempts });
     }
@@ -364,7 +365,7 @@ impl Manager {
         let Some(known) = self.conns.get(conn) else {
             return;
         };
-        let (Peer::Worker(key), confirmed) = (known.peer, known.watch.confirmed()) else {
+        let (Peer::Worker(key), confirmed) = (known.peer, known.detector.confirmed()) else {
             return;
         };
         let asked = |occupied: &Occupied| occupied.asked_back;
@@ -373,9 +374,11 @@ impl Manager {
             return;
         };
         if since + ANSWER > awake {
-            self.absences.set(Absence::TakeBack(conn), since + ANSWER);
+            self.peer_timers
+                .set(PeerTimer::TakeBack(conn), since + ANSWER);
         } else if question > confirmed {
-            self.absences.set(Absence::TakeBack(conn), awake + ANSWER);
+            self.peer_timers
+                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
         } else {
             let reason = CloseReason::Protocol(ProtocolError::TakeBackUnanswered);
             self.close(now, conn, reason);

@@ -14,7 +14,7 @@ use crate::time::Instant;
 use super::session::Purpose;
 use super::task::{End, Ending, Holder, State};
 use super::unconfirmed::Unconfirmed;
-use super::{Absence, Alarm, Manager, ManagerOutput};
+use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// Results that one ending can have acknowledged before their time; a large one makes room that
 /// many small ones had.
@@ -103,14 +103,14 @@ impl Manager {
                 self.unassign(key, 0);
                 self.abandon(now, holder);
             }
-            State::Loose => {}
+            State::Detached => {}
             State::Ended(_) => debug_assert!(false, "a task ends once"),
         }
         let record = self.task(key);
         let superseded = record
-            .rare
+            .attempt_log
             .as_mut()
-            .map(|rare| core::mem::take(&mut rare.superseded));
+            .map(|log| core::mem::take(&mut log.superseded));
         for holder in superseded.into_iter().flatten() {
             self.abandon(now, holder);
         }
@@ -124,7 +124,7 @@ impl Manager {
             self.alarms.cancel(Alarm::StartBy(key));
         }
         if is_ending {
-            self.absences.cancel(Absence::Ending(key));
+            self.peer_timers.cancel(PeerTimer::Ending(key));
         }
         self.leave_reserve(key);
     }
@@ -143,7 +143,7 @@ impl Manager {
         let Some(occupied) = session.attempts.get_mut(holder.attempt) else {
             return;
         };
-        occupied.purpose = Purpose::Moot;
+        occupied.purpose = Purpose::Obsolete;
         if let Some(conn) = session.conn
             && session.reported
         {
@@ -171,7 +171,7 @@ impl Manager {
         }
         self.client(client).assigned -= 1;
         self.assigned -= 1;
-        self.task(key).state = State::Loose;
+        self.task(key).state = State::Detached;
     }
 
     /// Reserves room in flight for a task that is about to be assigned or adopted.
@@ -204,13 +204,13 @@ impl Manager {
     pub(super) fn ask_to_end(&mut self, now: Instant, key: TaskKey, ending: Ending) {
         let record = self.task(key);
         match record.state {
-            State::Ended(_) | State::Loose => {}
+            State::Ended(_) | State::Detached => {}
             State::Queued | State::Held => self.end_asked(now, key, ending),
             State::Assigned { holder, .. } => {
                 if record.ending.is_none() {
                     record.ending = Some(ending);
                     let until = self.clock.at(now) + ANSWER;
-                    self.absences.set(Absence::Ending(key), until);
+                    self.peer_timers.set(PeerTimer::Ending(key), until);
                 }
                 let session = self.worker(holder.worker);
                 match session.conn {
@@ -449,7 +449,7 @@ impl Manager {
     /// Ends a client's session: its tasks are dropped, running ones killed, outcomes forgotten.
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
         debug_assert!(self.client(key).conn.is_none(), "it is closed first");
-        self.absences.cancel(Absence::Client(key));
+        self.peer_timers.cancel(PeerTimer::Client(key));
         self.unnote_idle_client(key);
         let tasks: Vec<TaskKey> = self.client(key).tasks.values().copied().collect();
         for task in tasks {

@@ -3,7 +3,7 @@
 use super::abilities::NOBODY;
 use super::session::{Peer, Purpose};
 use super::task::State;
-use super::{Absence, Alarm, Manager};
+use super::{Alarm, Manager, PeerTimer};
 
 impl Manager {
     /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
@@ -41,13 +41,13 @@ impl Manager {
                 "tasks wait in the class of their name"
             );
             assert!(
-                entry.class != NOBODY || self.stranded.contains(name),
+                entry.class != NOBODY || self.unroutable.contains(name),
                 "what nobody can run is watched"
             );
         }
         assert_eq!(
-            self.absences.get(Absence::Stranded).is_some(),
-            !self.stranded.is_empty()
+            self.peer_timers.get(PeerTimer::Unroutable).is_some(),
+            !self.unroutable.is_empty()
         );
     }
 
@@ -81,12 +81,12 @@ impl Manager {
                 "every such deadline is watched"
             );
             assert_eq!(
-                self.absences.get(Absence::Claim(key)).is_some(),
+                self.peer_timers.get(PeerTimer::Claim(key)).is_some(),
                 matches!(task.state, State::Held),
                 "claims are awaited for exactly the tasks that are held"
             );
             assert_eq!(
-                self.absences.get(Absence::Ending(key)).is_some(),
+                self.peer_timers.get(PeerTimer::Ending(key)).is_some(),
                 matches!(task.state, State::Assigned { .. }) && task.ending.is_some(),
                 "an answer is awaited for exactly the assigned tasks whose end was asked for"
             );
@@ -107,7 +107,7 @@ impl Manager {
                     assigned += 1;
                     assert!(task.in_flight && task.may_have_run);
                 }
-                State::Loose => panic!("a task is loose only within a call"),
+                State::Detached => panic!("a task is detached only within a call"),
                 State::Ended(_) => {
                     ended += 1;
                     assert!(!task.in_flight, "what ended takes no room in flight");
@@ -149,7 +149,7 @@ impl Manager {
             assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
             assert_eq!(
                 session.conn.is_none(),
-                self.absences.get(Absence::Client(key)).is_some(),
+                self.peer_timers.get(PeerTimer::Client(key)).is_some(),
                 "a session is either connected or running out"
             );
             let first = session.may_have_run.first();
@@ -171,7 +171,7 @@ impl Manager {
                         let in_line = session.ended.get(end.rank);
                         assert_eq!(in_line, Some(task), "outcomes are in line");
                     }
-                    State::Queued | State::Held | State::Loose => {}
+                    State::Queued | State::Held | State::Detached => {}
                 }
             }
             assert_eq!(session.ended.len(), unacknowledged as usize);
@@ -203,7 +203,7 @@ impl Manager {
             assert_eq!(self.workers_by_id.get(&session.id), Some(&key));
             assert_eq!(
                 session.conn.is_none(),
-                self.absences.get(Absence::Worker(key)).is_some(),
+                self.peer_timers.get(PeerTimer::Worker(key)).is_some(),
                 "a session is either connected or running out"
             );
             if let Some(conn) = session.conn {
@@ -217,12 +217,12 @@ impl Manager {
                 );
             }
             if let Some(kind) = session.kind
-                && !self.stale_bids.contains(&key)
+                && !self.stale_scores.contains(&key)
             {
                 assert_eq!(
-                    self.abilities.bid(kind, key),
-                    session.bid(self.config.inner.worker_window),
-                    "the router knows every bid"
+                    self.abilities.score(kind, key),
+                    session.score(self.config.inner.worker_window),
+                    "the router knows every score"
                 );
             }
             let mut bytes = 0;
@@ -238,7 +238,7 @@ impl Manager {
                     Purpose::Orphan(id) => {
                         assert!(self.orphans.contains(&(id, key, attempt)));
                     }
-                    Purpose::Moot => {}
+                    Purpose::Obsolete => {}
                 }
             }
             assert_eq!(bytes, session.bytes);
@@ -256,8 +256,8 @@ impl Manager {
                 "an orphan is in one place"
             );
             assert!(
-                self.absences
-                    .get(Absence::Orphan(worker, attempt))
+                self.peer_timers
+                    .get(PeerTimer::Orphan(worker, attempt))
                     .is_some()
             );
             assert!(self.find_task(id).is_none(), "an orphan's task is not here");
@@ -266,17 +266,17 @@ impl Manager {
 
     fn check_connections(&self) {
         let count = |peer| self.conns.values().filter(|conn| conn.peer == peer).count();
-        assert_eq!(count(Peer::Stranger), self.strangers);
+        assert_eq!(count(Peer::Pending), self.pending);
         assert_eq!(count(Peer::Observer), self.observers);
         for (id, conn) in self.conns.iter() {
             assert!(
-                self.absences.get(Absence::Silence(id)).is_some(),
+                self.peer_timers.get(PeerTimer::Silence(id)).is_some(),
                 "every peer is watched"
             );
             match conn.peer {
                 Peer::Client(key) => assert_eq!(self.clients[key].conn, Some(id)),
                 Peer::Worker(key) => assert_eq!(self.workers[key].conn, Some(id)),
-                Peer::Stranger | Peer::Observer => {}
+                Peer::Pending | Peer::Observer => {}
             }
         }
     }

@@ -26,11 +26,11 @@ mod rest;
 mod session;
 mod similar;
 mod status;
-mod stranded;
 mod submissions;
 mod task;
 mod trust;
 mod unconfirmed;
+mod unroutable;
 mod workers;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -48,8 +48,8 @@ use crate::machine::Machine;
 use crate::message::{Body, Message};
 use crate::name::Name;
 use crate::queue::{ClientKey, Queue, TaskKey};
-use crate::rising::Rising;
 use crate::router::WorkerKey;
+use crate::seq_map::SeqMap;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
 pub use config::{ConfigError, ManagerConfig};
@@ -61,10 +61,10 @@ use idle::Idle;
 use nested::Nested;
 use pace::Pace;
 use session::{ClientSession, Conn, Peer, WorkerSession};
-use stranded::{Renewal, Stranded};
 use task::{End, EndKey, Task};
 use trust::Trust;
 use unconfirmed::UnconfirmedResults;
+use unroutable::{Renewal, Unroutable};
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ enum Alarm {
 
 /// Deadlines that measure the absence of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Absence {
+enum PeerTimer {
     /// While anybody is connected: being late for this shows that we were asleep, long before
     /// anybody's silence could be held against them.
     Tick,
@@ -166,7 +166,7 @@ enum Absence {
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
     /// Tasks that nobody can run have waited long enough.
-    Stranded,
+    Unroutable,
     /// A manager without workers, just started or just left by the last of them, no longer expects
     /// any to come.
     NoWorkers,
@@ -190,11 +190,12 @@ pub struct Manager {
     started: Instant,
     clock: AwakeClock,
     alarms: Timers<Alarm>,
-    absences: Timers<Absence, AwakeInstant>,
+    peer_timers: Timers<PeerTimer, AwakeInstant>,
     outputs: VecDeque<ManagerOutput>,
 
-    conns: Rising<ConnId, Conn>,
-    strangers: usize,
+    conns: SeqMap<ConnId, Conn>,
+    /// Connections whose hello has yet to come.
+    pending: usize,
     observers: usize,
     clients: Arena<ClientKey, ClientSession>,
     clients_by_id: BTreeMap<PeerId, ClientKey>,
@@ -211,7 +212,7 @@ pub struct Manager {
     ends: Arena<EndKey, End>,
     queue: Queue,
     abilities: Abilities,
-    stranded: Stranded,
+    unroutable: Unroutable,
     renewal: Renewal,
     /// Dispatches since the oldest of all classes was taken, while several could be.
     since_oldest: u32,
@@ -222,8 +223,8 @@ pub struct Manager {
     unconfirmed: UnconfirmedResults,
     /// Workers that have acknowledgements to be sent at the end of the batch.
     acks_due: Vec<WorkerKey>,
-    /// Workers that have finished something since they last bid.
-    stale_bids: Vec<WorkerKey>,
+    /// Workers that have finished something since their score was last set.
+    stale_scores: Vec<WorkerKey>,
     /// Workers with more attempts than slots; where tasks can be taken back from.
     ahead: BTreeSet<WorkerKey>,
     look: Look,
@@ -251,19 +252,19 @@ impl Manager {
     /// A manager that knows nobody yet.
     #[must_use]
     pub fn new(config: ManagerConfig, now: Instant) -> Self {
-        let mut absences = Timers::default();
+        let mut peer_timers = Timers::default();
         let clock = AwakeClock::default();
-        absences.set(Absence::NoWorkers, clock.at(now) + config.restart_grace);
+        peer_timers.set(PeerTimer::NoWorkers, clock.at(now) + config.restart_grace);
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
             config,
             started: now,
             clock,
             alarms: Timers::default(),
-            absences,
+            peer_timers,
             outputs: VecDeque::new(),
-            conns: Rising::default(),
-            strangers: 0,
+            conns: SeqMap::default(),
+            pending: 0,
             observers: 0,
             clients: Arena::default(),
             clients_by_id: BTreeMap::new(),
@@ -276,7 +277,7 @@ impl Manager {
             tasks: Arena::default(),
             ends: Arena::default(),
             abilities: Abilities::new(),
-            stranded: Stranded::default(),
+            unroutable: Unroutable::default(),
             renewal: Renewal::default(),
             since_oldest: 0,
             durations: Durations::new(),
@@ -284,7 +285,7 @@ impl Manager {
             orphans: BTreeSet::new(),
             unconfirmed: UnconfirmedResults::default(),
             acks_due: Vec::new(),
-            stale_bids: Vec::new(),
+            stale_scores: Vec::new(),
             ahead: BTreeSet::new(),
             look: Look::default(),
             trust: Trust::default(),
@@ -338,7 +339,7 @@ impl Manager {
     fn count_sent(&mut self, now: Instant, conn: ConnId) -> bool {
         let awake = self.clock.at(now);
         let known = self.conns.get_mut(conn);
-        known.map(|known| known.watch.on_sent(awake)).is_some()
+        known.map(|known| known.detector.on_sent(awake)).is_some()
     }
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
@@ -350,10 +351,10 @@ impl Manager {
         match message.body {
             Body::Ping(beat) => return self.on_ping(now, conn, beat),
             Body::Hello(hello) => return self.on_hello(now, conn, hello),
-            _ => known.watch.on_received(awake),
+            _ => known.detector.on_received(awake),
         }
         match peer {
-            Peer::Stranger => {
+            Peer::Pending => {
                 self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
             }
             Peer::Observer => self.on_observer_message(now, conn, &message.body),
@@ -381,27 +382,27 @@ impl Manager {
         }
     }
 
-    fn on_absence(&mut self, now: Instant, absence: Absence) {
+    fn on_peer_timer(&mut self, now: Instant, absence: PeerTimer) {
         match absence {
-            Absence::Tick => {
+            PeerTimer::Tick => {
                 self.look_at_nested(now);
                 if !self.conns.is_empty() {
                     let next = self.clock.at(now) + self.config.lease / HEARTBEATS_PER_LEASE;
-                    self.absences.set(Absence::Tick, next);
+                    self.peer_timers.set(PeerTimer::Tick, next);
                 }
             }
-            Absence::Silence(conn) => self.check_silence(now, conn),
-            Absence::Grace(worker) => {
+            PeerTimer::Silence(conn) => self.check_silence(now, conn),
+            PeerTimer::Grace(worker) => {
                 self.release(now, worker, crate::task::AttemptLoss::WorkerGone);
             }
-            Absence::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
-            Absence::Client(client) => self.end_client(now, client, "did not come back in time"),
-            Absence::Claim(task) => self.on_unclaimed(now, task),
-            Absence::TakeBack(conn) => self.check_take_back(now, conn),
-            Absence::Ending(task) => self.end_unanswered(now, task),
-            Absence::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
-            Absence::Stranded => self.on_stranded(now),
-            Absence::NoWorkers => self.on_no_workers(now),
+            PeerTimer::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
+            PeerTimer::Client(client) => self.end_client(now, client, "did not come back in time"),
+            PeerTimer::Claim(task) => self.on_unclaimed(now, task),
+            PeerTimer::TakeBack(conn) => self.check_take_back(now, conn),
+            PeerTimer::Ending(task) => self.end_unanswered(now, task),
+            PeerTimer::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
+            PeerTimer::Unroutable => self.on_unroutable(now),
+            PeerTimer::NoWorkers => self.on_no_workers(now),
         }
     }
 
@@ -425,7 +426,7 @@ impl Machine for Manager {
             ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
             ManagerInput::Progress { conn } => {
                 if let Some(known) = self.conns.get_mut(conn) {
-                    known.watch.on_progress(awake);
+                    known.detector.on_progress(awake);
                 }
             }
             ManagerInput::Paused { conn } => self.on_paused(awake, conn),
@@ -439,8 +440,8 @@ impl Machine for Manager {
         while let Some(alarm) = self.alarms.pop_due(now) {
             self.on_alarm(now, alarm);
         }
-        while let Some(absence) = self.absences.pop_due(awake) {
-            self.on_absence(now, absence);
+        while let Some(absence) = self.peer_timers.pop_due(awake) {
+            self.on_peer_timer(now, absence);
         }
     }
 
@@ -474,15 +475,19 @@ impl Machine for Manager {
                 Alarm::ResultAck => WakeReason::ResultAck,
             },
         });
-        let absence = self.absences.next().map(|(at, absence)| Deadline {
+        let absence = self.peer_timers.next().map(|(at, absence)| Deadline {
             at: self.clock.due(at),
             reason: match absence {
-                Absence::Silence(_) | Absence::Tick => WakeReason::Heartbeat,
-                Absence::TakeBack(_) => WakeReason::TakeBack,
-                Absence::Ending(_) => WakeReason::Expiry,
-                Absence::Grace(_) => WakeReason::Grace,
-                Absence::Worker(_) | Absence::Client(_) | Absence::Orphan(..) => WakeReason::Resume,
-                Absence::Claim(_) | Absence::NoWorkers | Absence::Stranded => WakeReason::Claim,
+                PeerTimer::Silence(_) | PeerTimer::Tick => WakeReason::Heartbeat,
+                PeerTimer::TakeBack(_) => WakeReason::TakeBack,
+                PeerTimer::Ending(_) => WakeReason::Expiry,
+                PeerTimer::Grace(_) => WakeReason::Grace,
+                PeerTimer::Worker(_) | PeerTimer::Client(_) | PeerTimer::Orphan(..) => {
+                    WakeReason::Resume
+                }
+                PeerTimer::Claim(_) | PeerTimer::NoWorkers | PeerTimer::Unroutable => {
+                    WakeReason::Claim
+                }
             },
         });
         match (alarm, absence) {

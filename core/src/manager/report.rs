@@ -17,7 +17,7 @@ use crate::time::Instant;
 use super::abilities::NOBODY;
 use super::session::{Occupied, Purpose};
 use super::task::{Holder, State};
-use super::{Absence, Manager};
+use super::{Manager, PeerTimer};
 
 impl Manager {
     pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {
@@ -84,7 +84,7 @@ impl Manager {
             .attempts
             .iter()
             .filter_map(|(attempt, occupied)| match occupied.purpose {
-                Purpose::Moot => Some((attempt, None)),
+                Purpose::Obsolete => Some((attempt, None)),
                 Purpose::Live(task) => Some((attempt, Some(task))),
                 Purpose::Orphan(_) => None,
             })
@@ -172,7 +172,7 @@ impl Manager {
                 return;
             }
             State::Queued | State::Held => self.adopt(task, holder),
-            State::Assigned { .. } | State::Loose => record.supersede(holder),
+            State::Assigned { .. } | State::Detached => record.supersede(holder),
         }
         self.occupy(now, holder, Purpose::Live(task), 0);
         if finished {
@@ -247,7 +247,7 @@ impl Manager {
             self.ack(holder);
         } else {
             // It is killed when the report is complete, and occupies a slot until then.
-            self.occupy(now, holder, Purpose::Moot, 0);
+            self.occupy(now, holder, Purpose::Obsolete, 0);
         }
     }
 
@@ -264,15 +264,16 @@ impl Manager {
             self.occupy(now, holder, Purpose::Orphan(id), 0);
         }
         let until = self.clock.at(now) + self.config.resume_window;
-        self.absences.set(Absence::Orphan(worker, attempt), until);
+        self.peer_timers
+            .set(PeerTimer::Orphan(worker, attempt), until);
         self.notify(Event::OrphanKept { task: id, attempt });
     }
 
     /// An orphan is settled, one way or another.
     pub(super) fn forget_orphan(&mut self, id: TaskId, holder: Holder) {
         self.orphans.remove(&(id, holder.worker, holder.attempt));
-        self.absences
-            .cancel(Absence::Orphan(holder.worker, holder.attempt));
+        self.peer_timers
+            .cancel(PeerTimer::Orphan(holder.worker, holder.attempt));
     }
 
     /// The client of an orphan did not come back in time.
@@ -288,7 +289,7 @@ impl Manager {
         } else if let Some(occupied) = session.attempts.get_mut(attempt)
             && let Purpose::Orphan(id) = occupied.purpose
         {
-            occupied.purpose = Purpose::Moot;
+            occupied.purpose = Purpose::Obsolete;
             let reported = session.reported;
             self.forget_orphan(id, holder);
             if reported {
@@ -325,7 +326,7 @@ impl Manager {
         found.sort_by_key(|(_, worker, _)| self.workers[*worker].released);
         for &(_, worker, attempt) in &found {
             self.orphans.remove(&(id, worker, attempt));
-            self.absences.cancel(Absence::Orphan(worker, attempt));
+            self.peer_timers.cancel(PeerTimer::Orphan(worker, attempt));
             let holder = Holder { worker, attempt };
             let finished = self.worker(worker).results.remove(&attempt).is_some();
             if finished {

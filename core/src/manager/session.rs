@@ -4,14 +4,14 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use crate::failure_detector::FailureDetector;
 use crate::ids::{Attempt, ConnId, PeerId, PoolProcess, TaskId};
 use crate::message::Version;
 use crate::name::Name;
 use crate::queue::{ClientKey, TaskKey};
-use crate::rising::Rising;
-use crate::router::{Bid, Speed, WorkerKey};
+use crate::router::{Score, Speed, WorkerKey};
+use crate::seq_map::SeqMap;
 use crate::time::{AwakeInstant, Instant};
-use crate::watch::Watch;
 
 use super::abilities::KindKey;
 use super::trust::Doubt;
@@ -20,7 +20,7 @@ use super::trust::Doubt;
 #[derive(Clone, Debug)]
 pub(super) struct Conn {
     pub(super) peer: Peer,
-    pub(super) watch: Watch,
+    pub(super) detector: FailureDetector,
     pub(super) from: Option<SocketAddr>,
     /// What both speak, from the welcome on.
     pub(super) version: Version,
@@ -29,7 +29,7 @@ pub(super) struct Conn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     /// Has not said hello.
-    Stranger,
+    Pending,
     Observer,
     Client(ClientKey),
     Worker(WorkerKey),
@@ -53,12 +53,12 @@ pub(super) struct ClientSession {
     pub(super) since: AwakeInstant,
     /// Every task below it is finished at the client.
     pub(super) floor: u64,
-    pub(super) tasks: Rising<u64, TaskKey>,
+    pub(super) tasks: SeqMap<u64, TaskKey>,
     /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
     /// the client may ask again without knowing: until it shows that it does, it is known here.
     pub(super) may_have_run: BTreeSet<u64>,
     /// Ended tasks whose outcome is not acknowledged, by rank of their end.
-    pub(super) ended: Rising<u64, TaskKey>,
+    pub(super) ended: SeqMap<u64, TaskKey>,
     /// Outcomes up to this rank were sent on this connection.
     pub(super) sent_to: u64,
     /// Result bytes that the client has not acknowledged, sent or not.
@@ -89,9 +89,9 @@ impl ClientSession {
             confirmed: false,
             since: awake,
             floor: 0,
-            tasks: Rising::default(),
+            tasks: SeqMap::default(),
             may_have_run: BTreeSet::new(),
-            ended: Rising::default(),
+            ended: SeqMap::default(),
             sent_to: 0,
             result_bytes: 0,
             sent_bytes: 0,
@@ -113,7 +113,7 @@ pub(super) enum Purpose {
     /// A task of a client that has yet to return after a restart of the manager.
     Orphan(TaskId),
     /// A task that ended: the attempt only occupies the worker until it has let go.
-    Moot,
+    Obsolete,
 }
 
 /// An attempt that occupies a worker.
@@ -153,7 +153,7 @@ pub(super) struct WorkerSession {
     /// Its attempts were given up on when it was last lost.
     pub(super) released: bool,
     /// Attempts that it has, oldest first.
-    pub(super) attempts: Rising<Attempt, Occupied>,
+    pub(super) attempts: SeqMap<Attempt, Occupied>,
     pub(super) bytes: u64,
     /// Results that it holds for clients that have yet to return.
     pub(super) results: BTreeMap<Attempt, TaskId>,
@@ -193,7 +193,7 @@ impl WorkerSession {
             reported: false,
             elsewhere: false,
             released: false,
-            attempts: Rising::default(),
+            attempts: SeqMap::default(),
             bytes: 0,
             results: BTreeMap::new(),
             unreported_results: BTreeMap::new(),
@@ -230,10 +230,10 @@ impl WorkerSession {
 
     /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
     /// `window_bytes` already.
-    pub(super) fn bid(&self, window_bytes: u64) -> Option<Bid> {
+    pub(super) fn score(&self, window_bytes: u64) -> Option<Score> {
         let ready = self.is_there() && self.doubt.lets(self.outstanding(), self.capacity);
         let room = self.outstanding() < self.window && self.bytes < window_bytes;
-        (ready && room).then(|| Bid::new(&self.speed, self.outstanding(), self.capacity))
+        (ready && room).then(|| Score::new(&self.speed, self.outstanding(), self.capacity))
     }
 
     pub(super) fn occupy(&mut self, attempt: Attempt, occupied: Occupied) {

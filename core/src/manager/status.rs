@@ -140,7 +140,7 @@ impl Manager {
             queue_size: self.config.queue_tasks as u64,
             queue_bytes: self.config.queue_bytes,
             returning: self.queue.returning() as u64,
-            stranded: self.queue.class_len(NOBODY) as u64,
+            unroutable: self.queue.class_len(NOBODY) as u64,
             held: self.held as u64,
             assigned: self.assigned as u64,
             unacknowledged: self.ends.len() as u64,

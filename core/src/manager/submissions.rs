@@ -15,7 +15,7 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::{Instant, Nanos};
 
 use super::task::{State, Task};
-use super::{Absence, Alarm, Manager};
+use super::{Alarm, Manager, PeerTimer};
 
 /// Shortest and longest advice on when to come back.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
@@ -87,7 +87,7 @@ impl Manager {
     /// The client asks after a task that is here; its outcome, if there is one, is on its way.
     fn on_submitted_again(&mut self, now: Instant, task: TaskKey, submit: &Submit) {
         let record = self.task(task);
-        record.prior |= submit.may_have_run;
+        record.ran_earlier |= submit.may_have_run;
         record.may_have_run |= submit.may_have_run;
         if submit.may_have_run && record.at_most_once && matches!(record.state, State::Queued) {
             // It waited here while its client was with another manager, which may have started it.
@@ -165,7 +165,7 @@ impl Manager {
         record.state = State::Held;
         let id = record.id;
         self.held += 1;
-        self.absences.set(Absence::Claim(task), until);
+        self.peer_timers.set(PeerTimer::Claim(task), until);
         if until <= self.clock.at(now) {
             return self.on_unclaimed(now, task);
         }
@@ -193,12 +193,12 @@ impl Manager {
         let record = self.task(key);
         debug_assert!(matches!(record.state, State::Held));
         let (bytes, at_most_once) = (u64::from(record.bytes()), record.at_most_once);
-        record.state = State::Loose;
+        record.state = State::Detached;
         if !at_most_once {
             self.queue.unreserve(bytes);
         }
         self.held -= 1;
-        self.absences.cancel(Absence::Claim(key));
+        self.peer_timers.cancel(PeerTimer::Claim(key));
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
@@ -290,15 +290,15 @@ impl Manager {
             priority: submit.priority,
             max_attempts: submit.max_attempts,
             at_most_once: submit.at_most_once,
-            prior: submit.may_have_run,
+            ran_earlier: submit.may_have_run,
             may_have_run: submit.may_have_run,
             in_flight: false,
             ending: None,
             due: due(now, submit.deadline),
             start_by: due(now, submit.max_wait),
             time_limit: submit.time_limit,
-            state: State::Loose,
-            rare: None,
+            state: State::Detached,
+            attempt_log: None,
         };
         let key = self.tasks.insert(task);
         session.tasks.insert(submit.seq, key);
@@ -326,7 +326,7 @@ impl Manager {
     fn displace(&mut self, now: Instant, victim: TaskKey) {
         self.totals.displaced += 1;
         // The queue has let go of it already.
-        self.task(victim).state = State::Loose;
+        self.task(victim).state = State::Detached;
         self.reject_task(now, victim, RejectReason::Displaced);
     }
 

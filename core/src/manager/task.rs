@@ -55,7 +55,7 @@ pub(super) enum State {
         charged: u64,
     },
     /// Between two states, within one call.
-    Loose,
+    Detached,
     /// Over; kept until the client has acknowledged the outcome. The payload is the result.
     Ended(EndKey),
 }
@@ -78,9 +78,9 @@ pub(super) struct End {
     pub(super) bytes: u64,
 }
 
-/// What few tasks have.
+/// Attempts of a task that are over, or given up on. Few tasks have any.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Rare {
+pub(super) struct AttemptLog {
     /// Charged attempts, oldest first, and which attempt each was while it may come back.
     pub(super) history: Vec<(AttemptRecord, Attempt)>,
     /// Attempts given up on whose worker may still return with them.
@@ -102,7 +102,7 @@ pub(super) struct Task {
     pub(super) at_most_once: bool,
     /// An attempt may have started that nobody will speak for again: under an earlier manager or
     /// session, as the client says, or with a worker that is gone.
-    pub(super) prior: bool,
+    pub(super) ran_earlier: bool,
     /// An attempt may have started.
     pub(super) may_have_run: bool,
     /// Counted in the in-flight reserve.
@@ -114,7 +114,7 @@ pub(super) struct Task {
     pub(super) start_by: Instant,
     pub(super) time_limit: Nanos,
     pub(super) state: State,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) attempt_log: Option<Box<AttemptLog>>,
 }
 
 impl Task {
@@ -175,14 +175,14 @@ impl Task {
 
     /// Attempts charged so far.
     pub(super) fn charged(&self) -> u8 {
-        self.rare
+        self.attempt_log
             .as_ref()
-            .map_or(0, |rare| rare.history.len() as u8)
+            .map_or(0, |log| log.history.len() as u8)
     }
 
     /// Notes that an attempt was lost or crashed.
     pub(super) fn charge(&mut self, attempt: Attempt, worker: Name, end: AttemptLoss) {
-        self.rare
+        self.attempt_log
             .get_or_insert_default()
             .history
             .push((AttemptRecord { worker, end }, attempt));
@@ -191,45 +191,48 @@ impl Task {
     /// Whether a worker may come with this attempt, which it was not known to have: if the task was
     /// with an earlier manager or session, or the attempt was given up on here.
     pub(super) fn may_be_claimed_by(&self, attempt: Attempt) -> bool {
-        let given_up = |rare: &Rare| rare.history.iter().any(|(_, lost)| *lost == attempt);
-        self.prior || self.is_ended() || self.rare.as_deref().is_some_and(given_up)
+        let given_up = |log: &AttemptLog| log.history.iter().any(|(_, lost)| *lost == attempt);
+        self.ran_earlier || self.is_ended() || self.attempt_log.as_deref().is_some_and(given_up)
     }
 
     /// Takes back the charge for an attempt that turned out to be alive or never started.
     pub(super) fn refund(&mut self, attempt: Attempt) {
-        if let Some(rare) = &mut self.rare {
-            rare.history.retain(|(_, charged)| *charged != attempt);
+        if let Some(log) = &mut self.attempt_log {
+            log.history.retain(|(_, charged)| *charged != attempt);
         }
     }
 
     /// Gives up on the attempt although its worker may return with it.
     pub(super) fn supersede(&mut self, holder: Holder) {
-        self.rare.get_or_insert_default().superseded.push(holder);
+        self.attempt_log
+            .get_or_insert_default()
+            .superseded
+            .push(holder);
     }
 
     /// Forgets a superseded attempt; tells whether it was one.
     pub(super) fn drop_superseded(&mut self, holder: Holder) -> bool {
-        let Some(rare) = &mut self.rare else {
+        let Some(log) = &mut self.attempt_log else {
             return false;
         };
-        let before = rare.superseded.len();
-        rare.superseded.retain(|other| *other != holder);
-        rare.superseded.len() < before
+        let before = log.superseded.len();
+        log.superseded.retain(|other| *other != holder);
+        log.superseded.len() < before
     }
 
     /// The attempt is known never to have started: whether the task may have run depends on the
     /// others.
     pub(super) fn clear_may_have_run(&mut self) {
         let others = self
-            .rare
+            .attempt_log
             .as_ref()
-            .is_some_and(|rare| !rare.history.is_empty() || !rare.superseded.is_empty());
-        self.may_have_run = self.prior || others;
+            .is_some_and(|log| !log.history.is_empty() || !log.superseded.is_empty());
+        self.may_have_run = self.ran_earlier || others;
     }
 
     pub(super) fn history(&self) -> Vec<AttemptRecord> {
-        self.rare.as_ref().map_or_else(Vec::new, |rare| {
-            rare.history
+        self.attempt_log.as_ref().map_or_else(Vec::new, |log| {
+            log.history
                 .iter()
                 .map(|(record, _)| record.clone())
                 .collect()
@@ -239,9 +242,9 @@ impl Task {
     /// Every attempt that is out: the current one and those given up on.
     pub(super) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
         let superseded = self
-            .rare
+            .attempt_log
             .as_ref()
-            .map_or(&[][..], |rare| &rare.superseded[..]);
+            .map_or(&[][..], |log| &log.superseded[..]);
         self.holder().into_iter().chain(superseded.iter().copied())
     }
 }

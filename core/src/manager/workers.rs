@@ -15,7 +15,7 @@ use crate::time::Instant;
 
 use super::session::Purpose;
 use super::task::{Ending, Holder, State};
-use super::{Absence, Manager};
+use super::{Manager, PeerTimer};
 
 /// Why a worker's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Manager {
                 self.abilities.count_trusted(kind, trusted);
             }
             self.abilities
-                .set_bid(kind, key, session.bid(self.config.inner.worker_window));
+                .set_score(kind, key, session.score(self.config.inner.worker_window));
         }
         let is_ahead =
             session.conn.is_some() && session.outstanding() > session.capacity && session.reported;
@@ -118,13 +118,13 @@ impl Manager {
 
     /// As `rebid`, before the next task is routed: workers finish many attempts in a row.
     pub(super) fn rebid_later(&mut self, key: WorkerKey) {
-        if self.stale_bids.last() != Some(&key) {
-            self.stale_bids.push(key);
+        if self.stale_scores.last() != Some(&key) {
+            self.stale_scores.push(key);
         }
     }
 
     pub(super) fn rebid_stale(&mut self) {
-        while let Some(key) = self.stale_bids.pop() {
+        while let Some(key) = self.stale_scores.pop() {
             step();
             if self.workers.contains(key) {
                 self.rebid(key);
@@ -135,7 +135,7 @@ impl Manager {
     /// Gives up on the attempts of a worker that is away, as far as they can be tried elsewhere.
     /// The others wait for its return until its session ends.
     pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {
-        self.absences.cancel(Absence::Grace(key));
+        self.peer_timers.cancel(PeerTimer::Grace(key));
         let session = self.worker(key);
         session.released = true;
         let name = session.name.clone();
@@ -193,8 +193,8 @@ impl Manager {
             Leaving::Replaced => AttemptLoss::WorkerReplaced,
             Leaving::Goodbye => AttemptLoss::WorkerDrained,
         };
-        self.absences.cancel(Absence::Grace(key));
-        self.absences.cancel(Absence::Worker(key));
+        self.peer_timers.cancel(PeerTimer::Grace(key));
+        self.peer_timers.cancel(PeerTimer::Worker(key));
         self.unnote_idle_worker(key);
         let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
         for attempt in attempts {
@@ -222,7 +222,7 @@ impl Manager {
         }
         if self.workers.is_empty() && !self.starting {
             let until = self.clock.at(now) + self.config.restart_grace;
-            self.absences.set(Absence::NoWorkers, until);
+            self.peer_timers.set(PeerTimer::NoWorkers, until);
         }
         let why = match leaving {
             Leaving::Expired => "did not come back in time",
@@ -253,13 +253,13 @@ impl Manager {
             return;
         };
         let task = match occupied.purpose {
-            Purpose::Moot => return,
+            Purpose::Obsolete => return,
             Purpose::Orphan(id) => return self.forget_orphan(id, holder),
             Purpose::Live(task) => task,
         };
         let record = self.task(task);
         if record.drop_superseded(holder) {
-            record.prior = true;
+            record.ran_earlier = true;
             return;
         }
         debug_assert_eq!(
@@ -293,7 +293,7 @@ impl Manager {
             if !free {
                 self.charge_loss(task, holder, loss);
             }
-            self.task(task).prior = true;
+            self.task(task).ran_earlier = true;
             self.requeue(now, task);
         }
     }
@@ -318,7 +318,7 @@ impl Manager {
         };
         self.rebid(key);
         let task = match occupied.purpose {
-            Purpose::Moot => return,
+            Purpose::Obsolete => return,
             Purpose::Orphan(id) => {
                 return self.forget_orphan(
                     id,
@@ -352,7 +352,7 @@ impl Manager {
             return;
         }
         record.clear_may_have_run();
-        if record.at_most_once && record.prior && record.ending.is_none() {
+        if record.at_most_once && record.ran_earlier && record.ending.is_none() {
             // This attempt did not start, but an earlier one may have.
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });

@@ -71,7 +71,7 @@ impl Queue {
             let (mut before, mut at, mut order) = (NodeKey::NONE, flow.head, None);
             while let Some(node) = self.nodes.get(at) {
                 assert_eq!(node.before, before);
-                assert!(!node.late);
+                assert!(!node.out_of_order);
                 assert!(
                     order <= Some(node.entry.order),
                     "a flow is first in, first out"
@@ -82,9 +82,9 @@ impl Queue {
                 assert_eq!(node.flow, index);
             }
             assert_eq!(flow.tail, before);
-            for &(order, late) in &flow.late {
-                let node = self.node(late);
-                assert!(node.late);
+            for &(order, out_of_order) in &flow.out_of_order {
+                let node = self.node(out_of_order);
+                assert!(node.out_of_order);
                 assert_eq!((node.flow, node.entry.order), (index, order));
                 listed += 1;
                 *waiting.reach(flow.client) += 1;

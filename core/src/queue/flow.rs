@@ -31,7 +31,7 @@ pub(super) struct Flow {
     pub(super) head: NodeKey,
     pub(super) tail: NodeKey,
     /// Tasks that came with an older rank than the list's last: those that return.
-    pub(super) late: BTreeSet<(u64, NodeKey)>,
+    pub(super) out_of_order: BTreeSet<(u64, NodeKey)>,
 }
 
 /// One client.
@@ -180,7 +180,7 @@ impl Queue {
             forgiven: 0,
             head: NodeKey::NONE,
             tail: NodeKey::NONE,
-            late: BTreeSet::new(),
+            out_of_order: BTreeSet::new(),
         });
         let flows = &mut self.client_mut(client).flows;
         let place = flows.partition_point(|(key, _)| *key < (class, priority));
@@ -192,12 +192,12 @@ impl Queue {
     pub(super) fn head(&self, flow: FlowKey) -> Option<NodeKey> {
         let flow = &self.flows[flow];
         let listed = (flow.head != NodeKey::NONE).then_some(flow.head);
-        let Some(&(order, late)) = flow.late.first() else {
+        let Some(&(order, out_of_order)) = flow.out_of_order.first() else {
             return listed;
         };
         listed
             .filter(|&head| self.node(head).entry.order < order)
-            .or(Some(late))
+            .or(Some(out_of_order))
     }
 
     /// Puts a node where its links say: at the end when it is new, where it was when it had been
@@ -208,12 +208,12 @@ impl Queue {
             flow: flow_index,
             before,
             after,
-            late,
+            out_of_order,
             ..
         } = *self.node(index);
         let flow = &mut self.flows[flow_index];
-        if late {
-            flow.late.insert((entry.order, index));
+        if out_of_order {
+            flow.out_of_order.insert((entry.order, index));
         } else {
             match self.nodes.get_mut(before) {
                 Some(node) => node.after = index,
@@ -231,7 +231,7 @@ impl Queue {
         self.classes[entry.class].waiting += 1;
         self.clients[entry.client].waiting += 1;
         self.hold(index);
-        self.refresh_if_first(flow_index, before, late);
+        self.refresh_if_first(flow_index, before, out_of_order);
     }
 
     /// Takes a node out of all order, and leaves its links as they were.
@@ -241,12 +241,12 @@ impl Queue {
             flow: flow_index,
             before,
             after,
-            late,
+            out_of_order,
             ..
         } = *self.node(index);
         let flow = &mut self.flows[flow_index];
-        if late {
-            flow.late.remove(&(entry.order, index));
+        if out_of_order {
+            flow.out_of_order.remove(&(entry.order, index));
         } else {
             match self.nodes.get_mut(before) {
                 Some(node) => node.after = after,
@@ -264,13 +264,13 @@ impl Queue {
         self.classes[entry.class].waiting -= 1;
         self.clients[entry.client].waiting -= 1;
         self.release(index);
-        self.refresh_if_first(flow_index, before, late);
+        self.refresh_if_first(flow_index, before, out_of_order);
     }
 
     /// As `refresh`, unless a node with these links has another before it: most tasks come behind
     /// others of their flow, and change nothing about its turn.
-    fn refresh_if_first(&mut self, flow: FlowKey, before: NodeKey, late: bool) {
-        if late || before == NodeKey::NONE {
+    fn refresh_if_first(&mut self, flow: FlowKey, before: NodeKey, out_of_order: bool) {
+        if out_of_order || before == NodeKey::NONE {
             self.refresh(flow);
         }
     }

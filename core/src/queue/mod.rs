@@ -79,8 +79,8 @@ struct Node {
     /// Neighbours among what its client may lose at its priority: came before and after it.
     older: NodeKey,
     newer: NodeKey,
-    /// It is in its flow's `late` tree and not in its list.
-    late: bool,
+    /// It is in its flow's `out_of_order` tree and not in its list.
+    out_of_order: bool,
 }
 
 // A slab keeps a node in a node's room only if the compiler finds a place for "vacant" in it.
@@ -180,7 +180,7 @@ impl Queue {
             after: NodeKey::NONE,
             older: self.newest_held(&entry),
             newer: NodeKey::NONE,
-            late: tail != NodeKey::NONE && entry.order < self.node(tail).entry.order,
+            out_of_order: tail != NodeKey::NONE && entry.order < self.node(tail).entry.order,
         };
         let node = self.nodes.insert(node);
         *self.by_task.reach(entry.task) = node;

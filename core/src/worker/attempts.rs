@@ -13,7 +13,7 @@ use crate::ids::{Attempt, SlotId, TaskId};
 use crate::message::{Assign, AttemptEnd};
 use crate::name::Name;
 use crate::payload::Payload;
-use crate::rising::Rising;
+use crate::seq_map::SeqMap;
 use crate::time::Instant;
 
 arena_key!(
@@ -81,7 +81,7 @@ impl End {
 #[derive(Clone, Debug)]
 pub(super) struct Attempts {
     entries: Arena<AttemptKey, Entry>,
-    keys: Rising<Attempt, AttemptKey>,
+    keys: SeqMap<Attempt, AttemptKey>,
     first: AttemptKey,
     last: AttemptKey,
     waiting: usize,
@@ -94,7 +94,7 @@ impl Attempts {
     pub(super) fn new() -> Self {
         Self {
             entries: Arena::default(),
-            keys: Rising::default(),
+            keys: SeqMap::default(),
             first: AttemptKey::NONE,
             last: AttemptKey::NONE,
             waiting: 0,

@@ -121,7 +121,7 @@ pub(crate) fn status() -> StatusReport {
             queue_size: 3,
             queue_bytes: 4,
             returning: 5,
-            stranded: 1,
+            unroutable: 1,
             held: 6,
             assigned: 7,
             unacknowledged: 8,

@@ -329,7 +329,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                     queue_size: n[4],
                     queue_bytes: n[5],
                     returning: n[6],
-                    stranded: n[23],
+                    unroutable: n[23],
                     held: n[7],
                     assigned: n[8],
                     unacknowledged: n[9],

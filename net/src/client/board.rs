@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use argon_core::payload::Payload;
-use argon_core::rising::Rising;
+use argon_core::seq_map::SeqMap;
 use argon_core::task::Outcome;
 use slab::Slab;
 use tokio::sync::Notify;
@@ -34,7 +34,7 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// By the number of the task.
-    entries: Rising<u64, Entry>,
+    entries: SeqMap<u64, Entry>,
     /// Ends that wait in entries. They are large, and few have to wait.
     ends: Slab<Ended>,
     trays: Slab<Tray>,

@@ -203,7 +203,7 @@ class ManagerStatus(NamedTuple):
     queue_size: int
     queue_bytes: int
     returning: int
-    stranded: int
+    unroutable: int
     held: int
     assigned: int
     unacknowledged: int

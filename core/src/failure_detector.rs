@@ -9,7 +9,7 @@ use crate::time::AwakeInstant;
 
 /// What one side knows of the other's life on one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct FailureDetector {
     heard: AwakeInstant,
     sent: u64,
     received: u64,
@@ -18,8 +18,8 @@ pub struct Watch {
     mark: Option<(AwakeInstant, u64)>,
 }
 
-impl Watch {
-    /// A watch on a connection that is up since `now`.
+impl FailureDetector {
+    /// A detector on a connection that is up since `now`.
     #[must_use]
     pub fn new(now: AwakeInstant) -> Self {
         Self {
@@ -116,56 +116,56 @@ mod tests {
 
     #[test]
     fn a_peer_that_answers_but_takes_nothing_in_is_silent() {
-        let mut watch = Watch::new(s(0));
-        watch.on_sent(s(1));
-        assert!(watch.on_beat(s(2), 0));
-        assert!(watch.on_beat(s(3), 0));
-        assert_eq!(watch.silent_at(LEASE), s(3));
-        assert!(watch.on_beat(s(3), 1));
-        assert_eq!(watch.silent_at(LEASE), s(5));
+        let mut detector = FailureDetector::new(s(0));
+        detector.on_sent(s(1));
+        assert!(detector.on_beat(s(2), 0));
+        assert!(detector.on_beat(s(3), 0));
+        assert_eq!(detector.silent_at(LEASE), s(3));
+        assert!(detector.on_beat(s(3), 1));
+        assert_eq!(detector.silent_at(LEASE), s(5));
     }
 
     #[test]
     fn what_was_sent_after_the_mark_starts_a_new_lease() {
-        let mut watch = Watch::new(s(0));
-        watch.on_sent(s(1));
-        watch.on_sent(s(2));
-        assert!(watch.on_beat(s(2), 1));
-        assert_eq!(watch.silent_at(LEASE), s(4));
-        assert!(!watch.on_beat(s(2), 3), "more than was sent is a lie");
+        let mut detector = FailureDetector::new(s(0));
+        detector.on_sent(s(1));
+        detector.on_sent(s(2));
+        assert!(detector.on_beat(s(2), 1));
+        assert_eq!(detector.silent_at(LEASE), s(4));
+        assert!(!detector.on_beat(s(2), 3), "more than was sent is a lie");
     }
 
     #[test]
     fn progress_of_bytes_counts_as_hearing() {
-        let mut watch = Watch::new(s(0));
-        watch.on_sent(s(0));
-        watch.on_progress(s(5));
-        assert_eq!(watch.silent_at(LEASE), s(7));
+        let mut detector = FailureDetector::new(s(0));
+        detector.on_sent(s(0));
+        detector.on_progress(s(5));
+        assert_eq!(detector.silent_at(LEASE), s(7));
     }
 
     #[test]
     fn what_is_sent_later_does_not_renew_the_wait_for_what_was_sent() {
-        let mut watch = Watch::new(s(0));
+        let mut detector = FailureDetector::new(s(0));
         for second in 1..4 {
-            watch.on_sent(s(second));
-            assert!(watch.on_beat(s(second), 0));
+            detector.on_sent(s(second));
+            assert!(detector.on_beat(s(second), 0));
         }
-        assert_eq!(watch.silent_at(LEASE), s(3));
+        assert_eq!(detector.silent_at(LEASE), s(3));
         // The first was taken in; the others are waited for from now.
-        assert!(watch.on_beat(s(4), 1));
-        watch.on_received(s(5));
-        assert_eq!(watch.silent_at(LEASE), s(6));
+        assert!(detector.on_beat(s(4), 1));
+        detector.on_received(s(5));
+        assert_eq!(detector.silent_at(LEASE), s(6));
     }
 
     #[test]
     fn a_peer_that_has_taken_in_all_is_silent_when_it_says_nothing() {
-        let mut watch = Watch::new(s(0));
-        watch.on_sent(s(1));
-        assert!(watch.on_beat(s(2), 1));
-        watch.on_received(s(5));
-        assert_eq!((watch.silent_at(LEASE), watch.heard()), (s(7), s(5)));
+        let mut detector = FailureDetector::new(s(0));
+        detector.on_sent(s(1));
+        assert!(detector.on_beat(s(2), 1));
+        detector.on_received(s(5));
+        assert_eq!((detector.silent_at(LEASE), detector.heard()), (s(7), s(5)));
         assert_eq!(
-            (watch.sent(), watch.confirmed(), watch.received()),
+            (detector.sent(), detector.confirmed(), detector.received()),
             (1, 1, 1)
         );
     }

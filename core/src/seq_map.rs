@@ -1,4 +1,4 @@
-//! A map whose keys come in rising and leave in about that order, as numbers of tasks do.
+//! A map for sequence numbers: keys that come in rising and leave in about that order.
 //!
 //! Owns: a row of entries, oldest first, in which those that are gone leave gaps; and a tree of
 //! the few that come out of order. Never: needs more than twice the space of what it holds, and a
@@ -12,25 +12,25 @@ use crate::ids::{Attempt, ConnId};
 /// Gaps that are let be, however few entries there are.
 const GAPS: usize = 64;
 
-/// A key that rises.
-pub trait Rises: Copy + Ord {
+/// A sequence number.
+pub trait SeqKey: Copy + Ord {
     /// How many keys there may be from `earlier` up to this one, if that can be told.
     fn after(self, earlier: Self) -> Option<u64>;
 }
 
-impl Rises for u64 {
+impl SeqKey for u64 {
     fn after(self, earlier: Self) -> Option<u64> {
         self.checked_sub(earlier)
     }
 }
 
-impl Rises for ConnId {
+impl SeqKey for ConnId {
     fn after(self, earlier: Self) -> Option<u64> {
         self.0.checked_sub(earlier.0)
     }
 }
 
-impl Rises for Attempt {
+impl SeqKey for Attempt {
     /// A manager numbers all its attempts, so one worker has fewer.
     fn after(self, earlier: Self) -> Option<u64> {
         (self.epoch == earlier.epoch).then(|| self.number.saturating_sub(earlier.number))
@@ -39,26 +39,26 @@ impl Rises for Attempt {
 
 /// The map.
 #[derive(Clone, Debug)]
-pub struct Rising<K, V> {
+pub struct SeqMap<K, V> {
     row: VecDeque<(K, Option<V>)>,
     gaps: usize,
-    late: BTreeMap<K, V>,
+    out_of_order: BTreeMap<K, V>,
 }
 
-impl<K, V> Default for Rising<K, V> {
+impl<K, V> Default for SeqMap<K, V> {
     fn default() -> Self {
         Self {
             row: VecDeque::new(),
             gaps: 0,
-            late: BTreeMap::new(),
+            out_of_order: BTreeMap::new(),
         }
     }
 }
 
-impl<K: Rises, V> Rising<K, V> {
+impl<K: SeqKey, V> SeqMap<K, V> {
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.row.len() - self.gaps + self.late.len()
+        self.row.len() - self.gaps + self.out_of_order.len()
     }
 
     /// Whether there are none.
@@ -68,14 +68,14 @@ impl<K: Rises, V> Rising<K, V> {
 
     /// Adds an entry that is not there yet; false, and nothing happens, if it is.
     pub fn insert(&mut self, key: K, value: V) -> bool {
-        if self.row.back().is_none_or(|(last, _)| *last < key) && self.late.is_empty() {
+        if self.row.back().is_none_or(|(last, _)| *last < key) && self.out_of_order.is_empty() {
             self.row.push_back((key, Some(value)));
             return true;
         }
-        self.insert_late(key, value)
+        self.insert_out_of_order(key, value)
     }
 
-    fn insert_late(&mut self, key: K, value: V) -> bool {
+    fn insert_out_of_order(&mut self, key: K, value: V) -> bool {
         if let Some(at) = self.find(key) {
             let place = &mut self.row[at].1;
             let fresh = place.is_none();
@@ -85,13 +85,13 @@ impl<K: Rises, V> Rising<K, V> {
             }
             return fresh;
         }
-        if self.late.contains_key(&key) {
+        if self.out_of_order.contains_key(&key) {
             return false;
         }
         if self.row.back().is_none_or(|(last, _)| *last < key) {
             self.row.push_back((key, Some(value)));
         } else {
-            self.late.insert(key, value);
+            self.out_of_order.insert(key, value);
         }
         true
     }
@@ -105,8 +105,8 @@ impl<K: Rises, V> Rising<K, V> {
     pub fn get(&self, key: K) -> Option<&V> {
         match self.find(key) {
             Some(at) => self.row[at].1.as_ref(),
-            None if self.late.is_empty() => None,
-            None => self.late.get(&key),
+            None if self.out_of_order.is_empty() => None,
+            None => self.out_of_order.get(&key),
         }
     }
 
@@ -114,15 +114,15 @@ impl<K: Rises, V> Rising<K, V> {
     pub fn get_mut(&mut self, key: K) -> Option<&mut V> {
         match self.find(key) {
             Some(at) => self.row[at].1.as_mut(),
-            None if self.late.is_empty() => None,
-            None => self.late.get_mut(&key),
+            None if self.out_of_order.is_empty() => None,
+            None => self.out_of_order.get_mut(&key),
         }
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, key: K) -> Option<V> {
         let Some(at) = self.find(key) else {
-            return self.late.remove(&key);
+            return self.out_of_order.remove(&key);
         };
         if at == 0 {
             return self.pop_front();
@@ -145,7 +145,7 @@ impl<K: Rises, V> Rising<K, V> {
     /// Drops an entry where it is, after a last look at it: large ones need not be moved.
     pub fn retire<R>(&mut self, key: K, look: impl FnOnce(&V) -> R) -> Option<R> {
         let Some(at) = self.find(key) else {
-            return self.late.remove(&key).as_ref().map(look);
+            return self.out_of_order.remove(&key).as_ref().map(look);
         };
         let place = &mut self.row[at].1;
         let seen = look(place.as_ref()?);
@@ -174,20 +174,20 @@ impl<K: Rises, V> Rising<K, V> {
     /// The lowest key.
     pub fn first(&self) -> Option<K> {
         let row = self.row.front().map(|(key, _)| *key);
-        let late = self.late.first_key_value().map(|(key, _)| *key);
-        match (row, late) {
-            (Some(row), Some(late)) => Some(row.min(late)),
-            (row, late) => row.or(late),
+        let out_of_order = self.out_of_order.first_key_value().map(|(key, _)| *key);
+        match (row, out_of_order) {
+            (Some(row), Some(out_of_order)) => Some(row.min(out_of_order)),
+            (row, out_of_order) => row.or(out_of_order),
         }
     }
 
     /// Takes out the entry with the lowest key.
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         let row = self.row.front().map(|(key, _)| *key);
-        if let Some(late) = self.late.first_entry()
-            && row.is_none_or(|row| *late.key() < row)
+        if let Some(out_of_order) = self.out_of_order.first_entry()
+            && row.is_none_or(|row| *out_of_order.key() < row)
         {
-            return Some(late.remove_entry());
+            return Some(out_of_order.remove_entry());
         }
         Some((row?, self.pop_front()?))
     }
@@ -198,18 +198,18 @@ impl<K: Rises, V> Rising<K, V> {
         let mut row = self.row.range(start..);
         let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
         let above = (core::ops::Bound::Excluded(key), core::ops::Bound::Unbounded);
-        let late = self.late.range(above).next().map(|(key, _)| *key);
-        match (row, late) {
-            (Some(row), Some(late)) => Some(row.min(late)),
-            (row, late) => row.or(late),
+        let out_of_order = self.out_of_order.range(above).next().map(|(key, _)| *key);
+        match (row, out_of_order) {
+            (Some(row), Some(out_of_order)) => Some(row.min(out_of_order)),
+            (row, out_of_order) => row.or(out_of_order),
         }
     }
 
     /// The highest key.
     pub fn last(&self) -> Option<K> {
         let row = self.row.back().map(|(key, _)| *key);
-        let late = self.late.last_key_value().map(|(key, _)| *key);
-        row.max(late)
+        let out_of_order = self.out_of_order.last_key_value().map(|(key, _)| *key);
+        row.max(out_of_order)
     }
 
     /// The highest key below `key`.
@@ -217,8 +217,12 @@ impl<K: Rises, V> Rising<K, V> {
         let end = self.row.partition_point(|(other, _)| *other < key);
         let mut row = self.row.range(..end).rev();
         let row = row.find(|(_, value)| value.is_some()).map(|(key, _)| *key);
-        let late = self.late.range(..key).next_back().map(|(key, _)| *key);
-        row.max(late)
+        let out_of_order = self
+            .out_of_order
+            .range(..key)
+            .next_back()
+            .map(|(key, _)| *key);
+        row.max(out_of_order)
     }
 
     /// Drops all entries.
@@ -239,7 +243,7 @@ impl<K: Rises, V> Rising<K, V> {
     /// All values, in no useful order.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         let row = self.row.iter_mut().filter_map(|(_, value)| value.as_mut());
-        row.chain(self.late.values_mut())
+        row.chain(self.out_of_order.values_mut())
     }
 
     /// All entries, in order of their keys.
@@ -248,15 +252,17 @@ impl<K: Rises, V> Rising<K, V> {
         let mut row = row
             .filter_map(|(key, value)| value.as_ref().map(|value| (*key, value)))
             .peekable();
-        let mut late = self
-            .late
+        let mut out_of_order = self
+            .out_of_order
             .iter()
             .map(|(key, value)| (*key, value))
             .peekable();
-        core::iter::from_fn(move || match (row.peek(), late.peek()) {
-            (Some((in_row, _)), Some((is_late, _))) if is_late < in_row => late.next(),
+        core::iter::from_fn(move || match (row.peek(), out_of_order.peek()) {
+            (Some((in_row, _)), Some((is_out_of_order, _))) if is_out_of_order < in_row => {
+                out_of_order.next()
+            }
             (Some(_), _) => row.next(),
-            (None, _) => late.next(),
+            (None, _) => out_of_order.next(),
         })
     }
 
@@ -301,7 +307,7 @@ impl<K: Rises, V> Rising<K, V> {
         for end in [self.row.front(), self.row.back()].into_iter().flatten() {
             assert!(end.1.is_some(), "no gap at an end");
         }
-        for key in self.late.keys() {
+        for key in self.out_of_order.keys() {
             assert_eq!(self.find(*key), None, "in one place");
         }
     }
@@ -316,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_came_late_is_first_when_the_row_has_gone() {
-        let mut map = Rising::default();
+        let mut map = SeqMap::default();
         for key in [10_u64, 5, 7] {
             assert!(map.insert(key, key));
         }
@@ -330,7 +336,7 @@ mod tests {
     fn it_is_a_map_in_order() {
         let mut rng = Rng::from_seed(7);
         for spread in [1, 4, 64] {
-            let (mut model, mut map) = (BTreeMap::new(), Rising::default());
+            let (mut model, mut map) = (BTreeMap::new(), SeqMap::default());
             let mut next = 0_u64;
             for step in 0..20_000_u64 {
                 let draw = rng.draw();
@@ -379,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_came_late_is_found_when_the_row_is_gone() {
-        let mut map = Rising::default();
+        let mut map = SeqMap::default();
         for key in [10_u64, 9, 8] {
             assert!(map.insert(key, key));
         }
@@ -395,7 +401,7 @@ mod tests {
 
     #[test]
     fn one_that_stays_does_not_keep_the_space_of_all_that_came_after() {
-        let mut map = Rising::default();
+        let mut map = SeqMap::default();
         map.insert(0, ());
         for key in 1..100_000_u64 {
             map.insert(key, ());
@@ -413,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_row_that_is_taken_from_its_start_does_not_keep_the_gaps_behind() {
-        let mut map = Rising::default();
+        let mut map = SeqMap::default();
         for key in 0..400_u64 {
             map.insert(key, key);
         }

@@ -21,7 +21,7 @@ use super::rest::Rest;
 use super::session::WorkerSession;
 use super::similar::similar;
 use super::task::State;
-use super::{Absence, Alarm, Manager, ManagerOutput};
+use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -32,19 +32,19 @@ const RENEWAL_REST: Duration = Duration::from_nanos(1_500);
 /// need not wait for each other.
 const RENEWAL_BURST: Duration = Duration::from_millis(10);
 /// Names without tasks that may be listed before the list is made anew.
-const STRANDED_SLACK: usize = 64;
+const UNROUTABLE_SLACK: usize = 64;
 /// Names for which others are suggested at one time: looking for them takes a while.
 const SUGGESTIONS_MAX: usize = 16;
 
 /// Names of waiting tasks that nobody can run, and until when each waits.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stranded {
+pub(super) struct Unroutable {
     until: Timers<Name, AwakeInstant>,
     /// When it was last looked through the queue for those that are due.
     looked: Option<AwakeInstant>,
 }
 
-impl Stranded {
+impl Unroutable {
     pub(super) fn contains(&self, name: &Name) -> bool {
         self.until.get(name.clone()).is_some()
     }
@@ -195,26 +195,26 @@ impl Manager {
         for (_, task, class) in moves {
             self.queue.set_class(task, class);
         }
-        self.list_stranded(now);
+        self.list_unroutable(now);
     }
 
     /// Brings the names that nobody can run up to date with the tasks that wait.
-    fn list_stranded(&mut self, now: Instant) {
+    fn list_unroutable(&mut self, now: Instant) {
         let until = self.clock.at(now) + self.config.runner_wait;
-        let before = core::mem::take(&mut self.stranded);
-        self.stranded.looked = before.looked;
+        let before = core::mem::take(&mut self.unroutable);
+        self.unroutable.looked = before.looked;
         for entry in self.queue.iter() {
             step();
             if entry.class != NOBODY {
                 continue;
             }
             let name = &self.tasks[entry.task].name;
-            if !self.stranded.contains(name) {
+            if !self.unroutable.contains(name) {
                 let until = before.until.get(name.clone()).unwrap_or(until);
-                self.stranded.until.set(name.clone(), until);
+                self.unroutable.until.set(name.clone(), until);
             }
         }
-        self.watch_stranded();
+        self.watch_unroutable();
     }
 
     /// Queues a task.
@@ -223,47 +223,49 @@ impl Manager {
         let class = self.abilities.class_of(&record.name, record.name_key);
         let push = self.queue.push(record.entry(key, class, standing));
         if class == NOBODY && matches!(push, Push::Queued { .. }) {
-            self.note_stranded(now, key);
+            self.note_unroutable(now, key);
         }
         push
     }
 
-    fn note_stranded(&mut self, now: Instant, key: TaskKey) {
+    fn note_unroutable(&mut self, now: Instant, key: TaskKey) {
         let until = self.clock.at(now) + self.config.runner_wait;
         let name = &self.tasks[key].name;
-        if self.stranded.contains(name) {
+        if self.unroutable.contains(name) {
             return;
         }
-        self.stranded.until.set(name.clone(), until);
+        self.unroutable.until.set(name.clone(), until);
         // Names whose tasks have left otherwise are still listed; not many more than the others.
-        if self.stranded.len() > 2 * self.queue.class_len(NOBODY) + STRANDED_SLACK {
-            return self.list_stranded(now);
+        if self.unroutable.len() > 2 * self.queue.class_len(NOBODY) + UNROUTABLE_SLACK {
+            return self.list_unroutable(now);
         }
-        self.watch_stranded();
+        self.watch_unroutable();
     }
 
-    fn watch_stranded(&mut self) {
-        match self.stranded.next() {
-            Some(until) => self.absences.set(Absence::Stranded, until),
-            None => self.absences.cancel(Absence::Stranded),
+    fn watch_unroutable(&mut self) {
+        match self.unroutable.next() {
+            Some(until) => self.peer_timers.set(PeerTimer::Unroutable, until),
+            None => self.peer_timers.cancel(PeerTimer::Unroutable),
         }
     }
 
     /// Refuses the tasks that nobody can run and that have waited long enough for somebody who
     /// can. While no worker is here at all, or one that has just come has yet to say what it runs,
     /// nothing can be known, and they go on waiting.
-    pub(super) fn on_stranded(&mut self, now: Instant) {
+    pub(super) fn on_unroutable(&mut self, now: Instant) {
         let awake = self.clock.at(now);
         let wait = self.config.runner_wait;
         let unknown = self.may_yet_be_run(awake);
-        let due = self.stranded.take_due(awake);
+        let due = self.unroutable.take_due(awake);
         if unknown {
             for name in due {
-                self.stranded.until.set(name, awake + wait.max(LOOK_EVERY));
+                self.unroutable
+                    .until
+                    .set(name, awake + wait.max(LOOK_EVERY));
             }
-            return self.watch_stranded();
+            return self.watch_unroutable();
         }
-        self.stranded.looked = Some(awake);
+        self.unroutable.looked = Some(awake);
         let is_due = |task: &TaskKey| due.contains(&self.tasks[*task].name);
         let waiting = self.queue.iter().inspect(|_| step());
         let waiting = waiting.filter(|entry| entry.class == NOBODY);
@@ -291,7 +293,7 @@ impl Manager {
             };
             self.strand(now, task, near);
         }
-        self.watch_stranded();
+        self.watch_unroutable();
     }
 
     /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
@@ -309,7 +311,7 @@ impl Manager {
         let record = self.task(key);
         let queued = matches!(record.state, State::Queued);
         let name = record.name.clone();
-        let nobody = queued && self.stranded.contains(&name);
+        let nobody = queued && self.unroutable.contains(&name);
         if nobody && !self.may_yet_be_run(self.clock.at(now)) {
             let kinds = self.abilities.kinds();
             let known = kinds.flat_map(|kind| self.abilities.offer(kind).names());
@@ -386,7 +388,7 @@ mod tests {
             };
             say(&mut manager, Body::Submit(submit));
             let waiting = manager.queue.class_len(NOBODY);
-            assert!(manager.stranded.len() <= 2 * waiting + STRANDED_SLACK + 1);
+            assert!(manager.unroutable.len() <= 2 * waiting + UNROUTABLE_SLACK + 1);
             if seq >= 3 {
                 say(&mut manager, Body::Cancel { seq });
             }
