@@ -348,7 +348,7 @@ fn claims_are_waited_for_from_when_the_client_began_anew() {
         let session = if anew { Epoch(1) } else { EPOCH };
         let (client, welcome) = bench.hello(3, 2, Role::Client, Some(session), "client-3");
         assert_eq!(welcome.map(|welcome| welcome.resumed), Some(!anew));
-        let resumed = argon_core::event::Event::SessionResumed {
+        let resumed = Event::SessionResumed {
             peer: argon_core::ids::PeerId(3),
         };
         assert_eq!(bench.events.contains(&resumed), !anew);

@@ -77,7 +77,7 @@ fn a_draining_manager_without_workers_ends() {
         ..may_have_run
     };
     bench.submit(client, once);
-    bench.step(argon_core::manager::ManagerInput::Drain);
+    bench.step(ManagerInput::Drain);
     assert!(!bench.drained, "a worker may claim them");
     bench.advance_alive(ms(3_100), &[client]);
     assert!(bench.drained);
@@ -171,7 +171,7 @@ fn a_worker_that_could_not_yet_hear_what_is_asked_back_has_more_time() {
     // Bytes of the second payload go on passing; nothing behind it has arrived.
     for _ in 0..20 {
         bench.advance_alive(ms(500), &[free, client]);
-        bench.step(argon_core::manager::ManagerInput::Progress { conn: busy });
+        bench.step(ManagerInput::Progress { conn: busy });
     }
     assert!(bench.closed.is_empty());
 }

@@ -184,6 +184,7 @@ impl Chaos {
         (!running.is_empty()).then(|| running.remove(which % running.len()))
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list: what each step does")]
     fn run(&mut self, step: Step) {
         let reported = |(client, seq, number): (u64, u64, u64)| ReportedAttempt {
             attempt: Attempt {

@@ -298,7 +298,7 @@ fn a_draining_manager_refuses_what_has_not_started_and_finishes_what_has() {
     bench.submit(client, submit(0));
     bench.submit(client, submit(1));
     let assigned = bench.assigned(worker);
-    bench.step(argon_core::manager::ManagerInput::Drain);
+    bench.step(ManagerInput::Drain);
     bench.submit(client, submit(2));
     let rejects = bench.rejects(client);
     assert_eq!(
@@ -334,7 +334,7 @@ fn without_workers_a_manager_refuses_once_it_has_waited_for_their_return() {
 fn what_is_too_large_is_refused_as_such() {
     let mut bench = Bench::with(|config| config.payload_max = 3);
     let client = bench.client(3);
-    let message = argon_core::message::Message {
+    let message = Message {
         body: Body::Submit(submit(0)),
         payload: bytes::Bytes::from_static(b"four").into(),
     };

@@ -145,6 +145,10 @@ fn end(assign: &argon_core::message::Assign) -> Finished {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list: every message, one after the other"
+)]
 fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
     for size in SIZES {
         let mut crowd = Crowd::new(size);

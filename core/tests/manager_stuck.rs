@@ -121,7 +121,7 @@ fn what_has_started_is_an_answer_and_is_not_asked_for_again() {
 fn what_a_worker_brought_with_it_has_started() {
     let mut bench = Bench::new();
     let client = bench.client(3);
-    let again = |seq| argon_core::message::Submit {
+    let again = |seq| Submit {
         may_have_run: true,
         at_most_once: true,
         ..submit(seq)

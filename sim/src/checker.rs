@@ -54,6 +54,13 @@ struct Entry<'h> {
     executions: Vec<&'h Execution>,
 }
 
+/// Nothing, or what is wrong.
+type Said = Result<(), String>;
+
+fn said(wrong: &str) -> Said {
+    Err(wrong.to_owned())
+}
+
 fn broken(promise: &'static str, text: impl Into<String>, task: usize) -> Failure {
     Failure::new(Class::Safety, promise, text).about(task)
 }
@@ -127,135 +134,120 @@ impl<'h> Ledger<'h> {
 
     /// Promise 2: outcomes say what happened.
     fn honest_outcomes(&self) -> Result<(), Failure> {
-        let promise = "2 (honest outcomes)";
         for (task, entry) in &self.tasks {
             let Some(delivery) = entry.deliveries.first() else {
                 continue;
             };
-            let at = delivery.at;
-            let ended = |how: ExecutionEnd| {
-                let ended = move |run: &&&Execution| {
-                    run.end.is_some_and(|(end, what)| what == how && end <= at)
-                };
-                entry.executions.iter().filter(ended).count()
-            };
-            match &delivery.end {
-                End::Completed { .. } => {
-                    let own = self.completed_by(delivery);
-                    let honest = own.is_some_and(|run| {
-                        run.task == *task
-                            && run.end.is_some_and(|(end, how)| {
-                                how == ExecutionEnd::Completed && end <= at
-                            })
-                    });
-                    if !honest {
-                        return Err(broken(promise, "completed, but no such execution", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::Raised(message),
-                    ..
-                } => {
-                    let honest = entry.executions.iter().any(|run| {
-                        *message == format!("execution {}", run.place)
-                            && run.end.is_some_and(|(_, how)| how == ExecutionEnd::Failed)
-                    });
-                    if !honest {
-                        return Err(broken(promise, "failed, but no such execution", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::Crashed,
-                    ..
-                } => {
-                    if ended(ExecutionEnd::Crashed) == 0 && self.plan.is_calm() {
-                        return Err(broken(promise, "crashed, but nothing did", *task));
-                    }
-                    // What was written to a process that was just dying counts as run.
-                    if entry.executions.is_empty() && self.history.disturbances.is_empty() {
-                        return Err(broken(promise, "crashed, but never ran", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::TimeLimit,
-                    ..
-                } => {
-                    if self.plan.tasks[*task].time_limit.is_none() {
-                        return Err(broken(promise, "it has no time limit", *task));
-                    }
-                    if entry.executions.is_empty() && !self.may_have_been_sought(*task, at) {
-                        return Err(broken(promise, "too long, but never ran", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::MemoryLimit,
-                    ..
-                } => {
-                    let hog = self.plan.tasks[*task].deed == Deed::Hog;
-                    if !hog || entry.executions.is_empty() {
-                        return Err(broken(promise, "it took no memory", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::ResultTooLarge,
-                    ..
-                } => {
-                    let bytes = 16 + u64::from(self.plan.tasks[*task].result);
-                    let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
-                    if bytes <= limit || ended(ExecutionEnd::Completed) == 0 {
-                        return Err(broken(promise, "its result is not too large", *task));
-                    }
-                }
-                End::Failed {
-                    why: FailedWhy::Other(what),
-                    ..
-                } => {
-                    return Err(broken(promise, format!("failed with {what}"), *task));
-                }
-                End::Rejected {
-                    why: RejectedWhy::NoRunner,
-                    ..
-                } if self.plan.options.is_run_by_all(self.plan.tasks[*task].name) => {
-                    return Err(broken(promise, "every worker runs it", *task));
-                }
-                End::Rejected {
-                    why: RejectedWhy::TooLarge,
-                    ..
-                } if !self.may_be_too_large(*task) => {
-                    return Err(broken(promise, "it is not too large", *task));
-                }
-                End::Rejected { .. }
-                | End::Expired {
-                    may_have_run: false,
-                }
-                | End::Cancelled {
-                    may_have_run: false,
-                } => {
-                    if !entry.executions.is_empty() {
-                        let text = format!("{} means never started", delivery.end.name());
-                        return Err(broken(promise, text, *task));
-                    }
-                }
-                End::Expired { may_have_run: true } | End::Cancelled { may_have_run: true } => {}
-                End::Lost { .. } => {
-                    if self.plan.is_calm() {
-                        return Err(broken(promise, "lost, though nothing went wrong", *task));
-                    }
+            self.honest_outcome(*task, entry, delivery)
+                .map_err(|text| broken("2 (honest outcomes)", text, *task))?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the outcome of a task, if anything is.
+    fn honest_outcome(&self, task: usize, entry: &Entry<'_>, delivery: &Delivery) -> Said {
+        let asked = &self.plan.tasks[task];
+        match &delivery.end {
+            End::Completed { .. } => {
+                let own = self.completed_by(delivery).filter(|run| run.task == task);
+                let end = own.and_then(|run| run.end);
+                let in_time = |(end, how)| how == ExecutionEnd::Completed && end <= delivery.at;
+                if !end.is_some_and(in_time) {
+                    return said("completed, but no such execution");
                 }
             }
-            match delivery.end {
-                End::Expired { .. } if self.plan.tasks[*task].deadline.is_none() => {
-                    return Err(broken(promise, "expired without a deadline", *task));
-                }
-                // A client that stops gives up what it has left.
-                End::Cancelled { .. }
-                    if self.plan.tasks[*task].cancel_after.is_none()
-                        && self.history.lives[delivery.life].end.is_none() =>
-                {
-                    return Err(broken(promise, "cancelled, though nobody asked", *task));
-                }
-                _ => {}
+            End::Failed { why, .. } => self.honest_failure(task, entry, delivery.at, why)?,
+            End::Rejected {
+                why: RejectedWhy::NoRunner,
+                ..
+            } if self.plan.options.is_run_by_all(asked.name) => {
+                return said("every worker runs it");
             }
+            End::Rejected {
+                why: RejectedWhy::TooLarge,
+                ..
+            } if !self.may_be_too_large(task) => {
+                return said("it is not too large");
+            }
+            End::Rejected { .. }
+            | End::Expired {
+                may_have_run: false,
+            }
+            | End::Cancelled {
+                may_have_run: false,
+            } => {
+                if !entry.executions.is_empty() {
+                    return Err(format!("{} means never started", delivery.end.name()));
+                }
+            }
+            End::Expired { may_have_run: true } | End::Cancelled { may_have_run: true } => {}
+            End::Lost { .. } => {
+                if self.plan.is_calm() {
+                    return said("lost, though nothing went wrong");
+                }
+            }
+        }
+        match delivery.end {
+            End::Expired { .. } if asked.deadline.is_none() => said("expired without a deadline"),
+            // A client that stops gives up what it has left.
+            End::Cancelled { .. }
+                if asked.cancel_after.is_none()
+                    && self.history.lives[delivery.life].end.is_none() =>
+            {
+                said("cancelled, though nobody asked")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is wrong with a failure that was delivered at `at`, if anything is.
+    fn honest_failure(&self, task: usize, entry: &Entry<'_>, at: u64, why: &FailedWhy) -> Said {
+        let asked = &self.plan.tasks[task];
+        let never_ran = entry.executions.is_empty();
+        let any_ended = |how: ExecutionEnd| {
+            let mut ends = entry.executions.iter().filter_map(|run| run.end);
+            ends.any(|(end, what)| what == how && end <= at)
+        };
+        match why {
+            FailedWhy::Raised(message) => {
+                let honest = entry.executions.iter().any(|run| {
+                    *message == format!("execution {}", run.place)
+                        && run.end.is_some_and(|(_, how)| how == ExecutionEnd::Failed)
+                });
+                if !honest {
+                    return said("failed, but no such execution");
+                }
+            }
+            FailedWhy::Crashed => {
+                if !any_ended(ExecutionEnd::Crashed) && self.plan.is_calm() {
+                    return said("crashed, but nothing did");
+                }
+                // What was written to a process that was just dying counts as run.
+                if never_ran && self.history.disturbances.is_empty() {
+                    return said("crashed, but never ran");
+                }
+            }
+            FailedWhy::TimeLimit => {
+                if asked.time_limit.is_none() {
+                    return said("it has no time limit");
+                }
+                if never_ran && !self.may_have_been_sought(task, at) {
+                    return said("too long, but never ran");
+                }
+            }
+            FailedWhy::MemoryLimit => {
+                if asked.deed != Deed::Hog || never_ran {
+                    return said("it took no memory");
+                }
+            }
+            FailedWhy::ResultTooLarge => {
+                let bytes = 16 + u64::from(asked.result);
+                let limit = self.plan.options.payload_max.map_or(u64::MAX, u64::from);
+                if bytes <= limit || !any_ended(ExecutionEnd::Completed) {
+                    return said("its result is not too large");
+                }
+            }
+            FailedWhy::Other(what) => return Err(format!("failed with {what}")),
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Level {
     #[must_use]
     pub fn run(self, plan: &Plan, trace: &mut Trace) -> Report {
         match self {
-            Self::Fast => run::run(plan, trace),
+            Self::Fast => run(plan, trace),
             Self::Turmoil => turmoil::run(plan, trace),
         }
     }

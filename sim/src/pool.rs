@@ -525,7 +525,7 @@ impl Pool {
 
 /// The result of an execution: says whose it is.
 #[must_use]
-pub fn result(task: usize, execution: usize, filling: u32) -> Bytes {
+pub(crate) fn result(task: usize, execution: usize, filling: u32) -> Bytes {
     let mut bytes = (task as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(&(execution as u64).to_le_bytes());
     bytes.resize(16 + filling as usize, 9);

@@ -16,7 +16,7 @@ use crate::rng::mix;
 /// # Panics
 /// If it has none.
 #[must_use]
-pub fn encoded(message: &Message) -> BytesMut {
+pub(crate) fn encoded(message: &Message) -> BytesMut {
     let mut bytes = BytesMut::new();
     codec::encode(message, &mut bytes).expect("what a machine sends can be encoded");
     bytes
@@ -27,7 +27,7 @@ pub fn encoded(message: &Message) -> BytesMut {
 /// # Panics
 /// If it does not.
 #[must_use]
-pub fn through_codec(message: &Message) -> Message {
+pub(crate) fn through_codec(message: &Message) -> Message {
     let mut bytes = encoded(message);
     let back = codec::decode(&mut bytes, usize::MAX >> 1)
         .expect("what was encoded can be decoded")
@@ -39,7 +39,7 @@ pub fn through_codec(message: &Message) -> Message {
 
 /// What a message is about, if it is about one task. `peer` is the client at the other end.
 #[must_use]
-pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
+pub(crate) fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
     match body {
         Body::Submit(submit) => Some((peer?, submit.seq)),
         Body::Cancel { seq } | Body::Outcome { seq, .. } | Body::Reject { seq, .. } => {
@@ -53,7 +53,7 @@ pub fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
 
 /// A submission, for the history.
 #[must_use]
-pub fn submitted(submit: &Submit) -> WireWhat {
+pub(crate) fn submitted(submit: &Submit) -> WireWhat {
     let name = hash_of(&submit.name);
     let priority = submit.priority.level() as u8;
     let kept = [
@@ -82,12 +82,12 @@ fn hash_of(name: &Name) -> u64 {
 
 /// Whether a message is only a heartbeat, which traces leave out.
 #[must_use]
-pub fn is_beat(body: &Body) -> bool {
+pub(crate) fn is_beat(body: &Body) -> bool {
     matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Paused)
 }
 
 /// The names of rejections, by their reason.
-pub const REJECTIONS: [&str; 7] = [
+pub(crate) const REJECTIONS: [&str; 7] = [
     "task-rejected",
     "task-displaced",
     "no-runner",
@@ -99,7 +99,7 @@ pub const REJECTIONS: [&str; 7] = [
 
 /// The task and the name of an event.
 #[must_use]
-pub fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
+pub(crate) fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
     match event {
         Event::PeerJoined { resumed: true, .. } => (None, "peer-resumed"),
         Event::PeerJoined { .. } => (None, "peer-joined"),

@@ -18,14 +18,14 @@ use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
 
 /// Tasks that wait.
-pub const QUEUED: [usize; 3] = [100, 10_000, 1_000_000];
-pub const WORKERS: [u64; 3] = [10, 1_000, 100_000];
+pub(crate) const QUEUED: [usize; 3] = [100, 10_000, 1_000_000];
+pub(crate) const WORKERS: [u64; 3] = [10, 1_000, 100_000];
 
 const CAPACITY: u32 = 8;
 const CLIENTS: u64 = 4;
 
 /// A manager whose workers are all busy and whose queue holds a fixed number of tasks.
-pub struct Steady {
+pub(crate) struct Steady {
     manager: Manager,
     now: Instant,
     running: VecDeque<(ConnId, Assign)>,
@@ -38,7 +38,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    pub fn new(queued: usize, workers: u64) -> Self {
+    pub(crate) fn new(queued: usize, workers: u64) -> Self {
         let mut config = ManagerConfig::new(Epoch(1));
         config.queue_tasks = queued + 16;
         config.client_tasks = usize::MAX;
@@ -151,7 +151,7 @@ impl Steady {
     }
 
     /// `count` tasks through every station, in batches of 32 as they come off a socket.
-    pub fn run(&mut self, count: u64) {
+    pub(crate) fn run(&mut self, count: u64) {
         let batch = 32.min(self.running.len());
         let mut done = 0;
         while done < count {

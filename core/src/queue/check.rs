@@ -35,7 +35,7 @@ impl Queue {
         let returned = self
             .nodes
             .iter()
-            .filter(|(_, node)| node.entry.standing == super::Standing::Returning);
+            .filter(|(_, node)| node.entry.standing == Standing::Returning);
         assert_eq!(returned.count(), self.returned.len());
         assert!(self.bytes <= self.bytes_max, "{} bytes", self.bytes);
         for priority in (0..Priority::LEVELS as u8).filter_map(Priority::new) {

@@ -277,6 +277,7 @@ fn outcomes() -> Vec<Outcome> {
 }
 
 /// Every message of the native protocol.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn native() -> Vec<Example<Body>> {
     let mut all: Vec<Example<Body>> = Vec::new();
     let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));

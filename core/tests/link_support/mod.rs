@@ -14,13 +14,13 @@ use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
 
-pub const PEER: PeerId = PeerId(42);
+pub(crate) const PEER: PeerId = PeerId(42);
 
-pub fn ms(ms: u64) -> Duration {
+pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub fn welcome(epoch: u64) -> Welcome {
+pub(crate) fn welcome(epoch: u64) -> Welcome {
     Welcome {
         version: VERSION,
         epoch: Epoch(epoch),
@@ -31,7 +31,7 @@ pub fn welcome(epoch: u64) -> Welcome {
 }
 
 /// A link, its driver, and the time.
-pub struct Bench {
+pub(crate) struct Bench {
     pub link: Link,
     pub now: Instant,
     pub out: VecDeque<LinkOutput>,
@@ -39,11 +39,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(addresses: usize) -> Self {
+    pub(crate) fn new(addresses: usize) -> Self {
         Self::seeded(addresses, 1)
     }
 
-    pub fn seeded(addresses: usize, seed: u64) -> Self {
+    pub(crate) fn seeded(addresses: usize, seed: u64) -> Self {
         let config = LinkConfig {
             peer: PEER,
             name: Name::new("peer").unwrap(),
@@ -59,51 +59,51 @@ impl Bench {
         }
     }
 
-    pub fn input(&mut self, input: LinkInput) -> Option<LinkEvent> {
+    pub(crate) fn input(&mut self, input: LinkInput) -> Option<LinkEvent> {
         let event = self.link.handle_input(self.now, input, &mut self.out);
         self.expect();
         event
     }
 
-    pub fn expect(&mut self) {
+    pub(crate) fn expect(&mut self) {
         let next = self.link.poll_timeout().map(|deadline| deadline.at);
         self.link.expect(next);
     }
 
-    pub fn say(&mut self, conn: ConnId, body: Body) -> Option<LinkEvent> {
+    pub(crate) fn say(&mut self, conn: ConnId, body: Body) -> Option<LinkEvent> {
         let message = Message::from(body);
         self.input(LinkInput::Received { conn, message })
     }
 
-    pub fn timeout(&mut self) -> Option<LinkEvent> {
+    pub(crate) fn timeout(&mut self) -> Option<LinkEvent> {
         let event = self.link.handle_timeout(self.now, &mut self.out);
         self.expect();
         event
     }
 
     /// Goes to the next deadline and does what is due.
-    pub fn wake(&mut self) -> Option<LinkEvent> {
+    pub(crate) fn wake(&mut self) -> Option<LinkEvent> {
         self.now = self.due().at.max(self.now);
         self.timeout()
     }
 
-    pub fn due(&self) -> Deadline {
+    pub(crate) fn due(&self) -> Deadline {
         self.link.poll_timeout().expect("it wants to be woken")
     }
 
     /// How long until it wants to be woken.
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         self.due().at.since(self.now)
     }
 
-    pub fn only(&mut self) -> LinkOutput {
+    pub(crate) fn only(&mut self) -> LinkOutput {
         let output = self.out.pop_front().expect("an output");
         assert_eq!(self.out, [], "one output");
         output
     }
 
     /// Dials; returns the connection and the address.
-    pub fn dial(&mut self) -> (ConnId, usize) {
+    pub(crate) fn dial(&mut self) -> (ConnId, usize) {
         assert_eq!(
             self.due().reason,
             WakeReason::Reconnect,
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     /// Connects and says hello; returns that.
-    pub fn greet(&mut self, conn: ConnId) -> Hello {
+    pub(crate) fn greet(&mut self, conn: ConnId) -> Hello {
         assert_eq!(self.input(LinkInput::Connected { conn }), None);
         match self.only() {
             LinkOutput::Send { conn: on, message } => {
@@ -135,7 +135,7 @@ impl Bench {
         }
     }
 
-    pub fn up_with(&mut self, welcome: Welcome) -> ConnId {
+    pub(crate) fn up_with(&mut self, welcome: Welcome) -> ConnId {
         let (conn, _) = self.dial();
         self.greet(conn);
         let event = self.say(conn, Body::Welcome(welcome));
@@ -144,12 +144,12 @@ impl Bench {
         conn
     }
 
-    pub fn up(&mut self) -> ConnId {
+    pub(crate) fn up(&mut self) -> ConnId {
         self.up_with(welcome(7))
     }
 
     /// Woken for it, it pings; what it says.
-    pub fn ping(&mut self, conn: ConnId) -> Beat {
+    pub(crate) fn ping(&mut self, conn: ConnId) -> Beat {
         assert_eq!(self.wake(), None);
         match self.only() {
             LinkOutput::Send { conn: on, message } => {
@@ -163,19 +163,19 @@ impl Bench {
         }
     }
 
-    pub fn pong(&mut self, conn: ConnId, nonce: u64, received: u64) -> Option<LinkEvent> {
+    pub(crate) fn pong(&mut self, conn: ConnId, nonce: u64, received: u64) -> Option<LinkEvent> {
         self.say(conn, Body::Pong(Beat { nonce, received }))
     }
 
-    pub fn send(&mut self) -> bool {
+    pub(crate) fn send(&mut self) -> bool {
         self.link.send(self.now, Body::Draining, &mut self.out)
     }
 
-    pub fn closed(&mut self, conn: ConnId) -> Option<LinkEvent> {
+    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<LinkEvent> {
         self.input(LinkInput::Closed { conn })
     }
 }
 
-pub fn ours(reason: CloseReason) -> Option<LinkEvent> {
+pub(crate) fn ours(reason: CloseReason) -> Option<LinkEvent> {
     Some(LinkEvent::Down(LinkDown::Ours(reason)))
 }

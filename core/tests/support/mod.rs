@@ -19,18 +19,18 @@ use argon_core::task::{Outcome, Priority, RejectReason};
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
 
-pub const EPOCH: Epoch = Epoch(7);
+pub(crate) const EPOCH: Epoch = Epoch(7);
 
-pub fn ms(ms: u64) -> Duration {
+pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 /// A submission of a plain task.
-pub fn submit(seq: u64) -> Submit {
+pub(crate) fn submit(seq: u64) -> Submit {
     Submit {
         seq,
         priority: Priority::NORMAL,
@@ -44,7 +44,7 @@ pub fn submit(seq: u64) -> Submit {
     }
 }
 
-pub struct Bench {
+pub(crate) struct Bench {
     pub manager: Manager,
     pub now: Instant,
     next_conn: u64,
@@ -61,11 +61,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut ManagerConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut ManagerConfig)) -> Self {
         let mut config = ManagerConfig::new(EPOCH);
         change(&mut config);
         config.validate().unwrap();
@@ -85,7 +85,7 @@ impl Bench {
     }
 
     /// One input, settled, with everything that came of it.
-    pub fn step(&mut self, input: ManagerInput) {
+    pub(crate) fn step(&mut self, input: ManagerInput) {
         self.manager.handle_input(self.now, input);
         self.finish();
     }
@@ -122,7 +122,7 @@ impl Bench {
     }
 
     /// Lets time pass, waking the manager exactly when it asks for it.
-    pub fn advance(&mut self, span: Duration) {
+    pub(crate) fn advance(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(deadline) = self.manager.poll_timeout()
             && deadline.at <= end
@@ -141,7 +141,7 @@ impl Bench {
     }
 
     /// Lets time pass as `advance`, with heartbeats on these connections.
-    pub fn advance_alive(&mut self, span: Duration, conns: &[ConnId]) {
+    pub(crate) fn advance_alive(&mut self, span: Duration, conns: &[ConnId]) {
         let mut left = span;
         while !left.is_zero() {
             let step = left.min(ms(500));
@@ -155,38 +155,38 @@ impl Bench {
     }
 
     /// As `submit`, without a look at the invariants: there is a crowd.
-    pub fn quietly(&mut self, conn: ConnId, submit: Submit) {
+    pub(crate) fn quietly(&mut self, conn: ConnId, submit: Submit) {
         self.quietly_body(conn, Body::Submit(submit));
     }
 
     /// As `send`, without a look at the invariants: there is a crowd.
-    pub fn quietly_body(&mut self, conn: ConnId, body: Body) {
+    pub(crate) fn quietly_body(&mut self, conn: ConnId, body: Body) {
         let message = body.into();
         let input = ManagerInput::Received { conn, message };
         self.manager.handle_input(self.now, input);
         self.settle();
     }
 
-    pub fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
+    pub(crate) fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
         let message = message.into();
         self.step(ManagerInput::Received { conn, message });
     }
 
-    pub fn close(&mut self, conn: ConnId) {
+    pub(crate) fn close(&mut self, conn: ConnId) {
         self.step(ManagerInput::Closed { conn });
     }
 
     /// What came on a connection since the last look.
-    pub fn inbox(&mut self, conn: ConnId) -> Vec<Message> {
+    pub(crate) fn inbox(&mut self, conn: ConnId) -> Vec<Message> {
         self.inboxes.remove(&conn).unwrap_or_default()
     }
 
-    pub fn bodies(&mut self, conn: ConnId) -> Vec<Body> {
+    pub(crate) fn bodies(&mut self, conn: ConnId) -> Vec<Body> {
         let inbox = self.inbox(conn).into_iter();
         inbox.map(|message| message.body).collect()
     }
 
-    pub fn connect(&mut self) -> ConnId {
+    pub(crate) fn connect(&mut self) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         self.step(ManagerInput::Accepted { conn, from: None });
@@ -194,7 +194,7 @@ impl Bench {
     }
 
     /// Says hello and returns the connection and the welcome.
-    pub fn hello(
+    pub(crate) fn hello(
         &mut self,
         peer: u64,
         connection: u64,
@@ -225,13 +225,13 @@ impl Bench {
     }
 
     /// A client's first connection.
-    pub fn client(&mut self, peer: u64) -> ConnId {
+    pub(crate) fn client(&mut self, peer: u64) -> ConnId {
         self.hello(peer, 1, Role::Client, None, &format!("client-{peer}"))
             .0
     }
 
     /// A worker's first connection, with nothing to report and a window of its capacity.
-    pub fn worker(&mut self, peer: u64, capacity: u32) -> ConnId {
+    pub(crate) fn worker(&mut self, peer: u64, capacity: u32) -> ConnId {
         let (conn, _) = self.hello(
             peer,
             1,
@@ -245,15 +245,15 @@ impl Bench {
     }
 
     /// Says what a worker can run.
-    pub fn offer(&mut self, conn: ConnId, patterns: &[&str]) {
+    pub(crate) fn offer(&mut self, conn: ConnId, patterns: &[&str]) {
         self.send(conn, Body::Offer(offer(patterns)));
     }
 
-    pub fn grant(&mut self, conn: ConnId, window: u32) {
+    pub(crate) fn grant(&mut self, conn: ConnId, window: u32) {
         self.send(conn, Body::Grant { window });
     }
 
-    pub fn report(
+    pub(crate) fn report(
         &mut self,
         conn: ConnId,
         running: Vec<ReportedAttempt>,
@@ -270,7 +270,7 @@ impl Bench {
         self.offer(conn, &["*"]);
     }
 
-    pub fn submit(&mut self, conn: ConnId, submit: Submit) {
+    pub(crate) fn submit(&mut self, conn: ConnId, submit: Submit) {
         self.send(
             conn,
             Message {
@@ -281,7 +281,7 @@ impl Bench {
     }
 
     /// The assignments that came to a worker since the last look; whatever else came is dropped.
-    pub fn assigned(&mut self, conn: ConnId) -> Vec<Assign> {
+    pub(crate) fn assigned(&mut self, conn: ConnId) -> Vec<Assign> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
@@ -292,7 +292,7 @@ impl Bench {
     }
 
     /// The attempts that a worker was told to kill since the last look.
-    pub fn kills(&mut self, conn: ConnId) -> Vec<Attempt> {
+    pub(crate) fn kills(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
@@ -303,7 +303,7 @@ impl Bench {
     }
 
     /// What a worker was asked to give back since the last look.
-    pub fn asked_back(&mut self, conn: ConnId) -> Vec<Attempt> {
+    pub(crate) fn asked_back(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
@@ -315,7 +315,7 @@ impl Bench {
     }
 
     /// The outcomes that came to a client since the last look.
-    pub fn outcomes(&mut self, conn: ConnId) -> Vec<(u64, Outcome)> {
+    pub(crate) fn outcomes(&mut self, conn: ConnId) -> Vec<(u64, Outcome)> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
@@ -326,7 +326,7 @@ impl Bench {
     }
 
     /// The refusals that came to a client since the last look.
-    pub fn rejects(&mut self, conn: ConnId) -> Vec<(u64, RejectReason)> {
+    pub(crate) fn rejects(&mut self, conn: ConnId) -> Vec<(u64, RejectReason)> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
@@ -336,7 +336,7 @@ impl Bench {
             .collect()
     }
 
-    pub fn finish_with(&mut self, conn: ConnId, assign: &Assign, end: AttemptEnd) {
+    pub(crate) fn finish_with(&mut self, conn: ConnId, assign: &Assign, end: AttemptEnd) {
         let (attempt, task) = (assign.attempt, assign.task);
         let ran = Nanos::from(ms(10));
         let body = Body::Finished(Finished {
@@ -354,12 +354,12 @@ impl Bench {
         );
     }
 
-    pub fn complete(&mut self, conn: ConnId, assign: &Assign) {
+    pub(crate) fn complete(&mut self, conn: ConnId, assign: &Assign) {
         self.finish_with(conn, assign, AttemptEnd::Completed);
     }
 }
 
-pub fn reported(assign: &Assign) -> ReportedAttempt {
+pub(crate) fn reported(assign: &Assign) -> ReportedAttempt {
     ReportedAttempt {
         attempt: assign.attempt,
         task: assign.task,
@@ -367,17 +367,17 @@ pub fn reported(assign: &Assign) -> ReportedAttempt {
 }
 
 /// An offer of these names.
-pub fn offer(patterns: &[&str]) -> Offer {
+pub(crate) fn offer(patterns: &[&str]) -> Offer {
     Offer::new(patterns.iter().map(|text| name(text))).expect("few names")
 }
 
-pub fn task(client: u64, seq: u64) -> TaskId {
+pub(crate) fn task(client: u64, seq: u64) -> TaskId {
     TaskId {
         client: PeerId(client),
         seq,
     }
 }
 
-pub fn completed(outcome: &Outcome) -> bool {
+pub(crate) fn completed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Completed(_))
 }

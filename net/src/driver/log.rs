@@ -49,6 +49,7 @@ impl Limiter {
 }
 
 /// Writes `event` down: peers and pool processes as news, tasks only for those who look closely.
+#[expect(clippy::too_many_lines, reason = "a list: what is said of each event")]
 pub(crate) fn event(event: &Event) {
     match event {
         Event::PeerJoined {

@@ -8,12 +8,12 @@ use argon::{
 };
 use tokio::task::JoinHandle;
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
 /// Threads that echo; `block` never ends.
-pub fn threads() -> ThreadExecutor {
+pub(crate) fn threads() -> ThreadExecutor {
     ThreadExecutor::new(Offer::anything(), |name: &Name, payload| {
         match name.as_str() {
             "block" => loop {
@@ -25,19 +25,19 @@ pub fn threads() -> ThreadExecutor {
 }
 
 /// A manager on a port of the system's choice, and its address.
-pub async fn manager() -> (ManagerServer, String) {
+pub(crate) async fn manager() -> (ManagerServer, String) {
     let options = ManagerOptions::new("127.0.0.1:0").unwrap();
     let server = ManagerServer::bind(options).await.unwrap();
     let address = server.local_addr().to_string();
     (server, address)
 }
 
-pub fn worker(manager: &str, called: &str, capacity: u32) -> WorkerServer {
+pub(crate) fn worker(manager: &str, called: &str, capacity: u32) -> WorkerServer {
     let options = WorkerOptions::new(vec![manager.to_owned()], name(called), capacity).unwrap();
     WorkerServer::new(options, threads()).unwrap()
 }
 
-pub fn echo_worker(
+pub(crate) fn echo_worker(
     manager: &str,
     called: &str,
     capacity: u32,
@@ -46,7 +46,7 @@ pub fn echo_worker(
 }
 
 /// Sends `count` payloads of `size` bytes and checks that each comes back.
-pub async fn echoes(client: &Client, count: usize, size: usize) {
+pub(crate) async fn echoes(client: &Client, count: usize, size: usize) {
     let mut waiting = Vec::new();
     for index in 0..count {
         let payload = vec![index as u8; size];

@@ -7,7 +7,7 @@ use sim::{Level, Trace, diff};
 
 /// What to compare.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A seed, a plan, or a trace that `sim replay --save-trace` wrote.
     left: String,
     /// The other.
@@ -21,7 +21,7 @@ pub struct Arguments {
 }
 
 /// Exits with 0 if the two are equal, with 1 if not.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let left = trace(&arguments.left, arguments.level)?;
     let right = trace(&arguments.right, arguments.level)?;
     Ok(match diff::first(&left, &right, arguments.context) {

@@ -9,7 +9,7 @@ use sim::report::Class;
 
 /// What to go through.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Only this one: plain, at-most-once, tiny-queue, cancel, drain-worker, drain-manager, failover
     #[arg(long, value_name = "NAME", value_parser = variant)]
     variant: Option<(&'static str, Variant)>,
@@ -36,7 +36,7 @@ fn variant(name: &str) -> Result<(&'static str, Variant), String> {
 }
 
 /// Does it.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let limits = Limits {
         depth: arguments.depth,
         faults: arguments.faults,

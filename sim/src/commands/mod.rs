@@ -12,13 +12,13 @@ use clap::Subcommand;
 use sim::{Level, Plan, Report};
 
 /// What a command's exit code means.
-pub const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes of replay, swarm and study: 0 fine, 10 safety, 11 liveness, 12 something left behind, 13 panic,
 14 the same plan gave two traces. Of diff: 0 equal, 1 different. Of all: 2 for what cannot be done.";
 
 /// A command.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Runs one seed or plan again, and shows what happened.
     Replay(replay::Arguments),
     /// Hunts for seeds that break a promise.
@@ -33,7 +33,7 @@ pub enum Command {
 
 impl Command {
     /// Does it.
-    pub fn run(self) -> Result<ExitCode, String> {
+    pub(crate) fn run(self) -> Result<ExitCode, String> {
         match self {
             Self::Replay(arguments) => replay::run(&arguments),
             Self::Swarm(arguments) => swarm::run(&arguments),

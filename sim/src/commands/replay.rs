@@ -12,7 +12,7 @@ use sim::{Failure, Level, Plan, Report, Trace};
 
 /// What to run, and what to show of it.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// A seed, or a file with a plan.
     what: String,
     /// What is simulated: `fast` or `turmoil`.
@@ -48,7 +48,7 @@ pub struct Arguments {
 }
 
 /// Exits with the code of the failure, if there is one.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let level = arguments.level;
     let mut plan = super::plan(&arguments.what, level)?;
     if arguments.hash {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use sim::study::Arguments;
 
 /// Exits with the code of a promise that was broken, if one was.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let (text, failure) = arguments.run()?;
     print!("{text}");
     Ok(failure.map_or(ExitCode::SUCCESS, |failure| {

@@ -10,7 +10,7 @@ use sim::{Failure, Level, Report, Trace};
 
 /// Where to hunt, and for how long.
 #[derive(Debug, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What is simulated: `fast`, `turmoil` or `both`.
     #[arg(long, default_value = "fast")]
     level: String,
@@ -39,7 +39,7 @@ struct Hunt {
 }
 
 /// Exits with the code of the failure of the lowest seed, if there is one.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let (from, seeds) = (arguments.from, arguments.seeds);
     let levels = match arguments.level.as_str() {
         "both" => vec![Level::Fast, Level::Turmoil],

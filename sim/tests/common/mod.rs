@@ -10,7 +10,7 @@ use sim::{Failure, Level, Plan, Report, Trace};
 ///
 /// # Panics
 /// At the first broken promise, with a smaller plan, its timeline, and how to replay it.
-pub fn all_hold(level: Level, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
+pub(crate) fn all_hold(level: Level, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> Report {
     let next = AtomicU64::new(0);
     let total = Mutex::new((Report::default(), None::<(u64, Failure)>));
     std::thread::scope(|scope| {
@@ -41,7 +41,7 @@ pub fn all_hold(level: Level, count: u64, plan: impl Fn(u64) -> Plan + Sync) -> 
 }
 
 /// Runs one plan, which must keep every promise.
-pub fn holds(level: Level, plan: &Plan) -> Report {
+pub(crate) fn holds(level: Level, plan: &Plan) -> Report {
     let report = level.run(plan, &mut Trace::off());
     if let Some(failure) = &report.failure {
         explain(level, plan, failure);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use argon::{Priority, TaskSpec};
+use argon::{Client, Outcome, Priority, TaskSpec};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -85,6 +85,15 @@ impl Step {
     }
 }
 
+/// What tasks of all steps count together.
+#[derive(Default)]
+struct Counts {
+    /// Submitted, and not ended.
+    open: AtomicU64,
+    /// Completed.
+    done: AtomicU64,
+}
+
 /// What tasks of a step share while they are under way.
 struct Shared {
     tallies: [Mutex<Tally>; 2],
@@ -100,26 +109,8 @@ pub(super) async fn drive(
     seconds: Duration,
     open_max: u64,
 ) -> Result<Overload, Problem> {
-    let Some(slots) = run.cluster.slots().await.filter(|slots| *slots > 0) else {
-        return Err(Problem::new(
-            "the manager does not say how many tasks its workers run at once; \
-             start one with `argon worker --manager HOST:PORT`, and try again",
-        ));
-    };
-    let lanes = slots.min(open_max);
-    let samples = slots * CALIBRATION;
-    let measured = closed::drive(run, spec, lanes, CALIBRATION_TIME, samples).await?;
-    let service = measured.tally.service().unwrap_or_default();
-    let service = service.max(Duration::from_micros(1));
-    let mut overload = Overload {
-        slots,
-        service,
-        capacity: slots as f64 / service.as_secs_f64(),
-        steps: Vec::new(),
-        recovery: None,
-        stopped: measured.stopped,
-    };
-    let (open, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut overload = calibrate(run, spec, open_max).await?;
+    let counts = Arc::new(Counts::default());
     let mut under_way = JoinSet::new();
     let mut records = Vec::new();
     let mut fast = Duration::MAX;
@@ -136,7 +127,7 @@ pub(super) async fn drive(
             windows: Mutex::default(),
         });
         let rejected = run.cluster.status().await.map(|s| s.manager.rejected);
-        let (start, done_before) = (Instant::now(), done.load(Ordering::Relaxed));
+        let (start, done_before) = (Instant::now(), counts.done.load(Ordering::Relaxed));
         let (mut offered, mut not_offered) = (0, 0);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -156,38 +147,26 @@ pub(super) async fn drive(
             }
             let due = (overload.capacity * load * start.elapsed().as_secs_f64()) as u64;
             while offered < due {
-                if open.load(Ordering::Relaxed) >= open_max {
+                if counts.open.load(Ordering::Relaxed) >= open_max {
                     not_offered += due - offered;
                     offered = due;
                     break;
                 }
                 offered += 1;
-                let high = offered % HIGH_EVERY == 0;
                 let mut spec = spec.clone();
+                let high = offered % HIGH_EVERY == 0;
                 if high {
                     spec.priority = Priority::HIGH;
                 }
-                open.fetch_add(1, Ordering::Relaxed);
+                counts.open.fetch_add(1, Ordering::Relaxed);
                 locked(&shared.tallies[usize::from(high)]).submitted += 1;
-                let (client, shared) = (run.cluster.client(), Arc::clone(&shared));
-                let (open, done) = (Arc::clone(&open), Arc::clone(&done));
-                let due_at = start.elapsed();
-                if !high {
+                let due_at = (!high).then(|| start.elapsed());
+                if let Some(due_at) = due_at {
                     shared.window(due_at, 1, 0);
                 }
-                under_way.spawn(async move {
-                    let at = Instant::now();
-                    let ended = client.submit(spec).await?.await;
-                    let took = at.elapsed();
-                    let completed = matches!(ended.outcome, argon::Outcome::Completed(_));
-                    locked(&shared.tallies[usize::from(high)]).ended(&ended.outcome, took);
-                    done.fetch_add(u64::from(completed), Ordering::Relaxed);
-                    open.fetch_sub(1, Ordering::Relaxed);
-                    if !high && completed && took <= fast {
-                        shared.window(due_at, 0, 1);
-                    }
-                    Ok(())
-                });
+                let (counts, shared) = (Arc::clone(&counts), Arc::clone(&shared));
+                let client = run.cluster.client();
+                under_way.spawn(shared.follow(client, spec, counts, due_at, fast));
             }
         }
         let after = run.cluster.status().await.map(|s| s.manager.rejected);
@@ -197,41 +176,128 @@ pub(super) async fn drive(
             fast = median.map_or(Duration::MAX, |median| median * RECOVERED);
         }
         let rejections = after.zip(rejected).and_then(|(a, b)| a.checked_sub(b));
-        let done = done.load(Ordering::Relaxed) - done_before;
-        records.push((load, span, offered, not_offered, done, rejections, shared));
-    }
-    if overload.stopped.is_none() {
-        run.progress.note("overload: what is open ends".to_owned());
-        tokio::select! {
-            biased;
-            code = run.stop.next() => overload.stopped = Some(code),
-            _ = timeout(DRAIN, async { while under_way.join_next().await.is_some() {} }) => {}
-        }
-    }
-    under_way.abort_all();
-    while under_way.join_next().await.is_some() {}
-    for (load, span, offered, not_offered, done, rejections, shared) in records {
-        if overload.steps.len() + 1 == STEPS.len() {
-            overload.recovery = shared.recovery();
-        }
-        let mut tallies = [Tally::new()?, Tally::new()?];
-        for (tally, shared) in tallies.iter_mut().zip(&shared.tallies) {
-            std::mem::swap(tally, &mut locked(shared));
-        }
-        overload.steps.push(Step {
+        let done = counts.done.load(Ordering::Relaxed) - done_before;
+        records.push(Record {
             load,
             span,
             offered,
             not_offered,
             done,
             rejections,
-            tallies,
+            shared,
         });
+    }
+    if overload.stopped.is_none() {
+        overload.stopped = drain(run, &mut under_way).await;
+    }
+    under_way.shutdown().await;
+    for record in records {
+        if overload.steps.len() + 1 == STEPS.len() {
+            overload.recovery = record.shared.recovery();
+        }
+        overload.steps.push(record.into_step()?);
     }
     Ok(overload)
 }
 
+/// A step whose tasks may be under way.
+struct Record {
+    load: f64,
+    span: Duration,
+    offered: u64,
+    not_offered: u64,
+    done: u64,
+    rejections: Option<u64>,
+    shared: Arc<Shared>,
+}
+
+impl Record {
+    /// The step, all of whose tasks have ended.
+    fn into_step(self) -> Result<Step, Problem> {
+        Ok(Step {
+            load: self.load,
+            span: self.span,
+            offered: self.offered,
+            not_offered: self.not_offered,
+            done: self.done,
+            rejections: self.rejections,
+            tallies: self.shared.take_tallies()?,
+        })
+    }
+}
+
+/// Finds out how much the cluster can do, with at most `open_max` tasks open.
+async fn calibrate(run: &mut Run<'_>, spec: &TaskSpec, open_max: u64) -> Result<Overload, Problem> {
+    let Some(slots) = run.cluster.slots().await.filter(|slots| *slots > 0) else {
+        return Err(Problem::new(
+            "the manager does not say how many tasks its workers run at once; \
+             start one with `argon worker --manager HOST:PORT`, and try again",
+        ));
+    };
+    let lanes = slots.min(open_max);
+    let samples = slots * CALIBRATION;
+    let measured = closed::drive(run, spec, lanes, CALIBRATION_TIME, samples).await?;
+    let service = measured.tally.service().unwrap_or_default();
+    let service = service.max(Duration::from_micros(1));
+    Ok(Overload {
+        slots,
+        service,
+        capacity: slots as f64 / service.as_secs_f64(),
+        steps: Vec::new(),
+        recovery: None,
+        stopped: measured.stopped,
+    })
+}
+
+/// Waits for the tasks that are open; the code of the signal that stopped it, if one did.
+async fn drain(run: &mut Run<'_>, under_way: &mut JoinSet<Result<(), Problem>>) -> Option<u8> {
+    run.progress.note("overload: what is open ends".to_owned());
+    tokio::select! {
+        biased;
+        code = run.stop.next() => Some(code),
+        _ = timeout(DRAIN, async { while under_way.join_next().await.is_some() {} }) => None,
+    }
+}
+
 impl Shared {
+    /// Submits a task and sees it to its end. `due_at`: when it was due, if it is of normal priority
+    /// and so counts in the windows, as fast if it takes no longer than `fast`.
+    async fn follow(
+        self: Arc<Self>,
+        client: Client,
+        spec: TaskSpec,
+        counts: Arc<Counts>,
+        due_at: Option<Duration>,
+        fast: Duration,
+    ) -> Result<(), Problem> {
+        let submitted = Instant::now();
+        let ended = client.submit(spec).await?.await;
+        let took = submitted.elapsed();
+        let completed = self.ended(&ended.outcome, due_at.is_none(), took);
+        counts
+            .done
+            .fetch_add(u64::from(completed), Ordering::Relaxed);
+        counts.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(due_at) = due_at.filter(|_| completed && took <= fast) {
+            self.window(due_at, 0, 1);
+        }
+        Ok(())
+    }
+
+    /// Counts a task that has ended; whether it completed.
+    fn ended(&self, outcome: &Outcome, high: bool, took: Duration) -> bool {
+        locked(&self.tallies[usize::from(high)]).ended(outcome, took);
+        matches!(outcome, Outcome::Completed(_))
+    }
+
+    fn take_tallies(&self) -> Result<[Tally; 2], Problem> {
+        let mut tallies = [Tally::new()?, Tally::new()?];
+        for (tally, shared) in tallies.iter_mut().zip(&self.tallies) {
+            std::mem::swap(tally, &mut locked(shared));
+        }
+        Ok(tallies)
+    }
+
     fn window(&self, offered: Duration, all: u64, fast: u64) {
         let index = (offered.as_millis() / WINDOW.as_millis()) as usize;
         let mut windows = self

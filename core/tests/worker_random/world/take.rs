@@ -5,6 +5,7 @@ use crate::steps::Step;
 use crate::worker_support::{self, *};
 
 impl World {
+    #[expect(clippy::too_many_lines, reason = "a list: what each step does")]
     pub(crate) fn take(&mut self, step: Step) {
         match step {
             Step::Assign {
@@ -26,7 +27,7 @@ impl World {
             }
             Step::AssignMany(count) => {
                 for _ in 0..count % 64 {
-                    let name = worker_support::name("n0");
+                    let name = name("n0");
                     self.assign(Assign {
                         name,
                         ..assign(self.next)
