@@ -93,6 +93,36 @@ fn nothing_is_left_to_do() {
     none(&wrong);
 }
 
+/// Identifiers that others have replaced, each with the one to use.
+const RETIRED: &[(&str, &str)] = &[
+    ("Rising", "SeqMap"),
+    ("Bid", "Score"),
+    ("Absence", "PeerTimer"),
+    ("Stranger", "Peer::Pending"),
+    ("Loose", "Detached"),
+    ("Moot", "Obsolete"),
+    ("Rare", "AttemptLog"),
+    ("stranded", "unroutable"),
+];
+
+#[test]
+fn retired_words_stay_away() {
+    let identifier = |c: char| c.is_alphanumeric() || c == '_';
+    let mut wrong = Vec::new();
+    for folder in ["core/src", "net/src", "bin/src"] {
+        for (path, text) in sources(folder) {
+            for (number, line) in (1..).zip(text.lines()) {
+                for (retired, instead) in RETIRED {
+                    if line.split(|c| !identifier(c)).any(|word| word == *retired) {
+                        wrong.push(format!("{path}:{number}: {retired} is {instead} here"));
+                    }
+                }
+            }
+        }
+    }
+    none(&wrong);
+}
+
 #[test]
 fn the_core_is_pure() {
     let banned = [
