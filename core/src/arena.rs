@@ -11,7 +11,7 @@ use core::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-/// A small number of a type of its own. Made by [`arena_key`].
+/// A small number of a type of its own. Made by the macro `arena_key`.
 pub trait Key: Copy + Eq + fmt::Debug {
     /// The key with this number. Arenas that hold more than a key can tell apart do not exist: all
     /// have bounds far below.
