@@ -103,6 +103,11 @@ const RETIRED: &[(&str, &str)] = &[
     ("Moot", "Obsolete"),
     ("Rare", "AttemptLog"),
     ("stranded", "unroutable"),
+    ("Board", "CompletionTable"),
+    ("Tray", "CompletionQueue"),
+    ("Desk", "Shared"),
+    ("Entrance", "SubmitGuard"),
+    ("Manners", "YieldBackoff"),
 ];
 
 #[test]

@@ -1,10 +1,10 @@
 //! A client, for those who submit tasks.
 
-mod board;
 mod builder;
+mod completions;
 mod deferred;
+mod endpoint;
 mod map;
-mod side;
 
 use std::fmt;
 use std::future::Future;
@@ -22,11 +22,11 @@ use argon_core::rng::Rng;
 use argon_core::task::{Outcome, TaskSpec};
 use argon_core::time::Instant;
 
-use self::board::Board;
 pub use self::builder::{Addresses, ClientBuilder};
+use self::completions::CompletionTable;
 pub use self::deferred::Deferred;
+use self::endpoint::{ClientEndpoint, ClientMachine, Shared};
 pub use self::map::{Calls, Map};
-use self::side::{ClientMachine, ClientSide, Desk};
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::peer::PeerDriver;
 use crate::driver::uplink::Uplink;
@@ -151,13 +151,13 @@ impl Client {
     /// # Errors
     /// If the task can never be sent, or the client is closed.
     pub async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
-        self.handle.desk.submit(spec).await
+        self.handle.shared.submit(spec).await
     }
 
     /// How the connection to the manager is doing.
     #[must_use]
     pub fn link(&self) -> LinkState {
-        let (link, version) = self.handle.desk.board.link();
+        let (link, version) = self.handle.shared.completions.link();
         self.seen.0.store(version, Ordering::Relaxed);
         link
     }
@@ -165,24 +165,24 @@ impl Client {
     /// Whether a manager has let the client in, now or before: tasks may have been sent, and may run.
     #[must_use]
     pub fn was_let_in(&self) -> bool {
-        self.handle.desk.board.was_let_in()
+        self.handle.shared.completions.was_let_in()
     }
 
     /// Waits until [`link`](Self::link) has something new to say to this handle's clones.
     pub async fn link_changed(&self) {
         let seen = self.seen.0.load(Ordering::Relaxed);
-        self.handle.desk.board.link_after(seen).await;
+        self.handle.shared.completions.link_after(seen).await;
     }
 
     /// Begins to leave.
     pub(crate) fn stop(&self) {
-        self.handle.desk.board.stop();
+        self.handle.shared.completions.stop();
     }
 
     /// Leaves: what has no outcome yet ends as cancelled, here and at the manager.
     pub async fn close(self) {
         self.stop();
-        self.handle.desk.board.ended().await;
+        self.handle.shared.completions.ended().await;
     }
 }
 
@@ -197,21 +197,21 @@ fn start_machine<T: Transport, M: ClientMachine>(
     let output_max = held
         .saturating_add(options.payload_max)
         .saturating_add(OUTPUT_SLACK);
-    let board = Arc::new(Board::new(options.tasks, options.bytes));
-    let desk = Arc::new(Desk {
+    let completions = Arc::new(CompletionTable::new(options.tasks, options.bytes));
+    let shared = Arc::new(Shared {
         clock,
         machine: Mutex::new(machine),
-        board,
+        completions,
     });
     let uplink = Uplink::new(transport.clone(), options.managers, output_max);
-    let driver = PeerDriver::new(clock, uplink, ClientSide::new(Arc::clone(&desk)));
+    let driver = PeerDriver::new(clock, uplink, ClientEndpoint::new(Arc::clone(&shared)));
     transport.spawn(driver.run());
-    Arc::new(Handle { desk })
+    Arc::new(Handle { shared })
 }
 
-/// What the clones of a client share; the driver has only the desk.
+/// What the clones of a client share; the driver has only what is shared.
 struct Handle<M> {
-    desk: Arc<Desk<M>>,
+    shared: Arc<Shared<M>>,
 }
 
 impl<M> fmt::Debug for Handle<M> {
@@ -222,7 +222,7 @@ impl<M> fmt::Debug for Handle<M> {
 
 impl<M> Drop for Handle<M> {
     fn drop(&mut self) {
-        self.desk.board.stop_when_empty();
+        self.shared.completions.stop_when_empty();
     }
 }
 
@@ -233,7 +233,7 @@ impl<M> Drop for Handle<M> {
 #[derive(Debug)]
 pub struct Submission {
     id: TaskId,
-    board: Arc<Board>,
+    completions: Arc<CompletionTable>,
     taken: bool,
 }
 
@@ -247,12 +247,12 @@ impl Submission {
     /// Whether its outcome is there, so that awaiting it does not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.taken || self.board.is_done(self.id.seq)
+        self.taken || self.completions.is_done(self.id.seq)
     }
 
     /// Asks for the task's end. Its outcome still comes: `Cancelled`, or what was sooner.
     pub fn cancel(&self) {
-        self.board.cancel(self.id.seq);
+        self.completions.cancel(self.id.seq);
     }
 }
 
@@ -263,7 +263,7 @@ impl Future for Submission {
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
         assert!(!self.taken, "a submission was polled after its outcome");
-        let polled = self.board.poll_outcome(self.id.seq, cx);
+        let polled = self.completions.poll_outcome(self.id.seq, cx);
         self.taken = polled.is_ready();
         polled
     }
@@ -272,7 +272,7 @@ impl Future for Submission {
 impl Drop for Submission {
     fn drop(&mut self) {
         if !self.taken {
-            self.board.abandon(self.id.seq);
+            self.completions.abandon(self.id.seq);
         }
     }
 }

@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, WorkerConfig, WorkerInput, WorkerOutput};
 
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::log;
-use crate::driver::peer::{CarriedOut, PeerDriver, Side};
+use crate::driver::peer::{CarriedOut, Endpoint, PeerDriver};
 use crate::driver::uplink::Uplink;
 use crate::error::{RunError, StartError};
 use crate::executor::Executor;
@@ -131,7 +131,7 @@ impl<T: Transport> WorkerServer<T> {
         let name = options.config.name.clone();
         let machine = Worker::new(options.config, Rng::from_seed(seed), Instant::ZERO);
         let uplink = Uplink::new(transport, options.managers, output_max);
-        let side = WorkerSide::new(machine, executor, Arc::clone(&control));
+        let side = WorkerEndpoint::new(machine, executor, Arc::clone(&control));
         PeerDriver::new(clock, uplink, side).run().await;
         if control.lock().replaced {
             return Err(RunError::Replaced { name });
@@ -149,12 +149,12 @@ pub struct WorkerHandle {
 impl WorkerHandle {
     /// Hands back what has not started, finishes what runs, then leaves.
     pub fn drain(&self) {
-        self.control.give(|orders| orders.drain = true);
+        self.control.give(|commands| commands.drain = true);
     }
 
     /// Leaves now; what runs is killed.
     pub fn stop(&self) {
-        self.control.give(|orders| orders.stop = true);
+        self.control.give(|commands| commands.stop = true);
     }
 
     /// How the connection to the manager is doing.
@@ -165,10 +165,10 @@ impl WorkerHandle {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Control(Mutex<Orders>);
+pub(crate) struct Control(Mutex<Commands>);
 
 #[derive(Debug, Default)]
-struct Orders {
+struct Commands {
     drain: bool,
     stop: bool,
     waker: Option<Waker>,
@@ -178,28 +178,28 @@ struct Orders {
 }
 
 impl Control {
-    fn lock(&self) -> MutexGuard<'_, Orders> {
+    fn lock(&self) -> MutexGuard<'_, Commands> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give(&self, order: impl FnOnce(&mut Orders)) {
-        let mut orders = self.lock();
-        order(&mut orders);
-        if let Some(waker) = orders.waker.take() {
+    fn give(&self, order: impl FnOnce(&mut Commands)) {
+        let mut commands = self.lock();
+        order(&mut commands);
+        if let Some(waker) = commands.waker.take() {
             waker.wake();
         }
     }
 }
 
 /// A worker's machine with its executor and its handles.
-pub(crate) struct WorkerSide<M> {
+pub(crate) struct WorkerEndpoint<M> {
     machine: M,
-    hands: WorkerHands,
+    io: WorkerIo,
     control: Arc<Control>,
 }
 
 /// What is around a worker's machine.
-pub(crate) struct WorkerHands {
+pub(crate) struct WorkerIo {
     executor: Box<dyn Executor>,
     events: Vec<PoolInput>,
     drain: bool,
@@ -207,9 +207,9 @@ pub(crate) struct WorkerHands {
     replaced: bool,
 }
 
-impl<M> WorkerSide<M> {
+impl<M> WorkerEndpoint<M> {
     pub(crate) fn new(machine: M, executor: Box<dyn Executor>, control: Arc<Control>) -> Self {
-        let hands = WorkerHands {
+        let io = WorkerIo {
             executor,
             events: Vec::new(),
             drain: false,
@@ -218,45 +218,45 @@ impl<M> WorkerSide<M> {
         };
         Self {
             machine,
-            hands,
+            io,
             control,
         }
     }
 }
 
-impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide<M> {
+impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Endpoint for WorkerEndpoint<M> {
     type Machine = M;
-    type Hands = WorkerHands;
+    type Io = WorkerIo;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let hands = &mut self.hands;
-        let mut orders = self.control.lock();
-        if !orders
+        let io = &mut self.io;
+        let mut commands = self.control.lock();
+        if !commands
             .waker
             .as_ref()
             .is_some_and(|old| old.will_wake(cx.waker()))
         {
-            orders.waker = Some(cx.waker().clone());
+            commands.waker = Some(cx.waker().clone());
         }
-        hands.drain |= std::mem::take(&mut orders.drain);
-        hands.stop |= std::mem::take(&mut orders.stop);
-        drop(orders);
-        let _ = hands.executor.poll(cx, &mut hands.events);
-        hands.drain || hands.stop || !hands.events.is_empty()
+        io.drain |= std::mem::take(&mut commands.drain);
+        io.stop |= std::mem::take(&mut commands.stop);
+        drop(commands);
+        let _ = io.executor.poll(cx, &mut io.events);
+        io.drain || io.stop || !io.events.is_empty()
     }
 
-    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut WorkerHands) {
-        (&mut self.machine, &mut self.hands)
+    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut WorkerIo) {
+        (&mut self.machine, &mut self.io)
     }
 
-    fn tell(hands: &mut WorkerHands, machine: &mut M, now: Instant) {
-        if std::mem::take(&mut hands.drain) {
+    fn tell(io: &mut WorkerIo, machine: &mut M, now: Instant) {
+        if std::mem::take(&mut io.drain) {
             machine.handle_input(now, WorkerInput::Drain);
         }
-        if std::mem::take(&mut hands.stop) {
+        if std::mem::take(&mut io.stop) {
             machine.handle_input(now, WorkerInput::Stop);
         }
-        for event in hands.events.drain(..) {
+        for event in io.events.drain(..) {
             machine.handle_input(now, WorkerInput::Pool(event));
         }
     }
@@ -265,12 +265,12 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         WorkerInput::Link(input)
     }
 
-    fn carry_out(hands: &mut WorkerHands, output: WorkerOutput) -> CarriedOut {
+    fn carry_out(io: &mut WorkerIo, output: WorkerOutput) -> CarriedOut {
         match output {
             WorkerOutput::Link(output) => return CarriedOut::Link(output),
-            WorkerOutput::Pool(action) => hands.executor.execute(action),
+            WorkerOutput::Pool(action) => io.executor.execute(action),
             WorkerOutput::Notify(event) => log::event(&event),
-            WorkerOutput::Replaced => hands.replaced = true,
+            WorkerOutput::Replaced => io.replaced = true,
             WorkerOutput::Stopped => return CarriedOut::Stopped,
         }
         CarriedOut::Done
@@ -280,7 +280,7 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Side for WorkerSide
         if let Some(link) = link {
             self.control.lock().link = link;
         }
-        if self.hands.replaced {
+        if self.io.replaced {
             self.control.lock().replaced = true;
         }
         false

@@ -24,7 +24,7 @@ const SLEEPS_MIN: u32 = 16;
 /// The same after many of them in a row: then one in so many is a try.
 const SLEEPS_MAX: u32 = 64 * 1024;
 
-/// Lets threads of the runtime to be built give way to others before they sleep, as those of the
+/// Makes the threads of the runtime to be built yield to others before they park, as those of the
 /// `argon` program do.
 ///
 /// It helps where client, manager and worker share few cores and many tasks of microseconds are
@@ -44,40 +44,40 @@ pub fn yield_before_sleep(builder: &mut Builder) -> &mut Builder {
 }
 
 thread_local! {
-    static MANNERS: Cell<Manners> = const { Cell::new(Manners::NEW) };
+    static BACKOFF: Cell<YieldBackoff> = const { Cell::new(YieldBackoff::NEW) };
 }
 
 /// To be called by a thread that has nothing to do, before it looks a last time and sleeps.
 pub(crate) fn before_sleep() {
-    let mut manners = MANNERS.get();
-    if manners.are_kept() {
+    let mut backoff = BACKOFF.get();
+    if backoff.may_yield() {
         let begun = Instant::now();
         thread::yield_now();
-        manners.judge(begun.elapsed());
+        backoff.judge(begun.elapsed());
     }
-    MANNERS.set(manners);
+    BACKOFF.set(backoff);
 }
 
 /// Whether a thread lets others go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Manners {
+struct YieldBackoff {
     /// Sleeps to come without.
     without: u32,
     /// How many they will be when it was not back soon.
     penalty: u32,
 }
 
-impl Manners {
+impl YieldBackoff {
     const NEW: Self = Self {
         without: 0,
         penalty: SLEEPS_MIN,
     };
 
     /// Whether others go first before this sleep.
-    fn are_kept(&mut self) -> bool {
-        let kept = self.without == 0;
+    fn may_yield(&mut self) -> bool {
+        let yields = self.without == 0;
         self.without = self.without.saturating_sub(1);
-        kept
+        yields
     }
 
     /// The others went first, and that took so long.
@@ -98,50 +98,50 @@ mod tests {
     const LATE: Duration = Duration::from_millis(3);
 
     /// Of so many sleeps, before how many others went first, if each time that took so long.
-    fn kept(manners: &mut Manners, sleeps: u32, away: Duration) -> u32 {
-        let mut kept = 0;
+    fn yields(backoff: &mut YieldBackoff, sleeps: u32, away: Duration) -> u32 {
+        let mut yields = 0;
         for _ in 0..sleeps {
-            if manners.are_kept() {
-                kept += 1;
-                manners.judge(away);
+            if backoff.may_yield() {
+                yields += 1;
+                backoff.judge(away);
             }
         }
-        kept
+        yields
     }
 
     #[test]
     fn whoever_is_back_soon_always_lets_others_go_first() {
-        let mut manners = Manners::NEW;
-        assert_eq!(kept(&mut manners, 1_000, SOON), 1_000);
-        assert_eq!(manners, Manners::NEW);
+        let mut backoff = YieldBackoff::NEW;
+        assert_eq!(yields(&mut backoff, 1_000, SOON), 1_000);
+        assert_eq!(backoff, YieldBackoff::NEW);
     }
 
     #[test]
     fn where_others_are_busy_it_is_tried_ever_more_rarely() {
-        let mut manners = Manners::NEW;
-        assert_eq!(kept(&mut manners, 1_000_000, LATE), 13 + 14);
-        assert_eq!(manners.penalty, SLEEPS_MAX);
+        let mut backoff = YieldBackoff::NEW;
+        assert_eq!(yields(&mut backoff, 1_000_000, LATE), 13 + 14);
+        assert_eq!(backoff.penalty, SLEEPS_MAX);
     }
 
     #[test]
     fn when_they_have_gone_it_is_always_done_again_within_a_try() {
-        let mut manners = Manners::NEW;
-        kept(&mut manners, 1_000_000, LATE);
-        assert!(kept(&mut manners, SLEEPS_MAX + 1_000, SOON) >= 1_000);
-        assert_eq!(manners, Manners::NEW);
-        assert_eq!(kept(&mut manners, 17, LATE), 1);
-        assert!(manners.are_kept());
+        let mut backoff = YieldBackoff::NEW;
+        yields(&mut backoff, 1_000_000, LATE);
+        assert!(yields(&mut backoff, SLEEPS_MAX + 1_000, SOON) >= 1_000);
+        assert_eq!(backoff, YieldBackoff::NEW);
+        assert_eq!(yields(&mut backoff, 17, LATE), 1);
+        assert!(backoff.may_yield());
     }
 
     #[test]
     fn each_sleep_of_a_runtime_counts() {
         let mut builder = Builder::new_current_thread();
         let runtime = yield_before_sleep(builder.enable_all()).build().unwrap();
-        MANNERS.set(Manners {
+        BACKOFF.set(YieldBackoff {
             without: SLEEPS_MAX,
             penalty: SLEEPS_MIN,
         });
         runtime.block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
-        assert!(MANNERS.get().without < SLEEPS_MAX);
+        assert!(BACKOFF.get().without < SLEEPS_MAX);
     }
 }

@@ -12,8 +12,8 @@ use futures_core::Stream;
 
 use self::window::Window;
 use super::Client;
-use super::board::{For, Place};
-use super::side::Taken;
+use super::completions::{For, Place};
+use super::endpoint::Taken;
 use crate::call::Call;
 use crate::error::{Error, SubmitError};
 
@@ -109,7 +109,7 @@ pub struct Map<T, S> {
 
 /// A call on its way into the client.
 struct Waiting {
-    ticket: usize,
+    token: usize,
     taken: Pin<Box<dyn Future<Output = Result<TaskId, SubmitError>> + Send>>,
 }
 
@@ -124,7 +124,7 @@ impl<T, S> fmt::Debug for Map<T, S> {
 
 impl<T, S> Map<T, S> {
     fn new(client: Client, calls: S) -> Self {
-        let window = Window::new(&client.handle.desk.board);
+        let window = Window::new(&client.handle.shared.completions);
         Self {
             client,
             source: Some(calls),
@@ -181,7 +181,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
                 let Poll::Ready(taken) = waiting.taken.as_mut().poll(cx) else {
                     return;
                 };
-                self.window.sent(waiting.ticket, taken);
+                self.window.sent(waiting.token, taken);
                 self.waiting = None;
             }
             if self.lot.is_empty() {
@@ -217,25 +217,25 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
 
     /// Hands calls to the client until one has to wait for room.
     fn hand_over(&mut self) {
-        let mut entrance = self.client.handle.desk.entrance();
+        let mut submit_guard = self.client.handle.shared.submit_guard();
         while let Some((spec, place)) = self.lot.pop_front() {
-            let (ticket, whom) = (place.ticket, For::Tray(place));
-            let taken = match &mut entrance {
-                Ok(entrance) => entrance.submit(spec, whom),
+            let (token, whom) = (place.token, For::CompletionQueue(place));
+            let taken = match &mut submit_guard {
+                Ok(submit_guard) => submit_guard.submit(spec, whom),
                 Err(error) => Err(*error),
             };
             match taken {
-                Ok(Taken::Now(id)) => self.window.sent(ticket, Ok(id)),
+                Ok(Taken::Now(id)) => self.window.sent(token, Ok(id)),
                 Ok(Taken::Later(spec)) => {
                     let client = self.client.clone();
-                    let taken = async move { client.handle.desk.submit_for(spec, whom).await };
+                    let taken = async move { client.handle.shared.submit_for(spec, whom).await };
                     self.waiting = Some(Waiting {
-                        ticket,
+                        token,
                         taken: Box::pin(taken),
                     });
                     return;
                 }
-                Err(error) => self.window.sent(ticket, Err(error)),
+                Err(error) => self.window.sent(token, Err(error)),
             }
         }
     }

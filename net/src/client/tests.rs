@@ -1,4 +1,4 @@
-//! The client's loop and its board, around a machine that does as it is told.
+//! The client's loop and its completion table, around a machine that does as it is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
@@ -20,8 +20,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
-use super::board::{For, Place};
-use super::side::{ClientMachine, Taken};
+use super::completions::{For, Place};
+use super::endpoint::{ClientMachine, Taken};
 use super::{ClientOptions, Handle, start_machine};
 use crate::connection::Incoming;
 use crate::driver::clock::Clock;
@@ -220,8 +220,8 @@ async fn settle() {
 #[tokio::test]
 async fn each_submission_gets_its_own_outcome() {
     let mut stage = Stage::new(10, 10).await;
-    let first = stage.client.desk.submit(spec()).await.unwrap();
-    let second = stage.client.desk.submit(spec()).await.unwrap();
+    let first = stage.client.shared.submit(spec()).await.unwrap();
+    let second = stage.client.shared.submit(spec()).await.unwrap();
     stage.complete(1).await;
     let ended = second.await;
     assert_eq!(ended.outcome, completed());
@@ -239,7 +239,7 @@ async fn submit_waits_for_room_in_the_machine() {
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..10 {
         let client = Arc::clone(&stage.client);
-        waiting.spawn(async move { client.desk.submit(spec()).await.unwrap().await });
+        waiting.spawn(async move { client.shared.submit(spec()).await.unwrap().await });
     }
     settle().await;
     for done in 0..10 {
@@ -254,13 +254,13 @@ async fn submit_waits_for_room_in_the_machine() {
 #[tokio::test]
 async fn outcomes_that_nobody_takes_use_up_room_until_they_are_dropped() {
     let mut stage = Stage::new(100, 2).await;
-    let untaken = stage.client.desk.submit(spec()).await.unwrap();
-    let other = stage.client.desk.submit(spec()).await.unwrap();
+    let untaken = stage.client.shared.submit(spec()).await.unwrap();
+    let other = stage.client.shared.submit(spec()).await.unwrap();
     stage.complete(0).await;
     stage.complete(1).await;
     let mut third = tokio::spawn({
         let client = Arc::clone(&stage.client);
-        async move { client.desk.submit(spec()).await.map(|_| ()) }
+        async move { client.shared.submit(spec()).await.map(|_| ()) }
     });
     settle().await;
     assert_eq!(stage.submitted(), 2);
@@ -269,7 +269,7 @@ async fn outcomes_that_nobody_takes_use_up_room_until_they_are_dropped() {
     assert_eq!(stage.submitted(), 3);
     let fourth = tokio::spawn({
         let client = Arc::clone(&stage.client);
-        async move { client.desk.submit(spec()).await.map(|_| ()) }
+        async move { client.shared.submit(spec()).await.map(|_| ()) }
     });
     settle().await;
     assert_eq!(stage.submitted(), 3);
@@ -281,11 +281,11 @@ async fn outcomes_that_nobody_takes_use_up_room_until_they_are_dropped() {
 async fn room_that_comes_at_once_is_used_at_once() {
     let mut stage = Stage::new(2, 100).await;
     for _ in 0..2 {
-        drop(stage.client.desk.submit(spec()).await.unwrap());
+        drop(stage.client.shared.submit(spec()).await.unwrap());
     }
     for _ in 0..2 {
         let client = Arc::clone(&stage.client);
-        tokio::spawn(async move { client.desk.submit(spec()).await.unwrap().await });
+        tokio::spawn(async move { client.shared.submit(spec()).await.unwrap().await });
     }
     settle().await;
     assert_eq!(stage.submitted(), 2);
@@ -302,12 +302,12 @@ async fn room_that_comes_at_once_is_used_at_once() {
 #[tokio::test]
 async fn whoever_gives_up_waiting_for_room_holds_up_nobody() {
     let mut stage = Stage::new(1, 100).await;
-    let first = stage.client.desk.submit(spec()).await.unwrap();
+    let first = stage.client.shared.submit(spec()).await.unwrap();
     let mut waiting = Vec::new();
     for _ in 0..2 {
         let client = Arc::clone(&stage.client);
         waiting.push(tokio::spawn(async move {
-            client.desk.submit(spec()).await.map(|_| ())
+            client.shared.submit(spec()).await.map(|_| ())
         }));
     }
     settle().await;
@@ -321,14 +321,14 @@ async fn whoever_gives_up_waiting_for_room_holds_up_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_deadline_counts_from_the_call() {
     let mut stage = Stage::new(1, 100).await;
-    let first = stage.client.desk.submit(spec()).await.unwrap();
+    let first = stage.client.shared.submit(spec()).await.unwrap();
     let late = tokio::spawn({
         let client = Arc::clone(&stage.client);
         let spec = TaskSpec {
             deadline: Some(Duration::from_secs(10)),
             ..spec()
         };
-        async move { client.desk.submit(spec).await.map(|_| ()) }
+        async move { client.shared.submit(spec).await.map(|_| ()) }
     });
     settle().await;
     advance(Duration::from_secs(4)).await;
@@ -342,7 +342,7 @@ async fn a_deadline_counts_from_the_call() {
 #[tokio::test]
 async fn cancelling_asks_once_and_the_outcome_still_comes() {
     let stage = Stage::new(10, 10).await;
-    let task = stage.client.desk.submit(spec()).await.unwrap();
+    let task = stage.client.shared.submit(spec()).await.unwrap();
     task.cancel();
     task.cancel();
     assert!(matches!(task.await.outcome, Outcome::Cancelled { .. }));
@@ -352,14 +352,14 @@ async fn cancelling_asks_once_and_the_outcome_still_comes() {
 #[tokio::test]
 async fn stopping_ends_every_submission_and_refuses_more() {
     let stage = Stage::new(1, 10).await;
-    let task = stage.client.desk.submit(spec()).await.unwrap();
+    let task = stage.client.shared.submit(spec()).await.unwrap();
     let waiting = tokio::spawn({
         let client = Arc::clone(&stage.client);
-        async move { client.desk.submit(spec()).await.map(|_| ()) }
+        async move { client.shared.submit(spec()).await.map(|_| ()) }
     });
     settle().await;
-    stage.client.desk.board.stop();
-    stage.client.desk.board.ended().await;
+    stage.client.shared.completions.stop();
+    stage.client.shared.completions.ended().await;
     assert!(matches!(task.await.outcome, Outcome::Cancelled { .. }));
     assert_eq!(waiting.await.unwrap(), Err(SubmitError::Stopped));
 }
@@ -367,10 +367,10 @@ async fn stopping_ends_every_submission_and_refuses_more() {
 #[tokio::test]
 async fn without_handles_the_client_leaves_after_its_last_task() {
     let mut stage = Stage::new(10, 10).await;
-    let task = stage.client.desk.submit(spec()).await.unwrap();
-    let dropped = stage.client.desk.submit(spec()).await.unwrap();
+    let task = stage.client.shared.submit(spec()).await.unwrap();
+    let dropped = stage.client.shared.submit(spec()).await.unwrap();
     drop(dropped);
-    let board = Arc::clone(&stage.client.desk.board);
+    let completions = Arc::clone(&stage.client.shared.completions);
     let told = Arc::clone(&stage.told);
     stage.client = {
         // Only the driver and the submissions are left of the first one.
@@ -384,7 +384,7 @@ async fn without_handles_the_client_leaves_after_its_last_task() {
     settle().await;
     assert!(!told.lock().unwrap().stopped, "one task still runs");
     stage.complete(1).await;
-    board.ended().await;
+    completions.ended().await;
     assert!(told.lock().unwrap().stopped);
 }
 
@@ -399,32 +399,32 @@ fn the_end_of_the_runtime_leaves_nobody_waiting() {
     let first = runtime();
     let (client, task) = first.block_on(async {
         let stage = Stage::new(10, 10).await;
-        let task = stage.client.desk.submit(spec()).await.unwrap();
+        let task = stage.client.shared.submit(spec()).await.unwrap();
         (stage.client, task)
     });
     drop(first);
     runtime().block_on(async {
         let may_have_run = true;
         assert_eq!(task.await.outcome, Outcome::Cancelled { may_have_run });
-        let refused = client.desk.submit(spec()).await.map(|_| ());
+        let refused = client.shared.submit(spec()).await.map(|_| ());
         assert_eq!(refused, Err(SubmitError::Stopped));
-        client.desk.board.ended().await;
+        client.shared.completions.ended().await;
     });
 }
 
 #[tokio::test]
 async fn the_link_tells_how_it_is_doing() {
     let mut stage = Stage::new(1, 1).await;
-    let board = &stage.client.desk.board;
-    let (link, version) = board.link();
+    let completions = &stage.client.shared.completions;
+    let (link, version) = completions.link();
     let address = "manager".to_owned();
     assert_eq!(link, LinkState::Connected { address });
     drop(std::mem::replace(
         &mut stage.manager,
         tokio::io::duplex(1).0,
     ));
-    board.link_after(version).await;
-    let (link, _) = board.link();
+    completions.link_after(version).await;
+    let (link, _) = completions.link();
     assert!(
         matches!(&link, LinkState::Connecting { last: Some(text), .. } if text.contains("closed")),
         "{link:?}"
@@ -450,17 +450,17 @@ async fn what_the_machine_says_is_sent() {
 #[tokio::test]
 async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go() {
     let mut stage = Stage::new(10, 2).await;
-    let board = Arc::clone(&stage.client.desk.board);
-    let tray = board.add_tray();
-    let take_in = |stage: &Stage, ticket| {
-        let whom = For::Tray(Place { tray, ticket });
-        let taken = stage.client.desk.try_submit(spec(), whom).unwrap();
+    let completions = Arc::clone(&stage.client.shared.completions);
+    let queue = completions.add_queue();
+    let take_in = |stage: &Stage, token| {
+        let whom = For::CompletionQueue(Place { queue, token });
+        let taken = stage.client.shared.try_submit(spec(), whom).unwrap();
         matches!(taken, Taken::Now(_))
     };
     let poll = || {
         let mut taken = VecDeque::new();
         let cx = &mut Context::from_waker(Waker::noop());
-        let polled = board.poll_tray(tray, cx, &mut taken);
+        let polled = completions.poll_queue(queue, cx, &mut taken);
         assert_eq!(polled.is_ready(), !taken.is_empty());
         taken
     };
@@ -471,13 +471,13 @@ async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go(
     stage.complete(0).await;
     assert!(!take_in(&stage, 9), "nobody has taken them");
     let taken = poll();
-    assert!(taken.iter().map(|(ticket, _)| *ticket).eq([8, 7]));
+    assert!(taken.iter().map(|(token, _)| *token).eq([8, 7]));
     assert!(poll().is_empty());
-    for (ticket, ended) in &taken {
+    for (token, ended) in &taken {
         assert_eq!(&ended.payload[..], b"result");
-        assert!(!take_in(&stage, *ticket), "it is still held");
-        board.let_go(tray, ended);
-        assert!(take_in(&stage, *ticket));
+        assert!(!take_in(&stage, *token), "it is still held");
+        completions.let_go(queue, ended);
+        assert!(take_in(&stage, *token));
     }
 }
 
@@ -485,22 +485,26 @@ async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go(
 async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
     for taken_from_it in [false, true] {
         let mut stage = Stage::new(10, 2).await;
-        let board = Arc::clone(&stage.client.desk.board);
-        let tray = board.add_tray();
-        for ticket in 0..2 {
-            let whom = For::Tray(Place { tray, ticket });
-            assert!(stage.client.desk.try_submit(spec(), whom).is_ok());
+        let completions = Arc::clone(&stage.client.shared.completions);
+        let queue = completions.add_queue();
+        for token in 0..2 {
+            let whom = For::CompletionQueue(Place { queue, token });
+            assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
         }
         stage.complete(0).await;
         if taken_from_it {
             let cx = &mut Context::from_waker(Waker::noop());
-            assert!(board.poll_tray(tray, cx, &mut VecDeque::new()).is_ready());
+            assert!(
+                completions
+                    .poll_queue(queue, cx, &mut VecDeque::new())
+                    .is_ready()
+            );
         }
-        board.remove_tray(tray, [0, 1].into_iter());
+        completions.remove_queue(queue, [0, 1].into_iter());
         settle().await;
         assert_eq!(stage.told.lock().unwrap().cancelled, [1]);
         for _ in 0..2 {
-            let taken = stage.client.desk.try_submit(spec(), For::Submission);
+            let taken = stage.client.shared.try_submit(spec(), For::Submission);
             assert!(matches!(taken, Ok(Taken::Now(_))));
         }
     }
@@ -509,18 +513,18 @@ async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
 #[tokio::test]
 async fn what_is_for_a_tray_ends_when_the_client_does() {
     let stage = Stage::new(10, 10).await;
-    let board = Arc::clone(&stage.client.desk.board);
-    let tray = board.add_tray();
-    let whom = For::Tray(Place { tray, ticket: 5 });
-    assert!(stage.client.desk.try_submit(spec(), whom).is_ok());
-    board.end();
+    let completions = Arc::clone(&stage.client.shared.completions);
+    let queue = completions.add_queue();
+    let whom = For::CompletionQueue(Place { queue, token: 5 });
+    assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
+    completions.end();
     let mut taken = VecDeque::new();
-    let polled = board.poll_tray(tray, &mut Context::from_waker(Waker::noop()), &mut taken);
+    let polled = completions.poll_queue(queue, &mut Context::from_waker(Waker::noop()), &mut taken);
     assert!(polled.is_ready());
-    let (ticket, ended) = taken.pop_front().unwrap();
+    let (token, ended) = taken.pop_front().unwrap();
     let may_have_run = true;
     assert_eq!(
-        (ticket, ended.outcome),
+        (token, ended.outcome),
         (5, Outcome::Cancelled { may_have_run })
     );
 }

@@ -1,4 +1,4 @@
-//! Drives a client or a worker: one task that owns its connection and whatever is at its side.
+//! Drives a client or a worker: one task that owns its connection and its endpoint.
 
 use std::future::{Future, poll_fn};
 use std::ops::DerefMut;
@@ -23,28 +23,27 @@ const TURNS_PER_POLL: usize = 8;
 const TURNS_BEFORE_TIMEOUT: usize = 16;
 
 /// What a machine that keeps one connection is driven with besides that connection.
-pub(crate) trait Side {
+pub(crate) trait Endpoint {
     /// The machine.
     type Machine: Machine;
     /// What is around it: news for it, and what its outputs are about.
-    type Hands;
+    type Io;
 
     /// Lets the rest of the program in. True if the machine must have a turn.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool;
 
     /// The machine, for as long as nobody else needs it, and what is around it.
-    fn parts(&mut self) -> (impl DerefMut<Target = Self::Machine>, &mut Self::Hands);
+    fn parts(&mut self) -> (impl DerefMut<Target = Self::Machine>, &mut Self::Io);
 
     /// Tells the machine what the last poll brought.
-    fn tell(hands: &mut Self::Hands, machine: &mut Self::Machine, now: Instant);
+    fn tell(io: &mut Self::Io, machine: &mut Self::Machine, now: Instant);
 
     /// A fact about the connection.
     fn fact(input: LinkInput) -> <Self::Machine as Machine>::Input;
 
     /// Carries out an output, unless it is about the connection. May not take long: others may
     /// wait for the machine.
-    fn carry_out(hands: &mut Self::Hands, output: <Self::Machine as Machine>::Output)
-    -> CarriedOut;
+    fn carry_out(io: &mut Self::Io, output: <Self::Machine as Machine>::Output) -> CarriedOut;
 
     /// The outputs of a turn are carried out. True if that woke somebody who may have something
     /// to say.
@@ -62,10 +61,10 @@ pub(crate) enum CarriedOut {
 }
 
 /// The loop.
-pub(crate) struct PeerDriver<T: Transport, S: Side> {
+pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
     clock: Clock,
     uplink: Uplink<T>,
-    side: S,
+    endpoint: S,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     /// Turns by which a time-out was put off.
@@ -87,13 +86,13 @@ enum Turn {
     Stopped,
 }
 
-impl<T: Transport, S: Side> PeerDriver<T, S> {
-    /// A driver for the machine at `side`, which was made at the clock's zero.
-    pub(crate) fn new(clock: Clock, uplink: Uplink<T>, side: S) -> Self {
+impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
+    /// A driver for the machine of `endpoint`, which was made at the clock's zero.
+    pub(crate) fn new(clock: Clock, uplink: Uplink<T>, endpoint: S) -> Self {
         Self {
             clock,
             uplink,
-            side,
+            endpoint,
             sleep: Box::pin(sleep_until(clock.when(Instant::ZERO))),
             armed: None,
             put_off: 0,
@@ -129,14 +128,14 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
         // whoever is at the other end first has nothing to do, and then a lot.
         let held_back = std::mem::take(&mut self.held_back);
         self.uplink.poll(cx, !held_back, &mut self.link_facts);
-        let news = self.side.poll(cx);
+        let news = self.endpoint.poll(cx);
         let mut fed = news || !self.link_facts.is_empty();
 
         let now = self.clock.now();
         let next;
         let (mut timed, mut acted, mut stopped) = (false, false, false);
         {
-            let (mut machine, hands) = self.side.parts();
+            let (mut machine, io) = self.endpoint.parts();
             for fact in self.link_facts.drain(..) {
                 machine.handle_input(now, S::fact(fact));
             }
@@ -147,7 +146,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
                 machine.handle_input(now, S::fact(fact));
             }
             if news {
-                S::tell(hands, &mut machine, now);
+                S::tell(io, &mut machine, now);
             }
             if self.uplink.has_more() && self.put_off < TURNS_BEFORE_TIMEOUT {
                 self.put_off += 1;
@@ -160,7 +159,7 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
             }
             while let Some(output) = machine.poll_output() {
                 acted = true;
-                match S::carry_out(hands, output) {
+                match S::carry_out(io, output) {
                     CarriedOut::Done => {}
                     CarriedOut::Link(output) => self.uplink.handle(output),
                     CarriedOut::Stopped => stopped = true,
@@ -174,14 +173,14 @@ impl<T: Transport, S: Side> PeerDriver<T, S> {
 
         // Those who were waiting for an outcome often have the next task at hand. What they say
         // goes out with what this turn wants sent, in one write. It waits for them once.
-        let woke = self.side.turned(self.uplink.take_change());
+        let woke = self.endpoint.turned(self.uplink.take_change());
         if woke && !held_back && !stopped {
             self.held_back = true;
             return Turn::Yield;
         }
         self.uplink.flush(cx, now, &mut self.link_facts);
         if stopped {
-            self.side.turned(self.uplink.take_change());
+            self.endpoint.turned(self.uplink.take_change());
             return Turn::Stopped;
         }
         let rung = self.poll_timer(cx, next);

@@ -57,7 +57,7 @@ pub struct ThreadExecutor {
     call: Arc<Call>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Desks of threads that were left to themselves; a thread that ends gives its hold up.
-    left: Vec<Arc<Desk>>,
+    left: Vec<Arc<Mailbox>>,
 }
 
 impl std::fmt::Debug for ThreadExecutor {
@@ -72,14 +72,14 @@ impl std::fmt::Debug for ThreadExecutor {
 #[derive(Default)]
 struct Place {
     /// Given since the last poll.
-    orders: Vec<Order>,
-    desk: Option<Arc<Desk>>,
+    commands: Vec<Command>,
+    mailbox: Option<Arc<Mailbox>>,
     /// Attempts given and not known to be done.
     running: usize,
 }
 
 /// What a thread is told.
-enum Order {
+enum Command {
     Begin(SlotLife),
     Run(SlotLife, Job),
     End(SlotLife, ExitCause),
@@ -87,13 +87,13 @@ enum Order {
     Leave,
 }
 
-/// Where a thread gets its orders and leaves its results. As long as what core lets be outstanding at a slot.
+/// Where a thread gets its commands and leaves its results. As long as what core lets be outstanding at a slot.
 #[derive(Default)]
-struct Desk {
-    orders: Mutex<VecDeque<Order>>,
+struct Mailbox {
+    commands: Mutex<VecDeque<Command>>,
     filled: Condvar,
     done: Mutex<Vec<PoolInput>>,
-    /// Set when an order has come that does not wait for those before it.
+    /// Set when a command has come that does not wait for those before it.
     hurry: AtomicBool,
 }
 
@@ -140,63 +140,63 @@ impl ThreadExecutor {
         }
     }
 
-    fn order(&mut self, slot: SlotLife, order: Order) {
+    fn command(&mut self, slot: SlotLife, command: Command) {
         let index = slot.slot.0 as usize;
         debug_assert!(slot.slot.0 < CAPACITY_MAX, "no slot {}", slot.slot);
         if self.places.len() <= index {
             self.places.resize_with(index + 1, Place::default);
         }
         let place = &mut self.places[index];
-        place.running += usize::from(matches!(order, Order::Run(..)));
-        let orders = &mut place.orders;
-        if orders.is_empty() {
+        place.running += usize::from(matches!(command, Command::Run(..)));
+        let commands = &mut place.commands;
+        if commands.is_empty() {
             self.touched.push(index);
         }
-        orders.push(order);
+        commands.push(command);
     }
 
-    /// The desk of a place, with a thread at it.
-    fn desk(&mut self, index: usize) -> std::io::Result<&Desk> {
+    /// The mailbox of a place, with a thread that reads it.
+    fn mailbox(&mut self, index: usize) -> std::io::Result<&Mailbox> {
         let place = &mut self.places[index];
-        if place.desk.is_none() {
-            let desk = Arc::<Desk>::default();
+        if place.mailbox.is_none() {
+            let mailbox = Arc::<Mailbox>::default();
             let (handler, call) = (Arc::clone(&self.handler), Arc::clone(&self.call));
             let hand = Hand {
                 offer: self.offer.clone(),
-                desk: Arc::clone(&desk),
+                mailbox: Arc::clone(&mailbox),
                 handler,
                 call,
             };
             thread::Builder::new()
                 .name(format!("argon-slot-{index}"))
                 .spawn(|| hand.work())?;
-            place.desk = Some(desk);
+            place.mailbox = Some(mailbox);
         }
-        Ok(place.desk.as_ref().expect("made above"))
+        Ok(place.mailbox.as_ref().expect("made above"))
     }
 
     fn hand_out(&mut self, events: &mut Vec<PoolInput>) {
         for index in mem::take(&mut self.touched) {
-            let mut orders = mem::take(&mut self.places[index].orders);
-            self.kill(index, &mut orders, events);
-            if orders.is_empty() {
-                self.places[index].orders = orders;
+            let mut commands = mem::take(&mut self.places[index].commands);
+            self.kill(index, &mut commands, events);
+            if commands.is_empty() {
+                self.places[index].commands = commands;
                 continue;
             }
-            match self.desk(index) {
-                Ok(desk) => {
-                    let ends = |order: &Order| matches!(order, Order::End(..));
-                    let hurry = orders.iter().any(ends);
-                    lock(&desk.orders).extend(orders.drain(..));
+            match self.mailbox(index) {
+                Ok(mailbox) => {
+                    let ends = |command: &Command| matches!(command, Command::End(..));
+                    let hurry = commands.iter().any(ends);
+                    lock(&mailbox.commands).extend(commands.drain(..));
                     if hurry {
-                        desk.hurry.store(true, Ordering::Release);
+                        mailbox.hurry.store(true, Ordering::Release);
                     }
-                    desk.filled.notify_one();
+                    mailbox.filled.notify_one();
                 }
                 Err(error) => {
                     self.places[index].running = 0;
-                    events.extend(orders.drain(..).filter_map(|order| match order {
-                        Order::Begin(slot) => Some(PoolInput::Exited {
+                    events.extend(commands.drain(..).filter_map(|command| match command {
+                        Command::Begin(slot) => Some(PoolInput::Exited {
                             slot,
                             cause: ExitCause::NotStarted,
                             stderr: format!("cannot start a thread: {error}"),
@@ -206,34 +206,34 @@ impl ThreadExecutor {
                 }
             }
             // Given back for its space.
-            self.places[index].orders = orders;
+            self.places[index].commands = commands;
         }
     }
 }
 
 impl ThreadExecutor {
-    /// Carries the kill among these orders out, if there is one: what comes before it is dropped.
-    fn kill(&mut self, index: usize, orders: &mut Vec<Order>, events: &mut Vec<PoolInput>) {
-        let is_kill = |order: &Order| matches!(order, Order::Kill(_));
-        let Some(at) = orders.iter().rposition(is_kill) else {
+    /// Carries the kill among these commands out, if there is one: what comes before it is dropped.
+    fn kill(&mut self, index: usize, commands: &mut Vec<Command>, events: &mut Vec<PoolInput>) {
+        let is_kill = |command: &Command| matches!(command, Command::Kill(_));
+        let Some(at) = commands.iter().rposition(is_kill) else {
             return;
         };
-        let Order::Kill(slot) = orders[at] else {
+        let Command::Kill(slot) = commands[at] else {
             return;
         };
         let place = &mut self.places[index];
         // It may have done it, or ended, meanwhile.
         place.collect(events);
-        self.left.retain(|desk| Arc::strong_count(desk) > 1);
+        self.left.retain(|mailbox| Arc::strong_count(mailbox) > 1);
         if place.running == 0 || self.left.len() >= LEFT_MAX {
-            orders[at] = Order::End(slot, ExitCause::Signal(Signal::SIGKILL as i32));
+            commands[at] = Command::End(slot, ExitCause::Signal(Signal::SIGKILL as i32));
             return;
         }
-        orders.drain(..=at);
+        commands.drain(..=at);
         place.running = 0;
-        if let Some(desk) = place.desk.take() {
-            desk.dismiss();
-            self.left.push(desk);
+        if let Some(mailbox) = place.mailbox.take() {
+            mailbox.dismiss();
+            self.left.push(mailbox);
         }
         events.push(PoolInput::Exited {
             slot,
@@ -251,11 +251,11 @@ impl ThreadExecutor {
 
 impl Place {
     fn collect(&mut self, events: &mut Vec<PoolInput>) {
-        let Some(desk) = &self.desk else {
+        let Some(mailbox) = &self.mailbox else {
             return;
         };
         let start = events.len();
-        events.append(&mut lock(&desk.done));
+        events.append(&mut lock(&mailbox.done));
         for event in &events[start..] {
             match event {
                 PoolInput::Done { .. } => self.running = self.running.saturating_sub(1),
@@ -267,12 +267,12 @@ impl Place {
     }
 }
 
-impl Desk {
+impl Mailbox {
     /// The thread ends when it has done what it is at.
     fn dismiss(&self) {
-        let mut orders = lock(&self.orders);
-        orders.clear();
-        orders.push_back(Order::Leave);
+        let mut commands = lock(&self.commands);
+        commands.clear();
+        commands.push_back(Command::Leave);
         self.hurry.store(true, Ordering::Release);
         self.filled.notify_one();
     }
@@ -282,13 +282,13 @@ impl Executor for ThreadExecutor {
     fn execute(&mut self, action: PoolOutput) {
         let signal = |signal| ExitCause::Signal(signal as i32);
         match action {
-            PoolOutput::Spawn { slot } => self.order(slot, Order::Begin(slot)),
-            PoolOutput::Run { slot, job } => self.order(slot, Order::Run(slot, job)),
+            PoolOutput::Spawn { slot } => self.command(slot, Command::Begin(slot)),
+            PoolOutput::Run { slot, job } => self.command(slot, Command::Run(slot, job)),
             PoolOutput::Terminate { slot } => {
-                self.order(slot, Order::End(slot, signal(Signal::SIGTERM)));
+                self.command(slot, Command::End(slot, signal(Signal::SIGTERM)));
             }
-            PoolOutput::Kill { slot } => self.order(slot, Order::Kill(slot)),
-            PoolOutput::Retire { slot } => self.order(slot, Order::End(slot, RETIRED)),
+            PoolOutput::Kill { slot } => self.command(slot, Command::Kill(slot)),
+            PoolOutput::Retire { slot } => self.command(slot, Command::End(slot, RETIRED)),
         }
     }
 
@@ -324,8 +324,12 @@ impl Executor for ThreadExecutor {
 impl Drop for ThreadExecutor {
     /// Threads end when they have done what they are at; nobody waits for them.
     fn drop(&mut self) {
-        for desk in self.places.iter().filter_map(|place| place.desk.as_ref()) {
-            desk.dismiss();
+        for mailbox in self
+            .places
+            .iter()
+            .filter_map(|place| place.mailbox.as_ref())
+        {
+            mailbox.dismiss();
         }
     }
 }
@@ -333,7 +337,7 @@ impl Drop for ThreadExecutor {
 /// A thread's own things.
 struct Hand {
     offer: Offer,
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     handler: Arc<Handler>,
     call: Arc<Call>,
 }
@@ -341,30 +345,30 @@ struct Hand {
 impl Hand {
     fn work(self) {
         let mut life = None;
-        let mut orders = VecDeque::new();
+        let mut commands = VecDeque::new();
         let mut now = Instant::now();
         let mut told = now;
         let mut untold = 0;
         loop {
-            if orders.is_empty() {
+            if commands.is_empty() {
                 self.call.call();
                 untold = 0;
-                self.wait(&mut orders);
+                self.wait(&mut commands);
                 now = Instant::now();
                 told = now;
             }
-            if self.desk.hurry.swap(false, Ordering::Acquire) {
-                self.hurry(life, &mut orders);
+            if self.mailbox.hurry.swap(false, Ordering::Acquire) {
+                self.hurry(life, &mut commands);
             }
-            match orders.pop_front() {
-                Some(Order::Begin(slot)) => {
+            match commands.pop_front() {
+                Some(Command::Begin(slot)) => {
                     life = Some(slot);
                     self.tell(PoolInput::Ready {
                         slot,
                         offer: self.offer.clone(),
                     });
                 }
-                Some(Order::Run(slot, job)) if life == Some(slot) => {
+                Some(Command::Run(slot, job)) if life == Some(slot) => {
                     let begun = now;
                     let attempt = job.attempt;
                     let (end, payload) = self.run(job);
@@ -378,7 +382,7 @@ impl Hand {
                         payload,
                     });
                 }
-                Some(Order::End(slot, cause)) if life == Some(slot) => {
+                Some(Command::End(slot, cause)) if life == Some(slot) => {
                     life = None;
                     let stderr = String::new();
                     self.tell(PoolInput::Exited {
@@ -387,9 +391,9 @@ impl Hand {
                         stderr,
                     });
                 }
-                Some(Order::Leave) => return,
+                Some(Command::Leave) => return,
                 // Of a life that has ended; kills are carried out before they come here.
-                Some(Order::Run(..) | Order::End(..) | Order::Kill(_)) | None => {}
+                Some(Command::Run(..) | Command::End(..) | Command::Kill(_)) | None => {}
             }
             untold += 1;
             if untold >= DONE_MAX || now - told >= DONE_AFTER {
@@ -401,20 +405,20 @@ impl Hand {
     }
 
     fn tell(&self, event: PoolInput) {
-        lock(&self.desk.done).push(event);
+        lock(&self.mailbox.done).push(event);
     }
 
-    fn wait(&self, orders: &mut VecDeque<Order>) {
+    fn wait(&self, commands: &mut VecDeque<Command>) {
         before_sleep();
-        let mut desk = lock(&self.desk.orders);
-        while desk.is_empty() {
-            desk = self
-                .desk
+        let mut mailbox = lock(&self.mailbox.commands);
+        while mailbox.is_empty() {
+            mailbox = self
+                .mailbox
                 .filled
-                .wait(desk)
+                .wait(mailbox)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        mem::swap(&mut *desk, orders);
+        mem::swap(&mut *mailbox, commands);
     }
 
     fn run(&self, job: Job) -> (RunEnd, Payload) {
@@ -428,13 +432,13 @@ impl Hand {
     }
 
     /// Lets an end overtake what has not begun.
-    fn hurry(&self, life: Option<SlotLife>, orders: &mut VecDeque<Order>) {
-        orders.append(&mut lock(&self.desk.orders));
-        let end = orders.iter().position(|order| match order {
-            Order::End(slot, cause) => Some(*slot) == life && *cause != RETIRED,
-            Order::Leave => true,
-            Order::Begin(_) | Order::Run(..) | Order::Kill(_) => false,
+    fn hurry(&self, life: Option<SlotLife>, commands: &mut VecDeque<Command>) {
+        commands.append(&mut lock(&self.mailbox.commands));
+        let end = commands.iter().position(|command| match command {
+            Command::End(slot, cause) => Some(*slot) == life && *cause != RETIRED,
+            Command::Leave => true,
+            Command::Begin(_) | Command::Run(..) | Command::Kill(_) => false,
         });
-        orders.drain(..end.unwrap_or(0));
+        commands.drain(..end.unwrap_or(0));
     }
 }

@@ -10,24 +10,24 @@ use argon_core::task::TaskSpec;
 use slab::Slab;
 
 use super::super::Ended;
-use super::super::board::{Board, Place};
+use super::super::completions::{CompletionTable, Place};
 use super::super::deferred::read_end;
 use crate::call::Read;
 use crate::error::{Error, SubmitError};
 
-/// Calls under way, and ends that nobody has taken. They have a tray to themselves, so that what
+/// Calls under way, and ends that nobody has taken. They have a queue to themselves, so that what
 /// comes together is taken, and its taker woken, once.
 pub(super) struct Window<T> {
-    board: Arc<Board>,
-    tray: usize,
-    /// By ticket.
+    completions: Arc<CompletionTable>,
+    queue: usize,
+    /// By token.
     calls: Slab<Under<T>>,
     /// Their tickets, oldest first; `None` if the order does not matter.
     order: Option<VecDeque<usize>>,
-    /// What was on the tray.
+    /// What was in the queue.
     arrived: VecDeque<(usize, Ended)>,
     /// Tickets of calls that have ended, if the order does not matter and they have not just come
-    /// from the tray.
+    /// from the queue.
     ready: VecDeque<usize>,
 }
 
@@ -63,10 +63,10 @@ impl State {
 
 impl<T> Window<T> {
     /// Nothing is under way yet; results are in order.
-    pub(super) fn new(board: &Arc<Board>) -> Self {
+    pub(super) fn new(completions: &Arc<CompletionTable>) -> Self {
         Self {
-            board: Arc::clone(board),
-            tray: board.add_tray(),
+            completions: Arc::clone(completions),
+            queue: completions.add_queue(),
             calls: Slab::new(),
             order: Some(VecDeque::new()),
             arrived: VecDeque::new(),
@@ -79,7 +79,7 @@ impl<T> Window<T> {
         match &self.order {
             Some(order) => {
                 let first = order.front();
-                first.is_some_and(|ticket| self.calls[*ticket].state.is_over())
+                first.is_some_and(|token| self.calls[*token].state.is_over())
             }
             None => !self.arrived.is_empty() || !self.ready.is_empty(),
         }
@@ -97,44 +97,44 @@ impl<T> Window<T> {
             bytes: spec.payload.len(),
             read,
         };
-        let ticket = self.insert(Some(call), State::Waiting);
+        let token = self.insert(Some(call), State::Waiting);
         Place {
-            tray: self.tray,
-            ticket,
+            queue: self.queue,
+            token,
         }
     }
 
     /// Whether the client took the call.
-    pub(super) fn sent(&mut self, ticket: usize, taken: Result<TaskId, SubmitError>) {
-        let under = &mut self.calls[ticket];
+    pub(super) fn sent(&mut self, token: usize, taken: Result<TaskId, SubmitError>) {
+        let under = &mut self.calls[token];
         match taken {
             Ok(id) => under.state = State::Running(id.seq),
             Err(error) => {
                 let name = under.call.as_ref().map_or("", |call| call.name.as_str());
                 let refused = State::Refused(Error::refused(name, error));
-                self.end(ticket, refused);
+                self.end(token, refused);
             }
         }
     }
 
     /// A call that cannot be sent.
     pub(super) fn push_refused(&mut self, error: Error) {
-        let ticket = self.insert(None, State::Waiting);
-        self.end(ticket, State::Refused(error));
+        let token = self.insert(None, State::Waiting);
+        self.end(token, State::Refused(error));
     }
 
     fn insert(&mut self, call: Option<What<T>>, state: State) -> usize {
-        let ticket = self.calls.insert(Under { call, state });
+        let token = self.calls.insert(Under { call, state });
         if let Some(order) = &mut self.order {
-            order.push_back(ticket);
+            order.push_back(token);
         }
-        ticket
+        token
     }
 
-    fn end(&mut self, ticket: usize, state: State) {
-        self.calls[ticket].state = state;
+    fn end(&mut self, token: usize, state: State) {
+        self.calls[token].state = state;
         if self.order.is_none() {
-            self.ready.push_back(ticket);
+            self.ready.push_back(token);
         }
     }
 
@@ -142,7 +142,7 @@ impl<T> Window<T> {
         let order = self.order.take().unwrap_or_default();
         let over = order
             .into_iter()
-            .filter(|ticket| self.calls[*ticket].state.is_over());
+            .filter(|token| self.calls[*token].state.is_over());
         self.ready.extend(over);
     }
 
@@ -152,16 +152,16 @@ impl<T> Window<T> {
             return Poll::Pending;
         }
         loop {
-            while let Some((ticket, ended)) = self.arrived.pop_front() {
+            while let Some((token, ended)) = self.arrived.pop_front() {
                 if self.order.is_none() {
-                    return Poll::Ready(self.take(ticket, State::Ended(ended)));
+                    return Poll::Ready(self.take(token, State::Ended(ended)));
                 }
-                self.calls[ticket].state = State::Ended(ended);
+                self.calls[token].state = State::Ended(ended);
             }
             let over = match &mut self.order {
                 Some(order) => {
                     let first = order.front().copied();
-                    let over = first.filter(|ticket| self.calls[*ticket].state.is_over());
+                    let over = first.filter(|token| self.calls[*token].state.is_over());
                     if over.is_some() {
                         order.pop_front();
                     }
@@ -169,19 +169,22 @@ impl<T> Window<T> {
                 }
                 None => self.ready.pop_front(),
             };
-            if let Some(ticket) = over {
-                let state = std::mem::replace(&mut self.calls[ticket].state, State::Waiting);
-                return Poll::Ready(self.take(ticket, state));
+            if let Some(token) = over {
+                let state = std::mem::replace(&mut self.calls[token].state, State::Waiting);
+                return Poll::Ready(self.take(token, state));
             }
-            ready!(self.board.poll_tray(self.tray, cx, &mut self.arrived));
+            ready!(
+                self.completions
+                    .poll_queue(self.queue, cx, &mut self.arrived)
+            );
         }
     }
 
-    fn take(&mut self, ticket: usize, state: State) -> Result<T, Error> {
-        let call = self.calls.remove(ticket).call;
+    fn take(&mut self, token: usize, state: State) -> Result<T, Error> {
+        let call = self.calls.remove(token).call;
         match (state, call) {
             (State::Ended(ended), Some(What { name, bytes, read })) => {
-                self.board.let_go(self.tray, &ended);
+                self.completions.let_go(self.queue, &ended);
                 read_end(ended, &name, bytes, read)
             }
             (State::Refused(error), _) => Err(error),
@@ -199,6 +202,6 @@ impl<T> Drop for Window<T> {
                 State::Running(seq) => Some(seq),
                 State::Waiting | State::Ended(_) | State::Refused(_) => None,
             });
-        self.board.remove_tray(self.tray, running);
+        self.completions.remove_queue(self.queue, running);
     }
 }

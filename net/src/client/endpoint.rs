@@ -12,11 +12,11 @@ use argon_core::link::LinkInput;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::board::{Admission, Board, For, State};
+use super::completions::{Admission, CompletionTable, For, State};
 use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
-use crate::driver::peer::{CarriedOut, Side};
+use crate::driver::peer::{CarriedOut, Endpoint};
 use crate::error::SubmitError;
 use crate::link::LinkState;
 
@@ -41,21 +41,21 @@ impl ClientMachine for client::Client {
     }
 }
 
-/// The machine and the board, shared by those who submit and the driver. The machine's lock is
-/// taken before the board's.
-pub(super) struct Desk<M> {
+/// The machine and the completion table, shared by those who submit and the driver. The machine's
+/// lock is taken before the table's.
+pub(super) struct Shared<M> {
     pub(super) clock: Clock,
     pub(super) machine: Mutex<M>,
-    pub(super) board: Arc<Board>,
+    pub(super) completions: Arc<CompletionTable>,
 }
 
-impl<M: ClientMachine> Desk<M> {
+impl<M: ClientMachine> Shared<M> {
     /// Takes a task in, as soon as there is room.
     pub(super) async fn submit(&self, spec: TaskSpec) -> Result<Submission, SubmitError> {
         let id = self.submit_for(spec, For::Submission).await?;
         Ok(Submission {
             id,
-            board: Arc::clone(&self.board),
+            completions: Arc::clone(&self.completions),
             taken: false,
         })
     }
@@ -72,7 +72,7 @@ impl<M: ClientMachine> Desk<M> {
         };
         let mut read = self.clock.now();
         loop {
-            self.board.room().await;
+            self.completions.room().await;
             // The deadline counts from the call, and not from when there was room.
             let now = self.clock.now();
             let waited = now.since(read);
@@ -80,7 +80,7 @@ impl<M: ClientMachine> Desk<M> {
             read = now;
             match self.try_submit(spec, whom)? {
                 Taken::Now(id) => {
-                    self.board.pass_room_on();
+                    self.completions.pass_room_on();
                     return Ok(id);
                 }
                 Taken::Later(back) => spec = back,
@@ -93,38 +93,38 @@ impl<M: ClientMachine> Desk<M> {
         let submitted = self.submit_now(spec, whom);
         if submitted.is_err() {
             // The room that we may have been woken for is for whoever waits behind us.
-            self.board.pass_room_on();
+            self.completions.pass_room_on();
         }
         submitted
     }
 
     fn submit_now(&self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
-        self.entrance()?.submit(spec, whom)
+        self.submit_guard()?.submit(spec, whom)
     }
 
     /// For those who have many tasks to submit. Nothing else moves meanwhile.
-    pub(super) fn entrance(&self) -> Result<Entrance<'_, M>, SubmitError> {
-        Ok(Entrance {
+    pub(super) fn submit_guard(&self) -> Result<SubmitGuard<'_, M>, SubmitError> {
+        Ok(SubmitGuard {
             clock: self.clock,
             machine: self.machine.lock().map_err(|_| SubmitError::Stopped)?,
-            state: self.board.lock(),
-            board: &self.board,
+            state: self.completions.lock(),
+            completions: &self.completions,
         })
     }
 }
 
 /// Both locks.
-pub(super) struct Entrance<'a, M> {
+pub(super) struct SubmitGuard<'a, M> {
     clock: Clock,
     machine: MutexGuard<'a, M>,
     state: MutexGuard<'a, State>,
-    board: &'a Board,
+    completions: &'a CompletionTable,
 }
 
-impl<M: ClientMachine> Entrance<'_, M> {
+impl<M: ClientMachine> SubmitGuard<'_, M> {
     /// Takes a task in, or not now, or never.
     pub(super) fn submit(&mut self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
-        match self.state.admission(self.board) {
+        match self.state.admission(self.completions) {
             Admission::Open => {}
             Admission::Full => return Ok(Taken::Later(spec)),
             Admission::Stopped => return Err(SubmitError::Stopped),
@@ -163,16 +163,16 @@ pub(super) enum Taken {
     Later(TaskSpec),
 }
 
-/// The driver's end of the desk.
-pub(super) struct ClientSide<M> {
-    desk: Arc<Desk<M>>,
-    hands: ClientHands,
+/// The driver's end of what is shared.
+pub(super) struct ClientEndpoint<M> {
+    shared: Arc<Shared<M>>,
+    io: ClientIo,
     wakers: Vec<Waker>,
 }
 
 /// What is around a client's machine.
 #[derive(Default)]
-pub(super) struct ClientHands {
+pub(super) struct ClientIo {
     cancels: Vec<u64>,
     stop: bool,
     /// It was told to stop.
@@ -182,44 +182,44 @@ pub(super) struct ClientHands {
     events: Vec<Event>,
 }
 
-impl<M> ClientSide<M> {
-    pub(super) fn new(desk: Arc<Desk<M>>) -> Self {
+impl<M> ClientEndpoint<M> {
+    pub(super) fn new(shared: Arc<Shared<M>>) -> Self {
         Self {
-            desk,
-            hands: ClientHands::default(),
+            shared,
+            io: ClientIo::default(),
             wakers: Vec::new(),
         }
     }
 }
 
-impl<M: ClientMachine> Side for ClientSide<M> {
+impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
     type Machine = M;
-    type Hands = ClientHands;
+    type Io = ClientIo;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        let hands = &mut self.hands;
-        let cancels = std::mem::take(&mut hands.cancels);
-        let orders = self.desk.board.orders(cx, cancels);
-        hands.cancels = orders.cancels;
-        hands.stop = orders.stop && !hands.stopping;
-        orders.nudged || hands.stop || !hands.cancels.is_empty()
+        let io = &mut self.io;
+        let cancels = std::mem::take(&mut io.cancels);
+        let commands = self.shared.completions.commands(cx, cancels);
+        io.cancels = commands.cancels;
+        io.stop = commands.stop && !io.stopping;
+        commands.nudged || io.stop || !io.cancels.is_empty()
     }
 
-    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut ClientHands) {
+    fn parts(&mut self) -> (impl DerefMut<Target = M>, &mut ClientIo) {
         let machine = self
-            .desk
+            .shared
             .machine
             .lock()
             .expect("only a defect of the machine can panic under its lock");
-        (machine, &mut self.hands)
+        (machine, &mut self.io)
     }
 
-    fn tell(hands: &mut ClientHands, machine: &mut M, now: Instant) {
-        for seq in hands.cancels.drain(..) {
+    fn tell(io: &mut ClientIo, machine: &mut M, now: Instant) {
+        for seq in io.cancels.drain(..) {
             machine.handle_input(now, ClientInput::Cancel { seq });
         }
-        if hands.stop {
-            hands.stopping = true;
+        if io.stop {
+            io.stopping = true;
             machine.handle_input(now, ClientInput::Stop);
         }
     }
@@ -228,41 +228,41 @@ impl<M: ClientMachine> Side for ClientSide<M> {
         ClientInput::Link(input)
     }
 
-    fn carry_out(hands: &mut ClientHands, output: ClientOutput) -> CarriedOut {
+    fn carry_out(io: &mut ClientIo, output: ClientOutput) -> CarriedOut {
         match output {
             ClientOutput::Link(output) => return CarriedOut::Link(output),
             ClientOutput::Deliver {
                 seq,
                 outcome,
                 payload,
-            } => hands.outcomes.push((seq, Ended { outcome, payload })),
-            ClientOutput::Notify(event) => hands.events.push(event),
+            } => io.outcomes.push((seq, Ended { outcome, payload })),
+            ClientOutput::Notify(event) => io.events.push(event),
             ClientOutput::Stopped => return CarriedOut::Stopped,
         }
         CarriedOut::Done
     }
 
     fn turned(&mut self, link: Option<LinkState>) -> bool {
-        self.hands
+        self.io
             .events
             .drain(..)
             .for_each(|event| log::event(&event));
-        let outcomes = &mut self.hands.outcomes;
+        let outcomes = &mut self.io.outcomes;
         let delivered = outcomes.len();
         if delivered > 0 {
-            self.desk.board.deliver(outcomes, &mut self.wakers);
+            self.shared.completions.deliver(outcomes, &mut self.wakers);
         }
         if let Some(link) = link {
-            self.desk.board.set_link(link);
+            self.shared.completions.set_link(link);
         }
         delivered > 0
     }
 }
 
-impl<M> Drop for ClientSide<M> {
+impl<M> Drop for ClientEndpoint<M> {
     /// However the driver ends, by a panic or by the end of the runtime too, nobody waits for
     /// ever.
     fn drop(&mut self) {
-        self.desk.board.end();
+        self.shared.completions.end();
     }
 }

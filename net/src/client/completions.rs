@@ -21,7 +21,7 @@ use crate::link::LinkState;
 
 /// Outcomes on their way, and what the driver is to know.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct CompletionTable {
     state: Mutex<State>,
     /// A place is free; one waiter is woken at a time, and wakes the next if there is more room.
     room: Notify,
@@ -37,9 +37,9 @@ pub(super) struct State {
     entries: SeqMap<u64, Entry>,
     /// Ends that wait in entries. They are large, and few have to wait.
     ends: Slab<Ended>,
-    trays: Slab<Tray>,
-    /// Outcomes that were put on trays and not let go of: their entries are gone.
-    on_trays: usize,
+    queues: Slab<CompletionQueue>,
+    /// Outcomes that were put into queues and not let go of: their entries are gone.
+    in_queues: usize,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
     /// How many these are.
@@ -76,7 +76,7 @@ enum Taker {
     /// Whoever waits for this one.
     Submission(Option<Waker>),
     /// Whoever waits for any of many.
-    Tray(Place),
+    CompletionQueue(Place),
 }
 
 /// Where an outcome is put.
@@ -84,22 +84,22 @@ enum Taker {
 pub(super) enum For {
     /// Into an entry of its own.
     Submission,
-    /// Onto a tray.
-    Tray(Place),
+    /// Into a queue.
+    CompletionQueue(Place),
 }
 
-/// A place on a tray.
+/// A place in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    pub(super) tray: usize,
-    /// As the owner of the tray numbers what is to be put there.
-    pub(super) ticket: usize,
+    pub(super) queue: usize,
+    /// As the owner of the queue numbers what is to come there.
+    pub(super) token: usize,
 }
 
 /// Outcomes for one who has many tasks under way: all of them are taken, and their taker is woken,
 /// at once.
 #[derive(Debug, Default)]
-struct Tray {
+struct CompletionQueue {
     done: VecDeque<(usize, Ended)>,
     /// Outcomes that were put on it and not let go of.
     held: usize,
@@ -118,13 +118,13 @@ pub(super) enum Admission {
 
 /// What the driver is told at the start of a turn.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct Commands {
     pub(super) cancels: Vec<u64>,
     pub(super) stop: bool,
     pub(super) nudged: bool,
 }
 
-impl Board {
+impl CompletionTable {
     pub(super) fn new(tasks: usize, bytes: u64) -> Self {
         Self {
             state: Mutex::default(),
@@ -166,7 +166,7 @@ impl Board {
                 }
                 return Poll::Pending;
             }
-            // What goes onto a tray has no submission, and only its submission abandons it.
+            // What goes into a queue has no submission, and only its submission abandons it.
             _ => unreachable!("an entry lasts as its submission does"),
         };
         let ended = state.take(seq, end);
@@ -204,22 +204,22 @@ impl Board {
         }
     }
 
-    // What those with a tray do.
+    // What those with a queue do.
 
-    pub(super) fn add_tray(&self) -> usize {
-        self.lock().trays.insert(Tray::default())
+    pub(super) fn add_queue(&self) -> usize {
+        self.lock().queues.insert(CompletionQueue::default())
     }
 
-    /// Swaps what is on the tray, if there is anything, for `taken`, which is empty. It takes up
+    /// Swaps what is in the queue, if there is anything, for `taken`, which is empty. It takes up
     /// room until [`let_go`](Self::let_go).
-    pub(super) fn poll_tray(
+    pub(super) fn poll_queue(
         &self,
-        tray: usize,
+        queue: usize,
         cx: &mut Context<'_>,
         taken: &mut VecDeque<(usize, Ended)>,
     ) -> Poll<()> {
         let mut state = self.lock();
-        let Tray { done, waker, .. } = &mut state.trays[tray];
+        let CompletionQueue { done, waker, .. } = &mut state.queues[queue];
         if done.is_empty() {
             match waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -231,21 +231,21 @@ impl Board {
         Poll::Ready(())
     }
 
-    /// An outcome from the tray is no longer held for whoever takes it.
-    pub(super) fn let_go(&self, tray: usize, ended: &Ended) {
+    /// An outcome from the queue is no longer held for whoever takes it.
+    pub(super) fn let_go(&self, queue: usize, ended: &Ended) {
         let bytes = ended.payload.len() as u64;
         let mut state = self.lock();
-        let tray = &mut state.trays[tray];
-        tray.held -= 1;
-        tray.bytes -= bytes;
+        let queue = &mut state.queues[queue];
+        queue.held -= 1;
+        queue.bytes -= bytes;
         state.cleared(1, bytes);
         drop(state);
         self.room.notify_one();
     }
 
-    /// Takes a tray away. Nobody wants to know of what is still to be put on it, of the tasks
+    /// Takes a queue away. Nobody wants to know of what is still to come into it, of the tasks
     /// `running`, and they are cancelled.
-    pub(super) fn remove_tray(&self, tray: usize, running: impl Iterator<Item = u64>) {
+    pub(super) fn remove_queue(&self, queue: usize, running: impl Iterator<Item = u64>) {
         let mut guard = self.lock();
         let state = &mut *guard;
         for seq in running {
@@ -254,7 +254,7 @@ impl Board {
                 state.cancels.push(seq);
             }
         }
-        let Tray { held, bytes, .. } = state.trays.remove(tray);
+        let CompletionQueue { held, bytes, .. } = state.queues.remove(queue);
         state.cleared(held, bytes);
         state.wake_driver();
         drop(guard);
@@ -310,15 +310,15 @@ impl Board {
 
     // What the driver does.
 
-    /// Takes the orders; whoever gives more wakes the driver again.
-    pub(super) fn orders(&self, cx: &mut Context<'_>, cancels: Vec<u64>) -> Orders {
+    /// Takes the commands; whoever gives more wakes the driver again.
+    pub(super) fn commands(&self, cx: &mut Context<'_>, cancels: Vec<u64>) -> Commands {
         let mut state = self.lock();
         match &mut state.driver {
             Some(driver) => driver.clone_from(cx.waker()),
             empty => *empty = Some(cx.waker().clone()),
         }
         let stop = state.stop || (state.stop_when_empty && state.held() == 0);
-        Orders {
+        Commands {
             cancels: std::mem::replace(&mut state.cancels, cancels),
             stop,
             nudged: std::mem::take(&mut state.nudged),
@@ -371,12 +371,12 @@ impl Board {
     }
 }
 
-impl Tray {
+impl CompletionQueue {
     /// Adds an outcome; whom to wake for it.
-    fn put(&mut self, ticket: usize, ended: Ended) -> Option<Waker> {
+    fn put(&mut self, token: usize, ended: Ended) -> Option<Waker> {
         self.held += 1;
         self.bytes += ended.payload.len() as u64;
-        self.done.push_back((ticket, ended));
+        self.done.push_back((token, ended));
         self.waker.take()
     }
 }
@@ -384,7 +384,7 @@ impl Tray {
 impl State {
     /// Tasks without an outcome, and outcomes that nobody has taken.
     fn held(&self) -> usize {
-        self.entries.len() + self.on_trays
+        self.entries.len() + self.in_queues
     }
 
     /// Hands an outcome to its taker, who is to be woken by `wakers`.
@@ -404,13 +404,13 @@ impl State {
                 *entry = Entry::Done(self.ends.insert(ended));
             }
             Entry::Open {
-                taker: Taker::Tray(place),
+                taker: Taker::CompletionQueue(place),
                 ..
             } => {
-                let Place { tray, ticket } = *place;
+                let Place { queue, token } = *place;
                 self.entries.remove(seq);
-                wakers.extend(self.trays[tray].put(ticket, ended));
-                self.on_trays += 1;
+                wakers.extend(self.queues[queue].put(token, ended));
+                self.in_queues += 1;
             }
             Entry::Abandoned => {
                 self.entries.remove(seq);
@@ -435,20 +435,20 @@ impl State {
         ended
     }
 
-    /// So many outcomes of trays, of so many bytes, are no longer held.
+    /// So many outcomes of queues, of so many bytes, are no longer held.
     fn cleared(&mut self, count: usize, bytes: u64) {
-        self.on_trays -= count;
+        self.in_queues -= count;
         self.untaken -= count;
         self.bytes -= bytes;
         self.wake_if_last();
     }
 
     /// Whether another task may come, as far as we know here.
-    pub(super) fn admission(&mut self, board: &Board) -> Admission {
+    pub(super) fn admission(&mut self, completions: &CompletionTable) -> Admission {
         if self.stop || self.ended {
             return Admission::Stopped;
         }
-        if self.held() < board.tasks && self.bytes < board.bytes.max(1) {
+        if self.held() < completions.tasks && self.bytes < completions.bytes.max(1) {
             return Admission::Open;
         }
         if self.untaken == self.held() && !self.warned {
@@ -466,7 +466,7 @@ impl State {
         let entry = Entry::Open {
             taker: match whom {
                 For::Submission => Taker::Submission(None),
-                For::Tray(place) => Taker::Tray(place),
+                For::CompletionQueue(place) => Taker::CompletionQueue(place),
             },
             cancelled: false,
         };
