@@ -151,3 +151,35 @@ pub(crate) fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::ResultsFull => (None, "results-full"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use argon_core::task::Priority;
+    use argon_core::time::Nanos;
+
+    #[test]
+    fn a_task_surely_waits_for_the_shorter_of_its_deadline_and_its_longest_wait() {
+        let waits = |deadline, max_wait| {
+            let what = submitted(&Submit {
+                seq: 0,
+                priority: Priority::NORMAL,
+                max_attempts: 1,
+                at_most_once: false,
+                may_have_run: false,
+                deadline,
+                max_wait,
+                time_limit: Nanos::NONE,
+                name: Name::new("work").expect("valid"),
+            });
+            match what {
+                WireWhat::Submitted { waits, .. } => waits,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(waits(Nanos(5), Nanos(9)), 5);
+        assert_eq!(waits(Nanos(9), Nanos(5)), 5);
+        assert_eq!(waits(Nanos::NONE, Nanos(5)), 5);
+        assert_eq!(waits(Nanos::NONE, Nanos::NONE), u64::MAX);
+    }
+}
