@@ -126,22 +126,6 @@ impl<K: Key, V> Arena<K, V> {
             keys: PhantomData,
         }
     }
-
-    /// The same, to be changed.
-    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (K, &mut V)> {
-        let values = self.values.iter_mut();
-        values.map(|(index, value)| (K::from_index(index), value))
-    }
-
-    /// All keys, lowest first.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = K> {
-        self.iter().map(|(key, _)| key)
-    }
-
-    /// All values, in order of their keys.
-    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
-        self.iter().map(|(_, value)| value)
-    }
 }
 
 /// The values of an arena, in order of their keys.

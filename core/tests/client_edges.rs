@@ -13,6 +13,7 @@ use argon_core::link::LinkInput;
 use argon_core::machine::Machine as _;
 use argon_core::message::{Body, Message, RefuseReason};
 use argon_core::name::Name;
+use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 use bytes::Bytes;
@@ -196,7 +197,10 @@ fn a_rejection_is_no_outcome() {
         similar: Vec::new(),
     };
     bench.receive(Body::Outcome { seq: 0, outcome });
-    assert!(matches!(bench.closed[..], [CloseReason::Protocol(_)]));
+    assert_eq!(
+        bench.closed,
+        [CloseReason::Protocol(ProtocolError::RejectionAsOutcome)]
+    );
     assert_eq!(bench.delivered(), []);
 }
 

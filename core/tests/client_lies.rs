@@ -10,6 +10,7 @@ use argon_core::ids::Epoch;
 use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_WINDOW};
 use argon_core::link::LinkInput;
 use argon_core::message::{Body, VERSION, Welcome};
+use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 use client_support::*;
@@ -55,7 +56,10 @@ fn unknown_is_believed_once_and_only_of_what_was_asked_about() {
         [],
         "not a second time"
     );
-    assert!(matches!(bench.closed[..], [CloseReason::Protocol(_)]));
+    assert_eq!(
+        bench.closed,
+        [CloseReason::Protocol(ProtocolError::ForgotSubmitted)]
+    );
     assert_eq!(bench.delivered, [], "the task is still held");
 }
 
@@ -65,10 +69,8 @@ fn what_was_just_sent_is_not_unknown() {
     let seqs: Vec<u64> = (0..3).map(|_| bench.submit(task())).collect();
     bench.settle();
     bench.receive(Body::Unknown { seqs });
-    assert!(
-        matches!(bench.closed[..], [CloseReason::Protocol(_)]),
-        "once"
-    );
+    let reason = CloseReason::Protocol(ProtocolError::ForgotSubmitted);
+    assert_eq!(bench.closed, [reason], "once");
     assert_eq!(
         bench.client.in_flight(),
         3,

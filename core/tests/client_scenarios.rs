@@ -9,6 +9,7 @@ use argon_core::event::CloseReason;
 use argon_core::link::LinkInput;
 use argon_core::machine::Machine as _;
 use argon_core::message::Body;
+use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 use client_support::*;
@@ -331,7 +332,10 @@ fn what_is_not_for_clients_closes_the_connection() {
     bench.submit(task());
     bench.settle();
     bench.receive(Body::Draining);
-    assert!(matches!(bench.closed[..], [CloseReason::Protocol(_)]));
+    assert_eq!(
+        bench.closed,
+        [CloseReason::Protocol(ProtocolError::Misdirected)]
+    );
     bench.pass(Duration::from_secs(1));
     let sent = bench.welcome(1, true);
     assert_eq!(sent, [ack(0), resume(&[0])], "and it comes back");

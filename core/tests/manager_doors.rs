@@ -13,6 +13,7 @@ use argon_core::limits::{
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version};
+use argon_core::protocol_error::ProtocolError;
 use argon_core::time::Instant;
 use support::*;
 
@@ -186,16 +187,31 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
             counts
         ]
     );
-    let by_protocol = |event: &&Event| {
-        matches!(
-            event,
-            Event::ConnClosed {
-                reason: CloseReason::Protocol(_),
-                ..
-            }
-        )
+    let by_protocol = |event: &Event| match event {
+        Event::ConnClosed {
+            reason: CloseReason::Protocol(error),
+            ..
+        } => Some(*error),
+        _ => None,
     };
-    assert_eq!(bench.events.iter().filter(by_protocol).count(), 11);
+    let errors: Vec<_> = bench.events.iter().filter_map(by_protocol).collect();
+    use ProtocolError as E;
+    assert_eq!(
+        errors,
+        [
+            E::BeforeHello,
+            E::BeforeHello,
+            E::Misdirected,
+            E::Misdirected,
+            E::BeforeReport,
+            E::Misdirected,
+            E::SecondHello,
+            E::Misdirected,
+            E::TooManyIds,
+            E::BadMaxAttempts,
+            E::Overcounted,
+        ]
+    );
     let rude = bench.hello(1, 2, Role::Client, None, "client-1");
     assert!(rude.1.is_some(), "the session itself outlives it");
     let just_fits = vec![1; IDS_MAX];

@@ -255,7 +255,7 @@ fn a_manager_that_assigns_without_end_is_left() {
         matches!(
             said[..],
             [WorkerOutput::Link(LinkOutput::Close {
-                reason: CloseReason::Protocol(_),
+                reason: CloseReason::Protocol(ProtocolError::WindowExceeded),
                 ..
             })]
         ),

@@ -47,7 +47,7 @@ impl Manager {
             if let Purpose::Live(task) = occupied.purpose {
                 self.observe(now, key, task, &finished);
             }
-            self.rebid_later(key);
+            self.rescore_later(key);
         }
         match occupied.map(|occupied| occupied.purpose) {
             Some(Purpose::Live(task)) => self.conclude(now, task, holder, finished, payload),

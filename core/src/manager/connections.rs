@@ -121,7 +121,7 @@ impl Manager {
         };
         self.connected_workers -= 1;
         self.capacity -= u64::from(capacity);
-        self.rebid(key);
+        self.rescore(key);
         self.pardon_needed();
         self.note_idle_worker(now, key);
         self.peer_timers

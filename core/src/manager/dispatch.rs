@@ -58,7 +58,7 @@ struct Below {
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        self.rebid_stale();
+        self.rescore_stale();
         while let Some((class, worker)) = self.next_class() {
             step();
             let Some(task) = self.next_task(class) else {
@@ -175,7 +175,7 @@ impl Manager {
         }
         session.occupy(attempt, occupied);
         let conn = session.conn;
-        self.rebid(key);
+        self.rescore(key);
         debug_assert!(conn.is_some(), "only connected workers are picked");
         if let Some(conn) = conn
             && self.count_sent(now, conn)

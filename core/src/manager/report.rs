@@ -96,7 +96,7 @@ impl Manager {
         for attempt in due {
             self.say_to_worker(now, key, Body::Kill { attempt });
         }
-        self.rebid(key);
+        self.rescore(key);
     }
 
     fn say_to_worker(&mut self, now: Instant, key: WorkerKey, body: Body) {
@@ -341,7 +341,7 @@ impl Manager {
             } else {
                 record.supersede(holder);
             }
-            self.rebid(worker);
+            self.rescore(worker);
             self.notify(Event::OrphanMatched { task: id, attempt });
         }
         !found.is_empty()

@@ -165,7 +165,7 @@ impl Manager {
         self.trust.note(name, key, true);
         let doubt = &mut self.worker(key).doubt;
         doubt.weight = doubt.weight.saturating_add(surprise);
-        self.rebid_later(key);
+        self.rescore_later(key);
         let doubt = &mut self.worker(key).doubt;
         let (standing, weight) = (doubt.standing, doubt.weight);
         match standing {
@@ -188,7 +188,7 @@ impl Manager {
         let pause = (PAUSE_FIRST * (1 << doubt.tries.min(16))).min(PAUSE_MAX);
         doubt.tries += 1;
         self.alarms.set(Alarm::Trial(key), now + pause);
-        self.rebid(key);
+        self.rescore(key);
     }
 
     /// A doubted worker has rested, and is tried with one task.
@@ -196,7 +196,7 @@ impl Manager {
         let doubt = &mut self.worker(key).doubt;
         if doubt.standing == Standing::Resting {
             doubt.standing = Standing::Trying;
-            self.rebid(key);
+            self.rescore(key);
         }
     }
 
@@ -212,7 +212,7 @@ impl Manager {
         self.trust.doubted.remove(&key);
         self.alarms.cancel(Alarm::Trial(key));
         self.worker(key).doubt = Doubt::default();
-        self.rebid(key);
+        self.rescore(key);
     }
 
     /// Workers have gone, or take nothing any more, or other names: those that are doubted may be

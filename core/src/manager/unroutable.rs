@@ -114,7 +114,7 @@ impl Manager {
 
     fn enter_kind(&mut self, key: WorkerKey, kind: KindKey) {
         self.worker(key).kind = Some(kind);
-        self.rebid(key);
+        self.rescore(key);
     }
 
     /// What the worker has said that it runs holds no longer.

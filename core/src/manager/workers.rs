@@ -54,7 +54,7 @@ impl Manager {
             }
             Body::Grant { window } => {
                 self.worker(key).window = window.min(WINDOW_MAX);
-                self.rebid(key);
+                self.rescore(key);
             }
             Body::Finished(finished) => self.on_finished(now, key, finished, message.payload),
             Body::Returned {
@@ -67,7 +67,7 @@ impl Manager {
                     if occupied.is_some_and(|occupied| occupied.started) {
                         // It has said before that it has, or may have.
                         self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
-                        self.rebid(key);
+                        self.rescore(key);
                     } else {
                         self.on_not_started(now, key, attempt);
                     }
@@ -88,7 +88,7 @@ impl Manager {
                     session.draining = true;
                     self.capacity -= u64::from(self.workers[key].capacity);
                 }
-                self.rebid(key);
+                self.rescore(key);
                 self.pardon_needed();
             }
             _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
@@ -96,7 +96,7 @@ impl Manager {
     }
 
     /// Tells the router how good a choice this worker is now.
-    pub(super) fn rebid(&mut self, key: WorkerKey) {
+    pub(super) fn rescore(&mut self, key: WorkerKey) {
         let session = &mut self.workers[key];
         if let Some(kind) = session.kind {
             let trusted = session.is_trusted();
@@ -116,18 +116,18 @@ impl Manager {
         }
     }
 
-    /// As `rebid`, before the next task is routed: workers finish many attempts in a row.
-    pub(super) fn rebid_later(&mut self, key: WorkerKey) {
+    /// As `rescore`, before the next task is routed: workers finish many attempts in a row.
+    pub(super) fn rescore_later(&mut self, key: WorkerKey) {
         if self.stale_scores.last() != Some(&key) {
             self.stale_scores.push(key);
         }
     }
 
-    pub(super) fn rebid_stale(&mut self) {
+    pub(super) fn rescore_stale(&mut self) {
         while let Some(key) = self.stale_scores.pop() {
             step();
             if self.workers.contains(key) {
-                self.rebid(key);
+                self.rescore(key);
             }
         }
     }
@@ -316,7 +316,7 @@ impl Manager {
         let Some(occupied) = self.worker(key).vacate(attempt) else {
             return;
         };
-        self.rebid(key);
+        self.rescore(key);
         let task = match occupied.purpose {
             Purpose::Obsolete => return,
             Purpose::Orphan(id) => {
