@@ -1,7 +1,7 @@
 //! Benchmarks of the whole: real processes over loopback, next to the floor and to gearmand.
 //!
 //! Each program in `benches/` calls [`bench()`] with what it measures. What it starts is the real
-//! `argon`, built for release by itself, and [`parts`] of this package: loads and workers on the
+//! `argon`, built as it is shipped and by itself, and [`parts`] of this package: loads and workers on the
 //! library, and the floor. They are built by themselves too, and not with the workspace, where the
 //! simulations turn on parts of tokio that no user has.
 //!

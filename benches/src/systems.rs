@@ -56,7 +56,13 @@ impl Programs {
     fn cargo(&self, package: &str, name: &str) -> Result<PathBuf, Problem> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "--message-format=json"])
+            .args([
+                "build",
+                "--profile",
+                "dist",
+                "--quiet",
+                "--message-format=json",
+            ])
             .args(["-p", package, "--bin", name])
             .current_dir(&self.workspace)
             .stderr(std::process::Stdio::inherit())

@@ -20,7 +20,9 @@ use std::process::ExitCode;
 
 use argon::{guard, runtime};
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::problem::{EXIT_PROBLEM, Problem};
 use crate::streams::{Log, say};
@@ -104,8 +106,8 @@ fn main() -> ExitCode {
     };
     let log = match start_log(cli.command.log_level()) {
         Ok(log) => log,
-        Err(error) => {
-            say(format_args!("cannot start a thread for the log: {error}"));
+        Err(problem) => {
+            say(format_args!("{problem}"));
             return ExitCode::from(EXIT_PROBLEM);
         }
     };
@@ -127,14 +129,23 @@ fn main() -> ExitCode {
 }
 
 /// Logs to standard error. `ARGON_LOG` can say it in detail, as in `ARGON_LOG=argon=debug`.
-fn start_log(default: &str) -> io::Result<Log> {
-    let log = Log::start()?;
-    let filter = EnvFilter::try_from_env("ARGON_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+fn start_log(default: &str) -> Result<Log, Problem> {
+    let chosen = env::var("ARGON_LOG").unwrap_or_else(|_| default.into());
+    let filter: Targets = chosen.parse().map_err(|_| {
+        Problem::new(format!(
+            "ARGON_LOG is \"{chosen}\"; it takes a level (error, warn, info, debug, trace) or levels of \
+             parts, as in ARGON_LOG=warn,argon=debug"
+        ))
+    })?;
+    let log = Log::start()
+        .map_err(|error| Problem::new(format!("cannot start a thread for the log: {error}")))?;
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(log.clone())
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
         .init();
     Ok(log)
 }

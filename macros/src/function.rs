@@ -106,7 +106,7 @@ fn check_signature(item: &ItemFn) -> Result<()> {
     if let Some(part) = &signature.constness {
         return wrong(part.span(), "a task cannot be const; remove the word");
     }
-    if let Some(part) = &signature.unsafety {
+    if let syn::Safety::Unsafe(part) = &signature.safety {
         return wrong(
             part.span(),
             "a task cannot be unsafe: whoever calls it from afar cannot keep its conditions",

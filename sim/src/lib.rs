@@ -12,6 +12,7 @@
 pub mod checker;
 pub mod diff;
 mod disturb;
+#[cfg(feature = "explore")]
 pub mod explore;
 pub mod faults;
 pub mod history;

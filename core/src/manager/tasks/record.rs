@@ -1,0 +1,238 @@
+//! A task as the manager holds it, and the states it goes through.
+//!
+//! ```text
+//!   Submit ──► Queued ◄──────── not started, lost, crashed ───────┐
+//!     │          │ dispatch                                       │
+//!     │          └──────────────► Assigned ───────────────────────┤
+//!     │ may have run                 ▲ claimed by its worker      │ result, cancel,
+//!     └────────► Held ───────────────┘                            │ deadline, lost
+//!                  └── nobody claims it: Queued, or Lost          ▼
+//!                                                               Ended ──► forgotten
+//!                                                   (acknowledged by the client)
+//! ```
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::durations::NameKey;
+use crate::ids::{Attempt, TaskId};
+use crate::message::{Assign, Body, Message};
+use crate::name::Name;
+use crate::payload::Payload;
+use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
+use crate::router::WorkerKey;
+use crate::task::{AttemptLoss, AttemptRecord, Priority};
+use crate::time::{Instant, Nanos};
+
+use crate::manager::results::EndKey;
+
+/// An attempt and who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) struct Holder {
+    pub(in crate::manager) worker: WorkerKey,
+    pub(in crate::manager) attempt: Attempt,
+}
+
+/// Why a task is being ended although an attempt of it is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) enum Ending {
+    Cancel,
+    Expire,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::manager) enum State {
+    /// In the queue.
+    Queued,
+    /// Resubmitted and may have run: waits for a worker to claim it.
+    Held,
+    /// With a worker.
+    Assigned {
+        holder: Holder,
+        at: Instant,
+        /// The class that it was dispatched from.
+        class: ClassId,
+        /// What its client's virtual time was charged, in nanoseconds.
+        charged: u64,
+    },
+    /// Between two states, within one call.
+    Detached,
+    /// Over; kept until the client has acknowledged the outcome. The payload is the result.
+    Ended(EndKey),
+}
+
+/// Attempts of a task that are over, or given up on. Few tasks have any.
+#[derive(Clone, Debug, Default)]
+pub(in crate::manager) struct AttemptLog {
+    /// Charged attempts, oldest first, and which attempt each was while it may come back.
+    pub(in crate::manager) history: Vec<(AttemptRecord, Attempt)>,
+    /// Attempts given up on whose worker may still return with them.
+    pub(in crate::manager) superseded: Vec<Holder>,
+}
+
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct Task {
+    pub(in crate::manager) id: TaskId,
+    pub(in crate::manager) client: ClientKey,
+    /// Rank of acceptance.
+    pub(in crate::manager) order: u64,
+    pub(in crate::manager) accepted_at: Instant,
+    pub(in crate::manager) name: Name,
+    pub(in crate::manager) name_key: NameKey,
+    pub(in crate::manager) payload: Payload,
+    pub(in crate::manager) priority: Priority,
+    pub(in crate::manager) max_attempts: u8,
+    pub(in crate::manager) at_most_once: bool,
+    /// An attempt may have started that nobody will speak for again: under an earlier manager or
+    /// session, as the client says, or with a worker that is gone.
+    pub(in crate::manager) ran_earlier: bool,
+    /// An attempt may have started.
+    pub(in crate::manager) may_have_run: bool,
+    /// Counted in the in-flight reserve.
+    pub(in crate::manager) in_flight: bool,
+    pub(in crate::manager) ending: Option<Ending>,
+    /// On the driver's clock; none if it may take for ever.
+    pub(in crate::manager) due: Instant,
+    /// When it is rejected if it has not started; none if it may wait for ever.
+    pub(in crate::manager) start_by: Instant,
+    pub(in crate::manager) time_limit: Nanos,
+    pub(in crate::manager) state: State,
+    pub(in crate::manager) attempt_log: Option<Box<AttemptLog>>,
+}
+
+impl Task {
+    /// Bytes that count against the bounds.
+    pub(in crate::manager) fn bytes(&self) -> u32 {
+        u32::try_from(self.payload.len() + self.name.as_str().len()).unwrap_or(u32::MAX)
+    }
+
+    pub(in crate::manager) fn entry(
+        &self,
+        task: TaskKey,
+        class: ClassId,
+        standing: Standing,
+    ) -> Entry {
+        Entry {
+            task,
+            client: self.client,
+            class,
+            priority: self.priority,
+            bytes: self.bytes(),
+            order: self.order,
+            standing,
+        }
+    }
+
+    /// When it ends as expired.
+    pub(in crate::manager) fn deadline(&self) -> Option<Instant> {
+        (self.due != Instant::NEVER).then_some(self.due)
+    }
+
+    /// Whether it has waited for as long as it may without having started.
+    pub(in crate::manager) fn is_too_late(&self, now: Instant) -> bool {
+        self.start_by <= now && !self.may_have_run
+    }
+
+    /// What its worker is told, as of `now`.
+    pub(in crate::manager) fn assignment(&self, attempt: Attempt, now: Instant) -> Message {
+        let left = self.deadline().map(|deadline| deadline.since(now));
+        let assign = Assign {
+            attempt,
+            task: self.id,
+            at_most_once: self.at_most_once,
+            deadline: Nanos::from(left),
+            time_limit: self.time_limit,
+            name: self.name.clone(),
+        };
+        Message {
+            body: Body::Assign(assign),
+            payload: self.payload.clone(),
+        }
+    }
+
+    pub(in crate::manager) fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    pub(in crate::manager) fn holder(&self) -> Option<Holder> {
+        match self.state {
+            State::Assigned { holder, .. } => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Attempts charged so far.
+    pub(in crate::manager) fn charged(&self) -> u8 {
+        self.attempt_log
+            .as_ref()
+            .map_or(0, |log| log.history.len() as u8)
+    }
+
+    /// Notes that an attempt was lost or crashed.
+    pub(super) fn charge(&mut self, attempt: Attempt, worker: Name, end: AttemptLoss) {
+        self.attempt_log
+            .get_or_insert_default()
+            .history
+            .push((AttemptRecord { worker, end }, attempt));
+    }
+
+    /// Whether a worker may come with this attempt, which it was not known to have: if the task was
+    /// with an earlier manager or session, or the attempt was given up on here.
+    pub(in crate::manager) fn may_be_claimed_by(&self, attempt: Attempt) -> bool {
+        let given_up = |log: &AttemptLog| log.history.iter().any(|(_, lost)| *lost == attempt);
+        self.ran_earlier || self.is_ended() || self.attempt_log.as_deref().is_some_and(given_up)
+    }
+
+    /// Takes back the charge for an attempt that turned out to be alive or never started.
+    pub(super) fn refund(&mut self, attempt: Attempt) {
+        if let Some(log) = &mut self.attempt_log {
+            log.history.retain(|(_, charged)| *charged != attempt);
+        }
+    }
+
+    /// Gives up on the attempt although its worker may return with it.
+    pub(super) fn supersede(&mut self, holder: Holder) {
+        self.attempt_log
+            .get_or_insert_default()
+            .superseded
+            .push(holder);
+    }
+
+    /// Forgets a superseded attempt; tells whether it was one.
+    pub(super) fn drop_superseded(&mut self, holder: Holder) -> bool {
+        let Some(log) = &mut self.attempt_log else {
+            return false;
+        };
+        let before = log.superseded.len();
+        log.superseded.retain(|other| *other != holder);
+        log.superseded.len() < before
+    }
+
+    /// The attempt is known never to have started: whether the task may have run depends on the
+    /// others.
+    pub(super) fn clear_may_have_run(&mut self) {
+        let others = self
+            .attempt_log
+            .as_ref()
+            .is_some_and(|log| !log.history.is_empty() || !log.superseded.is_empty());
+        self.may_have_run = self.ran_earlier || others;
+    }
+
+    pub(in crate::manager) fn history(&self) -> Vec<AttemptRecord> {
+        self.attempt_log.as_ref().map_or_else(Vec::new, |log| {
+            log.history
+                .iter()
+                .map(|(record, _)| record.clone())
+                .collect()
+        })
+    }
+
+    /// Every attempt that is out: the current one and those given up on.
+    pub(in crate::manager) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
+        let superseded = self
+            .attempt_log
+            .as_ref()
+            .map_or(&[][..], |log| &log.superseded[..]);
+        self.holder().into_iter().chain(superseded.iter().copied())
+    }
+}
