@@ -18,7 +18,7 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::session::Purpose;
-use super::task::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, State};
 
 impl Manager {
     /// An attempt ended. Whatever it was for, its slot is free; what it means for its task
@@ -84,8 +84,8 @@ impl Manager {
             self.ack(holder);
             return self.not_started(now, task, holder);
         }
-        let record = self.task(task);
-        record.drop_superseded(holder);
+        self.tasks.drop_superseded(task, holder);
+        let record = &self.tasks[task];
         let is_current = record.holder() == Some(holder);
         let assigned_at = match record.state {
             State::Assigned { at, .. } if is_current => at,
@@ -97,13 +97,12 @@ impl Manager {
             waited: waited.into(),
             worker: self.workers[holder.worker].name.clone(),
         };
-        let record = self.task(task);
         match finished.end {
             AttemptEnd::Completed => {
-                record.refund(attempt);
+                self.tasks.refund(task, attempt);
                 let completion = Completion {
                     last,
-                    charged: record.charged(),
+                    charged: self.tasks[task].charged(),
                 };
                 if is_current {
                     self.unassign(task, finished.ran.0.max(1));
@@ -118,11 +117,11 @@ impl Manager {
             }
             AttemptEnd::Failed(mut error) => {
                 error.bound();
-                record.refund(attempt);
+                self.tasks.refund(task, attempt);
                 let failure = Failure {
                     error: *error,
                     last,
-                    history: record.history(),
+                    history: self.tasks[task].history(),
                 };
                 let outcome = Outcome::Failed(alloc::boxed::Box::new(failure));
                 if is_current {
@@ -132,7 +131,7 @@ impl Manager {
             }
             AttemptEnd::Crashed(..) | AttemptEnd::Killed | AttemptEnd::Expired if !is_current => {
                 // Not the attempt that the task waits for, so its end decides nothing.
-                record.ran_earlier = true;
+                self.tasks.ran_earlier(task);
                 self.notify(Event::StaleIgnored {
                     task: finished.task,
                     attempt,
@@ -147,14 +146,14 @@ impl Manager {
             }
             AttemptEnd::Killed => {
                 self.ack(holder);
-                match self.task(task).ending {
+                match self.tasks[task].ending {
                     Some(ending) => self.end_asked(now, task, ending),
                     None => self.on_killed_unasked(now, task, holder),
                 }
             }
             AttemptEnd::Expired => {
                 self.ack(holder);
-                let ending = self.task(task).ending.unwrap_or(Ending::Expire);
+                let ending = self.tasks[task].ending.unwrap_or(Ending::Expire);
                 self.end_asked(now, task, ending);
             }
         }
@@ -170,11 +169,11 @@ impl Manager {
         cause: ExitCause,
         stderr: alloc::string::String,
     ) {
-        if let Some(ending) = self.task(task).ending {
+        if let Some(ending) = self.tasks[task].ending {
             return self.end_asked(now, task, ending);
         }
         self.charge_loss(task, holder, AttemptLoss::ChildCrashed(cause));
-        let record = self.task(task);
+        let record = &self.tasks[task];
         let charged = record.charged();
         if !record.at_most_once && charged < record.max_attempts {
             return self.requeue(now, task);
@@ -203,13 +202,12 @@ impl Manager {
     /// The worker killed the attempt on a request that no longer stands: nobody is to blame, but
     /// the attempt may have done something.
     fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        let record = self.task(task);
-        if record.at_most_once {
+        if self.tasks[task].at_most_once {
             self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
-            let history = self.task(task).history();
+            let history = self.tasks[task].history();
             self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         } else {
-            record.ran_earlier = true;
+            self.tasks.ran_earlier(task);
             self.requeue(now, task);
         }
     }
@@ -250,12 +248,12 @@ impl Manager {
     }
 
     /// Whether the task has ended with the result of this attempt, which is not acknowledged yet.
-    fn is_confirmed_by(&mut self, id: crate::ids::TaskId, holder: Holder) -> bool {
+    fn is_confirmed_by(&self, id: crate::ids::TaskId, holder: Holder) -> bool {
         let Some(task) = self.find_task(id) else {
             return false;
         };
-        match self.task(task).state {
-            State::Ended(end) => self.end_of(end).confirm == Some(holder),
+        match self.tasks[task].state {
+            State::Ended(end) => self.results[end].confirm == Some(holder),
             _ => false,
         }
     }
@@ -263,7 +261,7 @@ impl Manager {
     /// The task that a worker speaks of, if it is here.
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
         let client = self.clients_by_id.get(&id.client)?;
-        self.clients[*client].tasks.get(id.seq).copied()
+        self.tasks.of(*client).get(id.seq)
     }
 }
 

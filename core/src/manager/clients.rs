@@ -12,7 +12,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
-use super::task::Ending;
+use super::tasks::Ending;
 
 impl Manager {
     pub(super) fn on_client_message(
@@ -25,7 +25,7 @@ impl Manager {
         match message.body {
             Body::Submit(submit) => self.on_submit(now, conn, key, submit, message.payload),
             Body::Cancel { seq } => {
-                if let Some(&task) = self.client(key).tasks.get(seq) {
+                if let Some(task) = self.tasks.of(key).get(seq) {
                     self.ask_to_end(now, task, Ending::Cancel);
                 }
             }
@@ -48,12 +48,12 @@ impl Manager {
         if seqs.len() > IDS_MAX {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::TooManyIds));
         }
-        let session = self.client(key);
+        let account = self.tasks.of(key);
         let unknown: Vec<u64> = seqs
             .iter()
             .copied()
             .inspect(|_| step())
-            .filter(|seq| *seq >= session.floor && !session.tasks.contains(*seq))
+            .filter(|seq| *seq >= account.floor() && account.get(*seq).is_none())
             .collect();
         if !unknown.is_empty() {
             self.send(now, conn, Body::Unknown { seqs: unknown });

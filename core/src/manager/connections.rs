@@ -112,7 +112,8 @@ impl Manager {
         let session = self.worker(key);
         session.conn = None;
         session.reported = false;
-        session.acks.clear();
+        self.results.drop_acks(key);
+        let session = self.worker(key);
         let peer = session.id;
         let capacity = if session.draining {
             0
@@ -293,6 +294,8 @@ impl Manager {
                 }
                 let session = ClientSession::new(hello.peer, hello.name.clone(), awake);
                 let key = self.clients.insert(session);
+                self.tasks.open(key);
+                self.results.open(key);
                 self.clients_by_id.insert(hello.peer, key);
                 (key, false)
             }

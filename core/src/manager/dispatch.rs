@@ -18,7 +18,7 @@ use crate::time::Instant;
 use super::abilities::KindKey;
 use super::rest::Rest;
 use super::session::{Occupied, Peer, Purpose};
-use super::task::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, State};
 use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
@@ -65,7 +65,7 @@ impl Manager {
                 return;
             };
             // Whoever wakes up late may come here before the alarms.
-            let record = self.task(task);
+            let record = &self.tasks[task];
             let is_expired = record.deadline().is_some_and(|deadline| deadline <= now);
             let is_late = record.is_too_late(now);
             if !is_expired && !is_late {
@@ -73,7 +73,7 @@ impl Manager {
                 continue;
             }
             // Not queued any more: it was just popped.
-            record.state = State::Detached;
+            self.tasks.detach(task);
             if is_expired {
                 self.end_asked(now, task, Ending::Expire);
             } else {
@@ -90,7 +90,7 @@ impl Manager {
             step();
             Some((class, self.abilities.pick(class)?))
         };
-        if self.is_in_flight_full() {
+        if self.tasks.is_in_flight_full() {
             let returning = self.queue.returning_classes().filter_map(ready);
             let oldest = |(class, worker)| {
                 let entry = self.queue.oldest_returning(class)?;
@@ -123,7 +123,7 @@ impl Manager {
     /// The next task of this class that may go out. At the bound of what may be in flight that is
     /// one which has its room already.
     fn next_task(&mut self, class: ClassId) -> Option<TaskKey> {
-        let entry = if self.is_in_flight_full() {
+        let entry = if self.tasks.is_in_flight_full() {
             self.queue.pop_returning(class)
         } else if self.queue.only_class().is_some() {
             self.queue.pop(class)
@@ -138,29 +138,16 @@ impl Manager {
     }
 
     fn assign(&mut self, now: Instant, task: TaskKey, class: ClassId, key: WorkerKey) {
-        self.enter_reserve(task);
-        let attempt = Attempt {
-            epoch: self.config.epoch,
-            number: self.next_attempt,
-        };
-        self.next_attempt += 1;
+        let attempt = self.tasks.new_attempt();
         let holder = Holder {
             worker: key,
             attempt,
         };
-        let record = &mut self.tasks[task];
+        let record = &self.tasks[task];
         let charged = self.durations.expected(record.name_key).max(1);
-        record.may_have_run = true;
-        record.state = State::Assigned {
-            holder,
-            at: now,
-            class,
-            charged,
-        };
         let (client, priority, bytes) = (record.client, record.priority, record.bytes());
+        self.tasks.assign(task, holder, now, class, charged);
         self.queue.charge(client, class, priority, charged);
-        self.client(client).assigned += 1;
-        self.assigned += 1;
         let session = &mut self.workers[key];
         let occupied = Occupied {
             purpose: Purpose::Live(task),

@@ -21,7 +21,7 @@ impl Manager {
     /// A client was cut off.
     pub(super) fn note_idle_client(&mut self, now: Instant, key: ClientKey) {
         let awake = self.clock.at(now);
-        if self.client(key).held() == 0 {
+        if self.tasks.of(key).held() == 0 {
             self.idle.clients.set(key, awake);
         }
     }
@@ -77,7 +77,7 @@ impl Manager {
         let mut idle = 0;
         for (key, session) in &self.clients {
             if self.idle.clients.get(key).is_some() {
-                assert!(session.conn.is_none() && session.held() == 0);
+                assert!(session.conn.is_none() && self.tasks.of(key).held() == 0);
                 idle += 1;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::abilities::NOBODY;
 use super::session::{Peer, Purpose};
-use super::task::State;
+use super::tasks::State;
 use super::{Alarm, Manager, PeerTimer};
 
 impl Manager {
@@ -52,24 +52,9 @@ impl Manager {
     }
 
     fn check_tasks(&self) {
-        let mut held_in_queue = 0;
-        let (mut held, mut assigned, mut ended, mut queued) = (0, 0, 0, 0);
-        let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
-        for (key, task) in &self.tasks {
-            let client = &self.clients[task.client];
-            assert_eq!(
-                client.tasks.get(task.id.seq),
-                Some(&key),
-                "a client knows its tasks"
-            );
-            assert!(
-                task.id.seq >= client.floor,
-                "nothing below the floor is kept"
-            );
-            assert!(
-                task.charged() <= task.max_attempts,
-                "attempts within their budget"
-            );
+        self.tasks.check_invariants();
+        let (mut held_in_queue, mut ended, mut queued) = (0, 0, 0);
+        for (key, task) in self.tasks.iter() {
             let watched = self.alarms.get(Alarm::Expiry(key)).is_some();
             let due = task.deadline().is_some() && !task.is_ended();
             assert!(
@@ -96,30 +81,16 @@ impl Manager {
                 matches!(task.state, State::Queued),
                 "queued means in the queue"
             );
-            match &task.state {
-                State::Queued => queued += 1,
-                State::Held => {
-                    held += 1;
-                    held_in_queue += usize::from(!task.at_most_once);
-                    assert!(task.may_have_run, "only what may have run is held");
-                }
-                State::Assigned { .. } => {
-                    assigned += 1;
-                    assert!(task.in_flight && task.may_have_run);
-                }
-                State::Detached => panic!("a task is detached only within a call"),
-                State::Ended(_) => {
-                    ended += 1;
-                    assert!(!task.in_flight, "what ended takes no room in flight");
-                    assert!(
-                        task.holders().next().is_none(),
-                        "what ended has no attempts"
-                    );
-                }
+            queued += usize::from(in_queue);
+            if matches!(task.state, State::Held) {
+                held_in_queue += usize::from(!task.at_most_once);
             }
-            if task.in_flight {
-                in_flight_tasks += 1;
-                in_flight_bytes += u64::from(task.bytes());
+            if let State::Ended(end) = task.state {
+                ended += 1;
+                let end = &self.results[end];
+                assert_eq!((end.task, end.client), (key, task.client));
+                let held = task.payload.len() + end.outcome.text_bytes();
+                assert_eq!(held as u64, end.bytes, "all that is held is counted");
             }
             for holder in task.holders() {
                 let worker = &self.workers[holder.worker];
@@ -131,11 +102,7 @@ impl Manager {
             }
         }
         assert_eq!(queued, self.queue.len() + self.queue.returning());
-        assert_eq!(held, self.held);
-        assert_eq!(assigned, self.assigned);
-        assert_eq!(ended, self.ends.len());
-        assert_eq!(in_flight_tasks, self.in_flight_tasks);
-        assert_eq!(in_flight_bytes, self.in_flight_bytes);
+        assert_eq!(ended, self.results.len());
         assert!(
             self.queue.len() + held_in_queue <= self.config.queue_tasks,
             "the queue is bounded"
@@ -143,8 +110,8 @@ impl Manager {
     }
 
     fn check_clients(&self) {
+        self.results.check_invariants();
         assert_eq!(self.clients.len(), self.clients_by_id.len());
-        let mut unread = 0;
         for (key, session) in &self.clients {
             assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
             assert_eq!(
@@ -152,36 +119,6 @@ impl Manager {
                 self.peer_timers.get(PeerTimer::Client(key)).is_some(),
                 "a session is either connected or running out"
             );
-            let first = session.may_have_run.first();
-            assert!(first.is_none_or(|seq| *seq >= session.floor));
-            let (mut assigned, mut unacknowledged, mut bytes, mut sent) = (0, 0, 0, 0);
-            for task in session.tasks.values() {
-                let record = &self.tasks[*task];
-                match record.state {
-                    State::Assigned { .. } => assigned += 1,
-                    State::Ended(end) => {
-                        let end = &self.ends[end];
-                        unacknowledged += 1;
-                        let held = record.payload.len() + end.outcome.text_bytes();
-                        assert_eq!(held as u64, end.bytes, "all that is held is counted");
-                        bytes += end.bytes;
-                        if end.rank <= session.sent_to {
-                            sent += end.bytes;
-                        }
-                        let in_line = session.ended.get(end.rank);
-                        assert_eq!(in_line, Some(task), "outcomes are in line");
-                    }
-                    State::Queued | State::Held | State::Detached => {}
-                }
-            }
-            assert_eq!(session.ended.len(), unacknowledged as usize);
-            assert_eq!(assigned, session.assigned);
-            assert_eq!(unacknowledged, session.unacknowledged);
-            assert_eq!(bytes, session.result_bytes);
-            assert_eq!(sent, session.sent_bytes);
-            unread += bytes;
-            assert!(session.blocked || bytes <= self.config.client_result_bytes);
-            assert!(!session.blocked || bytes > 0, "who has read all is served");
             if let Some(conn) = session.conn {
                 assert_eq!(
                     self.conns.get(conn).map(|conn| conn.peer),
@@ -189,10 +126,6 @@ impl Manager {
                 );
             }
         }
-        assert_eq!(unread, self.unread_bytes);
-        let held = self.ends.iter().filter(|(_, end)| end.confirm.is_some());
-        self.unconfirmed
-            .check_invariants(held.map(|(_, end)| end.bytes));
     }
 
     fn check_workers(&self) {

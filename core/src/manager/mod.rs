@@ -23,13 +23,13 @@ mod nested;
 mod pace;
 mod report;
 mod rest;
+mod results;
 mod session;
 mod similar;
 mod status;
 mod submissions;
-mod task;
+mod tasks;
 mod trust;
-mod unconfirmed;
 mod unroutable;
 mod workers;
 
@@ -60,10 +60,10 @@ use dispatch::Look;
 use idle::Idle;
 use nested::Nested;
 use pace::Pace;
+use results::Results;
 use session::{ClientSession, Conn, Peer, WorkerSession};
-use task::{End, EndKey, Task};
+use tasks::Tasks;
 use trust::Trust;
-use unconfirmed::UnconfirmedResults;
 use unroutable::{Renewal, Unroutable};
 
 /// A fact for the manager.
@@ -207,9 +207,8 @@ pub struct Manager {
     idle: Idle,
     nested: Nested,
 
-    tasks: Arena<TaskKey, Task>,
-    /// The ends of those that have ended.
-    ends: Arena<EndKey, End>,
+    tasks: Tasks,
+    results: Results,
     queue: Queue,
     abilities: Abilities,
     unroutable: Unroutable,
@@ -220,9 +219,6 @@ pub struct Manager {
     pace: Pace,
     /// Attempts reported for tasks that are not here, by task.
     orphans: BTreeSet<(TaskId, WorkerKey, Attempt)>,
-    unconfirmed: UnconfirmedResults,
-    /// Workers that have acknowledgements to be sent at the end of the batch.
-    acks_due: Vec<WorkerKey>,
     /// Workers that have finished something since their score was last set.
     stale_scores: Vec<WorkerKey>,
     /// Workers with more attempts than slots; where tasks can be taken back from.
@@ -230,14 +226,6 @@ pub struct Manager {
     look: Look,
     trust: Trust,
 
-    next_order: u64,
-    next_attempt: u64,
-    held: usize,
-    /// Result bytes that clients have not acknowledged, all together.
-    unread_bytes: u64,
-    in_flight_tasks: usize,
-    in_flight_bytes: u64,
-    assigned: usize,
     /// Slots of the workers that are connected and take tasks.
     capacity: u64,
     connected_workers: usize,
@@ -257,7 +245,6 @@ impl Manager {
         peer_timers.set(PeerTimer::NoWorkers, clock.at(now) + config.restart_grace);
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
-            config,
             started: now,
             clock,
             alarms: Timers::default(),
@@ -274,8 +261,9 @@ impl Manager {
             replaced: VecDeque::new(),
             nested: Nested::default(),
             idle: Idle::default(),
-            tasks: Arena::default(),
-            ends: Arena::default(),
+            tasks: Tasks::new(&config),
+            results: Results::new(&config),
+            config,
             abilities: Abilities::new(),
             unroutable: Unroutable::default(),
             renewal: Renewal::default(),
@@ -283,19 +271,10 @@ impl Manager {
             durations: Durations::new(),
             pace: Pace::new(now),
             orphans: BTreeSet::new(),
-            unconfirmed: UnconfirmedResults::default(),
-            acks_due: Vec::new(),
             stale_scores: Vec::new(),
             ahead: BTreeSet::new(),
             look: Look::default(),
             trust: Trust::default(),
-            next_order: 0,
-            next_attempt: 0,
-            held: 0,
-            unread_bytes: 0,
-            in_flight_tasks: 0,
-            in_flight_bytes: 0,
-            assigned: 0,
             capacity: 0,
             connected_workers: 0,
             starting: true,
@@ -303,14 +282,6 @@ impl Manager {
             drained: false,
             totals: Totals::default(),
         }
-    }
-
-    fn task(&mut self, key: TaskKey) -> &mut Task {
-        &mut self.tasks[key]
-    }
-
-    fn end_of(&mut self, key: EndKey) -> &mut End {
-        &mut self.ends[key]
     }
 
     fn client(&mut self, key: ClientKey) -> &mut ClientSession {
@@ -451,8 +422,8 @@ impl Machine for Manager {
         self.dispatch(now);
         self.take_back(now);
         self.send_acks(now);
-        self.watch_results(now);
-        if self.draining && !self.drained && self.tasks.is_empty() && self.held == 0 {
+        self.watch_results();
+        if self.draining && !self.drained && self.tasks.is_empty() {
             self.drained = true;
             self.outputs.push_back(ManagerOutput::Drained);
         }

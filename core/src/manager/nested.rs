@@ -86,8 +86,7 @@ impl Manager {
             process.slot.0 < capacity
                 && clients.iter().any(|client| {
                     step();
-                    let session = &self.clients[*client];
-                    session.tasks.len() > session.ended.len()
+                    self.tasks.of(*client).len() > self.results.of(*client).unacknowledged()
                 })
         };
         let waiting = self.nested.clients.iter().filter(waits);

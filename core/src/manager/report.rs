@@ -16,7 +16,7 @@ use crate::time::Instant;
 
 use super::abilities::NOBODY;
 use super::session::{Occupied, Purpose};
-use super::task::{Holder, State};
+use super::tasks::{Holder, State};
 use super::{Manager, PeerTimer};
 
 impl Manager {
@@ -90,7 +90,7 @@ impl Manager {
             })
             .collect::<Vec<_>>()
             .into_iter()
-            .filter(|(_, task)| task.is_none_or(|task| self.task(task).ending.is_some()))
+            .filter(|(_, task)| task.is_none_or(|task| self.tasks[task].ending.is_some()))
             .map(|(attempt, _)| attempt)
             .collect();
         for attempt in due {
@@ -117,7 +117,7 @@ impl Manager {
             worker: key,
             attempt,
         };
-        if attempt.epoch == self.config.epoch && attempt.number >= self.next_attempt {
+        if self.tasks.is_invented(attempt) {
             if let Some(conn) = self.worker(key).conn {
                 let reason = CloseReason::Protocol(ProtocolError::UnknownAttempt);
                 self.close(now, conn, reason);
@@ -141,7 +141,7 @@ impl Manager {
             return;
         }
         match self.find_task(id) {
-            Some(task) if self.task(task).may_be_claimed_by(attempt) => {
+            Some(task) if self.tasks[task].may_be_claimed_by(attempt) => {
                 self.on_reported_task(now, task, holder, finished);
             }
             Some(_) => self.discard(now, holder, finished),
@@ -153,9 +153,9 @@ impl Manager {
     /// A returning attempt that was given up on: it is the task's own again if no other was
     /// assigned since.
     fn reclaim(&mut self, task: TaskKey, holder: Holder) {
-        let record = self.task(task);
-        if matches!(record.state, State::Queued) && record.drop_superseded(holder) {
-            record.refund(holder.attempt);
+        let is_queued = matches!(self.tasks[task].state, State::Queued);
+        if is_queued && self.tasks.drop_superseded(task, holder) {
+            self.tasks.refund(task, holder.attempt);
             self.adopt(task, holder);
         }
     }
@@ -163,16 +163,15 @@ impl Manager {
     /// A worker has an attempt of a task that is here, under a name that is not known here: from
     /// an earlier manager, or an earlier session.
     fn on_reported_task(&mut self, now: Instant, task: TaskKey, holder: Holder, finished: bool) {
-        let record = self.task(task);
-        match record.state {
+        match self.tasks[task].state {
             State::Ended(end) => {
-                if self.end_of(end).confirm != Some(holder) {
+                if self.results[end].confirm != Some(holder) {
                     self.discard(now, holder, finished);
                 }
                 return;
             }
             State::Queued | State::Held => self.adopt(task, holder),
-            State::Assigned { .. } | State::Detached => record.supersede(holder),
+            State::Assigned { .. } | State::Detached => self.tasks.supersede(task, holder),
         }
         self.occupy(now, holder, Purpose::Live(task), 0);
         if finished {
@@ -188,7 +187,7 @@ impl Manager {
 
     /// Makes a waiting task the one that this attempt is for.
     fn adopt(&mut self, task: TaskKey, holder: Holder) {
-        match self.task(task).state {
+        match self.tasks[task].state {
             State::Queued => {
                 let removed = self.queue.remove(task);
                 debug_assert!(removed.is_some(), "a queued task is in the queue");
@@ -201,18 +200,9 @@ impl Manager {
 
     /// Counts a task as assigned to a worker that already has it.
     pub(super) fn place(&mut self, task: TaskKey, holder: Holder) {
-        self.enter_reserve(task);
-        let record = self.task(task);
-        record.may_have_run = true;
-        record.state = State::Assigned {
-            class: NOBODY,
-            holder,
-            at: record.accepted_at,
-            charged: 0,
-        };
-        let (id, client) = (record.id, record.client);
-        self.client(client).assigned += 1;
-        self.assigned += 1;
+        let record = &self.tasks[task];
+        let (id, at) = (record.id, record.accepted_at);
+        self.tasks.assign(task, holder, at, NOBODY, 0);
         self.notify(Event::AttemptAdopted {
             task: id,
             attempt: holder.attempt,
@@ -237,7 +227,7 @@ impl Manager {
         let below_floor = self
             .clients_by_id
             .get(&id.client)
-            .is_some_and(|client| id.seq < self.clients[*client].floor);
+            .is_some_and(|client| id.seq < self.tasks.of(*client).floor());
         below_floor || attempt.epoch == self.config.epoch
     }
 
@@ -320,7 +310,7 @@ impl Manager {
     /// Matches a task that came back with the attempts that workers reported of it. True if one
     /// has it now.
     pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
-        let id = self.task(task).id;
+        let id = self.tasks[task].id;
         let mut found: Vec<_> = self.orphans_of(id).collect();
         // A worker that is there is the better bet.
         found.sort_by_key(|(_, worker, _)| self.workers[*worker].released);
@@ -335,11 +325,10 @@ impl Manager {
             } else if let Some(occupied) = self.worker(worker).attempts.get_mut(attempt) {
                 occupied.purpose = Purpose::Live(task);
             }
-            let record = self.task(task);
-            if record.holder().is_none() {
+            if self.tasks[task].holder().is_none() {
                 self.place(task, holder);
             } else {
-                record.supersede(holder);
+                self.tasks.supersede(task, holder);
             }
             self.rescore(worker);
             self.notify(Event::OrphanMatched { task: id, attempt });

@@ -1,7 +1,6 @@
 //! What the manager knows of its peers: connections, and the sessions that outlive them.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
+use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
 
 use crate::failure_detector::FailureDetector;
@@ -51,34 +50,11 @@ pub(super) struct ClientSession {
     /// When the client last began anew here: whatever it had under way before, elsewhere or in an
     /// earlier life of this manager, workers may claim from then on.
     pub(super) since: AwakeInstant,
-    /// Every task below it is finished at the client.
-    pub(super) floor: u64,
-    pub(super) tasks: SeqMap<u64, TaskKey>,
-    /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
-    /// the client may ask again without knowing: until it shows that it does, it is known here.
-    pub(super) may_have_run: BTreeSet<u64>,
-    /// Ended tasks whose outcome is not acknowledged, by rank of their end.
-    pub(super) ended: SeqMap<u64, TaskKey>,
-    /// Outcomes up to this rank were sent on this connection.
-    pub(super) sent_to: u64,
-    /// Result bytes that the client has not acknowledged, sent or not.
-    pub(super) result_bytes: u64,
-    /// Of these, the ones on their way.
-    pub(super) sent_bytes: u64,
-    pub(super) blocked: bool,
-    pub(super) assigned: u32,
-    pub(super) unacknowledged: u32,
-    pub(super) finished: u64,
     pub(super) rejected: u64,
     pub(super) heard: AwakeInstant,
 }
 
 impl ClientSession {
-    /// Tasks that it has here or that are remembered for it.
-    pub(super) fn held(&self) -> usize {
-        self.tasks.len() + self.may_have_run.len()
-    }
-
     pub(super) fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
         Self {
             id,
@@ -88,17 +64,6 @@ impl ClientSession {
             connection: 0,
             confirmed: false,
             since: awake,
-            floor: 0,
-            tasks: SeqMap::default(),
-            may_have_run: BTreeSet::new(),
-            ended: SeqMap::default(),
-            sent_to: 0,
-            result_bytes: 0,
-            sent_bytes: 0,
-            blocked: false,
-            assigned: 0,
-            unacknowledged: 0,
-            finished: 0,
             rejected: 0,
             heard: awake,
         }
@@ -159,8 +124,6 @@ pub(super) struct WorkerSession {
     pub(super) results: BTreeMap<Attempt, TaskId>,
     /// Of these, the ones that its report has yet to confirm after a reconnect.
     pub(super) unreported_results: BTreeMap<Attempt, TaskId>,
-    /// Results that it may forget; sent in a batch.
-    pub(super) acks: Vec<Attempt>,
     pub(super) speed: Speed,
     pub(super) doubt: Doubt,
     /// It is counted among those of its kind that are there and not doubted.
@@ -197,7 +160,6 @@ impl WorkerSession {
             bytes: 0,
             results: BTreeMap::new(),
             unreported_results: BTreeMap::new(),
-            acks: Vec::new(),
             speed: Speed::new(),
             doubt: Doubt::default(),
             counted_trusted: false,

@@ -40,8 +40,8 @@ impl Manager {
         Load {
             queued: self.queue.len(),
             returning: self.queue.returning(),
-            assigned: self.assigned,
-            unacknowledged: self.ends.len(),
+            assigned: self.tasks.assigned(),
+            unacknowledged: self.results.len(),
         }
     }
 
@@ -141,9 +141,9 @@ impl Manager {
             queue_bytes: self.config.queue_bytes,
             returning: self.queue.returning() as u64,
             unroutable: self.queue.class_len(NOBODY) as u64,
-            held: self.held as u64,
-            assigned: self.assigned as u64,
-            unacknowledged: self.ends.len() as u64,
+            held: self.tasks.held() as u64,
+            assigned: self.tasks.assigned() as u64,
+            unacknowledged: self.results.len() as u64,
             orphans: self.orphans.len() as u64,
             waiting: self.nested.waiting,
             oldest_wait,
@@ -221,9 +221,9 @@ impl Manager {
             address,
             version,
             queued: self.queue.client_len(key) as u64,
-            assigned: u64::from(session.assigned),
-            unacknowledged: u64::from(session.unacknowledged),
-            finished: session.finished,
+            assigned: u64::from(self.tasks.of(key).assigned()),
+            unacknowledged: self.results.of(key).unacknowledged() as u64,
+            finished: self.results.of(key).finished(),
             rejected: session.rejected,
             last_heard: self.clock.at(now).since(session.heard).into(),
         }

@@ -12,9 +12,9 @@ use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::queue::{ClientKey, Push, Standing, TaskKey};
 use crate::task::{Outcome, RejectReason};
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
-use super::task::{State, Task};
+use super::tasks::State;
 use super::{Alarm, Manager, PeerTimer};
 
 /// Shortest and longest advice on when to come back.
@@ -39,22 +39,18 @@ impl Manager {
                 CloseReason::Protocol(ProtocolError::BadMaxAttempts),
             );
         }
-        let session = self.client(client);
-        if submit.seq < session.floor {
+        let account = self.tasks.of(client);
+        if submit.seq < account.floor() {
             return;
         }
-        if let Some(&task) = session.tasks.get(submit.seq) {
+        if let Some(task) = account.get(submit.seq) {
             return self.on_submitted_again(now, task, &submit);
         }
         let id = TaskId {
-            client: session.id,
+            client: self.clients[client].id,
             seq: submit.seq,
         };
-        if submit.may_have_run {
-            session.may_have_run.remove(&submit.seq);
-        } else {
-            submit.may_have_run = session.may_have_run.contains(&submit.seq);
-        }
+        submit.may_have_run = self.tasks.may_have_run(client, &submit);
         if submit.may_have_run {
             return self.take_back_in(now, client, submit, payload);
         }
@@ -71,14 +67,14 @@ impl Manager {
         let task = self.create(now, client, submit, payload);
         match self.push(now, task, Standing::Fresh) {
             Push::Queued { displaced } => {
-                self.task(task).state = State::Queued;
+                self.tasks.queued(task);
                 self.accept(task);
                 for victim in displaced {
                     self.displace(now, victim);
                 }
             }
             Push::Full(reason) => {
-                self.discard_record(task);
+                self.tasks.remove(task);
                 self.refuse(now, client, seq, reason, false);
             }
         }
@@ -86,18 +82,19 @@ impl Manager {
 
     /// The client asks after a task that is here; its outcome, if there is one, is on its way.
     fn on_submitted_again(&mut self, now: Instant, task: TaskKey, submit: &Submit) {
-        let record = self.task(task);
-        record.ran_earlier |= submit.may_have_run;
-        record.may_have_run |= submit.may_have_run;
-        if submit.may_have_run && record.at_most_once && matches!(record.state, State::Queued) {
+        if !submit.may_have_run {
+            return;
+        }
+        self.tasks.ran_elsewhere(task);
+        let record = &self.tasks[task];
+        if record.at_most_once && matches!(record.state, State::Queued) {
             // It waited here while its client was with another manager, which may have started it.
             let removed = self.queue.remove(task);
             debug_assert!(removed.is_some(), "a queued task is in the queue");
-            self.leave_reserve(task);
+            self.tasks.leave_reserve(task);
             return self.hold(now, task);
         }
-        let record = self.task(task);
-        if submit.may_have_run && matches!(record.state, State::Queued) && !record.in_flight {
+        if matches!(record.state, State::Queued) && !record.in_flight {
             // It may no longer be displaced.
             if self.queue.remove(task).is_some()
                 && let Push::Full(_) = self.push(now, task, Standing::Resubmitted)
@@ -118,8 +115,8 @@ impl Manager {
             self.accept(task);
             return self.release_if_given_up(now, task);
         }
-        let crowded = self.clients[client].held() > self.config.client_tasks;
-        let at_most_once = self.task(task).at_most_once;
+        let crowded = self.tasks.of(client).held() > self.config.client_tasks;
+        let at_most_once = self.tasks[task].at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
         } else if self.draining {
@@ -128,7 +125,7 @@ impl Manager {
             Some(RejectReason::NoWorkers)
         } else if crowded {
             Some(RejectReason::ClientFull)
-        } else if at_most_once && self.is_in_flight_full() {
+        } else if at_most_once && self.tasks.is_in_flight_full() {
             Some(RejectReason::InFlightFull)
         } else if !at_most_once && !self.queue.reserve(bytes as u64) {
             Some(RejectReason::QueueFull)
@@ -136,7 +133,7 @@ impl Manager {
             None
         };
         if let Some(reason) = reason {
-            self.discard_record(task);
+            self.tasks.remove(task);
             return self.refuse(now, client, seq, reason, true);
         }
         self.accept(task);
@@ -146,14 +143,14 @@ impl Manager {
     /// Lets a task wait for a worker to claim it. One that may be tried again has its room in the
     /// queue reserved.
     fn hold(&mut self, now: Instant, task: TaskKey) {
-        let record = self.task(task);
-        let client = record.client;
+        let record = &self.tasks[task];
+        let (client, id) = (record.client, record.id);
         let wait = if record.at_most_once {
             // It will never be queued: a worker claims it, or it is lost. So it takes no room in
             // the queue for that long, but counts as what it may be, in flight; and its argument
             // is of no more use.
-            record.payload = Payload::empty();
-            self.enter_reserve(task);
+            self.tasks.drop_argument(task);
+            self.tasks.enter_reserve(task);
             self.config.resume_window
         } else {
             self.config.restart_grace
@@ -161,10 +158,7 @@ impl Manager {
         // Counted from when the client began anew here, not from this submission: one that comes
         // late, because there was no room before, need not wait as long again.
         let until = self.clients[client].since + wait;
-        let record = self.task(task);
-        record.state = State::Held;
-        let id = record.id;
-        self.held += 1;
+        self.tasks.hold(task);
         self.peer_timers.set(PeerTimer::Claim(task), until);
         if until <= self.clock.at(now) {
             return self.on_unclaimed(now, task);
@@ -174,15 +168,14 @@ impl Manager {
 
     /// No worker claimed a held task: it is tried again, or lost if it must not be.
     pub(super) fn on_unclaimed(&mut self, now: Instant, key: TaskKey) {
-        let record = self.task(key);
+        let record = &self.tasks[key];
         if record.at_most_once {
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });
             return self.end(now, key, Outcome::Lost { history }, Payload::empty(), None);
         }
         self.unhold(key);
-        let record = self.task(key);
-        record.state = State::Queued;
+        self.tasks.queued(key);
         if let Push::Full(_) = self.push(now, key, Standing::Resubmitted) {
             debug_assert!(false, "its room was held");
         }
@@ -190,39 +183,30 @@ impl Manager {
 
     /// Lets go of the room that was held for a task.
     pub(super) fn unhold(&mut self, key: TaskKey) {
-        let record = self.task(key);
+        let record = &self.tasks[key];
         debug_assert!(matches!(record.state, State::Held));
-        let (bytes, at_most_once) = (u64::from(record.bytes()), record.at_most_once);
-        record.state = State::Detached;
-        if !at_most_once {
-            self.queue.unreserve(bytes);
+        if !record.at_most_once {
+            self.queue.unreserve(u64::from(record.bytes()));
         }
-        self.held -= 1;
+        self.tasks.detach(key);
         self.peer_timers.cancel(PeerTimer::Claim(key));
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
     fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
-        let session = &self.clients[client];
         if !self.can_ever_fit(submit, bytes) {
             Some(RejectReason::TooLarge)
         } else if self.draining {
             Some(RejectReason::Draining)
         } else if self.workers.is_empty() && !self.starting {
             Some(RejectReason::NoWorkers)
-        } else if session.held() >= self.config.client_tasks {
+        } else if self.tasks.of(client).held() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
         } else if self.is_too_slow(submit) {
             Some(RejectReason::TooSlow)
         } else {
             None
         }
-    }
-
-    /// Whether the room for tasks in flight is taken.
-    pub(super) fn is_in_flight_full(&self) -> bool {
-        self.in_flight_tasks >= self.config.in_flight_tasks
-            || self.in_flight_bytes >= self.config.in_flight_bytes
     }
 
     /// Whether an empty manager would take it. What it would not is refused for good: a client
@@ -235,7 +219,7 @@ impl Manager {
     /// The task has waited for as long as it may. If it waits here it is rejected; if it may wait at
     /// its worker it is asked back, and rejected if it comes back as not started.
     pub(super) fn on_start_by(&mut self, now: Instant, key: TaskKey) {
-        let record = self.task(key);
+        let record = &self.tasks[key];
         match record.state {
             State::Queued | State::Held if !record.may_have_run => self.reject_late(now, key),
             State::Assigned { holder, .. } => self.ask_back_one(now, holder),
@@ -271,53 +255,22 @@ impl Manager {
         submit: Submit,
         payload: Payload,
     ) -> TaskKey {
-        let order = self.next_order;
-        self.next_order += 1;
-        let name_key = self.durations.intern(&submit.name);
-        let session = &mut self.clients[client];
         let id = TaskId {
-            client: session.id,
+            client: self.clients[client].id,
             seq: submit.seq,
         };
-        let task = Task {
-            id,
-            client,
-            order,
-            accepted_at: now,
-            name: submit.name,
-            name_key,
-            payload,
-            priority: submit.priority,
-            max_attempts: submit.max_attempts,
-            at_most_once: submit.at_most_once,
-            ran_earlier: submit.may_have_run,
-            may_have_run: submit.may_have_run,
-            in_flight: false,
-            ending: None,
-            due: due(now, submit.deadline),
-            start_by: due(now, submit.max_wait),
-            time_limit: submit.time_limit,
-            state: State::Detached,
-            attempt_log: None,
-        };
-        let key = self.tasks.insert(task);
-        session.tasks.insert(submit.seq, key);
-        key
-    }
-
-    /// Undoes [`create`](Self::create) for a task that found no room.
-    fn discard_record(&mut self, key: TaskKey) {
-        let record = self.tasks.remove(key);
-        self.client(record.client).tasks.remove(record.id.seq);
+        let name_key = self.durations.intern(&submit.name);
+        self.tasks
+            .create(now, id, client, submit, name_key, payload)
     }
 
     /// The task was placed: from here on its end is an outcome.
     fn accept(&mut self, task: TaskKey) {
         self.totals.accepted += 1;
-        if let Some(deadline) = self.task(task).deadline() {
+        if let Some(deadline) = self.tasks[task].deadline() {
             self.alarms.set(Alarm::Expiry(task), deadline);
         }
-        let start_by = self.task(task).start_by;
+        let start_by = self.tasks[task].start_by;
         if start_by != Instant::NEVER {
             self.alarms.set(Alarm::StartBy(task), start_by);
         }
@@ -326,7 +279,7 @@ impl Manager {
     fn displace(&mut self, now: Instant, victim: TaskKey) {
         self.totals.displaced += 1;
         // The queue has let go of it already.
-        self.task(victim).state = State::Detached;
+        self.tasks.detach(victim);
         self.reject_task(now, victim, RejectReason::Displaced);
     }
 
@@ -394,9 +347,4 @@ impl Manager {
             RejectReason::TooLarge | RejectReason::NoRunner => Duration::ZERO,
         }
     }
-}
-
-/// When a span that begins now is over.
-fn due(now: Instant, left: Nanos) -> Instant {
-    left.to_duration().map_or(Instant::NEVER, |left| now + left)
 }

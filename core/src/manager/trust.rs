@@ -19,7 +19,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::abilities::KindKey;
-use super::task::State;
+use super::tasks::State;
 use super::{Alarm, Manager};
 
 /// Workers whose share of failures is remembered for each name, those that ran it last.
@@ -156,7 +156,7 @@ impl Manager {
 
     /// A task has failed at this worker, or has taken its pool process down.
     pub(super) fn doubt(&mut self, now: Instant, key: WorkerKey, task: TaskKey) {
-        let record = self.task(task);
+        let record = &self.tasks[task];
         let name = record.name_key;
         let State::Assigned { class, .. } = record.state else {
             return;

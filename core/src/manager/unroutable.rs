@@ -20,7 +20,7 @@ use super::abilities::{KindKey, NOBODY};
 use super::rest::Rest;
 use super::session::WorkerSession;
 use super::similar::similar;
-use super::task::State;
+use super::tasks::State;
 use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
@@ -308,7 +308,7 @@ impl Manager {
 
     /// A task has waited for its start for as long as it may. One that nobody can run is told so.
     pub(super) fn reject_late(&mut self, now: Instant, key: TaskKey) {
-        let record = self.task(key);
+        let record = &self.tasks[key];
         let queued = matches!(record.state, State::Queued);
         let name = record.name.clone();
         let nobody = queued && self.unroutable.contains(&name);
@@ -323,7 +323,7 @@ impl Manager {
 
     /// Ends a task that nobody can run.
     fn strand(&mut self, now: Instant, key: TaskKey, near: Vec<Name>) {
-        let record = self.task(key);
+        let record = &self.tasks[key];
         debug_assert!(matches!(record.state, State::Queued));
         if record.may_have_run {
             let (id, history) = (record.id, record.history());
@@ -331,10 +331,9 @@ impl Manager {
             let outcome = Outcome::Lost { history };
             return self.end(now, key, outcome, Payload::empty(), None);
         }
-        self.withdraw(now, key);
-        let record = self.task(key);
         let (client, seq) = (record.client, record.id.seq);
-        self.remove_record(key);
+        self.withdraw(now, key);
+        self.tasks.remove(key);
         self.refuse_naming(now, client, seq, RejectReason::NoRunner, false, near);
     }
 }

@@ -14,7 +14,7 @@ use crate::task::{AttemptLoss, Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::session::Purpose;
-use super::task::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, State};
 use super::{Manager, PeerTimer};
 
 /// Why a worker's session ends.
@@ -151,7 +151,7 @@ impl Manager {
                 worker: key,
                 attempt,
             };
-            if self.task(task).holder() == Some(holder) {
+            if self.tasks[task].holder() == Some(holder) {
                 self.release_task(now, task, holder, loss);
             }
         }
@@ -159,14 +159,13 @@ impl Manager {
 
     /// Gives up on a task's attempt at a worker that is away, if it can be tried elsewhere.
     fn release_task(&mut self, now: Instant, task: TaskKey, holder: Holder, loss: AttemptLoss) {
-        let record = self.task(task);
+        let record = &self.tasks[task];
+        let id = record.id;
         if let Some(ending) = record.ending {
             self.end_asked(now, task, ending);
         } else if !record.at_most_once && record.charged() + 1 < record.max_attempts {
             self.charge_loss(task, holder, loss);
-            let record = self.task(task);
-            record.supersede(holder);
-            let id = record.id;
+            self.tasks.supersede(task, holder);
             self.requeue(now, task);
             self.notify(Event::TaskReturned { task: id });
         }
@@ -175,7 +174,7 @@ impl Manager {
     /// A task that came back was matched with an attempt whose worker may have been given up on
     /// meanwhile: then it waits no longer than the tasks that were here at the time.
     pub(super) fn release_if_given_up(&mut self, now: Instant, task: TaskKey) {
-        if let Some(holder) = self.task(task).holder() {
+        if let Some(holder) = self.tasks[task].holder() {
             let session = self.worker(holder.worker);
             if session.conn.is_none() && session.released {
                 self.release_task(now, task, holder, AttemptLoss::WorkerGone);
@@ -214,7 +213,7 @@ impl Manager {
         self.forget_doubt(key);
         self.pardon_needed();
         self.ahead.remove(&key);
-        self.acks_due.retain(|worker| *worker != key);
+        self.results.forget_worker(key);
         let session = self.workers.remove(key);
         self.workers_by_id.remove(&session.id);
         if self.workers_by_name.get(&session.name) == Some(&key) {
@@ -257,11 +256,10 @@ impl Manager {
             Purpose::Orphan(id) => return self.forget_orphan(id, holder),
             Purpose::Live(task) => task,
         };
-        let record = self.task(task);
-        if record.drop_superseded(holder) {
-            record.ran_earlier = true;
-            return;
+        if self.tasks.drop_superseded(task, holder) {
+            return self.tasks.ran_earlier(task);
         }
+        let record = &self.tasks[task];
         debug_assert_eq!(
             record.holder(),
             Some(holder),
@@ -275,7 +273,7 @@ impl Manager {
         if record.at_most_once || (exhausted && !free) {
             let poison = exhausted && !record.at_most_once;
             self.charge_loss(task, holder, loss);
-            let record = self.task(task);
+            let record = &self.tasks[task];
             let (id, history) = (record.id, record.history());
             self.notify(if poison {
                 Event::PoisonStopped { task: id }
@@ -293,16 +291,15 @@ impl Manager {
             if !free {
                 self.charge_loss(task, holder, loss);
             }
-            self.task(task).ran_earlier = true;
+            self.tasks.ran_earlier(task);
             self.requeue(now, task);
         }
     }
 
     pub(super) fn charge_loss(&mut self, task: TaskKey, holder: Holder, loss: AttemptLoss) {
         let worker = self.worker(holder.worker).name.clone();
-        let record = self.task(task);
-        record.charge(holder.attempt, worker, loss);
-        let id = record.id;
+        self.tasks.charge(task, holder.attempt, worker, loss);
+        let id = self.tasks[task].id;
         self.totals.attempts_lost += 1;
         self.notify(Event::AttemptCharged {
             task: id,
@@ -334,8 +331,8 @@ impl Manager {
             worker: key,
             attempt,
         };
-        if occupied.asked_back.is_some() && self.task(task).holder() == Some(holder) {
-            let id = self.task(task).id;
+        if occupied.asked_back.is_some() && self.tasks[task].holder() == Some(holder) {
+            let id = self.tasks[task].id;
             self.notify(Event::TakenBack { task: id, attempt });
         }
         self.not_started(now, task, holder);
@@ -343,15 +340,15 @@ impl Manager {
 
     /// An attempt of this task, which its worker has let go, never started.
     pub(super) fn not_started(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        let record = self.task(task);
-        record.refund(holder.attempt);
-        if record.drop_superseded(holder) {
-            if matches!(record.state, State::Queued) {
-                record.clear_may_have_run();
+        self.tasks.refund(task, holder.attempt);
+        if self.tasks.drop_superseded(task, holder) {
+            if matches!(self.tasks[task].state, State::Queued) {
+                self.tasks.clear_may_have_run(task);
             }
             return;
         }
-        record.clear_may_have_run();
+        self.tasks.clear_may_have_run(task);
+        let record = &self.tasks[task];
         if record.at_most_once && record.ran_earlier && record.ending.is_none() {
             // This attempt did not start, but an earlier one may have.
             let (id, history) = (record.id, record.history());
@@ -367,10 +364,10 @@ impl Manager {
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
-        if self.draining && !self.task(task).may_have_run {
+        if self.draining && !self.tasks[task].may_have_run {
             return self.reject_task(now, task, RejectReason::Draining);
         }
-        if self.task(task).is_too_late(now) {
+        if self.tasks[task].is_too_late(now) {
             return self.reject_task(now, task, RejectReason::TooSlow);
         }
         self.requeue(now, task);
@@ -379,50 +376,34 @@ impl Manager {
     /// Puts an assigned task back into the queue, in the room reserved for it.
     pub(super) fn requeue(&mut self, now: Instant, key: TaskKey) {
         self.unassign(key, 0);
-        let record = self.task(key);
-        if record.deadline().is_some_and(|deadline| deadline <= now) {
+        let deadline = self.tasks[key].deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
             return self.end_asked(now, key, Ending::Expire);
         }
-        let record = self.task(key);
-        record.state = State::Queued;
+        self.tasks.queued(key);
         self.push(now, key, Standing::Returning);
     }
 
     /// Sends each worker its acknowledgements, batched.
     pub(super) fn send_acks(&mut self, now: Instant) {
-        let mut due = core::mem::take(&mut self.acks_due);
-        for key in due.drain(..) {
-            step();
-            let Some(session) = self.workers.get_mut(key) else {
-                continue;
-            };
-            let Some(conn) = session.conn else {
-                session.acks.clear();
-                continue;
-            };
-            let mut acks = core::mem::take(&mut session.acks);
-            for attempts in acks.chunks(self.config.inner.ids) {
-                let attempts = attempts.to_vec();
-                self.send(now, conn, Body::AckResults { attempts });
+        while let Some((key, acks)) = self.results.next_acks() {
+            let conn = self.workers.get(key).and_then(|session| session.conn);
+            if let Some(conn) = conn {
+                for attempts in acks.chunks(self.config.inner.ids) {
+                    let attempts = attempts.to_vec();
+                    self.send(now, conn, Body::AckResults { attempts });
+                }
             }
-            // Given back for its space.
-            acks.clear();
-            self.worker(key).acks = acks;
+            self.results.give_back(key, acks);
         }
-        self.acks_due = due;
     }
 
-    /// Lets a worker forget a result, at the end of the batch.
+    /// Lets a worker forget a result, at the end of the batch. One that is away finds out when it comes
+    /// back.
     pub(super) fn ack(&mut self, holder: Holder) {
-        let Some(session) = self.workers.get_mut(holder.worker) else {
-            return;
-        };
-        if session.conn.is_none() {
-            return;
+        let session = self.workers.get(holder.worker);
+        if session.is_some_and(|session| session.conn.is_some()) {
+            self.results.ack(holder);
         }
-        if session.acks.is_empty() {
-            self.acks_due.push(holder.worker);
-        }
-        session.acks.push(holder.attempt);
     }
 }

@@ -1,0 +1,344 @@
+//! Outcomes until their clients have them, and what workers may forget.
+//!
+//! Owns: every outcome that is not acknowledged, in line for its client; what was sent of each line; the
+//! bytes that clients leave unread; and the acknowledgements that go to workers at the end of a batch.
+//! Never: knows a connection, or sends. Invariants: a line holds exactly the ends of its client's
+//! tasks; every count of bytes equals what it counts.
+
+mod unconfirmed;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::ops::Index;
+
+use crate::arena::{Arena, SecondaryMap, arena_key};
+use crate::ids::Attempt;
+use crate::queue::{ClientKey, TaskKey};
+use crate::router::WorkerKey;
+use crate::seq_map::SeqMap;
+use crate::steps::step;
+use crate::task::Outcome;
+use crate::time::Instant;
+
+use super::ManagerConfig;
+use super::tasks::Holder;
+use unconfirmed::{Entry, Unconfirmed};
+
+arena_key!(
+    /// Where the manager keeps an [`End`]. Tasks that wait, which may be many, need not be as large
+    /// as those that have ended.
+    pub(super) struct EndKey(u32)
+);
+
+/// An outcome on its way to the client.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) client: ClientKey,
+    pub(super) task: TaskKey,
+    /// Rank among the ends of its client's tasks, from 1.
+    pub(super) rank: u64,
+    pub(super) outcome: Outcome,
+    /// The worker's copy of the result, to be acknowledged when the client has it.
+    pub(super) confirm: Option<Holder>,
+    /// Bytes of its payload and texts.
+    pub(super) bytes: u64,
+}
+
+/// The outcomes of one client's tasks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    /// Those that are not acknowledged, by their rank.
+    waiting: SeqMap<u64, EndKey>,
+    /// How many of the client's tasks have ended: the rank of the last.
+    finished: u64,
+    /// Outcomes up to this rank were sent on this connection.
+    sent_to: u64,
+    /// Result bytes that the client has not acknowledged, sent or not.
+    result_bytes: u64,
+    /// Of these, the ones on their way.
+    sent_bytes: u64,
+    /// The client has left so much unread that its tasks wait.
+    blocked: bool,
+}
+
+impl Line {
+    /// How many outcomes the client has not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many of the client's tasks have ended since it came.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Results {
+    ends: Arena<EndKey, End>,
+    lines: SecondaryMap<ClientKey, Line>,
+    /// Result bytes that clients have not acknowledged, all together.
+    unread_bytes: u64,
+    unconfirmed: Unconfirmed,
+    /// Results that each worker may forget, to be said at the end of the batch.
+    acks: SecondaryMap<WorkerKey, Vec<Attempt>>,
+    /// Workers that have any.
+    acks_due: VecDeque<WorkerKey>,
+    limits: Limits,
+}
+
+/// The settings that bound what clients may leave unread.
+#[derive(Clone, Debug)]
+struct Limits {
+    client_result_bytes: u64,
+    unread_bytes: u64,
+    outcome_window: u64,
+    unconfirmed_bytes: u64,
+}
+
+impl Results {
+    pub(super) fn new(config: &ManagerConfig) -> Self {
+        Self {
+            ends: Arena::default(),
+            lines: SecondaryMap::default(),
+            unread_bytes: 0,
+            unconfirmed: Unconfirmed::default(),
+            acks: SecondaryMap::default(),
+            acks_due: VecDeque::new(),
+            limits: Limits {
+                client_result_bytes: config.client_result_bytes,
+                unread_bytes: config.unread_bytes,
+                outcome_window: config.inner.outcome_window,
+                unconfirmed_bytes: config.inner.unconfirmed_bytes,
+            },
+        }
+    }
+
+    /// Opens the line of a client that is new here.
+    pub(super) fn open(&mut self, client: ClientKey) {
+        self.lines.reach(client);
+    }
+
+    /// Closes the line of a client that has left, and waits for nothing any more.
+    pub(super) fn close(&mut self, client: ClientKey) {
+        debug_assert!(self.lines[client].waiting.is_empty());
+        self.lines[client] = Line::default();
+    }
+
+    /// The outcomes of a client's tasks.
+    pub(super) fn of(&self, client: ClientKey) -> &Line {
+        &self.lines[client]
+    }
+
+    /// How many outcomes wait to be acknowledged.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// An outcome of so many bytes waits for its client. Its worker may forget the result when the
+    /// client has it, and at `due` all the same.
+    pub(super) fn add(
+        &mut self,
+        client: ClientKey,
+        task: TaskKey,
+        outcome: Outcome,
+        bytes: u64,
+        confirm: Option<(Holder, Instant)>,
+    ) -> EndKey {
+        let line = &mut self.lines[client];
+        line.finished += 1;
+        let rank = line.finished;
+        let end = self.ends.insert(End {
+            client,
+            task,
+            rank,
+            outcome,
+            confirm: confirm.map(|(holder, _)| holder),
+            bytes,
+        });
+        line.result_bytes += bytes;
+        line.waiting.insert(rank, end);
+        self.unread_bytes += bytes;
+        if let Some((holder, due)) = confirm {
+            let entry = Entry {
+                due,
+                end,
+                attempt: holder.attempt,
+            };
+            self.unconfirmed.push(entry, bytes);
+        }
+        end
+    }
+
+    /// The client has this outcome, or is gone; says which result its worker may forget now.
+    pub(super) fn remove(&mut self, key: EndKey) -> Option<Holder> {
+        let end = self.ends.remove(key);
+        if end.confirm.is_some() {
+            self.unconfirmed.confirmed(end.bytes);
+        }
+        self.unread_bytes -= end.bytes;
+        let line = &mut self.lines[end.client];
+        line.result_bytes -= end.bytes;
+        line.waiting.remove(end.rank);
+        if end.rank <= line.sent_to {
+            line.sent_bytes -= end.bytes;
+        }
+        end.confirm
+    }
+
+    /// After a reconnect every outcome that is not acknowledged is to be sent again.
+    pub(super) fn rewind(&mut self, client: ClientKey) {
+        let line = &mut self.lines[client];
+        line.sent_bytes = 0;
+        line.sent_to = 0;
+    }
+
+    /// The next outcome to be sent to this client, if it may have one more: so many bytes go ahead of
+    /// its acknowledgements.
+    pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<&End> {
+        let line = &mut self.lines[client];
+        if line.sent_bytes >= self.limits.outcome_window {
+            return None;
+        }
+        // Mostly the next; those that went before they were sent leave gaps.
+        let mut rank = line.sent_to + 1;
+        if !line.waiting.contains(rank) {
+            rank = line.waiting.first_above(rank)?;
+        }
+        let end = &self.ends[*line.waiting.get(rank)?];
+        line.sent_to = rank;
+        line.sent_bytes += end.bytes;
+        Some(end)
+    }
+
+    /// Whether this client, of so many, has left too much unread, if that has changed. Where all together
+    /// are past their bound, its own is an even share of that: so those who leave little are not held
+    /// up, and all leave less than twice the bound, but for what was on its way.
+    pub(super) fn block(&mut self, client: ClientKey, clients: usize) -> Option<bool> {
+        let mut limit = self.limits.client_result_bytes;
+        if self.unread_bytes > self.limits.unread_bytes {
+            limit = limit.min(self.limits.unread_bytes / clients.max(1) as u64);
+        }
+        let line = &mut self.lines[client];
+        let blocked = line.result_bytes > limit;
+        if blocked == line.blocked {
+            return None;
+        }
+        line.blocked = blocked;
+        Some(blocked)
+    }
+
+    /// Whether workers hold more results for clients than they should.
+    pub(super) fn is_unconfirmed_full(&self) -> bool {
+        self.unconfirmed.exceeds(self.limits.unconfirmed_bytes)
+    }
+
+    /// When the oldest result that a worker holds may be forgotten whatever its client says.
+    pub(super) fn next_confirmation(&mut self) -> Option<Instant> {
+        loop {
+            let oldest = self.unconfirmed.front()?;
+            if self.is_waiting(oldest) {
+                return Some(oldest.due);
+            }
+            self.unconfirmed.pop();
+        }
+    }
+
+    /// Whether the oldest result may be forgotten by now, whatever its client says.
+    pub(super) fn is_confirmation_due(&self, now: Instant) -> bool {
+        let oldest = self.unconfirmed.front();
+        oldest.is_some_and(|oldest| oldest.due <= now)
+    }
+
+    /// Takes out the oldest result that may wait for its acknowledgement, and says whose it is if it
+    /// does.
+    pub(super) fn confirm_oldest(&mut self) -> Option<(TaskKey, Holder)> {
+        let oldest = self.unconfirmed.pop()?;
+        if !self.is_waiting(oldest) {
+            return None;
+        }
+        let end = self.ends.get_mut(oldest.end)?;
+        let holder = end.confirm.take()?;
+        self.unconfirmed.confirmed(end.bytes);
+        Some((end.task, holder))
+    }
+
+    fn is_waiting(&self, entry: Entry) -> bool {
+        let end = self.ends.get(entry.end);
+        let holder = end.and_then(|end| end.confirm);
+        holder.is_some_and(|holder| holder.attempt == entry.attempt)
+    }
+
+    /// Lets a worker forget a result, at the end of the batch.
+    pub(super) fn ack(&mut self, holder: Holder) {
+        let acks = self.acks.reach(holder.worker);
+        if acks.is_empty() {
+            self.acks_due.push_back(holder.worker);
+        }
+        acks.push(holder.attempt);
+    }
+
+    /// The worker is away: what it may forget is found out when it comes back.
+    pub(super) fn drop_acks(&mut self, worker: WorkerKey) {
+        self.acks.reach(worker).clear();
+    }
+
+    /// The session of this worker ends.
+    pub(super) fn forget_worker(&mut self, worker: WorkerKey) {
+        self.drop_acks(worker);
+        self.acks_due.retain(|due| *due != worker);
+    }
+
+    /// The next worker that may forget results, and which. The list is to be given back, for its space.
+    pub(super) fn next_acks(&mut self) -> Option<(WorkerKey, Vec<Attempt>)> {
+        let worker = self.acks_due.pop_front()?;
+        step();
+        Some((worker, core::mem::take(self.acks.reach(worker))))
+    }
+
+    /// Takes back a list whose acknowledgements were sent.
+    pub(super) fn give_back(&mut self, worker: WorkerKey, mut acks: Vec<Attempt>) {
+        acks.clear();
+        *self.acks.reach(worker) = acks;
+    }
+
+    /// Asserts that lines and counts agree with the ends.
+    pub(super) fn check_invariants(&self) {
+        let (mut waiting, mut unread) = (0, 0);
+        for (client, line) in self.lines.iter() {
+            let (mut bytes, mut sent) = (0, 0);
+            for (rank, key) in line.waiting.iter() {
+                let end = &self.ends[*key];
+                assert_eq!(
+                    (end.client, end.rank),
+                    (client, rank),
+                    "outcomes are in line"
+                );
+                bytes += end.bytes;
+                if rank <= line.sent_to {
+                    sent += end.bytes;
+                }
+            }
+            waiting += line.waiting.len();
+            unread += bytes;
+            assert_eq!(bytes, line.result_bytes);
+            assert_eq!(sent, line.sent_bytes);
+            assert!(line.blocked || bytes <= self.limits.client_result_bytes);
+            assert!(!line.blocked || bytes > 0, "who has read all is served");
+        }
+        assert_eq!(waiting, self.ends.len());
+        assert_eq!(unread, self.unread_bytes);
+        let held = self.ends.iter().filter(|(_, end)| end.confirm.is_some());
+        self.unconfirmed
+            .check_invariants(held.map(|(_, end)| end.bytes));
+    }
+}
+
+impl Index<EndKey> for Results {
+    type Output = End;
+
+    fn index(&self, key: EndKey) -> &End {
+        &self.ends[key]
+    }
+}

@@ -1,0 +1,486 @@
+//! The tasks that are here: what is known of each, where it is in its life, and whose it is.
+//!
+//! Owns: the records, the one place where a task changes its state, and every count of tasks. Others
+//! read records; they change them through this file alone. Never: decides when a task changes.
+//! Invariants: every counter equals what it counts; a client's account names exactly its tasks.
+
+mod record;
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::ops::Index;
+
+use crate::arena::{Arena, SecondaryMap};
+use crate::durations::NameKey;
+use crate::ids::{Attempt, Epoch, TaskId};
+use crate::message::Submit;
+use crate::name::Name;
+use crate::payload::Payload;
+use crate::queue::{ClassId, ClientKey, TaskKey};
+use crate::seq_map::SeqMap;
+use crate::steps::step;
+use crate::task::AttemptLoss;
+use crate::time::{Instant, Nanos};
+
+pub(super) use record::{Ending, Holder, State, Task};
+
+use super::ManagerConfig;
+use super::results::EndKey;
+
+/// The tasks of one client.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ClientTasks {
+    /// Every task below it is finished at the client.
+    floor: u64,
+    by_seq: SeqMap<u64, TaskKey>,
+    /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
+    /// the client may ask again without knowing: until it shows that it does, it is known here.
+    may_have_run: BTreeSet<u64>,
+    /// How many are with workers.
+    assigned: u32,
+}
+
+impl ClientTasks {
+    /// Every task below it is finished at the client.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// How many are here.
+    pub(super) fn len(&self) -> usize {
+        self.by_seq.len()
+    }
+
+    /// How many are here or are remembered.
+    pub(super) fn held(&self) -> usize {
+        self.by_seq.len() + self.may_have_run.len()
+    }
+
+    /// How many are with workers.
+    pub(super) fn assigned(&self) -> u32 {
+        self.assigned
+    }
+
+    /// The task of this number.
+    pub(super) fn get(&self, seq: u64) -> Option<TaskKey> {
+        self.by_seq.get(seq).copied()
+    }
+
+    /// All that are here, in order of their numbers.
+    pub(super) fn keys(&self) -> impl Iterator<Item = TaskKey> + '_ {
+        self.by_seq.values().copied()
+    }
+}
+
+/// The room for tasks that are with workers or come back from them.
+#[derive(Clone, Debug)]
+struct Reserve {
+    tasks: usize,
+    bytes: u64,
+    tasks_max: usize,
+    bytes_max: u64,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Tasks {
+    records: Arena<TaskKey, Task>,
+    clients: SecondaryMap<ClientKey, ClientTasks>,
+    /// What attempts are named by.
+    epoch: Epoch,
+    next_attempt: u64,
+    /// The rank of the next acceptance.
+    next_order: u64,
+    held: usize,
+    assigned: usize,
+    in_flight: Reserve,
+}
+
+impl Tasks {
+    pub(super) fn new(config: &ManagerConfig) -> Self {
+        Self {
+            records: Arena::default(),
+            clients: SecondaryMap::default(),
+            epoch: config.epoch,
+            next_attempt: 0,
+            next_order: 0,
+            held: 0,
+            assigned: 0,
+            in_flight: Reserve {
+                tasks: 0,
+                bytes: 0,
+                tasks_max: config.in_flight_tasks,
+                bytes_max: config.in_flight_bytes,
+            },
+        }
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// How many wait for a worker to claim them.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// How many are with workers.
+    pub(super) fn assigned(&self) -> usize {
+        self.assigned
+    }
+
+    /// All tasks, by their keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskKey, &Task)> {
+        self.records.iter()
+    }
+
+    /// Opens the account of a client that is new here.
+    pub(super) fn open(&mut self, client: ClientKey) {
+        self.clients.reach(client);
+    }
+
+    /// Closes the account of a client that has left, and has no tasks here any more.
+    pub(super) fn close(&mut self, client: ClientKey) {
+        debug_assert!(self.clients[client].by_seq.is_empty());
+        self.clients[client] = ClientTasks::default();
+    }
+
+    /// The tasks of a client.
+    pub(super) fn of(&self, client: ClientKey) -> &ClientTasks {
+        &self.clients[client]
+    }
+
+    /// Notes that a task which may have run was rejected.
+    pub(super) fn remember_may_have_run(&mut self, client: ClientKey, seq: u64) {
+        self.clients[client].may_have_run.insert(seq);
+    }
+
+    /// Whether a submission may have run before, as it says itself or as was remembered. A client that
+    /// says it shows that it knows, and nothing needs to be remembered for it any more.
+    pub(super) fn may_have_run(&mut self, client: ClientKey, submit: &Submit) -> bool {
+        let remembered = &mut self.clients[client].may_have_run;
+        if submit.may_have_run {
+            remembered.remove(&submit.seq);
+            true
+        } else {
+            remembered.contains(&submit.seq)
+        }
+    }
+
+    /// The client has finished with all tasks below `floor` and with `seqs`: raises its floor and
+    /// forgets what was remembered of those that are not here.
+    pub(super) fn raise_floor(&mut self, client: ClientKey, floor: u64, seqs: &[u64]) {
+        let account = &mut self.clients[client];
+        account.floor = account.floor.max(floor);
+        if account.may_have_run.is_empty() {
+            return;
+        }
+        while account
+            .may_have_run
+            .first()
+            .is_some_and(|seq| *seq < account.floor)
+        {
+            step();
+            account.may_have_run.pop_first();
+        }
+        for seq in seqs {
+            account.may_have_run.remove(seq);
+        }
+    }
+
+    /// The client's lowest task, if it is below `floor`.
+    pub(super) fn first_below(&self, client: ClientKey, floor: u64) -> Option<TaskKey> {
+        let account = &self.clients[client];
+        let seq = account.by_seq.first().filter(|seq| *seq < floor)?;
+        account.get(seq)
+    }
+
+    /// Makes the record of a submission. It is detached until it is queued, held or assigned.
+    pub(super) fn create(
+        &mut self,
+        now: Instant,
+        id: TaskId,
+        client: ClientKey,
+        submit: Submit,
+        name_key: NameKey,
+        payload: Payload,
+    ) -> TaskKey {
+        let order = self.next_order;
+        self.next_order += 1;
+        let task = Task {
+            id,
+            client,
+            order,
+            accepted_at: now,
+            name: submit.name,
+            name_key,
+            payload,
+            priority: submit.priority,
+            max_attempts: submit.max_attempts,
+            at_most_once: submit.at_most_once,
+            ran_earlier: submit.may_have_run,
+            may_have_run: submit.may_have_run,
+            in_flight: false,
+            ending: None,
+            due: due(now, submit.deadline),
+            start_by: due(now, submit.max_wait),
+            time_limit: submit.time_limit,
+            state: State::Detached,
+            attempt_log: None,
+        };
+        let key = self.records.insert(task);
+        self.clients[client].by_seq.insert(id.seq, key);
+        key
+    }
+
+    /// Removes the record of a task that is nowhere any more.
+    pub(super) fn remove(&mut self, key: TaskKey) {
+        let record = self.records.remove(key);
+        debug_assert!(!record.in_flight && record.holder().is_none());
+        self.clients[record.client].by_seq.remove(record.id.seq);
+    }
+
+    /// Moves a task from one state to another, and the counts with it.
+    fn enter(&mut self, key: TaskKey, state: State) {
+        let record = &mut self.records[key];
+        match record.state {
+            State::Assigned { .. } => {
+                self.assigned -= 1;
+                self.clients[record.client].assigned -= 1;
+            }
+            State::Held => self.held -= 1,
+            State::Queued | State::Detached => {}
+            State::Ended(_) => debug_assert!(false, "a task ends once"),
+        }
+        match state {
+            State::Assigned { .. } => {
+                self.assigned += 1;
+                self.clients[record.client].assigned += 1;
+            }
+            State::Held => self.held += 1,
+            State::Queued | State::Detached | State::Ended(_) => {}
+        }
+        record.state = state;
+    }
+
+    /// The task is in the queue, or about to be.
+    pub(super) fn queued(&mut self, key: TaskKey) {
+        self.enter(key, State::Queued);
+    }
+
+    /// The task is nowhere until the caller puts it somewhere or ends it.
+    pub(super) fn detach(&mut self, key: TaskKey) {
+        self.enter(key, State::Detached);
+    }
+
+    /// The task waits for a worker to claim it.
+    pub(super) fn hold(&mut self, key: TaskKey) {
+        self.enter(key, State::Held);
+    }
+
+    /// The name of an attempt that was never made before.
+    pub(super) fn new_attempt(&mut self) -> Attempt {
+        let number = self.next_attempt;
+        self.next_attempt += 1;
+        Attempt {
+            epoch: self.epoch,
+            number,
+        }
+    }
+
+    /// Whether this manager never made such an attempt, although it is named as if.
+    pub(super) fn is_invented(&self, attempt: Attempt) -> bool {
+        attempt.epoch == self.epoch && attempt.number >= self.next_attempt
+    }
+
+    /// The task is with a worker, dispatched at `at` from a class, for which its client's virtual time
+    /// was charged with so many nanoseconds.
+    pub(super) fn assign(
+        &mut self,
+        key: TaskKey,
+        holder: Holder,
+        at: Instant,
+        class: ClassId,
+        charged: u64,
+    ) {
+        self.enter_reserve(key);
+        self.records[key].may_have_run = true;
+        let assigned = State::Assigned {
+            holder,
+            at,
+            class,
+            charged,
+        };
+        self.enter(key, assigned);
+    }
+
+    /// The task is over; `result` takes the place of its argument.
+    pub(super) fn end(&mut self, key: TaskKey, end: EndKey, result: Payload) {
+        self.enter(key, State::Ended(end));
+        self.records[key].payload = result;
+    }
+
+    /// A task that will never be queued needs its argument no longer.
+    pub(super) fn drop_argument(&mut self, key: TaskKey) {
+        let record = &mut self.records[key];
+        debug_assert!(!record.in_flight, "what is counted does not change");
+        record.payload = Payload::empty();
+    }
+
+    /// Notes that the end of a task was asked for, unless it was before.
+    pub(super) fn ask_to_end(&mut self, key: TaskKey, ending: Ending) -> bool {
+        let asked = &mut self.records[key].ending;
+        let is_first = asked.is_none();
+        asked.get_or_insert(ending);
+        is_first
+    }
+
+    /// Whether the room for tasks in flight is taken.
+    pub(super) fn is_in_flight_full(&self) -> bool {
+        let reserve = &self.in_flight;
+        reserve.tasks >= reserve.tasks_max || reserve.bytes >= reserve.bytes_max
+    }
+
+    /// Counts the task as in flight, if it is not.
+    pub(super) fn enter_reserve(&mut self, key: TaskKey) {
+        let record = &mut self.records[key];
+        if !record.in_flight {
+            record.in_flight = true;
+            self.in_flight.tasks += 1;
+            self.in_flight.bytes += u64::from(record.bytes());
+        }
+    }
+
+    /// Counts the task as in flight no longer.
+    pub(super) fn leave_reserve(&mut self, key: TaskKey) {
+        let record = &mut self.records[key];
+        if record.in_flight {
+            record.in_flight = false;
+            self.in_flight.tasks -= 1;
+            self.in_flight.bytes -= u64::from(record.bytes());
+        }
+    }
+
+    /// An attempt may have started that nobody will speak for again.
+    pub(super) fn ran_earlier(&mut self, key: TaskKey) {
+        self.records[key].ran_earlier = true;
+    }
+
+    /// The client says that an attempt may have started elsewhere.
+    pub(super) fn ran_elsewhere(&mut self, key: TaskKey) {
+        let record = &mut self.records[key];
+        record.ran_earlier = true;
+        record.may_have_run = true;
+    }
+
+    /// The attempt is known never to have started: whether the task may have run depends on the
+    /// others.
+    pub(super) fn clear_may_have_run(&mut self, key: TaskKey) {
+        self.records[key].clear_may_have_run();
+    }
+
+    /// Notes that an attempt was lost or crashed.
+    pub(super) fn charge(
+        &mut self,
+        key: TaskKey,
+        attempt: Attempt,
+        worker: Name,
+        end: AttemptLoss,
+    ) {
+        self.records[key].charge(attempt, worker, end);
+    }
+
+    /// Takes back the charge for an attempt that turned out to be alive or never started.
+    pub(super) fn refund(&mut self, key: TaskKey, attempt: Attempt) {
+        self.records[key].refund(attempt);
+    }
+
+    /// Gives up on an attempt although its worker may return with it.
+    pub(super) fn supersede(&mut self, key: TaskKey, holder: Holder) {
+        self.records[key].supersede(holder);
+    }
+
+    /// Forgets a superseded attempt; tells whether it was one.
+    pub(super) fn drop_superseded(&mut self, key: TaskKey, holder: Holder) -> bool {
+        self.records[key].drop_superseded(holder)
+    }
+
+    /// Forgets all superseded attempts; they come back.
+    pub(super) fn take_superseded(&mut self, key: TaskKey) -> Vec<Holder> {
+        let log = self.records[key].attempt_log.as_deref_mut();
+        log.map_or_else(Vec::new, |log| core::mem::take(&mut log.superseded))
+    }
+
+    /// Asserts that every counter equals what it counts and that accounts name their tasks.
+    pub(super) fn check_invariants(&self) {
+        let (mut held, mut assigned) = (0, 0);
+        let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
+        for (key, task) in self.iter() {
+            let account = &self.clients[task.client];
+            assert_eq!(
+                account.get(task.id.seq),
+                Some(key),
+                "a client knows its tasks"
+            );
+            assert!(
+                task.id.seq >= account.floor,
+                "nothing below the floor is kept"
+            );
+            assert!(
+                task.charged() <= task.max_attempts,
+                "attempts within their budget"
+            );
+            match &task.state {
+                State::Queued => {}
+                State::Held => {
+                    held += 1;
+                    assert!(task.may_have_run, "only what may have run is held");
+                }
+                State::Assigned { .. } => {
+                    assigned += 1;
+                    assert!(task.in_flight && task.may_have_run);
+                }
+                State::Detached => panic!("a task is detached only within a call"),
+                State::Ended(_) => {
+                    assert!(!task.in_flight, "what ended takes no room in flight");
+                    assert!(
+                        task.holders().next().is_none(),
+                        "what ended has no attempts"
+                    );
+                }
+            }
+            if task.in_flight {
+                in_flight_tasks += 1;
+                in_flight_bytes += u64::from(task.bytes());
+            }
+        }
+        assert_eq!(held, self.held);
+        assert_eq!(assigned, self.assigned);
+        assert_eq!(in_flight_tasks, self.in_flight.tasks);
+        assert_eq!(in_flight_bytes, self.in_flight.bytes);
+        let mut known = 0;
+        for account in self.clients.values() {
+            known += account.len();
+            let is_assigned = |key: &TaskKey| self.records[*key].holder().is_some();
+            let assigned = account.keys().filter(is_assigned).count();
+            assert_eq!(assigned, account.assigned as usize);
+            let first = account.may_have_run.first();
+            assert!(first.is_none_or(|seq| *seq >= account.floor));
+        }
+        assert_eq!(known, self.records.len(), "every task is somebody's");
+    }
+}
+
+impl Index<TaskKey> for Tasks {
+    type Output = Task;
+
+    fn index(&self, key: TaskKey) -> &Task {
+        &self.records[key]
+    }
+}
+
+/// When a span that begins now is over.
+fn due(now: Instant, left: Nanos) -> Instant {
+    left.to_duration().map_or(Instant::NEVER, |left| now + left)
+}
