@@ -49,6 +49,8 @@ pub const WORKERS_MAX: usize = 131_072;
 pub const CLIENTS_MAX: usize = 65_536;
 /// Most observers at a time: people and dashboards; each costs a connection and no session.
 pub const OBSERVERS_MAX: usize = 1_024;
+/// Workers that are remembered as shown out because of their name, the last of them.
+pub const REPLACED_MAX: usize = 256;
 /// Most connections that have not finished their handshake.
 pub const PENDING_PEERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each

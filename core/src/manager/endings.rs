@@ -11,9 +11,10 @@ use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
-use super::session::Purpose;
+use super::Manager;
+use super::peers::Purpose;
+use super::schedule::{Alarm, PeerTimer};
 use super::tasks::{Ending, Holder, State};
-use super::{Alarm, Manager, ManagerOutput, PeerTimer};
 
 /// Results that one ending can have acknowledged before their time; a large one makes room that
 /// many small ones had.
@@ -37,7 +38,7 @@ impl Manager {
         } else {
             self.totals.not_completed += 1;
         }
-        self.pace.ended(now);
+        self.placement.ended(now);
         let bytes = (payload.len() + outcome.text_bytes()) as u64;
         let client = self.tasks[key].client;
         let confirm = confirm.map(|holder| (holder, now + self.config.inner.result_ack));
@@ -72,8 +73,7 @@ impl Manager {
     pub(super) fn withdraw(&mut self, now: Instant, key: TaskKey) {
         match self.tasks[key].state {
             State::Queued => {
-                let removed = self.queue.remove(key);
-                debug_assert!(removed.is_some(), "a queued task is in the queue");
+                self.placement.withdraw(key);
             }
             State::Held => self.unhold(key),
             State::Assigned { holder, .. } => {
@@ -90,13 +90,13 @@ impl Manager {
         let (has_deadline, is_ending) = (record.due != Instant::NEVER, record.ending.is_some());
         let must_start = record.start_by != Instant::NEVER;
         if has_deadline {
-            self.alarms.cancel(Alarm::Expiry(key));
+            self.schedule.alarms.cancel(Alarm::Expiry(key));
         }
         if must_start {
-            self.alarms.cancel(Alarm::StartBy(key));
+            self.schedule.alarms.cancel(Alarm::StartBy(key));
         }
         if is_ending {
-            self.peer_timers.cancel(PeerTimer::Ending(key));
+            self.schedule.peers.cancel(PeerTimer::Ending(key));
         }
         self.tasks.leave_reserve(key);
     }
@@ -111,37 +111,12 @@ impl Manager {
 
     /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
     fn abandon(&mut self, now: Instant, holder: Holder) {
-        let session = self.worker(holder.worker);
-        let Some(occupied) = session.attempts.get_mut(holder.attempt) else {
-            return;
-        };
-        occupied.purpose = Purpose::Obsolete;
-        if let Some(conn) = session.conn
-            && session.reported
+        if self.workers.set_purpose(holder, Purpose::Obsolete)
+            && let Some(conn) = self.workers[holder.worker].reported_on()
         {
-            self.send(
-                now,
-                conn,
-                Body::Kill {
-                    attempt: holder.attempt,
-                },
-            );
+            let Holder { attempt, .. } = holder;
+            self.send(now, conn, Body::Kill { attempt });
         }
-    }
-
-    /// The task is no longer with its worker, after having run for `ran` nanoseconds there. It is
-    /// loose until the caller places or ends it.
-    pub(super) fn unassign(&mut self, key: TaskKey, ran: u64) {
-        let record = &self.tasks[key];
-        let State::Assigned { class, charged, .. } = record.state else {
-            return;
-        };
-        let (client, priority) = (record.client, record.priority);
-        // An assignment without a charge was adopted.
-        if charged > 0 {
-            self.queue.correct(client, class, priority, charged, ran);
-        }
-        self.tasks.detach(key);
     }
 
     pub(super) fn on_deadline(&mut self, now: Instant, key: TaskKey) {
@@ -156,23 +131,19 @@ impl Manager {
             State::Queued | State::Held => self.end_asked(now, key, ending),
             State::Assigned { holder, .. } => {
                 if self.tasks.ask_to_end(key, ending) {
-                    let until = self.clock.at(now) + ANSWER;
-                    self.peer_timers.set(PeerTimer::Ending(key), until);
+                    let until = self.schedule.awake(now) + ANSWER;
+                    self.schedule.peers.set(PeerTimer::Ending(key), until);
                 }
-                let session = self.worker(holder.worker);
-                match session.conn {
-                    Some(conn) if session.reported => {
-                        self.send(
-                            now,
-                            conn,
-                            Body::Kill {
-                                attempt: holder.attempt,
-                            },
-                        );
+                let session = &self.workers[holder.worker];
+                match session.reported_on() {
+                    Some(conn) => {
+                        let Holder { attempt, .. } = holder;
+                        self.send(now, conn, Body::Kill { attempt });
                     }
-                    Some(_) => {}
                     // It was given up on already: nobody will answer.
-                    None if session.released => self.end_asked(now, key, ending),
+                    None if session.peer.conn.is_none() && session.released => {
+                        self.end_asked(now, key, ending);
+                    }
                     None => {}
                 }
             }
@@ -200,27 +171,23 @@ impl Manager {
     /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed, and not
     /// many at a time: the acknowledgement of those brings the next.
     pub(super) fn send_outcomes(&mut self, now: Instant, key: ClientKey) {
-        let Some(conn) = self.client(key).conn else {
+        let Some(conn) = self.clients[key].peer.conn else {
             return;
         };
+        let awake = self.schedule.awake(now);
         for _ in 0..OUTCOMES_MAX {
             step();
             let Some(end) = self.results.next_to_send(key) else {
                 return;
             };
-            let (task, outcome) = (end.task, end.outcome.clone());
-            if self.count_sent(now, conn) {
-                let record = &self.tasks[task];
-                let message = Message {
-                    body: Body::Outcome {
-                        seq: record.id.seq,
-                        outcome,
-                    },
-                    payload: record.payload.clone(),
-                };
-                self.outputs
-                    .push_back(ManagerOutput::Send { conn, message });
-            }
+            let record = &self.tasks[end.task];
+            self.connections.send_with(awake, conn, || Message {
+                body: Body::Outcome {
+                    seq: record.id.seq,
+                    outcome: end.outcome.clone(),
+                },
+                payload: record.payload.clone(),
+            });
         }
     }
 
@@ -268,7 +235,7 @@ impl Manager {
     /// A client past its bound of unread results gets no more until it has read some.
     pub(super) fn update_blocked(&mut self, key: ClientKey) {
         if let Some(blocked) = self.results.block(key, self.clients.len()) {
-            self.queue.set_blocked(key, blocked);
+            self.placement.set_blocked(key, blocked);
         }
     }
 
@@ -291,18 +258,22 @@ impl Manager {
     /// Keeps the alarm for the oldest result that is not acknowledged to its worker.
     pub(super) fn watch_results(&mut self) {
         let Some(due) = self.results.next_confirmation() else {
-            return self.alarms.cancel(Alarm::ResultAck);
+            return self.schedule.alarms.cancel(Alarm::ResultAck);
         };
-        if self.alarms.get(Alarm::ResultAck).is_none_or(|at| at > due) {
-            self.alarms.set(Alarm::ResultAck, due);
+        if self
+            .schedule
+            .alarms
+            .get(Alarm::ResultAck)
+            .is_none_or(|at| at > due)
+        {
+            self.schedule.alarms.set(Alarm::ResultAck, due);
         }
     }
 
     /// Ends a client's session: its tasks are dropped, running ones killed, outcomes forgotten.
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
-        debug_assert!(self.client(key).conn.is_none(), "it is closed first");
-        self.peer_timers.cancel(PeerTimer::Client(key));
-        self.unnote_idle_client(key);
+        debug_assert!(self.clients[key].peer.conn.is_none(), "it is closed first");
+        self.schedule.peers.cancel(PeerTimer::Client(key));
         let tasks: Vec<TaskKey> = self.tasks.of(key).keys().collect();
         for task in tasks {
             step();
@@ -310,13 +281,12 @@ impl Manager {
         }
         self.tasks.close(key);
         self.results.close(key);
-        self.queue.forget_client(key);
+        self.placement.forget_client(key);
         self.forget_nested(key);
         let session = self.clients.remove(key);
-        self.clients_by_id.remove(&session.id);
         self.notify(Event::PeerGone {
-            peer: session.id,
-            name: session.name,
+            peer: session.peer.id,
+            name: session.peer.name,
             why,
         });
     }

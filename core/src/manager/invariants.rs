@@ -1,61 +1,44 @@
-//! What must hold between any two calls.
+//! What must hold between any two calls: each owner's own, and what two of them say of the same.
 
-use super::abilities::NOBODY;
-use super::session::{Peer, Purpose};
+use super::Manager;
+use super::peers::{Peer, Purpose};
+use super::schedule::{Alarm, PeerTimer};
 use super::tasks::State;
-use super::{Alarm, Manager, PeerTimer};
 
 impl Manager {
     /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
     pub(super) fn check(&self) {
-        self.queue.check_invariants();
+        self.connections.check_invariants();
+        self.clients
+            .check_invariants(|client| self.tasks.of(client).held() == 0);
+        self.workers
+            .check_invariants(|worker| self.orphans.results_at(worker) > 0);
+        self.tasks.check_invariants();
+        self.results.check_invariants();
+        self.orphans.check_invariants();
+        self.placement.check_invariants(&self.tasks, &self.workers);
+        self.nested.check_invariants(&self.clients);
         self.check_tasks();
         self.check_clients();
         self.check_workers();
+        self.check_orphans();
         self.check_connections();
-        self.check_classes();
-        self.check_trust();
-        self.check_idle();
-        self.check_nested();
-    }
-
-    fn check_classes(&self) {
-        self.abilities.check();
-        for kind in self.abilities.kinds() {
-            let workers = self.workers.iter().map(|(_, session)| session.kind);
-            let same = workers.filter(|other| *other == Some(kind)).count();
-            assert_eq!(same, self.abilities.workers(kind) as usize);
-        }
         assert_eq!(
-            self.alarms.get(Alarm::Renew).is_some(),
-            self.renewal.is_due(),
+            self.schedule.alarms.get(Alarm::Renew).is_some(),
+            self.placement.is_renewal_due(),
             "what workers run takes effect at once, or when the alarm rings"
         );
-        // Until then, classes are those of before.
-        let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
-        for entry in waiting {
-            let name = &self.tasks[entry.task].name;
-            assert_eq!(
-                self.abilities.look_up(name),
-                Some(entry.class),
-                "tasks wait in the class of their name"
-            );
-            assert!(
-                entry.class != NOBODY || self.unroutable.contains(name),
-                "what nobody can run is watched"
-            );
-        }
         assert_eq!(
-            self.peer_timers.get(PeerTimer::Unroutable).is_some(),
-            !self.unroutable.is_empty()
+            self.schedule.peers.get(PeerTimer::Unroutable).is_some(),
+            self.placement.next_unroutable().is_some(),
+            "what nobody can run is watched"
         );
     }
 
     fn check_tasks(&self) {
-        self.tasks.check_invariants();
         let (mut held_in_queue, mut ended, mut queued) = (0, 0, 0);
         for (key, task) in self.tasks.iter() {
-            let watched = self.alarms.get(Alarm::Expiry(key)).is_some();
+            let watched = self.schedule.alarms.get(Alarm::Expiry(key)).is_some();
             let due = task.deadline().is_some() && !task.is_ended();
             assert!(
                 due || !watched,
@@ -66,16 +49,16 @@ impl Manager {
                 "every such deadline is watched"
             );
             assert_eq!(
-                self.peer_timers.get(PeerTimer::Claim(key)).is_some(),
+                self.schedule.peers.get(PeerTimer::Claim(key)).is_some(),
                 matches!(task.state, State::Held),
                 "claims are awaited for exactly the tasks that are held"
             );
             assert_eq!(
-                self.peer_timers.get(PeerTimer::Ending(key)).is_some(),
+                self.schedule.peers.get(PeerTimer::Ending(key)).is_some(),
                 matches!(task.state, State::Assigned { .. }) && task.ending.is_some(),
                 "an answer is awaited for exactly the assigned tasks whose end was asked for"
             );
-            let in_queue = self.queue.contains(key);
+            let in_queue = self.placement.queue().contains(key);
             assert_eq!(
                 in_queue,
                 matches!(task.state, State::Queued),
@@ -101,114 +84,93 @@ impl Manager {
                 );
             }
         }
-        assert_eq!(queued, self.queue.len() + self.queue.returning());
+        assert_eq!(
+            queued,
+            self.placement.queue().len() + self.placement.queue().returning()
+        );
         assert_eq!(ended, self.results.len());
         assert!(
-            self.queue.len() + held_in_queue <= self.config.queue_tasks,
+            self.placement.queue().len() + held_in_queue <= self.config.queue_tasks,
             "the queue is bounded"
         );
     }
 
     fn check_clients(&self) {
-        self.results.check_invariants();
-        assert_eq!(self.clients.len(), self.clients_by_id.len());
-        for (key, session) in &self.clients {
-            assert_eq!(self.clients_by_id.get(&session.id), Some(&key));
+        for (key, session) in self.clients.iter() {
             assert_eq!(
-                session.conn.is_none(),
-                self.peer_timers.get(PeerTimer::Client(key)).is_some(),
+                session.peer.conn.is_none(),
+                self.schedule.peers.get(PeerTimer::Client(key)).is_some(),
                 "a session is either connected or running out"
             );
-            if let Some(conn) = session.conn {
-                assert_eq!(
-                    self.conns.get(conn).map(|conn| conn.peer),
-                    Some(Peer::Client(key))
-                );
+            if let Some(conn) = session.peer.conn {
+                let there = self.connections.get(conn).map(|conn| conn.peer);
+                assert_eq!(there, Some(Peer::Client(key)));
             }
         }
     }
 
     fn check_workers(&self) {
-        assert_eq!(self.workers.len(), self.workers_by_id.len());
-        assert!(self.workers_by_name.len() <= self.workers.len());
-        let (mut connected, mut capacity) = (0, 0);
-        for (key, session) in &self.workers {
-            assert_eq!(self.workers_by_id.get(&session.id), Some(&key));
+        for (key, session) in self.workers.iter() {
             assert_eq!(
-                session.conn.is_none(),
-                self.peer_timers.get(PeerTimer::Worker(key)).is_some(),
+                session.peer.conn.is_none(),
+                self.schedule.peers.get(PeerTimer::Worker(key)).is_some(),
                 "a session is either connected or running out"
             );
-            if let Some(conn) = session.conn {
-                connected += 1;
-                if !session.draining {
-                    capacity += u64::from(session.capacity);
-                }
-                assert_eq!(
-                    self.conns.get(conn).map(|conn| conn.peer),
-                    Some(Peer::Worker(key))
-                );
+            assert_eq!(
+                self.placement.is_resting(key),
+                self.schedule.alarms.get(Alarm::Trial(key)).is_some(),
+                "a worker that gets nothing is tried again"
+            );
+            if let Some(conn) = session.peer.conn {
+                let there = self.connections.get(conn).map(|conn| conn.peer);
+                assert_eq!(there, Some(Peer::Worker(key)));
             }
-            if let Some(kind) = session.kind
-                && !self.stale_scores.contains(&key)
-            {
-                assert_eq!(
-                    self.abilities.score(kind, key),
-                    session.score(self.config.inner.worker_window),
-                    "the router knows every score"
-                );
-            }
-            let mut bytes = 0;
             for (attempt, occupied) in session.attempts.iter() {
-                bytes += u64::from(occupied.bytes);
-                match occupied.purpose {
-                    Purpose::Live(task) => assert!(
+                if let Purpose::Live(task) = occupied.purpose {
+                    assert!(
                         self.tasks[task]
                             .holders()
                             .any(|holder| holder.worker == key && holder.attempt == attempt),
                         "a live attempt is known to its task"
-                    ),
-                    Purpose::Orphan(id) => {
-                        assert!(self.orphans.contains(&(id, key, attempt)));
-                    }
-                    Purpose::Obsolete => {}
+                    );
                 }
             }
-            assert_eq!(bytes, session.bytes);
-        }
-        assert_eq!(connected, self.connected_workers);
-        assert_eq!(capacity, self.capacity);
-        for &(id, worker, attempt) in &self.orphans {
-            let session = &self.workers[worker];
-            let running = session
-                .attempts
-                .get(attempt)
-                .is_some_and(|occupied| occupied.purpose == Purpose::Orphan(id));
-            assert!(
-                running != (session.results.get(&attempt) == Some(&id)),
-                "an orphan is in one place"
-            );
-            assert!(
-                self.peer_timers
-                    .get(PeerTimer::Orphan(worker, attempt))
-                    .is_some()
-            );
-            assert!(self.find_task(id).is_none(), "an orphan's task is not here");
         }
     }
 
-    fn check_connections(&self) {
-        let count = |peer| self.conns.values().filter(|conn| conn.peer == peer).count();
-        assert_eq!(count(Peer::Pending), self.pending);
-        assert_eq!(count(Peer::Observer), self.observers);
-        for (id, conn) in self.conns.iter() {
+    fn check_orphans(&self) {
+        let mut running = 0;
+        for (id, holder) in self.orphans.iter() {
+            let attempts = &self.workers[holder.worker].attempts;
+            let occupied = attempts.get(holder.attempt);
+            let is_running =
+                occupied.is_some_and(|occupied| occupied.purpose == Purpose::Orphan(id));
             assert!(
-                self.peer_timers.get(PeerTimer::Silence(id)).is_some(),
+                is_running != self.orphans.has_result(holder),
+                "an orphan is in one place"
+            );
+            running += usize::from(is_running);
+            let timer = PeerTimer::Orphan(holder.worker, holder.attempt);
+            assert!(self.schedule.peers.get(timer).is_some());
+            assert!(self.find_task(id).is_none(), "an orphan's task is not here");
+        }
+        let attempts = self
+            .workers
+            .iter()
+            .flat_map(|(_, session)| session.attempts.values());
+        let marked = attempts.filter(|occupied| matches!(occupied.purpose, Purpose::Orphan(_)));
+        assert_eq!(marked.count(), running, "every orphan is known");
+    }
+
+    fn check_connections(&self) {
+        for (id, conn) in self.connections.iter() {
+            assert!(
+                self.schedule.peers.get(PeerTimer::Silence(id)).is_some(),
                 "every peer is watched"
             );
             match conn.peer {
-                Peer::Client(key) => assert_eq!(self.clients[key].conn, Some(id)),
-                Peer::Worker(key) => assert_eq!(self.workers[key].conn, Some(id)),
+                Peer::Client(key) => assert_eq!(self.clients[key].peer.conn, Some(id)),
+                Peer::Worker(key) => assert_eq!(self.workers[key].peer.conn, Some(id)),
                 Peer::Pending | Peer::Observer => {}
             }
         }

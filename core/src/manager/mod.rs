@@ -10,61 +10,48 @@
 //!
 //! Units: instants of the driver for what users asked for, of the awake clock for silence.
 
-mod abilities;
-mod attempts;
-mod clients;
+mod admission;
 mod config;
-mod connections;
 mod dispatch;
 mod endings;
-mod idle;
 mod invariants;
 mod nested;
-mod pace;
-mod report;
-mod rest;
+mod on_client;
+mod on_connection;
+mod on_finished;
+mod on_offer;
+mod on_report;
+mod on_timer;
+mod on_worker;
+mod orphans;
+mod peers;
+mod placement;
+mod recall;
 mod results;
-mod session;
-mod similar;
+mod schedule;
 mod status;
-mod submissions;
 mod tasks;
-mod trust;
-mod unroutable;
-mod workers;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::arena::Arena;
-use crate::protocol_error::ProtocolError;
-
-use crate::durations::Durations;
 use crate::event::{CloseReason, Event};
-use crate::ids::{Attempt, ConnId, PeerId, TaskId};
-use crate::limits::HEARTBEATS_PER_LEASE;
+use crate::ids::ConnId;
 use crate::machine::Machine;
 use crate::message::{Body, Message};
-use crate::name::Name;
-use crate::queue::{ClientKey, Queue, TaskKey};
-use crate::router::WorkerKey;
-use crate::seq_map::SeqMap;
-use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
+use crate::protocol_error::ProtocolError;
+use crate::time::{Deadline, Instant};
 
 pub use config::{ConfigError, ManagerConfig};
 pub use status::Load;
 
-use abilities::Abilities;
-use dispatch::Look;
-use idle::Idle;
 use nested::Nested;
-use pace::Pace;
+use orphans::Orphans;
+use peers::{Clients, Connections, Peer, Workers};
+use placement::Placement;
+use recall::Recall;
 use results::Results;
-use session::{ClientSession, Conn, Peer, WorkerSession};
+use schedule::{PeerTimer, Schedule};
 use tasks::Tasks;
-use trust::Trust;
-use unroutable::{Renewal, Unroutable};
 
 /// A fact for the manager.
 #[derive(Clone, Debug)]
@@ -126,52 +113,6 @@ pub enum ManagerOutput {
     Drained,
 }
 
-/// Deadlines on the driver's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Alarm {
-    /// A task's own deadline.
-    Expiry(TaskKey),
-    /// A task has waited for its start as long as it may.
-    StartBy(TaskKey),
-    /// Look for tasks that wait behind a busy worker.
-    TakeBack,
-    /// A result is acknowledged to its worker before its client has answered.
-    ResultAck,
-    /// What workers run has changed, and the classes have yet to follow.
-    Renew,
-    /// A worker on which everything fails is tried once more.
-    Trial(WorkerKey),
-}
-
-/// Deadlines that measure the absence of others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum PeerTimer {
-    /// While anybody is connected: being late for this shows that we were asleep, long before
-    /// anybody's silence could be held against them.
-    Tick,
-    /// A peer on this connection should have been heard, or have finished its handshake.
-    Silence(ConnId),
-    /// A worker's attempts go elsewhere.
-    Grace(WorkerKey),
-    /// A worker's session ends.
-    Worker(WorkerKey),
-    /// A client's session ends.
-    Client(ClientKey),
-    /// A held task waits no longer for a worker to claim it.
-    Claim(TaskKey),
-    /// A worker should have answered for what was asked back on this connection.
-    TakeBack(ConnId),
-    /// A task whose end was asked for waits no longer for its worker's answer.
-    Ending(TaskKey),
-    /// An orphan waits no longer for its client.
-    Orphan(WorkerKey, Attempt),
-    /// Tasks that nobody can run have waited long enough.
-    Unroutable,
-    /// A manager without workers, just started or just left by the last of them, no longer expects
-    /// any to come.
-    NoWorkers,
-}
-
 /// Counters for the status report, since the start.
 #[derive(Clone, Debug, Default)]
 struct Totals {
@@ -183,56 +124,31 @@ struct Totals {
     attempts_lost: u64,
 }
 
-/// The manager's state machine.
+/// Where the manager is between its start and its end.
 #[derive(Clone, Debug)]
-pub struct Manager {
-    config: ManagerConfig,
+struct Stage {
     started: Instant,
-    clock: AwakeClock,
-    alarms: Timers<Alarm>,
-    peer_timers: Timers<PeerTimer, AwakeInstant>,
-    outputs: VecDeque<ManagerOutput>,
-
-    conns: SeqMap<ConnId, Conn>,
-    /// Connections whose hello has yet to come.
-    pending: usize,
-    observers: usize,
-    clients: Arena<ClientKey, ClientSession>,
-    clients_by_id: BTreeMap<PeerId, ClientKey>,
-    workers: Arena<WorkerKey, WorkerSession>,
-    workers_by_id: BTreeMap<PeerId, WorkerKey>,
-    workers_by_name: BTreeMap<Name, WorkerKey>,
-    /// Workers whose name another has taken; they are not let in again.
-    replaced: VecDeque<PeerId>,
-    idle: Idle,
-    nested: Nested,
-
-    tasks: Tasks,
-    results: Results,
-    queue: Queue,
-    abilities: Abilities,
-    unroutable: Unroutable,
-    renewal: Renewal,
-    /// Dispatches since the oldest of all classes was taken, while several could be.
-    since_oldest: u32,
-    durations: Durations,
-    pace: Pace,
-    /// Attempts reported for tasks that are not here, by task.
-    orphans: BTreeSet<(TaskId, WorkerKey, Attempt)>,
-    /// Workers that have finished something since their score was last set.
-    stale_scores: Vec<WorkerKey>,
-    /// Workers with more attempts than slots; where tasks can be taken back from.
-    ahead: BTreeSet<WorkerKey>,
-    look: Look,
-    trust: Trust,
-
-    /// Slots of the workers that are connected and take tasks.
-    capacity: u64,
-    connected_workers: usize,
     /// Workers may still come back from before a restart.
     starting: bool,
     draining: bool,
     drained: bool,
+}
+
+/// The manager's state machine.
+#[derive(Clone, Debug)]
+pub struct Manager {
+    config: ManagerConfig,
+    stage: Stage,
+    schedule: Schedule,
+    connections: Connections,
+    clients: Clients,
+    workers: Workers,
+    nested: Nested,
+    tasks: Tasks,
+    results: Results,
+    orphans: Orphans,
+    placement: Placement,
+    recall: Recall,
     totals: Totals,
 }
 
@@ -240,89 +156,51 @@ impl Manager {
     /// A manager that knows nobody yet.
     #[must_use]
     pub fn new(config: ManagerConfig, now: Instant) -> Self {
-        let mut peer_timers = Timers::default();
-        let clock = AwakeClock::default();
-        peer_timers.set(PeerTimer::NoWorkers, clock.at(now) + config.restart_grace);
+        let mut schedule = Schedule::default();
+        let until = schedule.awake(now) + config.restart_grace;
+        schedule.peers.set(PeerTimer::NoWorkers, until);
         Self {
-            queue: Queue::new(config.queue_tasks, config.queue_bytes),
-            started: now,
-            clock,
-            alarms: Timers::default(),
-            peer_timers,
-            outputs: VecDeque::new(),
-            conns: SeqMap::default(),
-            pending: 0,
-            observers: 0,
-            clients: Arena::default(),
-            clients_by_id: BTreeMap::new(),
-            workers: Arena::default(),
-            workers_by_id: BTreeMap::new(),
-            workers_by_name: BTreeMap::new(),
-            replaced: VecDeque::new(),
+            stage: Stage {
+                started: now,
+                starting: true,
+                draining: false,
+                drained: false,
+            },
+            schedule,
+            connections: Connections::default(),
+            clients: Clients::default(),
+            workers: Workers::default(),
             nested: Nested::default(),
-            idle: Idle::default(),
             tasks: Tasks::new(&config),
             results: Results::new(&config),
-            config,
-            abilities: Abilities::new(),
-            unroutable: Unroutable::default(),
-            renewal: Renewal::default(),
-            since_oldest: 0,
-            durations: Durations::new(),
-            pace: Pace::new(now),
-            orphans: BTreeSet::new(),
-            stale_scores: Vec::new(),
-            ahead: BTreeSet::new(),
-            look: Look::default(),
-            trust: Trust::default(),
-            capacity: 0,
-            connected_workers: 0,
-            starting: true,
-            draining: false,
-            drained: false,
+            orphans: Orphans::default(),
+            placement: Placement::new(&config, now),
+            recall: Recall::default(),
             totals: Totals::default(),
+            config,
         }
     }
 
-    fn client(&mut self, key: ClientKey) -> &mut ClientSession {
-        &mut self.clients[key]
-    }
-
-    fn worker(&mut self, key: WorkerKey) -> &mut WorkerSession {
-        &mut self.workers[key]
-    }
-
     fn notify(&mut self, event: Event) {
-        self.outputs.push_back(ManagerOutput::Notify(event));
+        self.connections.notify(event);
     }
 
     /// Sends a message that the peer counts.
     fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message>) {
-        if self.count_sent(now, conn) {
-            let message = message.into();
-            self.outputs
-                .push_back(ManagerOutput::Send { conn, message });
-        }
-    }
-
-    /// Notes that a message goes out on this connection, if that is still there. Whoever sends
-    /// many puts them where they belong right away: to move one costs as much as to make it.
-    fn count_sent(&mut self, now: Instant, conn: ConnId) -> bool {
-        let awake = self.clock.at(now);
-        let known = self.conns.get_mut(conn);
-        known.map(|known| known.detector.on_sent(awake)).is_some()
+        let awake = self.schedule.awake(now);
+        self.connections.send_with(awake, conn, || message.into());
     }
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
-        let awake = self.clock.at(now);
-        let Some(known) = self.conns.get_mut(conn) else {
+        let awake = self.schedule.awake(now);
+        let Some(known) = self.connections.get(conn) else {
             return;
         };
         let peer = known.peer;
         match message.body {
             Body::Ping(beat) => return self.on_ping(now, conn, beat),
             Body::Hello(hello) => return self.on_hello(now, conn, hello),
-            _ => known.detector.on_received(awake),
+            _ => self.connections.on_received(awake, conn),
         }
         match peer {
             Peer::Pending => {
@@ -330,56 +208,19 @@ impl Manager {
             }
             Peer::Observer => self.on_observer_message(now, conn, &message.body),
             Peer::Client(client) => {
-                let session = self.client(client);
-                session.heard = awake;
-                session.confirmed = true;
+                self.clients.heard(awake, client);
                 self.on_client_message(now, conn, client, message);
             }
             Peer::Worker(worker) => {
-                self.worker(worker).heard = awake;
+                self.workers.heard(awake, worker);
                 self.on_worker_message(now, conn, worker, message);
             }
         }
     }
 
-    fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
-        match alarm {
-            Alarm::Expiry(task) => self.on_deadline(now, task),
-            Alarm::StartBy(task) => self.on_start_by(now, task),
-            // The look itself is at the end of every batch; being woken is enough.
-            Alarm::TakeBack | Alarm::Renew => {}
-            Alarm::Trial(worker) => self.on_trial(worker),
-            Alarm::ResultAck => self.confirm_early(now),
-        }
-    }
-
-    fn on_peer_timer(&mut self, now: Instant, absence: PeerTimer) {
-        match absence {
-            PeerTimer::Tick => {
-                self.look_at_nested(now);
-                if !self.conns.is_empty() {
-                    let next = self.clock.at(now) + self.config.lease / HEARTBEATS_PER_LEASE;
-                    self.peer_timers.set(PeerTimer::Tick, next);
-                }
-            }
-            PeerTimer::Silence(conn) => self.check_silence(now, conn),
-            PeerTimer::Grace(worker) => {
-                self.release(now, worker, crate::task::AttemptLoss::WorkerGone);
-            }
-            PeerTimer::Worker(worker) => self.end_worker(now, worker, workers::Leaving::Expired),
-            PeerTimer::Client(client) => self.end_client(now, client, "did not come back in time"),
-            PeerTimer::Claim(task) => self.on_unclaimed(now, task),
-            PeerTimer::TakeBack(conn) => self.check_take_back(now, conn),
-            PeerTimer::Ending(task) => self.end_unanswered(now, task),
-            PeerTimer::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
-            PeerTimer::Unroutable => self.on_unroutable(now),
-            PeerTimer::NoWorkers => self.on_no_workers(now),
-        }
-    }
-
     fn start_drain(&mut self, now: Instant) {
-        if !self.draining {
-            self.draining = true;
+        if !self.stage.draining {
+            self.stage.draining = true;
             self.notify(Event::DrainStarted);
             self.reject_unstarted(now);
         }
@@ -391,14 +232,12 @@ impl Machine for Manager {
     type Output = ManagerOutput;
 
     fn handle_input(&mut self, now: Instant, input: ManagerInput) {
-        let awake = self.clock.read(now);
+        let awake = self.schedule.read(now);
         match input {
             ManagerInput::Accepted { conn, from } => self.on_accepted(now, conn, from),
             ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
             ManagerInput::Progress { conn } => {
-                if let Some(known) = self.conns.get_mut(conn) {
-                    known.detector.on_progress(awake);
-                }
+                self.connections.on_progress(awake, conn);
             }
             ManagerInput::Paused { conn } => self.on_paused(awake, conn),
             ManagerInput::Closed { conn } => self.on_closed(now, conn),
@@ -407,68 +246,35 @@ impl Machine for Manager {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let awake = self.clock.read(now);
-        while let Some(alarm) = self.alarms.pop_due(now) {
+        let awake = self.schedule.read(now);
+        while let Some(alarm) = self.schedule.alarms.pop_due(now) {
             self.on_alarm(now, alarm);
         }
-        while let Some(absence) = self.peer_timers.pop_due(awake) {
-            self.on_peer_timer(now, absence);
+        while let Some(timer) = self.schedule.peers.pop_due(awake) {
+            self.on_peer_timer(now, timer);
         }
     }
 
     fn settle(&mut self, now: Instant) {
-        self.clock.read(now);
+        self.schedule.read(now);
         self.renew_if_due(now);
         self.dispatch(now);
         self.take_back(now);
         self.send_acks(now);
         self.watch_results();
-        if self.draining && !self.drained && self.tasks.is_empty() {
-            self.drained = true;
-            self.outputs.push_back(ManagerOutput::Drained);
+        if self.stage.draining && !self.stage.drained && self.tasks.is_empty() {
+            self.stage.drained = true;
+            self.connections.drained();
         }
-        self.clock
-            .expect(self.poll_timeout().map(|deadline| deadline.at));
+        self.schedule.expect_next();
     }
 
     fn poll_output(&mut self) -> Option<ManagerOutput> {
-        self.outputs.pop_front()
+        self.connections.poll_output()
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
-        let alarm = self.alarms.next().map(|(at, alarm)| Deadline {
-            at,
-            reason: match alarm {
-                Alarm::Expiry(_) | Alarm::StartBy(_) => WakeReason::Expiry,
-                Alarm::TakeBack => WakeReason::TakeBack,
-                Alarm::Renew => WakeReason::Claim,
-                Alarm::Trial(_) => WakeReason::Retry,
-                Alarm::ResultAck => WakeReason::ResultAck,
-            },
-        });
-        let absence = self.peer_timers.next().map(|(at, absence)| Deadline {
-            at: self.clock.due(at),
-            reason: match absence {
-                PeerTimer::Silence(_) | PeerTimer::Tick => WakeReason::Heartbeat,
-                PeerTimer::TakeBack(_) => WakeReason::TakeBack,
-                PeerTimer::Ending(_) => WakeReason::Expiry,
-                PeerTimer::Grace(_) => WakeReason::Grace,
-                PeerTimer::Worker(_) | PeerTimer::Client(_) | PeerTimer::Orphan(..) => {
-                    WakeReason::Resume
-                }
-                PeerTimer::Claim(_) | PeerTimer::NoWorkers | PeerTimer::Unroutable => {
-                    WakeReason::Claim
-                }
-            },
-        });
-        match (alarm, absence) {
-            (Some(alarm), Some(absence)) => Some(if absence.at < alarm.at {
-                absence
-            } else {
-                alarm
-            }),
-            (one, other) => one.or(other),
-        }
+        self.schedule.next()
     }
 
     fn check_invariants(&self) {

@@ -16,6 +16,7 @@ use crate::steps::step;
 use crate::time::{AwakeInstant, Instant};
 
 use super::Manager;
+use super::peers::Clients;
 
 /// Clients that are noted for one process. More may run in it; they are as other clients are.
 const CLIENTS_PER_PROCESS: usize = 16;
@@ -27,10 +28,30 @@ const SAID_AFTER: Duration = Duration::from_secs(2);
 pub(super) struct Nested {
     clients: BTreeMap<PoolProcess, BTreeSet<ClientKey>>,
     /// Processes that waited for tasks of their own at the last look.
-    pub(super) waiting: u64,
+    waiting: u64,
     /// Since when all have.
     all_since: Option<AwakeInstant>,
     said: bool,
+}
+
+impl Nested {
+    /// How many processes wait for tasks of their own.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// Asserts that each client is noted where it says that it runs.
+    pub(super) fn check_invariants(&self, clients: &Clients) {
+        let noted = self.clients.values().map(BTreeSet::len).sum::<usize>();
+        let within = clients.iter().filter(|(_, client)| client.within.is_some());
+        assert_eq!(noted, within.count(), "each is noted where it runs");
+        for (process, noted) in &self.clients {
+            assert!((1..=CLIENTS_PER_PROCESS).contains(&noted.len()));
+            for client in noted {
+                assert_eq!(clients[*client].within, Some(*process));
+            }
+        }
+    }
 }
 
 impl Manager {
@@ -40,15 +61,16 @@ impl Manager {
         let clients = self.nested.clients.entry(process).or_default();
         if clients.len() < CLIENTS_PER_PROCESS {
             clients.insert(key);
-            self.client(key).within = Some(process);
+            self.clients.set_within(key, Some(process));
         }
     }
 
     /// The client's session ends, or it runs elsewhere.
     pub(super) fn forget_nested(&mut self, key: ClientKey) {
-        let Some(process) = self.client(key).within.take() else {
+        let Some(process) = self.clients[key].within else {
             return;
         };
+        self.clients.set_within(key, None);
         if let Some(clients) = self.nested.clients.get_mut(&process) {
             clients.remove(&key);
             if clients.is_empty() {
@@ -65,13 +87,13 @@ impl Manager {
         slot: SlotId,
         life: u64,
     ) {
-        let worker = self.worker(key).id;
+        let worker = self.workers[key].peer.id;
         let process = PoolProcess { worker, slot, life };
         let clients = self.nested.clients.get(&process);
         let clients: Vec<ClientKey> = clients.into_iter().flatten().copied().collect();
         for client in clients {
             step();
-            if let Some(conn) = self.client(client).conn {
+            if let Some(conn) = self.clients[client].peer.conn {
                 self.close(now, conn, CloseReason::Done);
             }
             self.end_client(now, client, "ran in a pool process that is gone");
@@ -81,8 +103,8 @@ impl Manager {
     /// Looks whether there is still a process that can run what the others wait for.
     pub(super) fn look_at_nested(&mut self, now: Instant) {
         let waits = |(process, clients): &(&PoolProcess, &BTreeSet<ClientKey>)| {
-            let worker = self.workers_by_id.get(&process.worker);
-            let capacity = worker.map_or(0, |key| self.workers[*key].capacity);
+            let worker = self.workers.find(process.worker);
+            let capacity = worker.map_or(0, |key| self.workers[key].capacity);
             process.slot.0 < capacity
                 && clients.iter().any(|client| {
                     step();
@@ -96,38 +118,17 @@ impl Manager {
             .collect();
         places.dedup();
         self.nested.waiting = places.len() as u64;
-        if !is_deadlock(self.nested.waiting, self.capacity) {
+        if !is_deadlock(self.nested.waiting, self.workers.capacity()) {
             self.nested.all_since = None;
             self.nested.said = false;
             return;
         }
-        let awake = self.clock.at(now);
+        let awake = self.schedule.awake(now);
         let since = *self.nested.all_since.get_or_insert(awake);
         if !self.nested.said && awake.since(since) >= SAID_AFTER {
             self.nested.said = true;
             let processes = self.nested.waiting;
             self.notify(Event::AllWait { processes });
-        }
-    }
-
-    /// For [`check_invariants`](crate::machine::Machine::check_invariants).
-    pub(super) fn check_nested(&self) {
-        let noted = self
-            .nested
-            .clients
-            .values()
-            .map(BTreeSet::len)
-            .sum::<usize>();
-        let within = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.within.is_some());
-        assert_eq!(noted, within.count(), "each is noted where it runs");
-        for (process, clients) in &self.nested.clients {
-            assert!((1..=CLIENTS_PER_PROCESS).contains(&clients.len()));
-            for client in clients {
-                assert_eq!(self.clients[*client].within, Some(*process));
-            }
         }
     }
 }

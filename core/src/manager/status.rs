@@ -9,6 +9,7 @@ use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
 use crate::message::{Body, Version};
 use crate::name::Name;
 use crate::queue::ClientKey;
+use crate::router::WorkerKey;
 use crate::status::{
     ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
 };
@@ -17,8 +18,8 @@ use crate::task::Priority;
 use crate::time::{Instant, Nanos};
 
 use super::Manager;
-use super::abilities::NOBODY;
-use super::session::{ClientSession, Purpose, WorkerSession};
+use super::peers::{ClientSession, Purpose, WorkerSession};
+use super::placement::NOBODY;
 
 /// How much a manager holds, cheap enough to be asked at every turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ impl Manager {
     #[must_use]
     pub fn load(&self) -> Load {
         Load {
-            queued: self.queue.len(),
-            returning: self.queue.returning(),
+            queued: self.placement.queue().len(),
+            returning: self.placement.queue().returning(),
             assigned: self.tasks.assigned(),
             unacknowledged: self.results.len(),
         }
@@ -61,7 +62,7 @@ impl Manager {
         StatusReport {
             manager: self.summary(now),
             workers: workers
-                .map(|(_, session)| self.worker_status(now, session))
+                .map(|(key, session)| self.worker_status(now, key, session))
                 .collect(),
             clients: clients
                 .map(|(key, session)| self.client_status(now, key, session))
@@ -84,7 +85,7 @@ impl Manager {
         let mut tasks = Vec::new();
         let mut more = false;
         // Pages are of attempts, whatever they are for, so that whole workers can be passed over.
-        for (_, session) in &self.workers {
+        for (_, session) in self.workers.iter() {
             step();
             let attempts = session.attempts.len();
             if skip >= attempts {
@@ -98,7 +99,7 @@ impl Manager {
                     tasks.push(RunningTask {
                         task: task.id,
                         name: task.name.clone(),
-                        worker: session.name.clone(),
+                        worker: session.peer.name.clone(),
                         age: now.since(occupied.at).into(),
                     });
                 }
@@ -118,38 +119,39 @@ impl Manager {
         let mut queued_by_priority = [0; Priority::LEVELS];
         for (level, queued) in queued_by_priority.iter_mut().enumerate() {
             if let Some(priority) = Priority::new(level as u8) {
-                *queued = self.queue.len_at(priority) as u64;
+                *queued = self.placement.queue().len_at(priority) as u64;
             }
         }
         let oldest = self
-            .queue
+            .placement
+            .queue()
             .classes()
             .inspect(|_| step())
-            .filter_map(|class| self.queue.oldest(class))
+            .filter_map(|class| self.placement.queue().oldest(class))
             .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
             now.since(self.tasks[entry.task].accepted_at).into()
         });
         ManagerStatus {
             epoch: self.config.epoch,
-            uptime: now.since(self.started).into(),
-            draining: self.draining,
-            queued: self.queue.len() as u64,
+            uptime: now.since(self.stage.started).into(),
+            draining: self.stage.draining,
+            queued: self.placement.queue().len() as u64,
             queued_by_priority,
-            queued_bytes: self.queue.bytes(),
+            queued_bytes: self.placement.queue().bytes(),
             queue_size: self.config.queue_tasks as u64,
             queue_bytes: self.config.queue_bytes,
-            returning: self.queue.returning() as u64,
-            unroutable: self.queue.class_len(NOBODY) as u64,
+            returning: self.placement.queue().returning() as u64,
+            unroutable: self.placement.queue().class_len(NOBODY) as u64,
             held: self.tasks.held() as u64,
             assigned: self.tasks.assigned() as u64,
             unacknowledged: self.results.len() as u64,
             orphans: self.orphans.len() as u64,
-            waiting: self.nested.waiting,
+            waiting: self.nested.waiting(),
             oldest_wait,
-            estimated_wait: self.estimated_wait(self.queue.len()).into(),
-            capacity: self.capacity,
-            workers: self.connected_workers as u64,
+            estimated_wait: self.estimated_wait(self.placement.queue().len()).into(),
+            capacity: self.workers.capacity(),
+            workers: self.workers.connected() as u64,
             clients: self.clients.len() as u64,
             accepted: self.totals.accepted,
             rejected: self.totals.rejected,
@@ -157,20 +159,20 @@ impl Manager {
             completed: self.totals.completed,
             not_completed: self.totals.not_completed,
             attempts_lost: self.totals.attempts_lost,
-            rate: self.pace.rate(now),
+            rate: self.placement.rate(now),
         }
     }
 
     fn kinds(&self) -> Vec<KindStatus> {
         let mut room = STATUS_NAMES;
-        let kinds = self.abilities.kinds();
+        let kinds = self.placement.abilities().kinds();
         kinds
             .map(|kind| {
-                let patterns = self.abilities.offer(kind).patterns();
+                let patterns = self.placement.abilities().offer(kind).patterns();
                 let shown = &patterns[..patterns.len().min(room)];
                 room -= shown.len();
                 KindStatus {
-                    workers: self.abilities.workers(kind).into(),
+                    workers: self.placement.abilities().workers(kind).into(),
                     names: shown.to_vec(),
                     more: (patterns.len() - shown.len()) as u64,
                 }
@@ -179,7 +181,7 @@ impl Manager {
     }
 
     fn at_the_other_end(&self, conn: Option<ConnId>) -> (Option<Name>, Option<Version>) {
-        let Some(known) = conn.and_then(|conn| self.conns.get(conn)) else {
+        let Some(known) = conn.and_then(|conn| self.connections.get(conn)) else {
             return (None, None);
         };
         let address = known
@@ -188,44 +190,45 @@ impl Manager {
         (address, Some(known.version))
     }
 
-    fn worker_status(&self, now: Instant, session: &WorkerSession) -> WorkerStatus {
+    fn worker_status(&self, now: Instant, key: WorkerKey, session: &WorkerSession) -> WorkerStatus {
+        let candidate = self.placement.candidate(key);
+        let (address, version) = self.at_the_other_end(session.peer.conn);
         // They are kept in order of assignment.
-        let (address, version) = self.at_the_other_end(session.conn);
         let oldest = session.attempts.values().next().map(|occupied| occupied.at);
         WorkerStatus {
-            id: session.id,
-            name: session.name.clone(),
-            connected: session.conn.is_some(),
+            id: session.peer.id,
+            name: session.peer.name.clone(),
+            connected: session.peer.conn.is_some(),
             address,
             version,
             draining: session.draining,
-            doubted: !session.doubt.is_trusted(),
+            doubted: candidate.is_doubted(),
             capacity: session.capacity,
             window: session.window,
             assigned: session.outstanding(),
             oldest: oldest.map_or(Nanos::ZERO, |at| now.since(at).into()),
             finished: session.finished,
             failed: session.failed,
-            average: Nanos(session.speed.average()),
-            slowness: session.speed.slowness_millis(),
-            last_heard: self.clock.at(now).since(session.heard).into(),
+            average: Nanos(candidate.speed().average()),
+            slowness: candidate.speed().slowness_millis(),
+            last_heard: self.schedule.awake(now).since(session.peer.heard).into(),
         }
     }
 
     fn client_status(&self, now: Instant, key: ClientKey, session: &ClientSession) -> ClientStatus {
-        let (address, version) = self.at_the_other_end(session.conn);
+        let (address, version) = self.at_the_other_end(session.peer.conn);
         ClientStatus {
-            id: session.id,
-            name: session.name.clone(),
-            connected: session.conn.is_some(),
+            id: session.peer.id,
+            name: session.peer.name.clone(),
+            connected: session.peer.conn.is_some(),
             address,
             version,
-            queued: self.queue.client_len(key) as u64,
+            queued: self.placement.queue().client_len(key) as u64,
             assigned: u64::from(self.tasks.of(key).assigned()),
             unacknowledged: self.results.of(key).unacknowledged() as u64,
             finished: self.results.of(key).finished(),
             rejected: session.rejected,
-            last_heard: self.clock.at(now).since(session.heard).into(),
+            last_heard: self.schedule.awake(now).since(session.peer.heard).into(),
         }
     }
 }

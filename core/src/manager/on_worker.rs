@@ -4,18 +4,18 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
-use crate::limits::WINDOW_MAX;
 use crate::message::{Body, Message};
 use crate::protocol_error::ProtocolError;
-use crate::queue::{Standing, TaskKey};
+use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::task::{AttemptLoss, Outcome, RejectReason};
 use crate::time::Instant;
 
-use super::session::Purpose;
-use super::tasks::{Ending, Holder, State};
-use super::{Manager, PeerTimer};
+use super::Manager;
+use super::peers::Purpose;
+use super::schedule::{Alarm, PeerTimer};
+use super::tasks::{Holder, State};
 
 /// Why a worker's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Manager {
         key: WorkerKey,
         message: Message,
     ) {
-        let reported = self.worker(key).reported;
+        let reported = self.workers[key].reported;
         match message.body {
             Body::Report(report) if !reported => self.on_report(now, key, &report),
             Body::Goodbye => {
@@ -53,7 +53,7 @@ impl Manager {
                 );
             }
             Body::Grant { window } => {
-                self.worker(key).window = window.min(WINDOW_MAX);
+                self.workers.set_window(key, window);
                 self.rescore(key);
             }
             Body::Finished(finished) => self.on_finished(now, key, finished, message.payload),
@@ -63,7 +63,7 @@ impl Manager {
             } => {
                 for attempt in not_started {
                     step();
-                    let occupied = self.worker(key).attempts.get(attempt);
+                    let occupied = self.workers[key].attempts.get(attempt);
                     if occupied.is_some_and(|occupied| occupied.started) {
                         // It has said before that it has, or may have.
                         self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
@@ -74,20 +74,16 @@ impl Manager {
                 }
                 for attempt in started {
                     step();
-                    if let Some(occupied) = self.worker(key).attempts.get_mut(attempt) {
-                        occupied.asked_back = None;
-                        occupied.started = true;
-                    }
+                    self.workers.started(Holder {
+                        worker: key,
+                        attempt,
+                    });
                 }
             }
             Body::Offer(offer) => self.on_offer(key, offer),
             Body::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
             Body::Draining => {
-                let session = self.worker(key);
-                if !session.draining {
-                    session.draining = true;
-                    self.capacity -= u64::from(self.workers[key].capacity);
-                }
+                self.workers.drain(key);
                 self.rescore(key);
                 self.pardon_needed();
             }
@@ -95,55 +91,17 @@ impl Manager {
         }
     }
 
-    /// Tells the router how good a choice this worker is now.
-    pub(super) fn rescore(&mut self, key: WorkerKey) {
-        let session = &mut self.workers[key];
-        if let Some(kind) = session.kind {
-            let trusted = session.is_trusted();
-            if session.counted_trusted != trusted {
-                session.counted_trusted = trusted;
-                self.abilities.count_trusted(kind, trusted);
-            }
-            self.abilities
-                .set_score(kind, key, session.score(self.config.inner.worker_window));
-        }
-        let is_ahead =
-            session.conn.is_some() && session.outstanding() > session.capacity && session.reported;
-        if is_ahead {
-            self.ahead.insert(key);
-        } else {
-            self.ahead.remove(&key);
-        }
-    }
-
-    /// As `rescore`, before the next task is routed: workers finish many attempts in a row.
-    pub(super) fn rescore_later(&mut self, key: WorkerKey) {
-        if self.stale_scores.last() != Some(&key) {
-            self.stale_scores.push(key);
-        }
-    }
-
-    pub(super) fn rescore_stale(&mut self) {
-        while let Some(key) = self.stale_scores.pop() {
-            step();
-            if self.workers.contains(key) {
-                self.rescore(key);
-            }
-        }
-    }
-
     /// Gives up on the attempts of a worker that is away, as far as they can be tried elsewhere.
     /// The others wait for its return until its session ends.
     pub(super) fn release(&mut self, now: Instant, key: WorkerKey, loss: AttemptLoss) {
-        self.peer_timers.cancel(PeerTimer::Grace(key));
-        let session = self.worker(key);
-        session.released = true;
-        let name = session.name.clone();
+        self.schedule.peers.cancel(PeerTimer::Grace(key));
+        self.workers.release(key);
+        let name = self.workers[key].peer.name.clone();
         self.notify(Event::WorkerLost { name, loss });
-        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
+        let attempts: Vec<Attempt> = self.workers[key].attempts.keys().collect();
         for attempt in attempts {
             step();
-            let purpose = self.worker(key).attempts.get(attempt);
+            let purpose = self.workers[key].attempts.get(attempt);
             let Some(Purpose::Live(task)) = purpose.map(|occupied| occupied.purpose) else {
                 continue;
             };
@@ -175,8 +133,8 @@ impl Manager {
     /// meanwhile: then it waits no longer than the tasks that were here at the time.
     pub(super) fn release_if_given_up(&mut self, now: Instant, task: TaskKey) {
         if let Some(holder) = self.tasks[task].holder() {
-            let session = self.worker(holder.worker);
-            if session.conn.is_none() && session.released {
+            let session = &self.workers[holder.worker];
+            if session.peer.conn.is_none() && session.released {
                 self.release_task(now, task, holder, AttemptLoss::WorkerGone);
             }
         }
@@ -184,7 +142,7 @@ impl Manager {
 
     /// Ends a worker's session: nothing is expected from it any more.
     pub(super) fn end_worker(&mut self, now: Instant, key: WorkerKey, leaving: Leaving) {
-        if let Some(conn) = self.worker(key).conn {
+        if let Some(conn) = self.workers[key].peer.conn {
             self.close(now, conn, CloseReason::Superseded);
         }
         let loss = match leaving {
@@ -192,15 +150,14 @@ impl Manager {
             Leaving::Replaced => AttemptLoss::WorkerReplaced,
             Leaving::Goodbye => AttemptLoss::WorkerDrained,
         };
-        self.peer_timers.cancel(PeerTimer::Grace(key));
-        self.peer_timers.cancel(PeerTimer::Worker(key));
-        self.unnote_idle_worker(key);
-        let attempts: Vec<Attempt> = self.worker(key).attempts.keys().collect();
+        self.schedule.peers.cancel(PeerTimer::Grace(key));
+        self.schedule.peers.cancel(PeerTimer::Worker(key));
+        let attempts: Vec<Attempt> = self.workers[key].attempts.keys().collect();
         for attempt in attempts {
             step();
             self.lose_attempt(now, key, attempt, loss);
         }
-        let results = core::mem::take(&mut self.worker(key).results);
+        let results = self.orphans.forget_worker(key);
         for (attempt, id) in results {
             step();
             let holder = Holder {
@@ -209,19 +166,14 @@ impl Manager {
             };
             self.forget_orphan(id, holder);
         }
-        self.leave_kind(key);
-        self.forget_doubt(key);
+        self.placement.close(key);
+        self.schedule.alarms.cancel(Alarm::Trial(key));
         self.pardon_needed();
-        self.ahead.remove(&key);
         self.results.forget_worker(key);
         let session = self.workers.remove(key);
-        self.workers_by_id.remove(&session.id);
-        if self.workers_by_name.get(&session.name) == Some(&key) {
-            self.workers_by_name.remove(&session.name);
-        }
-        if self.workers.is_empty() && !self.starting {
-            let until = self.clock.at(now) + self.config.restart_grace;
-            self.peer_timers.set(PeerTimer::NoWorkers, until);
+        if self.workers.is_empty() && !self.stage.starting {
+            let until = self.schedule.awake(now) + self.config.restart_grace;
+            self.schedule.peers.set(PeerTimer::NoWorkers, until);
         }
         let why = match leaving {
             Leaving::Expired => "did not come back in time",
@@ -230,8 +182,8 @@ impl Manager {
             Leaving::Forgotten => "made room for another",
         };
         self.notify(Event::PeerGone {
-            peer: session.id,
-            name: session.name,
+            peer: session.peer.id,
+            name: session.peer.name,
             why,
         });
     }
@@ -248,7 +200,7 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let Some(occupied) = self.worker(key).vacate(attempt) else {
+        let Some(occupied) = self.workers.vacate(holder) else {
             return;
         };
         let task = match occupied.purpose {
@@ -297,7 +249,7 @@ impl Manager {
     }
 
     pub(super) fn charge_loss(&mut self, task: TaskKey, holder: Holder, loss: AttemptLoss) {
-        let worker = self.worker(holder.worker).name.clone();
+        let worker = self.workers[holder.worker].peer.name.clone();
         self.tasks.charge(task, holder.attempt, worker, loss);
         let id = self.tasks[task].id;
         self.totals.attempts_lost += 1;
@@ -310,26 +262,18 @@ impl Manager {
 
     /// The worker says that it never started this attempt, and has forgotten it.
     pub(super) fn on_not_started(&mut self, now: Instant, key: WorkerKey, attempt: Attempt) {
-        let Some(occupied) = self.worker(key).vacate(attempt) else {
+        let holder = Holder {
+            worker: key,
+            attempt,
+        };
+        let Some(occupied) = self.workers.vacate(holder) else {
             return;
         };
         self.rescore(key);
         let task = match occupied.purpose {
             Purpose::Obsolete => return,
-            Purpose::Orphan(id) => {
-                return self.forget_orphan(
-                    id,
-                    Holder {
-                        worker: key,
-                        attempt,
-                    },
-                );
-            }
+            Purpose::Orphan(id) => return self.forget_orphan(id, holder),
             Purpose::Live(task) => task,
-        };
-        let holder = Holder {
-            worker: key,
-            attempt,
         };
         if occupied.asked_back.is_some() && self.tasks[task].holder() == Some(holder) {
             let id = self.tasks[task].id;
@@ -364,7 +308,7 @@ impl Manager {
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
-        if self.draining && !self.tasks[task].may_have_run {
+        if self.stage.draining && !self.tasks[task].may_have_run {
             return self.reject_task(now, task, RejectReason::Draining);
         }
         if self.tasks[task].is_too_late(now) {
@@ -373,21 +317,10 @@ impl Manager {
         self.requeue(now, task);
     }
 
-    /// Puts an assigned task back into the queue, in the room reserved for it.
-    pub(super) fn requeue(&mut self, now: Instant, key: TaskKey) {
-        self.unassign(key, 0);
-        let deadline = self.tasks[key].deadline();
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return self.end_asked(now, key, Ending::Expire);
-        }
-        self.tasks.queued(key);
-        self.push(now, key, Standing::Returning);
-    }
-
     /// Sends each worker its acknowledgements, batched.
     pub(super) fn send_acks(&mut self, now: Instant) {
         while let Some((key, acks)) = self.results.next_acks() {
-            let conn = self.workers.get(key).and_then(|session| session.conn);
+            let conn = self.workers.get(key).and_then(|session| session.peer.conn);
             if let Some(conn) = conn {
                 for attempts in acks.chunks(self.config.inner.ids) {
                     let attempts = attempts.to_vec();
@@ -402,7 +335,7 @@ impl Manager {
     /// back.
     pub(super) fn ack(&mut self, holder: Holder) {
         let session = self.workers.get(holder.worker);
-        if session.is_some_and(|session| session.conn.is_some()) {
+        if session.is_some_and(|session| session.peer.conn.is_some()) {
             self.results.ack(holder);
         }
     }

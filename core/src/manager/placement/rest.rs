@@ -7,20 +7,20 @@ use crate::time::Instant;
 
 /// When the manager has rested from all the work of one sort.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rest {
+pub(in crate::manager) struct Rest {
     until: Instant,
 }
 
 impl Rest {
     /// Until when the next work has to wait, if it must: so much rest as `burst` may still be due
     /// then, so that what is rare is done at once.
-    pub(super) fn wait(&self, now: Instant, burst: Duration) -> Option<Instant> {
+    pub(in crate::manager) fn wait(&self, now: Instant, burst: Duration) -> Option<Instant> {
         let due = self.until.since(now);
         (due > burst).then(|| now + (due - burst))
     }
 
     /// Work was done that needs `rest`.
-    pub(super) fn owe(&mut self, now: Instant, rest: Duration) {
+    pub(in crate::manager) fn owe(&mut self, now: Instant, rest: Duration) {
         self.until = self.until.max(now) + rest;
     }
 }

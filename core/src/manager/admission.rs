@@ -14,15 +14,13 @@ use crate::queue::{ClientKey, Push, Standing, TaskKey};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
+use super::Manager;
+use super::schedule::{Alarm, PeerTimer};
 use super::tasks::State;
-use super::{Alarm, Manager, PeerTimer};
 
 /// Shortest and longest advice on when to come back.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
-/// What a task of a name that nobody has measured is thought to take, where one must not wait long.
-const UNMEASURED: Duration = Duration::from_millis(100);
-
 impl Manager {
     pub(super) fn on_submit(
         &mut self,
@@ -47,7 +45,7 @@ impl Manager {
             return self.on_submitted_again(now, task, &submit);
         }
         let id = TaskId {
-            client: self.clients[client].id,
+            client: self.clients[client].peer.id,
             seq: submit.seq,
         };
         submit.may_have_run = self.tasks.may_have_run(client, &submit);
@@ -56,7 +54,9 @@ impl Manager {
         }
         self.refute_orphans(now, id);
         let bytes = (payload.len() + submit.name.as_str().len()) as u64;
-        if !self.queue.has_room(bytes) || self.is_too_slow(&submit) {
+        if !self.placement.has_room(bytes)
+            || self.placement.is_too_slow(&submit, self.workers.capacity())
+        {
             // What came in the same batch may only look as if it had to wait.
             self.dispatch(now);
         }
@@ -65,7 +65,7 @@ impl Manager {
         }
         let seq = submit.seq;
         let task = self.create(now, client, submit, payload);
-        match self.push(now, task, Standing::Fresh) {
+        match self.enqueue(now, task, Standing::Fresh) {
             Push::Queued { displaced } => {
                 self.tasks.queued(task);
                 self.accept(task);
@@ -89,16 +89,14 @@ impl Manager {
         let record = &self.tasks[task];
         if record.at_most_once && matches!(record.state, State::Queued) {
             // It waited here while its client was with another manager, which may have started it.
-            let removed = self.queue.remove(task);
-            debug_assert!(removed.is_some(), "a queued task is in the queue");
+            self.placement.withdraw(task);
             self.tasks.leave_reserve(task);
             return self.hold(now, task);
         }
         if matches!(record.state, State::Queued) && !record.in_flight {
             // It may no longer be displaced.
-            if self.queue.remove(task).is_some()
-                && let Push::Full(_) = self.push(now, task, Standing::Resubmitted)
-            {
+            self.placement.withdraw(task);
+            if let Push::Full(_) = self.enqueue(now, task, Standing::Resubmitted) {
                 debug_assert!(false, "there is room where it just was");
             }
         }
@@ -119,15 +117,15 @@ impl Manager {
         let at_most_once = self.tasks[task].at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
-        } else if self.draining {
+        } else if self.stage.draining {
             Some(RejectReason::Draining)
-        } else if self.workers.is_empty() && !self.starting {
+        } else if self.workers.is_empty() && !self.stage.starting {
             Some(RejectReason::NoWorkers)
         } else if crowded {
             Some(RejectReason::ClientFull)
         } else if at_most_once && self.tasks.is_in_flight_full() {
             Some(RejectReason::InFlightFull)
-        } else if !at_most_once && !self.queue.reserve(bytes as u64) {
+        } else if !at_most_once && !self.placement.reserve(bytes as u64) {
             Some(RejectReason::QueueFull)
         } else {
             None
@@ -159,8 +157,8 @@ impl Manager {
         // late, because there was no room before, need not wait as long again.
         let until = self.clients[client].since + wait;
         self.tasks.hold(task);
-        self.peer_timers.set(PeerTimer::Claim(task), until);
-        if until <= self.clock.at(now) {
+        self.schedule.peers.set(PeerTimer::Claim(task), until);
+        if until <= self.schedule.awake(now) {
             return self.on_unclaimed(now, task);
         }
         self.notify(Event::TaskHeld { task: id });
@@ -176,7 +174,7 @@ impl Manager {
         }
         self.unhold(key);
         self.tasks.queued(key);
-        if let Push::Full(_) = self.push(now, key, Standing::Resubmitted) {
+        if let Push::Full(_) = self.enqueue(now, key, Standing::Resubmitted) {
             debug_assert!(false, "its room was held");
         }
     }
@@ -186,23 +184,23 @@ impl Manager {
         let record = &self.tasks[key];
         debug_assert!(matches!(record.state, State::Held));
         if !record.at_most_once {
-            self.queue.unreserve(u64::from(record.bytes()));
+            self.placement.unreserve(u64::from(record.bytes()));
         }
         self.tasks.detach(key);
-        self.peer_timers.cancel(PeerTimer::Claim(key));
+        self.schedule.peers.cancel(PeerTimer::Claim(key));
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
     fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
         if !self.can_ever_fit(submit, bytes) {
             Some(RejectReason::TooLarge)
-        } else if self.draining {
+        } else if self.stage.draining {
             Some(RejectReason::Draining)
-        } else if self.workers.is_empty() && !self.starting {
+        } else if self.workers.is_empty() && !self.stage.starting {
             Some(RejectReason::NoWorkers)
         } else if self.tasks.of(client).held() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
-        } else if self.is_too_slow(submit) {
+        } else if self.placement.is_too_slow(submit, self.workers.capacity()) {
             Some(RejectReason::TooSlow)
         } else {
             None
@@ -227,25 +225,10 @@ impl Manager {
         }
     }
 
-    fn is_too_slow(&self, submit: &Submit) -> bool {
-        submit.max_wait.to_duration().is_some_and(|patience| {
-            let ahead = (0..=submit.priority.level())
-                .filter_map(|level| crate::task::Priority::new(level as u8))
-                .map(|priority| self.queue.len_at(priority))
-                .sum();
-            let mut wait = self.estimated_wait(ahead);
-            if !self.durations.is_measured(&submit.name) {
-                let slots = u32::try_from(self.capacity.max(1)).unwrap_or(u32::MAX);
-                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
-                wait = wait.max(UNMEASURED.saturating_mul(ahead) / slots);
-            }
-            wait > patience
-        })
-    }
-
     /// How long a task with `ahead` tasks before it is likely to wait.
     pub(super) fn estimated_wait(&self, ahead: usize) -> Duration {
-        self.pace.estimate(ahead as u64, self.capacity)
+        self.placement
+            .estimated_wait(ahead, self.workers.capacity())
     }
 
     fn create(
@@ -256,10 +239,10 @@ impl Manager {
         payload: Payload,
     ) -> TaskKey {
         let id = TaskId {
-            client: self.clients[client].id,
+            client: self.clients[client].peer.id,
             seq: submit.seq,
         };
-        let name_key = self.durations.intern(&submit.name);
+        let name_key = self.placement.intern(&submit.name);
         self.tasks
             .create(now, id, client, submit, name_key, payload)
     }
@@ -268,11 +251,11 @@ impl Manager {
     fn accept(&mut self, task: TaskKey) {
         self.totals.accepted += 1;
         if let Some(deadline) = self.tasks[task].deadline() {
-            self.alarms.set(Alarm::Expiry(task), deadline);
+            self.schedule.alarms.set(Alarm::Expiry(task), deadline);
         }
         let start_by = self.tasks[task].start_by;
         if start_by != Instant::NEVER {
-            self.alarms.set(Alarm::StartBy(task), start_by);
+            self.schedule.alarms.set(Alarm::StartBy(task), start_by);
         }
     }
 
@@ -307,13 +290,10 @@ impl Manager {
     ) {
         self.totals.rejected += 1;
         let retry_after = self.retry_after(reason).into();
-        let session = self.client(client);
-        session.rejected += 1;
-        let task = TaskId {
-            client: session.id,
-            seq,
-        };
-        let conn = session.conn;
+        self.clients.rejected(client);
+        let peer = &self.clients[client].peer;
+        let (id, conn) = (peer.id, peer.conn);
+        let task = TaskId { client: id, seq };
         self.notify(Event::TaskRejected { task, reason });
         if let Some(conn) = conn {
             self.send(
@@ -340,7 +320,7 @@ impl Manager {
             | RejectReason::ClientFull
             | RejectReason::InFlightFull
             | RejectReason::TooSlow => {
-                let drained = self.estimated_wait(self.queue.len() / 4);
+                let drained = self.estimated_wait(self.placement.queue().len() / 4);
                 drained.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
             }
             RejectReason::Draining | RejectReason::NoWorkers => RETRY_AFTER_MAX,

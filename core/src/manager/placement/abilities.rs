@@ -28,11 +28,11 @@ type Kinds = u64;
 const _: () = assert!(KINDS_MAX <= Kinds::BITS as usize);
 
 /// The class of tasks that nobody can run.
-pub(super) const NOBODY: ClassId = ClassId(0);
+pub(in crate::manager) const NOBODY: ClassId = ClassId(0);
 
 arena_key!(
     /// The number of a kind: used again when its last worker has gone.
-    pub(super) struct KindKey(u8)
+    pub(in crate::manager) struct KindKey(u8)
 );
 
 impl KindKey {
@@ -52,7 +52,7 @@ struct Kind {
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
-pub(super) struct Abilities {
+pub(in crate::manager) struct Abilities {
     /// Without workers: free.
     kinds: SecondaryMap<KindKey, Kind>,
     classes: SecondaryMap<ClassId, Kinds>,
@@ -117,16 +117,16 @@ impl Abilities {
     }
 
     /// How many workers are of this kind.
-    pub(super) fn workers(&self, kind: KindKey) -> u32 {
+    pub(in crate::manager) fn workers(&self, kind: KindKey) -> u32 {
         self.kinds[kind].workers
     }
 
-    pub(super) fn offer(&self, kind: KindKey) -> &Offer {
+    pub(in crate::manager) fn offer(&self, kind: KindKey) -> &Offer {
         &self.kinds[kind].offer
     }
 
     /// The kinds that there are.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = KindKey> + use<> {
+    pub(in crate::manager) fn kinds(&self) -> impl Iterator<Item = KindKey> + use<> {
         let used = self.kinds.iter().filter(|(_, kind)| kind.workers > 0);
         let used: Kinds = used.map(|(key, _)| key.bit()).sum();
         each(used)
@@ -163,7 +163,7 @@ impl Abilities {
     }
 
     /// The best worker of one kind.
-    pub(super) fn pick_of(&self, kind: KindKey) -> Option<WorkerKey> {
+    pub(in crate::manager) fn pick_of(&self, kind: KindKey) -> Option<WorkerKey> {
         self.kinds[kind].router.pick()
     }
 
@@ -176,12 +176,12 @@ impl Abilities {
     }
 
     /// Whether workers of this kind run tasks of this class.
-    pub(super) fn runs(&self, kind: KindKey, class: ClassId) -> bool {
+    pub(in crate::manager) fn runs(&self, kind: KindKey, class: ClassId) -> bool {
         self.classes[class] & kind.bit() != 0
     }
 
     /// The class of tasks of this name.
-    pub(super) fn class_of(&mut self, name: &Name, key: NameKey) -> ClassId {
+    pub(in crate::manager) fn class_of(&mut self, name: &Name, key: NameKey) -> ClassId {
         if let Some(Some((known, class))) = self.known.get(key.place())
             && *known == key
         {

@@ -3,12 +3,8 @@
 use core::net::SocketAddr;
 
 use crate::event::{CloseReason, Event};
-use crate::failure_detector::FailureDetector;
 use crate::ids::ConnId;
-use crate::limits::{
-    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, OBSERVERS_MAX, PENDING_PEERS_MAX,
-    WORKERS_MAX,
-};
+use crate::limits::{CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, WORKERS_MAX};
 use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
 use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
@@ -16,12 +12,10 @@ use crate::router::WorkerKey;
 use crate::task::AttemptLoss;
 use crate::time::{AwakeInstant, Instant};
 
-use super::session::{ClientSession, Conn, Peer, WorkerSession};
-use super::workers::Leaving;
-use super::{Manager, ManagerOutput, PeerTimer};
-
-/// Workers that are remembered as shown out because of their name, the last of them.
-const REPLACED_MAX: usize = 256;
+use super::Manager;
+use super::on_worker::Leaving;
+use super::peers::Peer;
+use super::schedule::PeerTimer;
 
 /// What the end of a connection says about the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +30,18 @@ enum Absent {
 
 impl Manager {
     pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, from: Option<SocketAddr>) {
-        let awake = self.clock.at(now);
-        if self.pending >= PENDING_PEERS_MAX {
+        let awake = self.schedule.awake(now);
+        if self.connections.are_pending_full() {
             let reason = CloseReason::Refused(RefuseReason::Full);
-            self.outputs
-                .push_back(ManagerOutput::Close { conn, reason });
-            return;
+            return self.connections.close(conn, reason);
         }
-        self.pending += 1;
-        self.conns.insert(
-            conn,
-            Conn {
-                peer: Peer::Pending,
-                detector: FailureDetector::new(awake),
-                from,
-                version: VERSION,
-            },
-        );
-        self.peer_timers
+        self.connections.accept(awake, conn, from);
+        self.schedule
+            .peers
             .set(PeerTimer::Silence(conn), awake + HANDSHAKE);
-        if self.peer_timers.get(PeerTimer::Tick).is_none() {
+        if self.schedule.peers.get(PeerTimer::Tick).is_none() {
             let tick = awake + self.config.lease / HEARTBEATS_PER_LEASE;
-            self.peer_timers.set(PeerTimer::Tick, tick);
+            self.schedule.peers.set(PeerTimer::Tick, tick);
         }
     }
 
@@ -68,12 +52,11 @@ impl Manager {
 
     /// Closes a connection by our own doing.
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
-        if !self.conns.contains(conn) {
+        if self.connections.get(conn).is_none() {
             return;
         }
         self.notify(Event::ConnClosed { conn, reason });
-        self.outputs
-            .push_back(ManagerOutput::Close { conn, reason });
+        self.connections.close(conn, reason);
         let absent = match reason {
             CloseReason::Silent => Absent::Silent,
             CloseReason::Protocol(_) => Absent::Gone,
@@ -84,49 +67,39 @@ impl Manager {
 
     /// Forgets the connection; the session of its peer goes on without it for a while.
     fn disconnect(&mut self, now: Instant, conn: ConnId, absent: Absent) {
-        let Some(known) = self.conns.remove(conn) else {
+        let Some(peer) = self.connections.remove(conn) else {
             return;
         };
-        self.peer_timers.cancel(PeerTimer::Silence(conn));
-        self.peer_timers.cancel(PeerTimer::TakeBack(conn));
-        match known.peer {
-            Peer::Pending => self.pending -= 1,
-            Peer::Observer => self.observers -= 1,
+        self.schedule.peers.cancel(PeerTimer::Silence(conn));
+        self.schedule.peers.cancel(PeerTimer::TakeBack(conn));
+        match peer {
+            Peer::Pending | Peer::Observer => {}
             Peer::Client(client) => self.on_client_cut_off(now, client),
             Peer::Worker(worker) => self.on_worker_cut_off(now, worker, absent),
         }
     }
 
     fn on_client_cut_off(&mut self, now: Instant, key: ClientKey) {
-        let until = self.clock.at(now) + self.config.resume_window;
-        let session = self.client(key);
-        session.conn = None;
-        let peer = session.id;
-        self.peer_timers.set(PeerTimer::Client(key), until);
-        self.note_idle_client(now, key);
+        let awake = self.schedule.awake(now);
+        let is_idle = self.tasks.of(key).held() == 0;
+        self.clients.disconnect(awake, key, is_idle);
+        let until = awake + self.config.resume_window;
+        self.schedule.peers.set(PeerTimer::Client(key), until);
+        let peer = self.clients[key].peer.id;
         self.notify(Event::PeerDisconnected { peer });
     }
 
     fn on_worker_cut_off(&mut self, now: Instant, key: WorkerKey, absent: Absent) {
-        let awake = self.clock.at(now);
-        let session = self.worker(key);
-        session.conn = None;
-        session.reported = false;
+        let awake = self.schedule.awake(now);
+        let session = &self.workers[key];
+        let peer = session.peer.id;
+        let is_idle = session.attempts.is_empty() && self.orphans.results_at(key) == 0;
+        self.workers.disconnect(awake, key, is_idle);
         self.results.drop_acks(key);
-        let session = self.worker(key);
-        let peer = session.id;
-        let capacity = if session.draining {
-            0
-        } else {
-            session.capacity
-        };
-        self.connected_workers -= 1;
-        self.capacity -= u64::from(capacity);
         self.rescore(key);
         self.pardon_needed();
-        self.note_idle_worker(now, key);
-        self.peer_timers
-            .set(PeerTimer::Worker(key), awake + self.config.resume_window);
+        let until = awake + self.config.resume_window;
+        self.schedule.peers.set(PeerTimer::Worker(key), until);
         self.notify(Event::PeerDisconnected { peer });
         match absent {
             Absent::Silent => self.release(now, key, AttemptLoss::WorkerSilent),
@@ -134,58 +107,48 @@ impl Manager {
                 self.release(now, key, AttemptLoss::WorkerGone);
             }
             Absent::Gone => {
-                self.peer_timers
-                    .set(PeerTimer::Grace(key), awake + self.config.reconnect_grace);
+                let until = awake + self.config.reconnect_grace;
+                self.schedule.peers.set(PeerTimer::Grace(key), until);
             }
             Absent::Replaced => {}
         }
     }
 
     pub(super) fn on_ping(&mut self, now: Instant, conn: ConnId, beat: Beat) {
-        let awake = self.clock.at(now);
-        let Some(known) = self.conns.get_mut(conn) else {
+        let awake = self.schedule.awake(now);
+        let Some(known) = self.connections.get(conn) else {
             return;
         };
-        if known.peer == Peer::Pending {
+        let (peer, received) = (known.peer, known.detector.received());
+        if peer == Peer::Pending {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
         }
-        if !known.detector.on_beat(awake, beat.received) {
+        if !self.connections.on_beat(awake, conn, beat.received) {
             let reason = CloseReason::Protocol(ProtocolError::Overcounted);
             return self.close(now, conn, reason);
         }
-        let answer = Beat {
-            nonce: beat.nonce,
-            received: known.detector.received(),
-        };
-        match known.peer {
-            Peer::Client(client) => {
-                let session = self.client(client);
-                session.heard = awake;
-                session.confirmed = true;
-            }
-            Peer::Worker(worker) => self.worker(worker).heard = awake,
+        match peer {
+            Peer::Client(client) => self.clients.heard(awake, client),
+            Peer::Worker(worker) => self.workers.heard(awake, worker),
             Peer::Pending | Peer::Observer => {}
         }
-        self.outputs.push_back(ManagerOutput::Send {
-            conn,
-            message: Body::Pong(answer).into(),
-        });
+        let answer = Beat {
+            nonce: beat.nonce,
+            received,
+        };
+        self.connections.send_uncounted(conn, Body::Pong(answer));
     }
 
     /// We do not read, so neither side may take the silence for the other's end.
     pub(super) fn on_paused(&mut self, awake: AwakeInstant, conn: ConnId) {
-        if let Some(known) = self.conns.get_mut(conn) {
-            known.detector.on_progress(awake);
-            self.outputs.push_back(ManagerOutput::Send {
-                conn,
-                message: Body::Paused.into(),
-            });
+        if self.connections.on_progress(awake, conn) {
+            self.connections.send_uncounted(conn, Body::Paused);
         }
     }
 
     pub(super) fn check_silence(&mut self, now: Instant, conn: ConnId) {
-        let awake = self.clock.at(now);
-        let Some(known) = self.conns.get(conn) else {
+        let awake = self.schedule.awake(now);
+        let Some(known) = self.connections.get(conn) else {
             return;
         };
         if known.peer == Peer::Pending {
@@ -195,22 +158,19 @@ impl Manager {
         if silent_at <= awake {
             self.close(now, conn, CloseReason::Silent);
         } else {
-            self.peer_timers.set(PeerTimer::Silence(conn), silent_at);
+            self.schedule.peers.set(PeerTimer::Silence(conn), silent_at);
         }
     }
 
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
-        let stranger = self.conns.get(conn);
-        let Some(stranger) = stranger.filter(|known| known.peer == Peer::Pending) else {
+        let pending = self.connections.get(conn);
+        let Some(pending) = pending.filter(|known| known.peer == Peer::Pending) else {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
         };
-        let from = stranger.from;
+        let from = pending.from;
         if let Err(reason) = self.admit(now, conn, hello) {
             self.notify(Event::PeerRefused { conn, from, reason });
-            self.outputs.push_back(ManagerOutput::Send {
-                conn,
-                message: Body::Refuse(reason).into(),
-            });
+            self.connections.send_uncounted(conn, Body::Refuse(reason));
             self.close(now, conn, CloseReason::Refused(reason));
         }
     }
@@ -225,10 +185,9 @@ impl Manager {
         let version = VERSION.agreed(hello.version);
         match hello.role {
             Role::Observer => {
-                if self.observers >= OBSERVERS_MAX {
+                if self.connections.are_observers_full() {
                     return Err(RefuseReason::Full);
                 }
-                self.observers += 1;
                 self.welcome(now, conn, Peer::Observer, version, false);
             }
             Role::Client => self.admit_client(now, conn, hello, version)?,
@@ -236,24 +195,17 @@ impl Manager {
                 if capacity == 0 || capacity > CAPACITY_MAX {
                     return Err(RefuseReason::BadCapacity);
                 }
-                self.admit_worker(now, conn, hello, capacity, version)?;
+                self.admit_worker(now, conn, hello, version)?;
             }
         }
         Ok(())
     }
 
     fn welcome(&mut self, now: Instant, conn: ConnId, peer: Peer, version: Version, resumed: bool) {
-        let awake = self.clock.at(now);
-        self.pending -= 1;
-        if let Some(known) = self.conns.get_mut(conn) {
-            *known = Conn {
-                peer,
-                detector: FailureDetector::new(awake),
-                from: known.from,
-                version,
-            };
-        }
-        self.peer_timers
+        let awake = self.schedule.awake(now);
+        self.connections.let_in(awake, conn, peer, version);
+        self.schedule
+            .peers
             .set(PeerTimer::Silence(conn), awake + self.config.lease);
         let welcome = Welcome {
             version,
@@ -262,10 +214,8 @@ impl Manager {
             lease: self.config.lease.into(),
             payload_max: self.config.payload_max as u32,
         };
-        self.outputs.push_back(ManagerOutput::Send {
-            conn,
-            message: Body::Welcome(welcome).into(),
-        });
+        self.connections
+            .send_uncounted(conn, Body::Welcome(welcome));
     }
 
     fn admit_client(
@@ -275,15 +225,15 @@ impl Manager {
         hello: Hello,
         version: Version,
     ) -> Result<(), RefuseReason> {
-        let awake = self.clock.at(now);
-        let (key, resumed) = match self.clients_by_id.get(&hello.peer).copied() {
+        let awake = self.schedule.awake(now);
+        let (key, resumed) = match self.clients.find(hello.peer) {
             Some(key) => {
                 let session = &self.clients[key];
                 let confirmed = session.confirmed;
-                if hello.connection <= session.connection {
+                if hello.connection <= session.peer.connection {
                     return Err(RefuseReason::OldConnection);
                 }
-                if let Some(old) = session.conn {
+                if let Some(old) = session.peer.conn {
                     self.close(now, old, CloseReason::Superseded);
                 }
                 (key, confirmed && hello.session == Some(self.config.epoch))
@@ -292,23 +242,15 @@ impl Manager {
                 if self.clients.len() >= CLIENTS_MAX && !self.forget_idle_client(now) {
                     return Err(RefuseReason::Full);
                 }
-                let session = ClientSession::new(hello.peer, hello.name.clone(), awake);
-                let key = self.clients.insert(session);
+                let key = self.clients.insert(awake, hello.peer, hello.name.clone());
                 self.tasks.open(key);
                 self.results.open(key);
-                self.clients_by_id.insert(hello.peer, key);
                 (key, false)
             }
         };
-        self.peer_timers.cancel(PeerTimer::Client(key));
-        self.unnote_idle_client(key);
-        let session = self.client(key);
-        session.conn = Some(conn);
-        session.connection = hello.connection;
-        session.heard = awake;
-        if !resumed {
-            session.since = awake;
-        }
+        self.schedule.peers.cancel(PeerTimer::Client(key));
+        self.clients
+            .connect(awake, key, conn, hello.connection, resumed);
         self.welcome(now, conn, Peer::Client(key), version, resumed);
         self.notify(Event::PeerJoined {
             peer: hello.peer,
@@ -325,22 +267,16 @@ impl Manager {
     /// A worker has come in under the name of another, mostly the same one started again. The other
     /// is told, if it is there, so that it does not come back and show this one out.
     fn replace(&mut self, now: Instant, key: WorkerKey, by: &Hello) {
-        let session = self.worker(key);
-        let (from, conn) = (session.id, session.conn);
+        let other = &self.workers[key].peer;
+        let (from, conn) = (other.id, other.conn);
         if let Some(conn) = conn {
-            let name = session.name.clone();
+            let name = other.name.clone();
             let by = by.peer;
             self.notify(Event::NameTaken { name, by, from });
-            let refusal = Body::Refuse(RefuseReason::Replaced).into();
-            self.outputs.push_back(ManagerOutput::Send {
-                conn,
-                message: refusal,
-            });
+            let refusal = Body::Refuse(RefuseReason::Replaced);
+            self.connections.send_uncounted(conn, refusal);
         }
-        if self.replaced.len() >= REPLACED_MAX {
-            self.replaced.pop_front();
-        }
-        self.replaced.push_back(from);
+        self.workers.replace(from);
         self.end_worker(now, key, Leaving::Replaced);
     }
 
@@ -349,26 +285,24 @@ impl Manager {
         now: Instant,
         conn: ConnId,
         hello: Hello,
-        capacity: u32,
         version: Version,
     ) -> Result<(), RefuseReason> {
-        let awake = self.clock.at(now);
-        let known = self.workers_by_id.get(&hello.peer).copied();
+        let awake = self.schedule.awake(now);
+        let known = self.workers.find(hello.peer);
         if let Some(key) = known {
-            let session = &self.workers[key];
-            if hello.connection <= session.connection {
+            let peer = &self.workers[key].peer;
+            if hello.connection <= peer.connection {
                 return Err(RefuseReason::OldConnection);
             }
-            if let Some(old) = session.conn {
+            if let Some(old) = peer.conn {
                 self.close(now, old, CloseReason::Superseded);
             }
         }
-        if self.replaced.contains(&hello.peer) {
+        if self.workers.is_replaced(hello.peer) {
             return Err(RefuseReason::Replaced);
         }
-        if let Some(&namesake) = self.workers_by_name.get(&hello.name)
-            && Some(namesake) != known
-        {
+        let namesake = self.workers.find_name(&hello.name);
+        if let Some(namesake) = namesake.filter(|key| Some(*key) != known) {
             self.replace(now, namesake, &hello);
         }
         let key = match known {
@@ -377,40 +311,18 @@ impl Manager {
                 if self.workers.len() >= WORKERS_MAX && !self.forget_idle_worker(now) {
                     return Err(RefuseReason::Full);
                 }
-                let session =
-                    WorkerSession::new(hello.peer, hello.name.clone(), capacity, now, awake);
-                let key = self.workers.insert(session);
-                self.workers_by_id.insert(hello.peer, key);
+                let key = self.workers.insert(now, awake, &hello);
+                self.placement.open(key);
                 key
             }
         };
-        self.workers_by_name.insert(hello.name.clone(), key);
-        self.peer_timers.cancel(PeerTimer::Grace(key));
-        self.peer_timers.cancel(PeerTimer::Worker(key));
-        self.unnote_idle_worker(key);
+        self.schedule.peers.cancel(PeerTimer::Grace(key));
+        self.schedule.peers.cancel(PeerTimer::Worker(key));
         let resumed = known.is_some() && hello.session == Some(self.config.epoch);
-        let session = self.worker(key);
-        session.elsewhere |= known.is_some() && !resumed;
-        let old_name = core::mem::replace(&mut session.name, hello.name.clone());
-        session.conn = Some(conn);
-        session.connection = hello.connection;
-        session.capacity = capacity;
-        session.window = 0;
-        session.draining = false;
-        session.reported = false;
-        session.heard = awake;
-        session.joined = awake;
-        session.progress = now;
-        session.unreported_results = session.results.clone();
-        for occupied in session.attempts.values_mut() {
-            occupied.seen = false;
-            occupied.asked_back = None;
-        }
-        if old_name != hello.name && self.workers_by_name.get(&old_name) == Some(&key) {
-            self.workers_by_name.remove(&old_name);
-        }
-        self.connected_workers += 1;
-        self.capacity += u64::from(capacity);
+        let is_from_elsewhere = known.is_some() && !resumed;
+        self.workers
+            .connect(now, awake, key, conn, &hello, is_from_elsewhere);
+        self.orphans.await_report(key);
         self.welcome(now, conn, Peer::Worker(key), version, resumed);
         self.notify(Event::PeerJoined {
             peer: hello.peer,
@@ -418,5 +330,25 @@ impl Manager {
             resumed,
         });
         Ok(())
+    }
+
+    /// Makes room for a client: forgets the one that has been away longest and has nothing here. A short
+    /// absence is to cost nothing, but nobody keeps others out by having been here. Whether there was
+    /// one.
+    fn forget_idle_client(&mut self, now: Instant) -> bool {
+        let idle = self.clients.longest_idle();
+        if let Some(key) = idle {
+            self.end_client(now, key, "made room for another");
+        }
+        idle.is_some()
+    }
+
+    /// The same for a worker.
+    pub(super) fn forget_idle_worker(&mut self, now: Instant) -> bool {
+        let idle = self.workers.longest_idle();
+        if let Some(key) = idle {
+            self.end_worker(now, key, Leaving::Forgotten);
+        }
+        idle.is_some()
     }
 }

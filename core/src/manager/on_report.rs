@@ -14,18 +14,19 @@ use crate::steps::step;
 use crate::task::AttemptLoss;
 use crate::time::Instant;
 
-use super::abilities::NOBODY;
-use super::session::{Occupied, Purpose};
+use super::Manager;
+use super::peers::{Occupied, Purpose};
+use super::placement::NOBODY;
+use super::schedule::PeerTimer;
 use super::tasks::{Holder, State};
-use super::{Manager, PeerTimer};
 
 impl Manager {
     pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {
-        let session = self.worker(key);
-        let known = session.attempts.len() + session.results.len();
+        let session = &self.workers[key];
+        let known = session.attempts.len() + self.orphans.results_at(key);
         if known + report.running.len() + report.finished.len()
             > 2 * WINDOW_MAX as usize + HELD_RESULTS_DEFAULT
-            && let Some(conn) = session.conn
+            && let Some(conn) = session.peer.conn
         {
             let reason = CloseReason::Protocol(ProtocolError::ReportTooLong);
             return self.close(now, conn, reason);
@@ -35,7 +36,7 @@ impl Manager {
         for (reported, finished) in running.chain(finished) {
             step();
             self.on_reported(now, key, reported, finished);
-            if self.worker(key).conn.is_none() {
+            if self.workers[key].peer.conn.is_none() {
                 // It said what cannot be; the rest of it counts for no more. What it has is given
                 // up on by now, and nothing may be placed there any more.
                 return;
@@ -49,13 +50,10 @@ impl Manager {
     /// What was assigned and is not reported has not started, unless the worker was with another
     /// manager meanwhile, which may have taken its result, or has said before that it started.
     fn finish_report(&mut self, now: Instant, key: WorkerKey) {
-        let session = self.worker(key);
-        session.reported = true;
-        session.released = false;
-        let elsewhere = core::mem::take(&mut session.elsewhere);
+        let elsewhere = self.workers.reported(key);
         // A result that it had and has no more was taken by another manager.
-        let taken = core::mem::take(&mut session.unreported_results);
-        let missing: Vec<(Attempt, bool)> = session
+        let taken = self.orphans.take_unreported(key);
+        let missing: Vec<(Attempt, bool)> = self.workers[key]
             .attempts
             .iter()
             .inspect(|_| step())
@@ -74,23 +72,19 @@ impl Manager {
                 worker: key,
                 attempt,
             };
-            if self.worker(key).results.remove(&attempt).is_some() {
+            if self.orphans.take_result(holder).is_some() {
                 self.forget_orphan(id, holder);
             }
         }
         // Ends that were asked for while it was away.
-        let due: Vec<Attempt> = self
-            .worker(key)
-            .attempts
-            .iter()
-            .filter_map(|(attempt, occupied)| match occupied.purpose {
-                Purpose::Obsolete => Some((attempt, None)),
-                Purpose::Live(task) => Some((attempt, Some(task))),
-                Purpose::Orphan(_) => None,
-            })
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter(|(_, task)| task.is_none_or(|task| self.tasks[task].ending.is_some()))
+        let is_due = |purpose: &Purpose| match purpose {
+            Purpose::Obsolete => true,
+            Purpose::Live(task) => self.tasks[*task].ending.is_some(),
+            Purpose::Orphan(_) => false,
+        };
+        let attempts = self.workers[key].attempts.iter();
+        let due: Vec<Attempt> = attempts
+            .filter(|(_, occupied)| is_due(&occupied.purpose))
             .map(|(attempt, _)| attempt)
             .collect();
         for attempt in due {
@@ -100,7 +94,7 @@ impl Manager {
     }
 
     fn say_to_worker(&mut self, now: Instant, key: WorkerKey, body: Body) {
-        if let Some(conn) = self.worker(key).conn {
+        if let Some(conn) = self.workers[key].peer.conn {
             self.send(now, conn, body);
         }
     }
@@ -118,16 +112,14 @@ impl Manager {
             attempt,
         };
         if self.tasks.is_invented(attempt) {
-            if let Some(conn) = self.worker(key).conn {
+            if let Some(conn) = self.workers[key].peer.conn {
                 let reason = CloseReason::Protocol(ProtocolError::UnknownAttempt);
                 self.close(now, conn, reason);
             }
             return;
         }
-        if let Some(occupied) = self.worker(key).attempts.get_mut(attempt) {
-            occupied.seen = true;
-            occupied.started = true;
-            if let Purpose::Live(task) = occupied.purpose {
+        if let Some(purpose) = self.workers.seen(holder) {
+            if let Purpose::Live(task) = purpose {
                 self.reclaim(task, holder);
             }
             if finished {
@@ -135,9 +127,7 @@ impl Manager {
             }
             return;
         }
-        let session = self.worker(key);
-        if session.results.contains_key(&attempt) {
-            session.unreported_results.remove(&attempt);
+        if self.orphans.is_reported_result(holder) {
             return;
         }
         match self.find_task(id) {
@@ -173,7 +163,7 @@ impl Manager {
             State::Queued | State::Held => self.adopt(task, holder),
             State::Assigned { .. } | State::Detached => self.tasks.supersede(task, holder),
         }
-        self.occupy(now, holder, Purpose::Live(task), 0);
+        self.occupy(now, holder, Purpose::Live(task));
         if finished {
             self.say_to_worker(
                 now,
@@ -189,8 +179,7 @@ impl Manager {
     fn adopt(&mut self, task: TaskKey, holder: Holder) {
         match self.tasks[task].state {
             State::Queued => {
-                let removed = self.queue.remove(task);
-                debug_assert!(removed.is_some(), "a queued task is in the queue");
+                self.placement.withdraw(task);
             }
             State::Held => self.unhold(task),
             _ => debug_assert!(false, "only waiting tasks are adopted"),
@@ -209,25 +198,16 @@ impl Manager {
         });
     }
 
-    fn occupy(&mut self, now: Instant, holder: Holder, purpose: Purpose, bytes: u32) {
-        let occupied = Occupied {
-            purpose,
-            at: now,
-            bytes,
-            asked_back: None,
-            started: true,
-            seen: true,
-        };
-        self.worker(holder.worker).occupy(holder.attempt, occupied);
+    fn occupy(&mut self, now: Instant, holder: Holder, purpose: Purpose) {
+        self.workers
+            .occupy(holder, Occupied::reported(purpose, now));
     }
 
     /// Whether a task that is not here is known to be over: it was of this life and is gone, or
     /// its client says so.
     fn is_over(&self, id: TaskId, attempt: Attempt) -> bool {
-        let below_floor = self
-            .clients_by_id
-            .get(&id.client)
-            .is_some_and(|client| id.seq < self.tasks.of(*client).floor());
+        let client = self.clients.find(id.client);
+        let below_floor = client.is_some_and(|client| id.seq < self.tasks.of(client).floor());
         below_floor || attempt.epoch == self.config.epoch
     }
 
@@ -237,7 +217,7 @@ impl Manager {
             self.ack(holder);
         } else {
             // It is killed when the report is complete, and occupies a slot until then.
-            self.occupy(now, holder, Purpose::Obsolete, 0);
+            self.occupy(now, holder, Purpose::Obsolete);
         }
     }
 
@@ -247,23 +227,25 @@ impl Manager {
         if self.orphans.len() >= self.config.inner.orphans {
             return self.discard(now, holder, finished);
         }
-        self.orphans.insert((id, worker, attempt));
+        self.orphans.insert(id, holder);
         if finished {
-            self.worker(worker).results.insert(attempt, id);
+            self.orphans.add_result(id, holder);
         } else {
-            self.occupy(now, holder, Purpose::Orphan(id), 0);
+            self.occupy(now, holder, Purpose::Orphan(id));
         }
-        let until = self.clock.at(now) + self.config.resume_window;
-        self.peer_timers
-            .set(PeerTimer::Orphan(worker, attempt), until);
+        let until = self.schedule.awake(now) + self.config.resume_window;
+        let timer = PeerTimer::Orphan(worker, attempt);
+        self.schedule.peers.set(timer, until);
         self.notify(Event::OrphanKept { task: id, attempt });
     }
 
     /// An orphan is settled, one way or another.
     pub(super) fn forget_orphan(&mut self, id: TaskId, holder: Holder) {
-        self.orphans.remove(&(id, holder.worker, holder.attempt));
-        self.peer_timers
-            .cancel(PeerTimer::Orphan(holder.worker, holder.attempt));
+        let Holder { worker, attempt } = holder;
+        self.orphans.remove(id, holder);
+        self.schedule
+            .peers
+            .cancel(PeerTimer::Orphan(worker, attempt));
     }
 
     /// The client of an orphan did not come back in time.
@@ -272,15 +254,16 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let session = self.worker(key);
-        if let Some(id) = session.results.remove(&attempt) {
+        if let Some(id) = self.orphans.take_result(holder) {
             self.forget_orphan(id, holder);
-            self.ack(holder);
-        } else if let Some(occupied) = session.attempts.get_mut(attempt)
+            return self.ack(holder);
+        }
+        let session = &self.workers[key];
+        if let Some(occupied) = session.attempts.get(attempt)
             && let Purpose::Orphan(id) = occupied.purpose
         {
-            occupied.purpose = Purpose::Obsolete;
             let reported = session.reported;
+            self.workers.set_purpose(holder, Purpose::Obsolete);
             self.forget_orphan(id, holder);
             if reported {
                 self.say_to_worker(now, key, Body::Kill { attempt });
@@ -288,21 +271,9 @@ impl Manager {
         }
     }
 
-    fn orphans_of(&self, id: TaskId) -> impl Iterator<Item = (TaskId, WorkerKey, Attempt)> + '_ {
-        let first = Attempt {
-            epoch: crate::ids::Epoch(0),
-            number: 0,
-        };
-        self.orphans
-            .range((id, WorkerKey(0), first)..)
-            .take_while(move |(orphan, ..)| *orphan == id)
-            .copied()
-    }
-
     /// A client submits the task for the first time, so no worker can have it.
     pub(super) fn refute_orphans(&mut self, now: Instant, id: TaskId) {
-        let found: Vec<_> = self.orphans_of(id).collect();
-        for (_, worker, attempt) in found {
+        for Holder { worker, attempt } in self.orphans.of(id) {
             self.drop_orphan(now, worker, attempt);
         }
     }
@@ -311,19 +282,17 @@ impl Manager {
     /// has it now.
     pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
         let id = self.tasks[task].id;
-        let mut found: Vec<_> = self.orphans_of(id).collect();
+        let mut found = self.orphans.of(id);
         // A worker that is there is the better bet.
-        found.sort_by_key(|(_, worker, _)| self.workers[*worker].released);
-        for &(_, worker, attempt) in &found {
-            self.orphans.remove(&(id, worker, attempt));
-            self.peer_timers.cancel(PeerTimer::Orphan(worker, attempt));
-            let holder = Holder { worker, attempt };
-            let finished = self.worker(worker).results.remove(&attempt).is_some();
-            if finished {
-                self.occupy(now, holder, Purpose::Live(task), 0);
+        found.sort_by_key(|holder| self.workers[holder.worker].released);
+        for &holder in &found {
+            let Holder { worker, attempt } = holder;
+            self.forget_orphan(id, holder);
+            if self.orphans.take_result(holder).is_some() {
+                self.occupy(now, holder, Purpose::Live(task));
                 self.say_to_worker(now, worker, Body::Resend { attempt });
-            } else if let Some(occupied) = self.worker(worker).attempts.get_mut(attempt) {
-                occupied.purpose = Purpose::Live(task);
+            } else {
+                self.workers.set_purpose(holder, Purpose::Live(task));
             }
             if self.tasks[task].holder().is_none() {
                 self.place(task, holder);

@@ -12,15 +12,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::durations::NameKey;
-use crate::event::Event;
-use crate::queue::{ClassId, TaskKey};
+use crate::queue::ClassId;
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::time::Instant;
 
+use super::Placement;
 use super::abilities::KindKey;
-use super::tasks::State;
-use super::{Alarm, Manager};
 
 /// Workers whose share of failures is remembered for each name, those that ran it last.
 const WITNESSES: usize = 4;
@@ -100,6 +98,14 @@ impl Doubt {
 }
 
 impl Trust {
+    pub(super) fn is_doubted(&self, worker: WorkerKey) -> bool {
+        self.doubted.contains(&worker)
+    }
+
+    pub(super) fn forget(&mut self, worker: WorkerKey) {
+        self.doubted.remove(&worker);
+    }
+
     /// How surprising a failure of this name at this worker is.
     fn surprise(&self, name: NameKey, worker: WorkerKey) -> u32 {
         let record = self.records.get(name.place()).and_then(Option::as_ref);
@@ -143,110 +149,101 @@ impl Trust {
     }
 }
 
-impl Manager {
-    /// A task of this name has completed at this worker.
-    pub(super) fn trust(&mut self, key: WorkerKey, name: NameKey) {
-        self.trust.note(name, key, false);
-        let session = self.worker(key);
-        session.doubt.weight = 0;
-        if !session.doubt.is_trusted() {
-            self.pardon(key);
-        }
+/// A doubted worker gets nothing for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) struct Pause {
+    /// When it is tried with one task.
+    pub(in crate::manager) until: Instant,
+    /// It was trusted until now.
+    pub(in crate::manager) is_first: bool,
+}
+
+impl Placement {
+    /// A task of this name has completed at this worker. True if it is trusted again.
+    pub(in crate::manager) fn trust(&mut self, worker: WorkerKey, name: NameKey) -> bool {
+        self.trust.note(name, worker, false);
+        let doubt = &mut self.candidates[worker].doubt;
+        doubt.weight = 0;
+        !doubt.is_trusted()
     }
 
-    /// A task has failed at this worker, or has taken its pool process down.
-    pub(super) fn doubt(&mut self, now: Instant, key: WorkerKey, task: TaskKey) {
-        let record = &self.tasks[task];
-        let name = record.name_key;
-        let State::Assigned { class, .. } = record.state else {
-            return;
-        };
-        let surprise = self.trust.surprise(name, key);
-        self.trust.note(name, key, true);
-        let doubt = &mut self.worker(key).doubt;
+    /// A task of this name and class has failed at this worker, or has taken its pool process down. Says
+    /// when it is to get nothing for a while.
+    pub(in crate::manager) fn doubt(
+        &mut self,
+        now: Instant,
+        worker: WorkerKey,
+        name: NameKey,
+        class: ClassId,
+    ) -> Option<Pause> {
+        let surprise = self.trust.surprise(name, worker);
+        self.trust.note(name, worker, true);
+        self.rescore_later(worker);
+        let doubt = &mut self.candidates[worker].doubt;
         doubt.weight = doubt.weight.saturating_add(surprise);
-        self.rescore_later(key);
-        let doubt = &mut self.worker(key).doubt;
         let (standing, weight) = (doubt.standing, doubt.weight);
-        match standing {
-            Standing::Resting => {}
-            Standing::Trying => self.rest(now, key),
-            Standing::Trusted if weight < DOUBT => {}
-            Standing::Trusted if !self.has_other(key, class) => self.worker(key).doubt.weight = 0,
-            Standing::Trusted => {
-                self.trust.doubted.insert(key);
-                let name = self.worker(key).name.clone();
-                self.notify(Event::WorkerDoubted { name });
-                self.rest(now, key);
+        let is_first = match standing {
+            Standing::Resting => return None,
+            Standing::Trying => false,
+            Standing::Trusted if weight < DOUBT => return None,
+            Standing::Trusted if !self.has_other(worker, class) => {
+                self.candidates[worker].doubt.weight = 0;
+                return None;
             }
-        }
-    }
-
-    fn rest(&mut self, now: Instant, key: WorkerKey) {
-        let doubt = &mut self.worker(key).doubt;
+            Standing::Trusted => true,
+        };
+        self.trust.doubted.insert(worker);
+        let doubt = &mut self.candidates[worker].doubt;
         doubt.standing = Standing::Resting;
         let pause = (PAUSE_FIRST * (1 << doubt.tries.min(16))).min(PAUSE_MAX);
         doubt.tries += 1;
-        self.alarms.set(Alarm::Trial(key), now + pause);
-        self.rescore(key);
+        Some(Pause {
+            until: now + pause,
+            is_first,
+        })
     }
 
-    /// A doubted worker has rested, and is tried with one task.
-    pub(super) fn on_trial(&mut self, key: WorkerKey) {
-        let doubt = &mut self.worker(key).doubt;
-        if doubt.standing == Standing::Resting {
+    /// A doubted worker has rested, and is tried with one task. True if it was resting.
+    pub(in crate::manager) fn try_again(&mut self, worker: WorkerKey) -> bool {
+        let doubt = &mut self.candidates[worker].doubt;
+        let rested = doubt.standing == Standing::Resting;
+        if rested {
             doubt.standing = Standing::Trying;
-            self.rescore(key);
         }
+        rested
+    }
+
+    /// Whether a worker gets nothing for a while.
+    pub(in crate::manager) fn is_resting(&self, worker: WorkerKey) -> bool {
+        self.candidates[worker].doubt.standing == Standing::Resting
     }
 
     /// Whether a worker that is trusted, other than this, is there for tasks of this class.
-    fn has_other(&self, key: WorkerKey, class: ClassId) -> bool {
-        let session = &self.workers[key];
+    fn has_other(&self, worker: WorkerKey, class: ClassId) -> bool {
+        let candidate = &self.candidates[worker];
         let runs = |kind| self.abilities.runs(kind, class);
-        let is_one = session.counted_trusted && session.kind.is_some_and(runs);
+        let is_one = candidate.counted_trusted && candidate.kind.is_some_and(runs);
         self.abilities.trusted_for(class) > u32::from(is_one)
     }
 
-    fn pardon(&mut self, key: WorkerKey) {
-        self.trust.doubted.remove(&key);
-        self.alarms.cancel(Alarm::Trial(key));
-        self.worker(key).doubt = Doubt::default();
-        self.rescore(key);
+    /// The worker is trusted again.
+    pub(in crate::manager) fn pardon(&mut self, worker: WorkerKey) {
+        self.trust.forget(worker);
+        self.candidates[worker].doubt = Doubt::default();
     }
 
-    /// Workers have gone, or take nothing any more, or other names: those that are doubted may be
-    /// the only ones left.
-    pub(super) fn pardon_needed(&mut self) {
+    /// Doubted workers that are the only ones left for some class of tasks.
+    pub(in crate::manager) fn needed_again(&self) -> Vec<WorkerKey> {
         if self.trust.doubted.is_empty() {
-            return;
+            return Vec::new();
         }
         let needed: Vec<KindKey> = self.abilities.needed().collect();
-        let is_needed = |key: &WorkerKey| {
+        let is_needed = |worker: &WorkerKey| {
             step();
-            let kind = self.workers[*key].kind;
+            let kind = self.candidates[*worker].kind;
             kind.is_some_and(|kind| needed.contains(&kind))
         };
         let doubted = self.trust.doubted.iter().copied();
-        let pardoned: Vec<WorkerKey> = doubted.filter(is_needed).collect();
-        pardoned.into_iter().for_each(|key| self.pardon(key));
-    }
-
-    /// The session of this worker ends.
-    pub(super) fn forget_doubt(&mut self, key: WorkerKey) {
-        self.trust.doubted.remove(&key);
-        self.alarms.cancel(Alarm::Trial(key));
-    }
-
-    pub(super) fn check_trust(&self) {
-        for (key, session) in &self.workers {
-            let trusted = session.doubt.is_trusted();
-            assert_eq!(trusted, !self.trust.doubted.contains(&key));
-            let counted = session.kind.is_some() && session.is_trusted();
-            assert_eq!(counted, session.counted_trusted);
-            let resting = session.doubt.standing == Standing::Resting;
-            assert_eq!(resting, self.alarms.get(Alarm::Trial(key)).is_some());
-        }
-        assert!(self.trust.doubted.len() <= self.workers.len());
+        doubted.filter(is_needed).collect()
     }
 }

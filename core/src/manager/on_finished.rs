@@ -3,7 +3,6 @@
 use alloc::format;
 
 use crate::event::{CloseReason, Event};
-use crate::ids::Attempt;
 use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Finished};
 use crate::payload::Payload;
@@ -17,7 +16,7 @@ use crate::task::{
 use crate::time::Instant;
 
 use super::Manager;
-use super::session::Purpose;
+use super::peers::Purpose;
 use super::tasks::{Ending, Holder, State};
 
 impl Manager {
@@ -35,23 +34,23 @@ impl Manager {
             worker: key,
             attempt,
         };
-        let session = self.worker(key);
-        if session.results.contains_key(&attempt) {
+        if self.orphans.has_result(holder) {
             // Nobody asked for it yet: the worker goes on holding it for its client.
             let task = finished.task;
             return self.notify(Event::StaleIgnored { task, attempt });
         }
-        let occupied = session.vacate(attempt);
+        let occupied = self.workers.vacate(holder);
         if let Some(occupied) = &occupied {
-            self.worker(key).progress = now;
+            self.workers.progressed(now, key);
             if let Purpose::Live(task) = occupied.purpose {
                 self.observe(now, key, task, &finished);
             }
-            self.rescore_later(key);
+            self.placement.rescore_later(key);
         }
         match occupied.map(|occupied| occupied.purpose) {
             Some(Purpose::Live(task)) => self.conclude(now, task, holder, finished, payload),
-            Some(Purpose::Orphan(id)) => self.keep_orphan_result(now, key, attempt, id),
+            // It stays at the worker until its client returns.
+            Some(Purpose::Orphan(id)) => self.orphans.add_result(id, holder),
             Some(Purpose::Obsolete) => {
                 let task = finished.task;
                 self.notify(Event::StaleIgnored { task, attempt });
@@ -62,7 +61,7 @@ impl Manager {
                     return;
                 }
                 // Whoever was given the attempt has it until it says how it ended, once.
-                if let Some(conn) = self.worker(key).conn {
+                if let Some(conn) = self.workers[key].peer.conn {
                     let reason = CloseReason::Protocol(ProtocolError::EndedUnassigned);
                     self.close(now, conn, reason);
                 }
@@ -95,7 +94,7 @@ impl Manager {
         let last = LastAttempt {
             ran: finished.ran,
             waited: waited.into(),
-            worker: self.workers[holder.worker].name.clone(),
+            worker: self.workers[holder.worker].peer.name.clone(),
         };
         match finished.end {
             AttemptEnd::Completed => {
@@ -212,38 +211,27 @@ impl Manager {
         }
     }
 
-    /// A result for a client that has yet to return stays at the worker until it does.
-    fn keep_orphan_result(
-        &mut self,
-        _now: Instant,
-        key: WorkerKey,
-        attempt: Attempt,
-        id: crate::ids::TaskId,
-    ) {
-        debug_assert!(self.orphans.contains(&(id, key, attempt)));
-        self.worker(key).results.insert(attempt, id);
-    }
-
     /// Learns from an attempt's end how fast the worker and the task's name are.
     fn observe(&mut self, now: Instant, key: WorkerKey, task: TaskKey, finished: &Finished) {
-        let session = &mut self.workers[key];
-        session.finished += 1;
         let ran = finished.ran.0;
-        let name = self.tasks[task].name_key;
-        let expected = self.durations.expected(name);
+        let record = &self.tasks[task];
+        let name = record.name_key;
+        let completed = matches!(finished.end, AttemptEnd::Completed);
+        self.workers.finished(key, completed);
         match &finished.end {
             AttemptEnd::Completed => {
-                session.speed.completed(expected, ran);
-                self.durations.completed(name, ran);
-                self.pace.completed(ran);
-                self.trust(key, name);
+                self.placement.completed(key, name, ran);
+                if self.placement.trust(key, name) {
+                    self.pardon(key);
+                }
             }
             AttemptEnd::Failed(_) | AttemptEnd::Crashed(..) => {
-                session.failed += 1;
-                session.speed.failed(expected, ran);
-                self.doubt(now, key, task);
+                self.placement.failed(key, name, ran);
+                if let State::Assigned { class, .. } = record.state {
+                    self.doubt(now, key, task, class);
+                }
             }
-            AttemptEnd::Killed | AttemptEnd::Expired => session.failed += 1,
+            AttemptEnd::Killed | AttemptEnd::Expired => {}
         }
     }
 
@@ -260,8 +248,8 @@ impl Manager {
 
     /// The task that a worker speaks of, if it is here.
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
-        let client = self.clients_by_id.get(&id.client)?;
-        self.tasks.of(*client).get(id.seq)
+        let client = self.clients.find(id.client)?;
+        self.tasks.of(client).get(id.seq)
     }
 }
 

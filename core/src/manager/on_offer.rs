@@ -1,0 +1,173 @@
+//! What workers say that they run, and what becomes of tasks that none of them does.
+
+use crate::event::{CloseReason, Event};
+use crate::ids::TaskId;
+use crate::limits::KINDS_MAX;
+use crate::message::{Body, RefuseReason};
+use crate::name::Name;
+use crate::offer::Offer;
+use crate::payload::Payload;
+use crate::queue::{ClassId, TaskKey};
+use crate::router::WorkerKey;
+use crate::task::{Outcome, RejectReason};
+use crate::time::{AwakeInstant, Instant};
+
+use alloc::vec::Vec;
+
+use super::Manager;
+use super::peers::WorkerSession;
+use super::schedule::{Alarm, PeerTimer};
+use super::tasks::State;
+
+impl Manager {
+    /// A worker says what it can run, now.
+    pub(super) fn on_offer(&mut self, key: WorkerKey, offer: Offer) {
+        if self.placement.offer(key, offer) {
+            self.rescore(key);
+        }
+    }
+
+    /// Lets new kinds of workers in and renews the classes, if there is reason to.
+    pub(super) fn renew_if_due(&mut self, now: Instant) {
+        if !self.placement.is_renewal_due() {
+            return;
+        }
+        if let Some(at) = self.placement.renewal_wait(now) {
+            return self.schedule.alarms.set(Alarm::Renew, at);
+        }
+        self.schedule.alarms.cancel(Alarm::Renew);
+        for (key, offer) in self.placement.take_offers() {
+            self.forget_idle_kinds(now);
+            if self.placement.join_new(key, offer) {
+                self.rescore(key);
+            } else {
+                self.refuse_kind(now, key);
+            }
+        }
+        let awake = self.schedule.awake(now);
+        self.placement.renew(now, awake, &self.tasks);
+        self.watch_unroutable();
+        self.pardon_needed();
+    }
+
+    /// Forgets idle workers until the number of a kind is free, or there are no more: of so many
+    /// that all kinds may be theirs.
+    fn forget_idle_kinds(&mut self, now: Instant) {
+        for _ in 0..KINDS_MAX {
+            if self.placement.has_room_for_kind() || !self.forget_idle_worker(now) {
+                return;
+            }
+        }
+    }
+
+    /// There are too many kinds of workers for one more.
+    fn refuse_kind(&mut self, now: Instant, key: WorkerKey) {
+        let peer = &self.workers[key].peer;
+        if let Some(conn) = peer.conn {
+            let reason = RefuseReason::Full;
+            let name = peer.name.clone();
+            self.notify(Event::KindRefused { name });
+            self.connections.send_uncounted(conn, Body::Refuse(reason));
+            self.close(now, conn, CloseReason::Refused(reason));
+        }
+    }
+
+    /// Keeps the timer for the names that nobody runs.
+    pub(super) fn watch_unroutable(&mut self) {
+        match self.placement.next_unroutable() {
+            Some(until) => self.schedule.peers.set(PeerTimer::Unroutable, until),
+            None => self.schedule.peers.cancel(PeerTimer::Unroutable),
+        }
+    }
+
+    /// Refuses the tasks that nobody can run and that have waited long enough for somebody who
+    /// can. While no worker is here at all, or one that has just come has yet to say what it runs,
+    /// nothing can be known, and they go on waiting.
+    pub(super) fn on_unroutable(&mut self, now: Instant) {
+        let awake = self.schedule.awake(now);
+        if self.may_yet_be_run(awake) {
+            self.placement.put_off_unroutable(awake);
+        } else {
+            for (task, near) in self.placement.take_unroutable(awake, &self.tasks) {
+                self.end_unroutable(now, task, near);
+            }
+        }
+        self.watch_unroutable();
+    }
+
+    /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
+    /// has yet to say it.
+    fn may_yet_be_run(&self, awake: AwakeInstant) -> bool {
+        let patience = self.config.resume_window;
+        let silent = |(key, session): (WorkerKey, &WorkerSession)| {
+            let kind = self.placement.candidate(key).kind();
+            session.peer.conn.is_some() && kind.is_none() && session.joined + patience > awake
+        };
+        self.workers.connected() == 0 || self.workers.iter().any(silent)
+    }
+
+    /// A task has waited for its start for as long as it may. One that nobody can run is told so.
+    pub(super) fn reject_late(&mut self, now: Instant, key: TaskKey) {
+        let record = &self.tasks[key];
+        let is_queued = matches!(record.state, State::Queued);
+        let nobody = is_queued && self.placement.is_unroutable(&record.name);
+        if nobody && !self.may_yet_be_run(self.schedule.awake(now)) {
+            let near = self.placement.similar(&record.name);
+            return self.end_unroutable(now, key, near);
+        }
+        self.reject_task(now, key, RejectReason::TooSlow);
+    }
+
+    /// Ends a task that nobody can run.
+    fn end_unroutable(&mut self, now: Instant, key: TaskKey, near: Vec<Name>) {
+        let record = &self.tasks[key];
+        debug_assert!(matches!(record.state, State::Queued));
+        let TaskId { seq, .. } = record.id;
+        let client = record.client;
+        if record.may_have_run {
+            let (id, history) = (record.id, record.history());
+            self.notify(Event::TaskLost { task: id });
+            let outcome = Outcome::Lost { history };
+            return self.end(now, key, outcome, Payload::empty(), None);
+        }
+        self.withdraw(now, key);
+        self.tasks.remove(key);
+        self.refuse_naming(now, client, seq, RejectReason::NoRunner, false, near);
+    }
+
+    /// A task of this class has failed at this worker, or has taken its pool process down.
+    pub(super) fn doubt(&mut self, now: Instant, key: WorkerKey, task: TaskKey, class: ClassId) {
+        let name = self.tasks[task].name_key;
+        let Some(pause) = self.placement.doubt(now, key, name, class) else {
+            return;
+        };
+        if pause.is_first {
+            let name = self.workers[key].peer.name.clone();
+            self.notify(Event::WorkerDoubted { name });
+        }
+        self.schedule.alarms.set(Alarm::Trial(key), pause.until);
+        self.rescore(key);
+    }
+
+    /// A doubted worker has rested, and is tried with one task.
+    pub(super) fn on_trial(&mut self, key: WorkerKey) {
+        if self.placement.try_again(key) {
+            self.rescore(key);
+        }
+    }
+
+    /// The worker is trusted again.
+    pub(super) fn pardon(&mut self, key: WorkerKey) {
+        self.placement.pardon(key);
+        self.schedule.alarms.cancel(Alarm::Trial(key));
+        self.rescore(key);
+    }
+
+    /// Workers have gone, or take nothing any more, or other names: those that are doubted may be
+    /// the only ones left.
+    pub(super) fn pardon_needed(&mut self) {
+        for key in self.placement.needed_again() {
+            self.pardon(key);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What is due.
+
+use crate::limits::HEARTBEATS_PER_LEASE;
+use crate::task::AttemptLoss;
+use crate::time::Instant;
+
+use super::Manager;
+use super::on_worker::Leaving;
+use super::schedule::{Alarm, PeerTimer};
+
+impl Manager {
+    pub(super) fn on_alarm(&mut self, now: Instant, alarm: Alarm) {
+        match alarm {
+            Alarm::Expiry(task) => self.on_deadline(now, task),
+            Alarm::StartBy(task) => self.on_start_by(now, task),
+            // The look itself is at the end of every batch; being woken is enough.
+            Alarm::TakeBack | Alarm::Renew => {}
+            Alarm::Trial(worker) => self.on_trial(worker),
+            Alarm::ResultAck => self.confirm_early(now),
+        }
+    }
+
+    pub(super) fn on_peer_timer(&mut self, now: Instant, timer: PeerTimer) {
+        match timer {
+            PeerTimer::Tick => self.on_tick(now),
+            PeerTimer::Silence(conn) => self.check_silence(now, conn),
+            PeerTimer::Grace(worker) => self.release(now, worker, AttemptLoss::WorkerGone),
+            PeerTimer::Worker(worker) => self.end_worker(now, worker, Leaving::Expired),
+            PeerTimer::Client(client) => self.end_client(now, client, "did not come back in time"),
+            PeerTimer::Claim(task) => self.on_unclaimed(now, task),
+            PeerTimer::TakeBack(conn) => self.check_take_back(now, conn),
+            PeerTimer::Ending(task) => self.end_unanswered(now, task),
+            PeerTimer::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
+            PeerTimer::Unroutable => self.on_unroutable(now),
+            PeerTimer::NoWorkers => self.on_no_workers(now),
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.look_at_nested(now);
+        if !self.connections.is_empty() {
+            let next = self.schedule.awake(now) + self.config.lease / HEARTBEATS_PER_LEASE;
+            self.schedule.peers.set(PeerTimer::Tick, next);
+        }
+    }
+}

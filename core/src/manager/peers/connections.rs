@@ -1,0 +1,192 @@
+//! Who is connected, what is said to them, and all else that the driver is to do, in order.
+//!
+//! Owns: the connections, their counts, what each is known to have taken in, and the outputs.
+//! Invariants: every message that a peer counts is counted here, in the order in which it goes out.
+
+use alloc::collections::VecDeque;
+use core::net::SocketAddr;
+
+use crate::event::{CloseReason, Event};
+use crate::failure_detector::FailureDetector;
+use crate::ids::ConnId;
+use crate::limits::{OBSERVERS_MAX, PENDING_PEERS_MAX};
+use crate::manager::ManagerOutput;
+use crate::message::{Body, Message, VERSION, Version};
+use crate::queue::ClientKey;
+use crate::router::WorkerKey;
+use crate::seq_map::SeqMap;
+use crate::time::AwakeInstant;
+
+/// A connection and who is at its other end.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct Conn {
+    pub(in crate::manager) peer: Peer,
+    pub(in crate::manager) detector: FailureDetector,
+    pub(in crate::manager) from: Option<SocketAddr>,
+    /// What both speak, from the welcome on.
+    pub(in crate::manager) version: Version,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) enum Peer {
+    /// Has not said hello.
+    Pending,
+    Observer,
+    Client(ClientKey),
+    Worker(WorkerKey),
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub(in crate::manager) struct Connections {
+    by_id: SeqMap<ConnId, Conn>,
+    /// How many have yet to say hello.
+    pending: usize,
+    observers: usize,
+    outputs: VecDeque<ManagerOutput>,
+}
+
+impl Connections {
+    pub(in crate::manager) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    pub(in crate::manager) fn get(&self, conn: ConnId) -> Option<&Conn> {
+        self.by_id.get(conn)
+    }
+
+    pub(in crate::manager) fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        self.by_id.iter()
+    }
+
+    /// Whether as many have yet to say hello as may.
+    pub(in crate::manager) fn are_pending_full(&self) -> bool {
+        self.pending >= PENDING_PEERS_MAX
+    }
+
+    /// Whether as many observers are here as may be.
+    pub(in crate::manager) fn are_observers_full(&self) -> bool {
+        self.observers >= OBSERVERS_MAX
+    }
+
+    /// A connection comes in.
+    pub(in crate::manager) fn accept(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        from: Option<SocketAddr>,
+    ) {
+        let new = Conn {
+            peer: Peer::Pending,
+            detector: FailureDetector::new(awake),
+            from,
+            version: VERSION,
+        };
+        self.by_id.insert(conn, new);
+        self.pending += 1;
+    }
+
+    /// It is known who is there.
+    pub(in crate::manager) fn let_in(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        peer: Peer,
+        version: Version,
+    ) {
+        if let Some(known) = self.by_id.get_mut(conn) {
+            known.peer = peer;
+            known.detector = FailureDetector::new(awake);
+            known.version = version;
+            self.pending -= 1;
+            self.observers += usize::from(peer == Peer::Observer);
+        }
+    }
+
+    /// Forgets a connection; says who was there.
+    pub(in crate::manager) fn remove(&mut self, conn: ConnId) -> Option<Peer> {
+        let known = self.by_id.remove(conn)?;
+        match known.peer {
+            Peer::Pending => self.pending -= 1,
+            Peer::Observer => self.observers -= 1,
+            Peer::Client(_) | Peer::Worker(_) => {}
+        }
+        Some(known.peer)
+    }
+
+    /// A message came that both sides count.
+    pub(in crate::manager) fn on_received(&mut self, awake: AwakeInstant, conn: ConnId) {
+        if let Some(known) = self.by_id.get_mut(conn) {
+            known.detector.on_received(awake);
+        }
+    }
+
+    /// A heartbeat came that says how many messages the peer has taken in. False if it was not sent as
+    /// many.
+    pub(in crate::manager) fn on_beat(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        received: u64,
+    ) -> bool {
+        let known = self.by_id.get_mut(conn);
+        known.is_none_or(|known| known.detector.on_beat(awake, received))
+    }
+
+    /// Something moves on the connection. False if it is gone.
+    pub(in crate::manager) fn on_progress(&mut self, awake: AwakeInstant, conn: ConnId) -> bool {
+        let known = self.by_id.get_mut(conn);
+        known
+            .map(|known| known.detector.on_progress(awake))
+            .is_some()
+    }
+
+    /// Sends a message that the peer counts, if the connection is still there. It is made where it
+    /// belongs: to move one costs as much as to make it.
+    pub(in crate::manager) fn send_with(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        message: impl FnOnce() -> Message,
+    ) {
+        if let Some(known) = self.by_id.get_mut(conn) {
+            known.detector.on_sent(awake);
+            let message = message();
+            self.outputs
+                .push_back(ManagerOutput::Send { conn, message });
+        }
+    }
+
+    /// Sends what peers do not count: what belongs to the handshake, and signs of life.
+    pub(in crate::manager) fn send_uncounted(&mut self, conn: ConnId, body: Body) {
+        let message = body.into();
+        self.outputs
+            .push_back(ManagerOutput::Send { conn, message });
+    }
+
+    /// Has the connection closed when all that was said before is sent.
+    pub(in crate::manager) fn close(&mut self, conn: ConnId, reason: CloseReason) {
+        self.outputs
+            .push_back(ManagerOutput::Close { conn, reason });
+    }
+
+    pub(in crate::manager) fn notify(&mut self, event: Event) {
+        self.outputs.push_back(ManagerOutput::Notify(event));
+    }
+
+    /// The drain is done.
+    pub(in crate::manager) fn drained(&mut self) {
+        self.outputs.push_back(ManagerOutput::Drained);
+    }
+
+    pub(in crate::manager) fn poll_output(&mut self) -> Option<ManagerOutput> {
+        self.outputs.pop_front()
+    }
+
+    /// Asserts that the counts are right.
+    pub(in crate::manager) fn check_invariants(&self) {
+        let count = |peer| self.by_id.values().filter(|conn| conn.peer == peer).count();
+        assert_eq!(count(Peer::Pending), self.pending);
+        assert_eq!(count(Peer::Observer), self.observers);
+    }
+}

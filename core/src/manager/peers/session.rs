@@ -1,0 +1,187 @@
+//! What the manager knows of a peer, whether it is connected or expected back.
+
+use crate::ids::{Attempt, ConnId, PeerId, PoolProcess, TaskId};
+use crate::name::Name;
+use crate::queue::TaskKey;
+use crate::seq_map::SeqMap;
+use crate::time::{AwakeInstant, Instant};
+
+/// What is known of every peer that has a session.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct PeerSession {
+    pub(in crate::manager) id: PeerId,
+    pub(in crate::manager) name: Name,
+    pub(in crate::manager) conn: Option<ConnId>,
+    /// The peer's number of its present or last connection.
+    pub(in crate::manager) connection: u64,
+    pub(in crate::manager) heard: AwakeInstant,
+}
+
+impl PeerSession {
+    fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
+        Self {
+            id,
+            name,
+            conn: None,
+            connection: 0,
+            heard: awake,
+        }
+    }
+
+    /// The peer is here, on its connection of this number.
+    pub(super) fn connect(&mut self, awake: AwakeInstant, conn: ConnId, number: u64) {
+        self.conn = Some(conn);
+        self.connection = number;
+        self.heard = awake;
+    }
+}
+
+/// A client, connected or expected back.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct ClientSession {
+    pub(in crate::manager) peer: PeerSession,
+    /// The process of a pool that it runs in.
+    pub(in crate::manager) within: Option<PoolProcess>,
+    /// The client has spoken within this session, so it knows of it. If its first `Welcome` was
+    /// lost, it must be told again that the session is new.
+    pub(in crate::manager) confirmed: bool,
+    /// When the client last began anew here: whatever it had under way before, elsewhere or in an
+    /// earlier life of this manager, workers may claim from then on.
+    pub(in crate::manager) since: AwakeInstant,
+    pub(in crate::manager) rejected: u64,
+}
+
+impl ClientSession {
+    pub(super) fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
+        Self {
+            peer: PeerSession::new(id, name, awake),
+            within: None,
+            confirmed: false,
+            since: awake,
+            rejected: 0,
+        }
+    }
+}
+
+/// What an attempt at a worker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) enum Purpose {
+    /// A task that is here and has no outcome.
+    Live(TaskKey),
+    /// A task of a client that has yet to return after a restart of the manager.
+    Orphan(TaskId),
+    /// A task that ended: the attempt only occupies the worker until it has let go.
+    Obsolete,
+}
+
+/// An attempt that occupies a worker.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct Occupied {
+    pub(in crate::manager) purpose: Purpose,
+    pub(in crate::manager) at: Instant,
+    pub(in crate::manager) bytes: u32,
+    /// Asked back and not yet answered: since when, and by which of the messages that were sent on
+    /// the connection, counted from 1.
+    pub(in crate::manager) asked_back: Option<(AwakeInstant, u64)>,
+    /// The worker has said that it may have started: asking again is of no use.
+    pub(in crate::manager) started: bool,
+    /// Reported, or assigned since the last report.
+    pub(in crate::manager) seen: bool,
+}
+
+impl Occupied {
+    /// One that is assigned now.
+    pub(in crate::manager) fn assigned(task: TaskKey, now: Instant, bytes: u32) -> Self {
+        Self {
+            purpose: Purpose::Live(task),
+            at: now,
+            bytes,
+            asked_back: None,
+            started: false,
+            seen: true,
+        }
+    }
+
+    /// One that its worker reports. Its bytes are not known here.
+    pub(in crate::manager) fn reported(purpose: Purpose, now: Instant) -> Self {
+        Self {
+            purpose,
+            at: now,
+            bytes: 0,
+            asked_back: None,
+            started: true,
+            seen: true,
+        }
+    }
+}
+
+/// A worker, connected or expected back.
+#[derive(Clone, Debug)]
+pub(in crate::manager) struct WorkerSession {
+    pub(in crate::manager) peer: PeerSession,
+    pub(in crate::manager) capacity: u32,
+    pub(in crate::manager) window: u32,
+    /// When it last came in.
+    pub(in crate::manager) joined: AwakeInstant,
+    pub(in crate::manager) draining: bool,
+    /// Its report after the last connection is complete.
+    pub(in crate::manager) reported: bool,
+    /// It was with another manager since its last complete report: what it does not report may
+    /// have ended there.
+    pub(super) elsewhere: bool,
+    /// Its attempts were given up on when it was last lost.
+    pub(in crate::manager) released: bool,
+    /// Attempts that it has, oldest first.
+    pub(in crate::manager) attempts: SeqMap<Attempt, Occupied>,
+    /// What they count for.
+    pub(in crate::manager) bytes: u64,
+    /// When it last finished something.
+    pub(in crate::manager) progress: Instant,
+    pub(in crate::manager) finished: u64,
+    pub(in crate::manager) failed: u64,
+}
+
+impl WorkerSession {
+    pub(super) fn new(id: PeerId, name: Name, now: Instant, awake: AwakeInstant) -> Self {
+        Self {
+            peer: PeerSession::new(id, name, awake),
+            capacity: 0,
+            window: 0,
+            joined: awake,
+            draining: false,
+            reported: false,
+            elsewhere: false,
+            released: false,
+            attempts: SeqMap::default(),
+            bytes: 0,
+            progress: now,
+            finished: 0,
+            failed: 0,
+        }
+    }
+
+    /// Attempts that occupy it.
+    pub(in crate::manager) fn outstanding(&self) -> u32 {
+        self.attempts.len() as u32
+    }
+
+    /// Whether it can run another attempt at once.
+    pub(in crate::manager) fn has_idle_slot(&self) -> bool {
+        self.outstanding() < self.capacity.min(self.window)
+    }
+
+    /// Whether it is connected and takes tasks.
+    pub(in crate::manager) fn is_there(&self) -> bool {
+        self.peer.conn.is_some() && self.reported && !self.draining
+    }
+
+    /// The connection on which it has reported all that it has.
+    pub(in crate::manager) fn reported_on(&self) -> Option<ConnId> {
+        self.peer.conn.filter(|_| self.reported)
+    }
+
+    /// Whether it has more attempts than slots.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.reported_on().is_some() && self.outstanding() > self.capacity
+    }
+}

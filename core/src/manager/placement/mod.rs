@@ -1,0 +1,403 @@
+//! Which task goes to which worker, and when.
+//!
+//! Owns: the queue; what workers can run, and so the classes in which tasks wait; how good a choice each
+//! worker is; how long tasks take and how fast they end; and the names that nobody runs. Never: moves a
+//! task from one state to another, or says anything to a peer.
+
+mod abilities;
+mod pace;
+mod renewal;
+mod rest;
+mod similar;
+mod trust;
+mod unroutable;
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::arena::SecondaryMap;
+use crate::durations::{Durations, NameKey};
+use crate::limits::OLDEST_EVERY;
+use crate::message::Submit;
+use crate::name::Name;
+use crate::queue::{ClassId, ClientKey, Push, Queue, Standing, TaskKey};
+use crate::router::{Score, Speed, WorkerKey};
+use crate::steps::step;
+use crate::task::Priority;
+use crate::time::{AwakeInstant, Instant};
+
+use super::ManagerConfig;
+use super::peers::{WorkerSession, Workers};
+use super::tasks::{Task, Tasks};
+use abilities::Abilities;
+use pace::Pace;
+use renewal::Renewal;
+use trust::{Doubt, Trust};
+use unroutable::Unroutable;
+
+pub(super) use abilities::{KindKey, NOBODY};
+pub(super) use rest::Rest;
+
+/// What a task of a name that nobody has measured is thought to take, where one must not wait long.
+const UNMEASURED: Duration = Duration::from_millis(100);
+
+/// What makes a worker a good choice or a bad one.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// The kind of what it said last that it can run.
+    kind: Option<KindKey>,
+    speed: Speed,
+    doubt: Doubt,
+    /// It is counted among those of its kind that are there and not doubted.
+    counted_trusted: bool,
+}
+
+impl Default for Candidate {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            speed: Speed::new(),
+            doubt: Doubt::default(),
+            counted_trusted: false,
+        }
+    }
+}
+
+impl Candidate {
+    /// The kind of what it said last that it can run.
+    pub(super) fn kind(&self) -> Option<KindKey> {
+        self.kind
+    }
+
+    pub(super) fn speed(&self) -> &Speed {
+        &self.speed
+    }
+
+    /// Whether tasks fail there that do well elsewhere.
+    pub(super) fn is_doubted(&self) -> bool {
+        !self.doubt.is_trusted()
+    }
+
+    /// Whether it is there and not doubted.
+    fn is_trusted(&self, session: &WorkerSession) -> bool {
+        session.is_there() && self.doubt.is_trusted()
+    }
+
+    /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
+    /// `window_bytes` already.
+    fn score(&self, session: &WorkerSession, window_bytes: u64) -> Option<Score> {
+        let outstanding = session.outstanding();
+        let ready = session.is_there() && self.doubt.lets(outstanding, session.capacity);
+        let room = outstanding < session.window && session.bytes < window_bytes;
+        (ready && room).then(|| Score::new(&self.speed, outstanding, session.capacity))
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub(super) struct Placement {
+    queue: Queue,
+    abilities: Abilities,
+    candidates: SecondaryMap<WorkerKey, Candidate>,
+    /// Workers that have finished something since their score was last set.
+    stale: Vec<WorkerKey>,
+    trust: Trust,
+    durations: Durations,
+    pace: Pace,
+    unroutable: Unroutable,
+    renewal: Renewal,
+    /// Dispatches since the oldest of all classes was taken, while several could be.
+    since_oldest: u32,
+    /// Bytes of payloads that a worker may have before it gets no more.
+    worker_window: u64,
+    /// How long a task that nobody can run waits for somebody who can.
+    runner_wait: Duration,
+}
+
+impl Placement {
+    pub(super) fn new(config: &ManagerConfig, now: Instant) -> Self {
+        Self {
+            queue: Queue::new(config.queue_tasks, config.queue_bytes),
+            abilities: Abilities::new(),
+            candidates: SecondaryMap::default(),
+            stale: Vec::new(),
+            trust: Trust::default(),
+            durations: Durations::new(),
+            pace: Pace::new(now),
+            unroutable: Unroutable::default(),
+            renewal: Renewal::default(),
+            since_oldest: 0,
+            worker_window: config.inner.worker_window,
+            runner_wait: config.runner_wait,
+        }
+    }
+
+    /// The tasks that wait.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// What workers can run.
+    pub(super) fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// What makes this worker a good choice.
+    pub(super) fn candidate(&self, worker: WorkerKey) -> &Candidate {
+        &self.candidates[worker]
+    }
+
+    /// A worker is new here.
+    pub(super) fn open(&mut self, worker: WorkerKey) {
+        self.candidates.reach(worker);
+    }
+
+    /// The session of a worker ends.
+    pub(super) fn close(&mut self, worker: WorkerKey) {
+        self.leave_kind(worker);
+        self.trust.forget(worker);
+        self.candidates[worker] = Candidate::default();
+    }
+
+    /// The session of a client ends: it has no task here any more.
+    pub(super) fn forget_client(&mut self, client: ClientKey) {
+        self.queue.forget_client(client);
+    }
+
+    /// A client has left so much unread that its tasks wait, or has read enough of it.
+    pub(super) fn set_blocked(&mut self, client: ClientKey, blocked: bool) {
+        self.queue.set_blocked(client, blocked);
+    }
+
+    /// Tells the router how good a choice this worker is now.
+    pub(super) fn rescore(&mut self, worker: WorkerKey, session: &WorkerSession) {
+        let candidate = &mut self.candidates[worker];
+        let Some(kind) = candidate.kind else {
+            return;
+        };
+        let trusted = candidate.is_trusted(session);
+        if candidate.counted_trusted != trusted {
+            candidate.counted_trusted = trusted;
+            self.abilities.count_trusted(kind, trusted);
+        }
+        let score = candidate.score(session, self.worker_window);
+        self.abilities.set_score(kind, worker, score);
+    }
+
+    /// The worker is to be told to the router before the next task is routed: workers finish many
+    /// attempts in a row.
+    pub(super) fn rescore_later(&mut self, worker: WorkerKey) {
+        if self.stale.last() != Some(&worker) {
+            self.stale.push(worker);
+        }
+    }
+
+    /// The next worker that is to be told to the router.
+    pub(super) fn next_stale(&mut self) -> Option<WorkerKey> {
+        self.stale.pop()
+    }
+
+    /// The number of a task's name.
+    pub(super) fn intern(&mut self, name: &Name) -> NameKey {
+        self.durations.intern(name)
+    }
+
+    /// The class of a task.
+    pub(super) fn class_of(&mut self, task: &Task) -> ClassId {
+        self.abilities.class_of(&task.name, task.name_key)
+    }
+
+    /// Lets a task wait, if there is room for it. All that wait come this way.
+    pub(super) fn enqueue(
+        &mut self,
+        awake: AwakeInstant,
+        tasks: &Tasks,
+        key: TaskKey,
+        standing: Standing,
+    ) -> Push {
+        let task = &tasks[key];
+        let class = self.class_of(task);
+        let push = self.queue.push(task.entry(key, class, standing));
+        if class == NOBODY && matches!(push, Push::Queued { .. }) {
+            self.note_unroutable(awake, tasks, key);
+        }
+        push
+    }
+
+    /// Takes a task out that waits.
+    pub(super) fn withdraw(&mut self, key: TaskKey) {
+        let removed = self.queue.remove(key);
+        debug_assert!(removed.is_some(), "a queued task is in the queue");
+    }
+
+    /// Whether a task of so many bytes may wait, without another having to go.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.queue.has_room(bytes)
+    }
+
+    /// Reserves room for a task that may come to wait. False if there is none.
+    pub(super) fn reserve(&mut self, bytes: u64) -> bool {
+        self.queue.reserve(bytes)
+    }
+
+    /// Gives such room back.
+    pub(super) fn unreserve(&mut self, bytes: u64) {
+        self.queue.unreserve(bytes);
+    }
+
+    /// A class with a task that may go out, and the worker for it; `only_returning` of those that have
+    /// their room in flight already. Where several classes have one, and so may be after the same workers,
+    /// the more important task goes first and then the one that came first; now and then it is the
+    /// oldest, as within a class.
+    pub(super) fn next(&self, only_returning: bool) -> Option<(ClassId, WorkerKey)> {
+        let ready = |class| {
+            step();
+            Some((class, self.abilities.pick(class)?))
+        };
+        if only_returning {
+            let returning = self.queue.returning_classes().filter_map(ready);
+            let oldest = |(class, worker)| {
+                let entry = self.queue.oldest_returning(class)?;
+                Some((entry.order, class, worker))
+            };
+            let (_, class, worker) = returning.filter_map(oldest).min()?;
+            return Some((class, worker));
+        }
+        if let Some(class) = self.queue.only_class() {
+            return ready(class);
+        }
+        let mut classes = self.queue.classes().filter_map(ready);
+        let first = classes.next()?;
+        let Some(second) = classes.next() else {
+            return Some(first);
+        };
+        let all = [first, second].into_iter().chain(classes);
+        if self.is_turn_of_oldest() {
+            let order = |class| self.queue.oldest(class).map(|entry| entry.order);
+            all.min_by_key(|(class, _)| order(*class))
+        } else {
+            all.min_by_key(|(class, _)| self.queue.next_rank(*class))
+        }
+    }
+
+    fn is_turn_of_oldest(&self) -> bool {
+        self.since_oldest + 1 >= OLDEST_EVERY
+    }
+
+    /// Takes out the task of the class that [`next`](Self::next) said.
+    pub(super) fn take(&mut self, class: ClassId, only_returning: bool) -> Option<TaskKey> {
+        let entry = if only_returning {
+            self.queue.pop_returning(class)
+        } else if self.queue.only_class().is_some() {
+            self.queue.pop(class)
+        } else if self.is_turn_of_oldest() {
+            self.since_oldest = 0;
+            self.queue.pop_oldest(class)
+        } else {
+            self.since_oldest += 1;
+            self.queue.pop(class)
+        };
+        Some(entry?.task)
+    }
+
+    /// Charges a client's virtual time for a task of this class that goes out: with what it is expected
+    /// to take, in nanoseconds, which is returned.
+    pub(super) fn charge(&mut self, task: &Task, class: ClassId) -> u64 {
+        let charged = self.durations.expected(task.name_key).max(1);
+        self.queue
+            .charge(task.client, class, task.priority, charged);
+        charged
+    }
+
+    /// Corrects a charge when it is known that the task ran for `ran` nanoseconds.
+    pub(super) fn correct(&mut self, task: &Task, class: ClassId, charged: u64, ran: u64) {
+        self.queue
+            .correct(task.client, class, task.priority, charged, ran);
+    }
+
+    /// Learns how fast a worker and a name are: an attempt has completed after `ran` nanoseconds.
+    pub(super) fn completed(&mut self, worker: WorkerKey, name: NameKey, ran: u64) {
+        let expected = self.durations.expected(name);
+        self.candidates[worker].speed.completed(expected, ran);
+        self.durations.completed(name, ran);
+        self.pace.completed(ran);
+    }
+
+    /// Learns from an attempt that has failed after `ran` nanoseconds.
+    pub(super) fn failed(&mut self, worker: WorkerKey, name: NameKey, ran: u64) {
+        let expected = self.durations.expected(name);
+        self.candidates[worker].speed.failed(expected, ran);
+    }
+
+    /// A task has ended, whatever its outcome.
+    pub(super) fn ended(&mut self, now: Instant) {
+        self.pace.ended(now);
+    }
+
+    /// Tasks that ended in the last whole second.
+    pub(super) fn rate(&self, now: Instant) -> u64 {
+        self.pace.rate(now)
+    }
+
+    /// How long a task with `ahead` tasks before it is likely to wait for one of `capacity` slots.
+    pub(super) fn estimated_wait(&self, ahead: usize, capacity: u64) -> Duration {
+        self.pace.estimate(ahead as u64, capacity)
+    }
+
+    /// Whether a submission would wait longer than it may.
+    pub(super) fn is_too_slow(&self, submit: &Submit, capacity: u64) -> bool {
+        submit.max_wait.to_duration().is_some_and(|patience| {
+            let ahead = (0..=submit.priority.level())
+                .filter_map(|level| Priority::new(level as u8))
+                .map(|priority| self.queue.len_at(priority))
+                .sum();
+            let mut wait = self.estimated_wait(ahead, capacity);
+            if !self.durations.is_measured(&submit.name) {
+                let slots = u32::try_from(capacity.max(1)).unwrap_or(u32::MAX);
+                let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+                wait = wait.max(UNMEASURED.saturating_mul(ahead) / slots);
+            }
+            wait > patience
+        })
+    }
+
+    /// Asserts that classes, scores and counts agree with tasks and workers.
+    pub(super) fn check_invariants(&self, tasks: &Tasks, workers: &Workers) {
+        self.queue.check_invariants();
+        self.abilities.check();
+        for kind in self.abilities.kinds() {
+            let kinds = workers.iter().map(|(key, _)| self.candidates[key].kind);
+            let same = kinds.filter(|other| *other == Some(kind)).count();
+            assert_eq!(same, self.abilities.workers(kind) as usize);
+        }
+        // Until what workers run takes effect, classes are those of before.
+        let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
+        for entry in waiting {
+            let name = &tasks[entry.task].name;
+            assert_eq!(
+                self.abilities.look_up(name),
+                Some(entry.class),
+                "tasks wait in the class of their name"
+            );
+            assert!(
+                entry.class != NOBODY || self.unroutable.contains(name),
+                "what nobody can run is watched"
+            );
+        }
+        for (key, session) in workers.iter() {
+            let candidate = &self.candidates[key];
+            if let Some(kind) = candidate.kind
+                && !self.stale.contains(&key)
+            {
+                assert_eq!(
+                    self.abilities.score(kind, key),
+                    candidate.score(session, self.worker_window),
+                    "the router knows every score"
+                );
+            }
+            let counted = candidate.kind.is_some() && candidate.is_trusted(session);
+            assert_eq!(counted, candidate.counted_trusted);
+            assert_eq!(candidate.is_doubted(), self.trust.is_doubted(key));
+        }
+    }
+}

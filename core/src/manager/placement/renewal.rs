@@ -1,0 +1,134 @@
+//! What workers say that they run: it takes effect at once where another runs the same, and together
+//! with what others say where the classes have to follow.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::offer::Offer;
+use crate::queue::{ClassId, TaskKey};
+use crate::router::WorkerKey;
+use crate::steps::step;
+use crate::time::{AwakeInstant, Instant};
+
+use super::rest::Rest;
+use super::{Placement, Tasks};
+
+/// Rest after the queue was gone through because of what workers run, for each look at a task: that
+/// takes a tenth of this or less.
+const RENEWAL_REST: Duration = Duration::from_nanos(1_500);
+/// So much rest may be due and the queue is still gone through once more: a few workers that come
+/// need not wait for each other.
+const RENEWAL_BURST: Duration = Duration::from_millis(10);
+
+/// What workers have said that they run and that has yet to take effect.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Renewal {
+    /// Offers that no worker made before.
+    offers: BTreeMap<WorkerKey, Offer>,
+    /// A kind has lost its last worker.
+    lost: bool,
+    rest: Rest,
+}
+
+impl Renewal {
+    pub(super) fn is_due(&self) -> bool {
+        self.lost || !self.offers.is_empty()
+    }
+}
+
+impl Placement {
+    /// A worker says what it can run, now. Whether that has taken effect, so that the router is to be
+    /// told.
+    pub(in crate::manager) fn offer(&mut self, worker: WorkerKey, offer: Offer) -> bool {
+        let current = self.candidates[worker].kind;
+        if current.is_some_and(|kind| *self.abilities.offer(kind) == offer) {
+            return false;
+        }
+        self.leave_kind(worker);
+        if offer.is_nothing() {
+            return false;
+        }
+        let kind = self.abilities.join(&offer);
+        self.candidates[worker].kind = kind;
+        if kind.is_none() {
+            // It takes effect when the classes are renewed: until then a class may still mean a
+            // kind whose number would be used again.
+            self.renewal.offers.insert(worker, offer);
+        }
+        kind.is_some()
+    }
+
+    /// What the worker has said that it runs holds no longer.
+    pub(super) fn leave_kind(&mut self, worker: WorkerKey) {
+        self.renewal.offers.remove(&worker);
+        let candidate = &mut self.candidates[worker];
+        let counted = core::mem::take(&mut candidate.counted_trusted);
+        if let Some(kind) = candidate.kind.take() {
+            if counted {
+                self.abilities.count_trusted(kind, false);
+            }
+            self.abilities.leave(kind, worker);
+            self.renewal.lost |= self.abilities.workers(kind) == 0;
+        }
+    }
+
+    /// Whether what workers say has yet to take effect.
+    pub(in crate::manager) fn is_renewal_due(&self) -> bool {
+        self.renewal.is_due()
+    }
+
+    /// Until when it has to wait, if it must: it goes through the queue, so that it is to take a small
+    /// part of the time, however often workers change their minds.
+    pub(in crate::manager) fn renewal_wait(&self, now: Instant) -> Option<Instant> {
+        self.renewal.rest.wait(now, RENEWAL_BURST)
+    }
+
+    /// What workers have said that has yet to take effect.
+    pub(in crate::manager) fn take_offers(&mut self) -> BTreeMap<WorkerKey, Offer> {
+        core::mem::take(&mut self.renewal.offers)
+    }
+
+    /// Whether there may be one more kind of workers.
+    pub(in crate::manager) fn has_room_for_kind(&self) -> bool {
+        self.abilities.has_room()
+    }
+
+    /// The worker is of the kind of its offer, a new one if need be. False if there are too many.
+    pub(in crate::manager) fn join_new(&mut self, worker: WorkerKey, offer: Offer) -> bool {
+        let kind = self.abilities.join_new(offer);
+        self.candidates[worker].kind = kind;
+        kind.is_some()
+    }
+
+    /// Puts every task that waits into the class that it is in now.
+    pub(in crate::manager) fn renew(&mut self, now: Instant, awake: AwakeInstant, tasks: &Tasks) {
+        self.renewal.lost = false;
+        let waiting = self.queue.iter().map(|entry| {
+            step();
+            let task = &tasks[entry.task];
+            (entry.class, &task.name, task.name_key)
+        });
+        self.abilities.renew(waiting);
+        let mut moves: Vec<(u64, TaskKey, ClassId)> = Vec::new();
+        for entry in self.queue.iter() {
+            step();
+            let task = &tasks[entry.task];
+            let class = self.abilities.class_of(&task.name, task.name_key);
+            if class != entry.class {
+                moves.push((entry.order, entry.task, class));
+            }
+        }
+        // In order of acceptance, so that what is newest stays so.
+        moves.sort_unstable();
+        for (_, task, class) in moves {
+            self.queue.set_class(task, class);
+        }
+        self.list_unroutable(awake, tasks);
+        // The name of each task is held against every kind, twice, if it has not been lately.
+        let waiting = self.queue.len() + self.queue.returning();
+        let looks = waiting * (2 + 2 * self.abilities.kinds().count());
+        let rest = RENEWAL_REST.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX));
+        self.renewal.rest.owe(now, rest);
+    }
+}

@@ -1,0 +1,209 @@
+//! Names of waiting tasks that nobody can run, and until when each waits.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::name::Name;
+use crate::queue::TaskKey;
+use crate::steps::step;
+use crate::time::{AwakeInstant, Timers};
+
+use super::abilities::NOBODY;
+use super::similar::similar;
+use super::{Placement, Tasks};
+
+/// How often at most it is asked again whether somebody may yet come who can run a task.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Names without tasks that may be listed before the list is made anew.
+const UNROUTABLE_SLACK: usize = 64;
+/// Names for which others are suggested at one time: looking for them takes a while.
+const SUGGESTIONS_MAX: usize = 16;
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unroutable {
+    until: Timers<Name, AwakeInstant>,
+    /// When it was last looked through the queue for those that are due.
+    looked: Option<AwakeInstant>,
+}
+
+impl Unroutable {
+    pub(super) fn contains(&self, name: &Name) -> bool {
+        self.until.get(name.clone()).is_some()
+    }
+
+    /// When to look again: as the first is due, and not too soon after the last look.
+    fn next(&self) -> Option<AwakeInstant> {
+        let (first, _) = self.until.next()?;
+        let rested = self.looked.map(|looked| looked + LOOK_EVERY);
+        Some(rested.map_or(first, |rested| first.max(rested)))
+    }
+
+    /// Takes out the names that are due.
+    fn take_due(&mut self, awake: AwakeInstant) -> BTreeSet<Name> {
+        let mut names = BTreeSet::new();
+        while let Some(name) = self.until.pop_due(awake) {
+            step();
+            names.insert(name);
+        }
+        names
+    }
+}
+
+impl Placement {
+    /// Whether this name is listed as one that nobody runs.
+    pub(in crate::manager) fn is_unroutable(&self, name: &Name) -> bool {
+        self.unroutable.contains(name)
+    }
+
+    /// When to look at what nobody can run; `None` if there is nothing like that.
+    pub(in crate::manager) fn next_unroutable(&self) -> Option<AwakeInstant> {
+        self.unroutable.next()
+    }
+
+    /// Brings the names that nobody can run up to date with the tasks that wait.
+    pub(super) fn list_unroutable(&mut self, awake: AwakeInstant, tasks: &Tasks) {
+        let until = awake + self.runner_wait;
+        let before = core::mem::take(&mut self.unroutable);
+        self.unroutable.looked = before.looked;
+        for entry in self.queue.iter() {
+            step();
+            if entry.class != NOBODY {
+                continue;
+            }
+            let name = &tasks[entry.task].name;
+            if !self.unroutable.contains(name) {
+                let until = before.until.get(name.clone()).unwrap_or(until);
+                self.unroutable.until.set(name.clone(), until);
+            }
+        }
+    }
+
+    pub(super) fn note_unroutable(&mut self, awake: AwakeInstant, tasks: &Tasks, key: TaskKey) {
+        let name = &tasks[key].name;
+        if self.unroutable.contains(name) {
+            return;
+        }
+        let until = awake + self.runner_wait;
+        self.unroutable.until.set(name.clone(), until);
+        // Names whose tasks have left otherwise are still listed; not many more than the others.
+        let waiting = self.queue.class_len(NOBODY);
+        if self.unroutable.until.len() > 2 * waiting + UNROUTABLE_SLACK {
+            self.list_unroutable(awake, tasks);
+        }
+    }
+
+    /// Lets the names that are due wait once more: nothing can be known yet.
+    pub(in crate::manager) fn put_off_unroutable(&mut self, awake: AwakeInstant) {
+        let until = awake + self.runner_wait.max(LOOK_EVERY);
+        for name in self.unroutable.take_due(awake) {
+            self.unroutable.until.set(name, until);
+        }
+    }
+
+    /// The tasks that nobody can run and that have waited long enough for somebody who can, by name and
+    /// acceptance, each with names that may have been meant.
+    pub(in crate::manager) fn take_unroutable(
+        &mut self,
+        awake: AwakeInstant,
+        tasks: &Tasks,
+    ) -> Vec<(TaskKey, Vec<Name>)> {
+        let due = self.unroutable.take_due(awake);
+        self.unroutable.looked = Some(awake);
+        let is_due = |task: &TaskKey| due.contains(&tasks[*task].name);
+        let waiting = self.queue.iter().inspect(|_| step());
+        let waiting = waiting.filter(|entry| entry.class == NOBODY);
+        let mut found: Vec<TaskKey> = waiting.map(|entry| entry.task).filter(is_due).collect();
+        found.sort_unstable_by_key(|task| {
+            let task = &tasks[*task];
+            (task.name.clone(), task.order)
+        });
+        let mut suggested: Option<(&Name, Vec<Name>)> = None;
+        let mut suggestions = 0;
+        let mut ends = Vec::new();
+        for key in found {
+            let name = &tasks[key].name;
+            let near = match &suggested {
+                Some((same, near)) if *same == name => near.clone(),
+                _ if suggestions < SUGGESTIONS_MAX => {
+                    suggestions += 1;
+                    let near = self.similar(name);
+                    suggested = Some((name, near.clone()));
+                    near
+                }
+                _ => Vec::new(),
+            };
+            ends.push((key, near));
+        }
+        ends
+    }
+
+    /// Names that somebody runs and that are like this one.
+    pub(in crate::manager) fn similar(&self, name: &Name) -> Vec<Name> {
+        let kinds = self.abilities.kinds();
+        similar(
+            name,
+            kinds.flat_map(|kind| self.abilities.offer(kind).names()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ConnId, Epoch, PeerId};
+    use crate::machine::Machine as _;
+    use crate::manager::{Manager, ManagerConfig, ManagerInput};
+    use crate::message::{Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+    use crate::task::Priority;
+    use crate::time::{Instant, Nanos};
+    use std::format;
+
+    /// A client that submits names that nobody runs and takes them back makes no list longer.
+    #[test]
+    fn names_whose_tasks_have_left_are_not_kept() {
+        let now = Instant::ZERO;
+        let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
+        let conn = ConnId(0);
+        manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
+        let say = |manager: &mut Manager, body: Body| {
+            let message = Message::from(body);
+            manager.handle_input(now, ManagerInput::Received { conn, message });
+            manager.settle(now);
+            while manager.poll_output().is_some() {}
+        };
+        let name = |text: &str| Name::new(text).expect("valid");
+        let hello = Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role: Role::Client,
+            peer: PeerId(1),
+            connection: 1,
+            session: None,
+            name: name("client"),
+        };
+        say(&mut manager, Body::Hello(hello));
+        for seq in 0..1_000 {
+            let submit = Submit {
+                seq,
+                priority: Priority::NORMAL,
+                max_attempts: 1,
+                at_most_once: false,
+                may_have_run: false,
+                deadline: Nanos::NONE,
+                max_wait: Nanos::NONE,
+                time_limit: Nanos::NONE,
+                name: name(&format!("nobody-runs-{seq}")),
+            };
+            say(&mut manager, Body::Submit(submit));
+            let waiting = manager.placement.queue.class_len(NOBODY);
+            assert!(manager.placement.unroutable.until.len() <= 2 * waiting + UNROUTABLE_SLACK + 1);
+            if seq >= 3 {
+                say(&mut manager, Body::Cancel { seq });
+            }
+        }
+        assert_eq!(manager.placement.queue.class_len(NOBODY), 3);
+        manager.check_invariants();
+    }
+}

@@ -1,0 +1,269 @@
+//! Asking workers for tasks back that wait behind long ones there while others are free.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::event::CloseReason;
+use crate::ids::{Attempt, ConnId};
+use crate::limits::ANSWER;
+use crate::message::Body;
+use crate::protocol_error::ProtocolError;
+use crate::router::WorkerKey;
+use crate::steps::step;
+use crate::time::Instant;
+
+use super::Manager;
+use super::peers::{Occupied, Peer, Purpose};
+use super::placement::{KindKey, Rest};
+use super::schedule::{Alarm, PeerTimer};
+use super::tasks::Holder;
+
+/// Workers that one look for tasks to take back goes through, so that its cost has a bound.
+const TAKE_BACK_WORKERS: usize = 16;
+/// Attempts, and workers, that one look goes over, so that its cost has a bound.
+const TAKE_BACK_LOOKS: usize = 512;
+/// Rest after each attempt that was looked at, which takes a tenth of this or less.
+const TAKE_BACK_REST: Duration = Duration::from_micros(2);
+/// So much rest may be due and the next look comes all the same, so that rare ones never wait.
+const TAKE_BACK_BURST: Duration = Duration::from_millis(1);
+/// A worker that finished nothing for less than this is not stuck behind long tasks.
+const STALL_MIN: Duration = Duration::from_millis(2);
+
+/// Where the next look for tasks to take back begins.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recall {
+    rest: Rest,
+    /// With this kind of workers, if the last look came no further.
+    kind: Option<KindKey>,
+    worker: WorkerKey,
+    /// In the middle of a worker's attempts, if the last look came no further.
+    below: Option<Below>,
+}
+
+/// A place among the attempts of a worker.
+#[derive(Clone, Debug)]
+struct Below {
+    worker: WorkerKey,
+    /// Those below this one are yet to be looked at.
+    attempt: Attempt,
+    /// How many were.
+    seen: usize,
+    /// Of these, the ones that are asked for.
+    pending: usize,
+}
+
+impl Manager {
+    /// Asks tasks back that wait behind long ones at a busy worker while another worker is free
+    /// and the queue has nothing for it. Looks at so many attempts in so much time; the next look
+    /// goes on where this one ends.
+    pub(super) fn take_back(&mut self, now: Instant) {
+        self.schedule.alarms.cancel(Alarm::TakeBack);
+        if self.workers.ahead().is_empty() {
+            return;
+        }
+        if let Some(at) = self.recall.rest.wait(now, TAKE_BACK_BURST) {
+            return self.schedule.alarms.set(Alarm::TakeBack, at);
+        }
+        let mut budget = TAKE_BACK_LOOKS;
+        let first = self.recall.kind.take();
+        let is_first = |kind: &KindKey| first.is_none_or(|first| *kind >= first);
+        let from = self.placement.abilities().kinds().filter(is_first);
+        let before = self
+            .placement
+            .abilities()
+            .kinds()
+            .filter(|kind| !is_first(kind));
+        for kind in from.chain(before) {
+            self.take_back_for(now, kind, &mut budget);
+            if budget == 0 {
+                self.recall.kind = Some(kind);
+                // Nothing has changed, and yet there is more to look at.
+                self.schedule
+                    .alarms
+                    .set(Alarm::TakeBack, now + TAKE_BACK_BURST);
+                break;
+            }
+        }
+        let looks = (TAKE_BACK_LOOKS - budget) as u32;
+        self.recall.rest.owe(now, TAKE_BACK_REST * looks);
+    }
+
+    /// Takes back what the best worker of `kind` could run at once.
+    fn take_back_for(&mut self, now: Instant, kind: KindKey, budget: &mut usize) {
+        let runs = |class| {
+            step();
+            self.placement.abilities().runs(kind, class)
+        };
+        if self.placement.queue().classes().any(runs) {
+            return;
+        }
+        let Some(free) = self.placement.abilities().pick_of(kind) else {
+            return;
+        };
+        let free = &self.workers[free];
+        if !free.has_idle_slot() {
+            return;
+        }
+        let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
+        let mut next_look = self.schedule.alarms.get(Alarm::TakeBack);
+        // Begins where the last look ended, so that every worker has its turn.
+        let later = self.workers.ahead().range(self.recall.worker..);
+        let earlier = self.workers.ahead().range(..self.recall.worker);
+        let busy: Vec<WorkerKey> = later
+            .chain(earlier)
+            .take(TAKE_BACK_WORKERS)
+            .copied()
+            .collect();
+        for key in busy {
+            if wanted == 0 || *budget == 0 {
+                break;
+            }
+            *budget -= 1;
+            step();
+            self.recall.worker = WorkerKey(key.0 + 1);
+            let session = &self.workers[key];
+            let stall = STALL_MIN
+                .max(Duration::from_nanos(self.placement.candidate(key).speed().average()) * 4);
+            let stalled_at = session.progress + stall;
+            if stalled_at > now {
+                next_look = Some(next_look.map_or(stalled_at, |look| look.min(stalled_at)));
+                continue;
+            }
+            wanted -= self.ask_back(now, key, kind, wanted, budget);
+        }
+        if let Some(at) = next_look {
+            self.schedule.alarms.set(Alarm::TakeBack, at);
+        }
+    }
+
+    /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `kind`
+    /// can run, newest first; says how many were asked for or are on their way already. If the
+    /// budget ends before the attempts do, the next look goes on below the last.
+    fn ask_back(
+        &mut self,
+        now: Instant,
+        key: WorkerKey,
+        kind: KindKey,
+        wanted: usize,
+        budget: &mut usize,
+    ) -> usize {
+        let session = &self.workers[key];
+        let excess = (session.outstanding() - session.capacity) as usize;
+        let mut attempts = Vec::new();
+        let resumed = self.recall.below.take().filter(|below| below.worker == key);
+        let (mut seen, mut pending) = resumed
+            .as_ref()
+            .map_or((0, 0), |below| (below.seen, below.pending));
+        let mut newest = match resumed {
+            Some(below) => session.attempts.last_below(below.attempt),
+            None => session.attempts.last(),
+        };
+        while seen < excess && pending < wanted {
+            let Some(attempt) = newest else {
+                break;
+            };
+            if *budget == 0 {
+                let attempt = Attempt {
+                    number: attempt.number + 1,
+                    ..attempt
+                };
+                self.recall.worker = key;
+                self.recall.below = Some(Below {
+                    worker: key,
+                    attempt,
+                    seen,
+                    pending,
+                });
+                break;
+            }
+            *budget -= 1;
+            step();
+            seen += 1;
+            newest = session.attempts.last_below(attempt);
+            let Some(occupied) = session.attempts.get(attempt) else {
+                break;
+            };
+            let Purpose::Live(task) = occupied.purpose else {
+                continue;
+            };
+            let record = &self.tasks[task];
+            let class = self.placement.class_of(record);
+            if occupied.started || !self.placement.abilities().runs(kind, class) {
+                continue;
+            }
+            pending += 1;
+            if occupied.asked_back.is_none() {
+                attempts.push(attempt);
+            }
+        }
+        if !attempts.is_empty() {
+            self.send_take_back(now, key, attempts);
+        }
+        pending
+    }
+
+    /// Asks for one attempt back, unless it is known to have started or is asked for already.
+    pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
+        let session = &self.workers[holder.worker];
+        let open = |occupied: &Occupied| !occupied.started && occupied.asked_back.is_none();
+        if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
+            self.send_take_back(now, holder.worker, [holder.attempt].into());
+        }
+    }
+
+    /// Asks a worker for attempts that it has, and for an answer in time.
+    fn send_take_back(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
+        let awake = self.schedule.awake(now);
+        let Some(conn) = self.workers[key].peer.conn else {
+            return;
+        };
+        let question = self
+            .connections
+            .get(conn)
+            .map_or(0, |conn| conn.detector.sent())
+            + 1;
+        for attempt in &attempts {
+            let holder = Holder {
+                worker: key,
+                attempt: *attempt,
+            };
+            self.workers.ask_back(awake, holder, question);
+        }
+        if self.schedule.peers.get(PeerTimer::TakeBack(conn)).is_none() {
+            self.schedule
+                .peers
+                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
+        }
+        self.send(now, conn, Body::TakeBack { attempts });
+    }
+
+    /// A worker had time to answer for what was asked back. One that has taken the question in
+    /// and says nothing breaks the protocol: after a reconnect its report answers. One that a
+    /// large payload keeps from hearing the question has more time.
+    pub(super) fn check_take_back(&mut self, now: Instant, conn: ConnId) {
+        let awake = self.schedule.awake(now);
+        let Some(known) = self.connections.get(conn) else {
+            return;
+        };
+        let (Peer::Worker(key), confirmed) = (known.peer, known.detector.confirmed()) else {
+            return;
+        };
+        let asked = |occupied: &Occupied| occupied.asked_back;
+        let open = self.workers[key].attempts.values();
+        let Some((since, question)) = open.filter_map(asked).min() else {
+            return;
+        };
+        if since + ANSWER > awake {
+            self.schedule
+                .peers
+                .set(PeerTimer::TakeBack(conn), since + ANSWER);
+        } else if question > confirmed {
+            self.schedule
+                .peers
+                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
+        } else {
+            let reason = CloseReason::Protocol(ProtocolError::TakeBackUnanswered);
+            self.close(now, conn, reason);
+        }
+    }
+}
