@@ -11,7 +11,7 @@ use crate::name::Name;
 use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::status::{RunningReport, StatusReport};
-use crate::task::{ExitCause, Outcome, Priority, RejectReason, TaskError};
+use crate::task::{ExitCause, Outcome, Priority, RejectReason, TaskError, TaskOptions};
 use crate::time::Nanos;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -317,6 +317,18 @@ pub struct Submit {
     pub time_limit: Nanos,
     /// What to run.
     pub name: Name,
+}
+
+impl Submit {
+    /// How the task is to be run.
+    #[must_use]
+    pub fn options(&self) -> TaskOptions {
+        TaskOptions {
+            priority: self.priority,
+            max_attempts: self.max_attempts,
+            at_most_once: self.at_most_once,
+        }
+    }
 }
 
 /// A task on its way to a worker.

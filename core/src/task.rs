@@ -88,6 +88,18 @@ impl Default for Priority {
     }
 }
 
+/// How a task is run, as opposed to when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskOptions {
+    /// How important it is.
+    pub priority: Priority,
+    /// How many attempts may be ended by the loss of a worker or the crash of a child, 1 to
+    /// `ATTEMPTS_MAX`.
+    pub max_attempts: u8,
+    /// Never start it twice: if an attempt may have started and is gone, the task is `Lost`.
+    pub at_most_once: bool,
+}
+
 /// A task as its owner describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskSpec {

@@ -113,7 +113,7 @@ impl Client {
         task.may_have_run |= may_have_run;
         let (uncertain, cancelled) = (task.may_have_run, task.cancelled);
         let (tries, retries) = (task.rejections, task.retries);
-        let (allowed, priority) = (task.allowed.or(self.config.retries), task.priority);
+        let (allowed, priority) = (task.allowed.or(self.config.retries), task.options.priority);
         task.rejections = task.rejections.saturating_add(1);
         self.window.on_refused(
             now,

@@ -1,7 +1,7 @@
 //! The client: submissions, retries, resumption, and exactly one outcome for each task.
 //!
 //! Owns: the tasks from `submit` to `Deliver`, and what it takes to get them through: when they
-//! are sent (the window), when again ([`crate::retry`]), and what a new connection means for them
+//! are sent (the congestion window), when again ([`crate::retry`]), and what a new connection means for them
 //! (`session`). Never: ends a task that its manager can still answer for, or looks into a payload.
 //!
 //! Invariants: each accepted task is delivered once; a task that may have run by what is known
@@ -9,17 +9,16 @@
 //! Units: instants of the driver.
 
 mod answers;
+mod congestion;
 mod sending;
 mod session;
 mod tasks;
-mod window;
 
-use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
+use alloc::collections::VecDeque;
 use core::fmt;
 
 use crate::event::Event;
-use crate::ids::{Epoch, PeerId, PoolProcess, TaskId};
+use crate::ids::{PeerId, PoolProcess, TaskId};
 use crate::limits;
 use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
@@ -31,8 +30,10 @@ use crate::rng::Rng;
 use crate::task::{Outcome, TaskSpec};
 use crate::time::{Deadline, Instant, WakeReason};
 
+use congestion::CongestionWindow;
+use sending::{Acks, Sending};
+use session::Session;
 use tasks::{Alarm, State, Task, Tasks};
-use window::Window;
 
 /// Settings of a client.
 #[derive(Clone, Debug)]
@@ -167,28 +168,11 @@ pub struct Client {
     rng: Rng,
     link: Link,
     tasks: Tasks,
-    window: Window,
+    window: CongestionWindow,
     outputs: VecDeque<ClientOutput>,
-    /// Outcomes taken in since the last acknowledgement.
-    acks: Vec<u64>,
-    /// An acknowledgement is due although there is nothing new: the last may have been lost.
-    ack_due: bool,
-    /// Tasks ended here while cut off, that the manager may still have; at most `IDS_MAX`.
-    abandoned: BTreeSet<u64>,
-    /// The life of the manager that the tasks at it were sent to.
-    epoch: Option<Epoch>,
-    /// When that began for this client, and when it was last cut off from it.
-    began: Instant,
-    cut_at: Instant,
-    /// Tasks sent with higher numbers were not asked about on this connection.
-    asked: u64,
-    /// The largest payload that the manager of the last `Welcome` takes.
-    manager_payload_max: Option<usize>,
-    moves: session::Moves,
-    /// When to go on sending, if a settling stopped at its bound.
-    more_at: Option<Instant>,
-    /// The last task sent to try the ground.
-    probed: u64,
+    acks: Acks,
+    session: Session,
+    sending: Sending,
     refused: Option<RefuseReason>,
     stopped: bool,
 }
@@ -208,19 +192,11 @@ impl Client {
             link: Link::new(link, rng.fork(), now),
             rng,
             tasks: Tasks::default(),
-            window: Window::new(config.tasks),
+            window: CongestionWindow::new(config.tasks),
             outputs: VecDeque::new(),
-            acks: Vec::new(),
-            ack_due: false,
-            abandoned: BTreeSet::new(),
-            epoch: None,
-            began: now,
-            cut_at: now,
-            asked: 0,
-            manager_payload_max: None,
-            moves: session::Moves::default(),
-            more_at: None,
-            probed: 0,
+            acks: Acks::default(),
+            session: Session::new(now),
+            sending: Sending::default(),
             refused: None,
             stopped: false,
             config,
@@ -273,7 +249,7 @@ impl Client {
     /// The largest payload that can be submitted, as far as is known.
     #[must_use]
     pub fn payload_max(&self) -> usize {
-        let manager = self.manager_payload_max.unwrap_or(usize::MAX);
+        let manager = self.session.payload_max.unwrap_or(usize::MAX);
         self.config.payload_max.min(manager)
     }
 
@@ -356,9 +332,8 @@ impl Client {
             let may_have_run = self.tasks.get(seq).is_some_and(Task::is_uncertain);
             self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());
         }
-        self.abandoned.clear();
-        self.more_at = None;
-        self.moves = session::Moves::default();
+        self.session.stop();
+        self.sending.more_at = None;
         self.outputs.push_back(ClientOutput::Stopped);
     }
 
@@ -376,8 +351,8 @@ impl Client {
                 return;
             }
             // Cut off, this alarm is for a lease after the deadline.
-            if self.abandoned.len() < self.config.inner.ids {
-                self.abandoned.insert(seq);
+            if self.session.abandoned.len() < self.config.inner.ids {
+                self.session.abandoned.insert(seq);
             }
         }
         self.expire(seq);
@@ -424,7 +399,7 @@ impl Machine for Client {
         if self.stopped {
             return;
         }
-        self.more_at = None;
+        self.sending.more_at = None;
         self.window.wake(now);
         if self.link.is_up() {
             self.flush_acks(now);
@@ -458,12 +433,12 @@ impl Machine for Client {
         });
         let up = self.link.is_up();
         let pause = self.window.paused_until().filter(|_| up);
-        let moving = self.moves.due().filter(|_| up);
+        let moving = self.session.moves.due().filter(|_| up);
         let candidates = [
             self.link.poll_timeout(),
             alarm,
             pause.map(retry),
-            self.more_at.filter(|_| up).map(retry),
+            self.sending.more_at.filter(|_| up).map(retry),
             moving.map(|at| Deadline {
                 at,
                 reason: WakeReason::Reconnect,
@@ -476,17 +451,17 @@ impl Machine for Client {
     }
 
     fn check_invariants(&self) {
-        let cut_off = self.epoch.is_some() && !self.link.is_up() && !self.stopped;
+        let cut_off = self.session.epoch.is_some() && !self.link.is_up() && !self.stopped;
         self.tasks.check_invariants(cut_off);
         self.window.check_invariants();
-        assert!(self.acks.len() < self.config.inner.ids);
-        assert!(self.abandoned.len() <= self.config.inner.ids);
+        assert!(self.acks.seqs.len() < self.config.inner.ids);
+        assert!(self.session.abandoned.len() <= self.config.inner.ids);
         assert!(self.tasks.len() <= self.config.tasks.max(1));
         assert!(self.tasks.len() <= 1 || self.tasks.bytes() <= self.config.bytes);
         if self.stopped {
             assert_eq!(self.tasks.len(), 0, "nothing is left behind");
         }
-        if self.epoch.is_none() {
+        if self.session.epoch.is_none() {
             assert_eq!(self.tasks.sent(), 0, "there was nobody to send to");
         }
     }

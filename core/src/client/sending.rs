@@ -19,23 +19,46 @@ const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How soon sending goes on after it stopped at those.
 const MORE_AFTER: Duration = Duration::from_millis(1);
 
+/// Outcomes that are to be acknowledged.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acks {
+    /// Those taken in since the last acknowledgement.
+    pub(super) seqs: Vec<u64>,
+    /// One is due although there is nothing new: the last may have been lost.
+    pub(super) due: bool,
+}
+
+/// Where sending goes on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sending {
+    /// When, if a settling stopped at its bound.
+    pub(super) more_at: Option<Instant>,
+    /// The last task that was sent while one at a time was.
+    last_tried: u64,
+}
+
 impl Client {
     /// Notes that the outcome of `seq` is delivered, now or earlier.
     pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) {
-        self.acks.push(seq);
-        if self.acks.len() >= self.config.inner.ids {
+        self.acks.seqs.push(seq);
+        if self.acks.seqs.len() >= self.config.inner.ids {
             self.flush_acks(now);
         }
     }
 
     pub(super) fn flush_acks(&mut self, now: Instant) {
-        if self.acks.is_empty() && !self.ack_due {
+        if self.acks.seqs.is_empty() && !self.acks.due {
             return;
         }
-        self.ack_due = false;
+        self.acks.due = false;
         let floor = self.tasks.floor();
         // Mostly tasks end in about the order they came in, and the floor says it all.
-        let seqs: Vec<u64> = self.acks.drain(..).filter(|&seq| seq >= floor).collect();
+        let seqs: Vec<u64> = self
+            .acks
+            .seqs
+            .drain(..)
+            .filter(|&seq| seq >= floor)
+            .collect();
         self.send(now, Body::AckOutcomes { floor, seqs });
     }
 
@@ -53,39 +76,39 @@ impl Client {
             sends += 1;
             bytes += self.send_task(now, seq);
         }
-        let mut limiting = false;
+        let mut limited = false;
         while let Some((priority, first)) = self.tasks.first_waiting() {
             let lesser = self.tasks.sent_below(priority);
             if !self.window.admits(priority, self.tasks.sent(), lesser) {
-                limiting = true;
+                limited = true;
                 break;
             }
             if sends >= SENDS_MAX || bytes >= SEND_BYTES_MAX {
-                limiting = true;
+                limited = true;
                 self.send_more_later(now);
                 break;
             }
             let mut seq = first;
-            if self.window.is_probing() {
+            if self.window.is_restarting() {
                 // Another one each time, so that no task pays for all with its retries.
                 seq = self
                     .tasks
-                    .waiting_after(priority, self.probed)
+                    .waiting_after(priority, self.sending.last_tried)
                     .unwrap_or(first);
-                self.probed = seq;
+                self.sending.last_tried = seq;
             }
             sends += 1;
             bytes += self.send_task(now, seq);
         }
-        self.window.set_limiting(limiting);
-        if self.window.wants_word(self.link.sent()) {
+        self.window.set_limited(limited);
+        if self.window.wants_ack(self.link.sent()) {
             self.link.ping_now(now);
             self.pump_link(now);
         }
     }
 
     fn send_more_later(&mut self, now: Instant) {
-        self.more_at = Some(now + MORE_AFTER);
+        self.sending.more_at = Some(now + MORE_AFTER);
     }
 
     /// Sends a waiting task, or ends it if that makes no sense any more; returns its bytes.

@@ -1,9 +1,11 @@
 //! What connections mean for tasks: resuming, a manager that forgot, cut off, moving on.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::{CloseReason, Event, LinkDown};
+use crate::ids::Epoch;
 use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Body, Welcome};
@@ -33,6 +35,43 @@ pub(super) struct Moves {
 impl Moves {
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
+    }
+}
+
+/// What is known of the manager that lets the client in, and what it may still have of the client's.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// The life of the manager that the tasks at it were sent to.
+    pub(super) epoch: Option<Epoch>,
+    /// When that began for this client, and when it was last cut off from it.
+    began: Instant,
+    cut_at: Instant,
+    /// Tasks sent with higher numbers were not asked about on this connection.
+    asked: u64,
+    /// Tasks ended here while cut off, that the manager may still have; at most `IDS_MAX`.
+    pub(super) abandoned: BTreeSet<u64>,
+    /// The largest payload that the manager of the last `Welcome` takes.
+    pub(super) payload_max: Option<usize>,
+    pub(super) moves: Moves,
+}
+
+impl Session {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            epoch: None,
+            began: now,
+            cut_at: now,
+            asked: 0,
+            abandoned: BTreeSet::new(),
+            payload_max: None,
+            moves: Moves::default(),
+        }
+    }
+
+    /// The client leaves: there is nothing more to be done at any manager.
+    pub(super) fn stop(&mut self) {
+        self.abandoned.clear();
+        self.moves = Moves::default();
     }
 }
 
@@ -80,19 +119,19 @@ impl Client {
     }
 
     fn on_down(&mut self, now: Instant, reason: LinkDown) {
-        self.cut_at = now;
+        self.session.cut_at = now;
         self.notify(Event::LinkDown { reason });
         // Outcomes come again after resuming, and so do their acknowledgements.
-        self.acks.clear();
-        self.moves.due = None;
+        self.acks.seqs.clear();
+        self.session.moves.due = None;
         self.window.on_down();
         self.tasks.watch_deadlines(self.link.lease());
     }
 
     fn on_up(&mut self, now: Instant, welcome: Welcome) {
-        let resumed = welcome.resumed && self.epoch == Some(welcome.epoch);
-        self.epoch = Some(welcome.epoch);
-        self.manager_payload_max = Some(welcome.payload_max as usize);
+        let resumed = welcome.resumed && self.session.epoch == Some(welcome.epoch);
+        self.session.epoch = Some(welcome.epoch);
+        self.session.payload_max = Some(welcome.payload_max as usize);
         self.refused = None;
         self.notify(Event::LinkUp {
             epoch: welcome.epoch,
@@ -102,10 +141,10 @@ impl Client {
         if let Some(process) = self.config.within.filter(|_| !resumed) {
             self.send(now, Body::Within(process));
         }
-        for seq in core::mem::take(&mut self.abandoned) {
+        for seq in core::mem::take(&mut self.session.abandoned) {
             self.send(now, Body::Cancel { seq });
         }
-        self.ack_due = true;
+        self.acks.due = true;
         self.flush_acks(now);
         if resumed {
             self.resume(now);
@@ -116,7 +155,7 @@ impl Client {
 
     /// The manager knows us: it is asked what it still has of what it was sent.
     fn resume(&mut self, now: Instant) {
-        self.asked = self.window.last_sent();
+        self.session.asked = self.window.last_sent();
         let sent = self.tasks.select(|task| task.sent().is_some());
         for part in sent.chunks(self.config.inner.ids) {
             let seqs = part.to_vec();
@@ -132,9 +171,9 @@ impl Client {
     /// Another manager, another life of it, or a session that it gave up: nobody can say any more
     /// whether what was left there has started.
     fn start_over(&mut self, now: Instant) {
-        let held = self.cut_at.since(self.began);
-        self.began = now;
-        self.asked = 0;
+        let held = self.session.cut_at.since(self.session.began);
+        self.session.began = now;
+        self.session.asked = 0;
         for seq in self.tasks.select(|task| task.sent().is_some()) {
             let task = self.tasks.get_mut(seq);
             if task.is_some_and(|task| task.is_given_up(held)) {
@@ -145,7 +184,7 @@ impl Client {
             }
         }
         self.window.restart();
-        if self.moves.count < self.config.addresses {
+        if self.session.moves.count < self.config.addresses {
             // What the last manager advised is not this one's advice.
             for seq in self.tasks.select(Task::is_backing_off) {
                 self.tasks.change(seq, false, State::Waiting);
@@ -162,7 +201,7 @@ impl Client {
         let Some(number) = task.sent() else {
             return;
         };
-        if number > self.asked {
+        if number > self.session.asked {
             return self.close(now, ProtocolError::ForgotSubmitted);
         }
         if task.cancelled {
@@ -174,12 +213,12 @@ impl Client {
 
     /// The manager has no workers: another may have.
     pub(super) fn want_move(&mut self, now: Instant) {
-        if self.config.addresses < 2 || self.moves.due.is_some() {
+        if self.config.addresses < 2 || self.session.moves.due.is_some() {
             return;
         }
         let soon = now + LAST_WORDS;
-        let tried_all = self.moves.count + 1 >= self.config.addresses;
-        self.moves.due = Some(match self.moves.last {
+        let tried_all = self.session.moves.count + 1 >= self.config.addresses;
+        self.session.moves.due = Some(match self.session.moves.last {
             Some(last) if tried_all => soon.max(last + MOVE_EVERY),
             _ => soon,
         });
@@ -187,22 +226,22 @@ impl Client {
 
     /// The manager ends tasks, so it has workers.
     pub(super) fn stay(&mut self) {
-        self.moves.count = 0;
-        self.moves.due = None;
+        self.session.moves.count = 0;
+        self.session.moves.due = None;
     }
 
     /// Whether the client waits to leave its manager; nothing is sent there any more.
     pub(super) fn is_leaving(&self) -> bool {
-        self.moves.due.is_some()
+        self.session.moves.due.is_some()
     }
 
     pub(super) fn move_on_if_due(&mut self, now: Instant) {
-        if self.moves.due.is_none_or(|due| due > now) || !self.link.is_up() {
+        if self.session.moves.due.is_none_or(|due| due > now) || !self.link.is_up() {
             return;
         }
-        self.moves.due = None;
-        self.moves.count += 1;
-        self.moves.last = Some(now);
+        self.session.moves.due = None;
+        self.session.moves.count += 1;
+        self.session.moves.last = Some(now);
         self.flush_acks(now);
         // So that what it still queues does not run there as well, should workers come.
         self.send(now, Body::Goodbye);

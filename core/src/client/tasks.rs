@@ -17,7 +17,7 @@ use crate::message::{Body, Message, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::seq_map::SeqMap;
-use crate::task::{Priority, TaskSpec};
+use crate::task::{Priority, TaskOptions, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +48,7 @@ pub(super) fn charge(name: &Name, payload: &Payload) -> u64 {
 pub(super) struct Task {
     name: Name,
     pub(super) payload: Payload,
-    pub(super) priority: Priority,
-    max_attempts: u8,
-    at_most_once: bool,
+    pub(super) options: TaskOptions,
     pub(super) deadline: Option<Instant>,
     max_wait: Nanos,
     time_limit: Nanos,
@@ -75,9 +73,11 @@ impl Task {
         Self {
             name: spec.name,
             payload: spec.payload,
-            priority: spec.priority,
-            max_attempts: spec.max_attempts,
-            at_most_once: spec.at_most_once,
+            options: TaskOptions {
+                priority: spec.priority,
+                max_attempts: spec.max_attempts,
+                at_most_once: spec.at_most_once,
+            },
             deadline: spec.deadline.map(|span| now + span),
             max_wait: spec.max_wait.into(),
             time_limit: spec.time_limit.into(),
@@ -117,7 +117,7 @@ impl Task {
     /// worker to claim it as long as one alone would, so that none will claim it. One that had it
     /// for a whole resume window and did not end it has had it claimed.
     pub(super) fn is_given_up(&mut self, held: Duration) -> bool {
-        if !self.at_most_once || !self.may_have_run {
+        if !self.options.at_most_once || !self.may_have_run {
             return false;
         }
         self.unclaimed = if held < RESUME_WINDOW {
@@ -138,9 +138,9 @@ impl Task {
     pub(super) fn message(&self, seq: u64, now: Instant) -> Message {
         let submit = Submit {
             seq,
-            priority: self.priority,
-            max_attempts: self.max_attempts,
-            at_most_once: self.at_most_once,
+            priority: self.options.priority,
+            max_attempts: self.options.max_attempts,
+            at_most_once: self.options.at_most_once,
             may_have_run: self.may_have_run,
             deadline: self.deadline.map(|at| at.since(now)).into(),
             max_wait: self.max_wait,
@@ -207,7 +207,7 @@ impl Tasks {
         self.next_seq += 1;
         let task = Task::new(now, spec);
         self.bytes += task.bytes();
-        self.wait(task.priority, seq);
+        self.wait(task.options.priority, seq);
         if let Some(deadline) = task.deadline {
             self.alarms.set(Alarm::Expiry(seq), deadline);
         }
@@ -221,12 +221,18 @@ impl Tasks {
             self.live.retire(seq, |task| {
                 let has_deadline = task.deadline.is_some();
                 let Task {
-                    priority,
+                    options,
                     may_have_run,
                     state,
                     ..
                 } = *task;
-                (task.bytes(), priority, may_have_run, state, has_deadline)
+                (
+                    task.bytes(),
+                    options.priority,
+                    may_have_run,
+                    state,
+                    has_deadline,
+                )
             })
         else {
             return false;
@@ -245,7 +251,7 @@ impl Tasks {
             debug_assert!(false, "only live tasks have states");
             return;
         };
-        let (priority, flag, from) = (task.priority, task.may_have_run, task.state);
+        let (priority, flag, from) = (task.options.priority, task.may_have_run, task.state);
         let deadline = task.deadline;
         task.state = to;
         task.may_have_run |= may_have_run;
@@ -344,14 +350,14 @@ impl Tasks {
                     recovering += 1;
                 }
                 State::Waiting => {
-                    assert!(self.waiting[task.priority.level()].contains(seq));
+                    assert!(self.waiting[task.options.priority.level()].contains(seq));
                     waiting += 1;
                 }
                 State::Backoff { until } => {
                     assert_eq!(self.alarms.get(Alarm::Retry(seq)), Some(until));
                     backoff += 1;
                 }
-                State::Sent { .. } => sent[task.priority.level()] += 1,
+                State::Sent { .. } => sent[task.options.priority.level()] += 1,
             }
             let armed = self.alarms.get(Alarm::Expiry(seq)).is_some();
             match (task.deadline, task.state) {

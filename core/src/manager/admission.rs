@@ -87,7 +87,7 @@ impl Manager {
         }
         self.tasks.ran_elsewhere(task);
         let record = &self.tasks[task];
-        if record.at_most_once && matches!(record.state, State::Queued) {
+        if record.options.at_most_once && matches!(record.state, State::Queued) {
             // It waited here while its client was with another manager, which may have started it.
             self.placement.withdraw(task);
             self.tasks.leave_reserve(task);
@@ -114,7 +114,7 @@ impl Manager {
             return self.release_if_given_up(now, task);
         }
         let crowded = self.tasks.of(client).held() > self.config.client_tasks;
-        let at_most_once = self.tasks[task].at_most_once;
+        let at_most_once = self.tasks[task].options.at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
         } else if self.stage.draining {
@@ -143,7 +143,7 @@ impl Manager {
     fn hold(&mut self, now: Instant, task: TaskKey) {
         let record = &self.tasks[task];
         let (client, id) = (record.client, record.id);
-        let wait = if record.at_most_once {
+        let wait = if record.options.at_most_once {
             // It will never be queued: a worker claims it, or it is lost. So it takes no room in
             // the queue for that long, but counts as what it may be, in flight; and its argument
             // is of no more use.
@@ -167,7 +167,7 @@ impl Manager {
     /// No worker claimed a held task: it is tried again, or lost if it must not be.
     pub(super) fn on_unclaimed(&mut self, now: Instant, key: TaskKey) {
         let record = &self.tasks[key];
-        if record.at_most_once {
+        if record.options.at_most_once {
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });
             return self.end(now, key, Outcome::Lost { history }, Payload::empty(), None);
@@ -183,7 +183,7 @@ impl Manager {
     pub(super) fn unhold(&mut self, key: TaskKey) {
         let record = &self.tasks[key];
         debug_assert!(matches!(record.state, State::Held));
-        if !record.at_most_once {
+        if !record.options.at_most_once {
             self.placement.unreserve(u64::from(record.bytes()));
         }
         self.tasks.detach(key);
@@ -253,7 +253,7 @@ impl Manager {
         if let Some(deadline) = self.tasks[task].deadline() {
             self.schedule.alarms.set(Alarm::Expiry(task), deadline);
         }
-        let start_by = self.tasks[task].start_by;
+        let start_by = self.tasks[task].times.start_by;
         if start_by != Instant::NEVER {
             self.schedule.alarms.set(Alarm::StartBy(task), start_by);
         }

@@ -69,9 +69,8 @@ impl Manager {
     /// Lets a task wait, if there is room for it. All that wait come this way.
     pub(super) fn enqueue(&mut self, now: Instant, key: TaskKey, standing: Standing) -> Push {
         let awake = self.schedule.awake(now);
-        let before = self.placement.next_unroutable();
-        let push = self.placement.enqueue(awake, &self.tasks, key, standing);
-        if self.placement.next_unroutable() != before {
+        let (push, is_unroutable) = self.placement.enqueue(awake, &self.tasks, key, standing);
+        if is_unroutable {
             self.watch_unroutable();
         }
         push

@@ -87,8 +87,9 @@ impl Manager {
             self.abandon(now, holder);
         }
         let record = &self.tasks[key];
-        let (has_deadline, is_ending) = (record.due != Instant::NEVER, record.ending.is_some());
-        let must_start = record.start_by != Instant::NEVER;
+        let (has_deadline, is_ending) =
+            (record.times.due != Instant::NEVER, record.ending.is_some());
+        let must_start = record.times.start_by != Instant::NEVER;
         if has_deadline {
             self.schedule.alarms.cancel(Alarm::Expiry(key));
         }

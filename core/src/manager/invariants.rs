@@ -66,7 +66,7 @@ impl Manager {
             );
             queued += usize::from(in_queue);
             if matches!(task.state, State::Held) {
-                held_in_queue += usize::from(!task.at_most_once);
+                held_in_queue += usize::from(!task.options.at_most_once);
             }
             if let State::Ended(end) = task.state {
                 ended += 1;

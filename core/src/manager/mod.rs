@@ -193,15 +193,14 @@ impl Manager {
 
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
         let awake = self.schedule.awake(now);
-        let Some(known) = self.connections.get(conn) else {
-            return;
-        };
-        let peer = known.peer;
         match message.body {
             Body::Ping(beat) => return self.on_ping(now, conn, beat),
             Body::Hello(hello) => return self.on_hello(now, conn, hello),
-            _ => self.connections.on_received(awake, conn),
+            _ => {}
         }
+        let Some(peer) = self.connections.on_received(awake, conn) else {
+            return;
+        };
         match peer {
             Peer::Pending => {
                 self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));

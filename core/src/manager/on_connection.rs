@@ -163,11 +163,13 @@ impl Manager {
     }
 
     pub(super) fn on_hello(&mut self, now: Instant, conn: ConnId, hello: Hello) {
-        let pending = self.connections.get(conn);
-        let Some(pending) = pending.filter(|known| known.peer == Peer::Pending) else {
-            return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
+        let Some(known) = self.connections.get(conn) else {
+            return;
         };
-        let from = pending.from;
+        if known.peer != Peer::Pending {
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
+        }
+        let from = known.from;
         if let Err(reason) = self.admit(now, conn, hello) {
             self.notify(Event::PeerRefused { conn, from, reason });
             self.connections.send_uncounted(conn, Body::Refuse(reason));

@@ -90,7 +90,7 @@ impl Manager {
             State::Assigned { at, .. } if is_current => at,
             _ => Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0)),
         };
-        let waited = assigned_at.since(record.accepted_at);
+        let waited = assigned_at.since(record.times.accepted_at);
         let last = LastAttempt {
             ran: finished.ran,
             waited: waited.into(),
@@ -174,7 +174,7 @@ impl Manager {
         self.charge_loss(task, holder, AttemptLoss::ChildCrashed(cause));
         let record = &self.tasks[task];
         let charged = record.charged();
-        if !record.at_most_once && charged < record.max_attempts {
+        if !record.options.at_most_once && charged < record.options.max_attempts {
             return self.requeue(now, task);
         }
         let history = record.history();
@@ -201,7 +201,7 @@ impl Manager {
     /// The worker killed the attempt on a request that no longer stands: nobody is to blame, but
     /// the attempt may have done something.
     fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        if self.tasks[task].at_most_once {
+        if self.tasks[task].options.at_most_once {
             self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
             let history = self.tasks[task].history();
             self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);

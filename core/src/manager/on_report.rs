@@ -190,7 +190,7 @@ impl Manager {
     /// Counts a task as assigned to a worker that already has it.
     pub(super) fn place(&mut self, task: TaskKey, holder: Holder) {
         let record = &self.tasks[task];
-        let (id, at) = (record.id, record.accepted_at);
+        let (id, at) = (record.id, record.times.accepted_at);
         self.tasks.assign(task, holder, at, NOBODY, 0);
         self.notify(Event::AttemptAdopted {
             task: id,

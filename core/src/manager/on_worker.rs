@@ -121,7 +121,8 @@ impl Manager {
         let id = record.id;
         if let Some(ending) = record.ending {
             self.end_asked(now, task, ending);
-        } else if !record.at_most_once && record.charged() + 1 < record.max_attempts {
+        } else if !record.options.at_most_once && record.charged() + 1 < record.options.max_attempts
+        {
             self.charge_loss(task, holder, loss);
             self.tasks.supersede(task, holder);
             self.requeue(now, task);
@@ -221,9 +222,9 @@ impl Manager {
             return self.end_asked(now, task, ending);
         }
         let free = loss == AttemptLoss::WorkerDrained;
-        let exhausted = record.charged() + 1 >= record.max_attempts;
-        if record.at_most_once || (exhausted && !free) {
-            let poison = exhausted && !record.at_most_once;
+        let exhausted = record.charged() + 1 >= record.options.max_attempts;
+        if record.options.at_most_once || (exhausted && !free) {
+            let poison = exhausted && !record.options.at_most_once;
             self.charge_loss(task, holder, loss);
             let record = &self.tasks[task];
             let (id, history) = (record.id, record.history());
@@ -293,7 +294,7 @@ impl Manager {
         }
         self.tasks.clear_may_have_run(task);
         let record = &self.tasks[task];
-        if record.at_most_once && record.ran_earlier && record.ending.is_none() {
+        if record.options.at_most_once && record.ran_earlier && record.ending.is_none() {
             // This attempt did not start, but an earlier one may have.
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });

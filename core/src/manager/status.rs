@@ -130,7 +130,7 @@ impl Manager {
             .filter_map(|class| self.placement.queue().oldest(class))
             .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
-            now.since(self.tasks[entry.task].accepted_at).into()
+            now.since(self.tasks[entry.task].times.accepted_at).into()
         });
         ManagerStatus {
             epoch: self.config.epoch,

@@ -21,23 +21,27 @@ impl Queue {
 
     fn check_counts(&self) {
         let bounded = || self.iter().filter(|entry| entry.standing.is_bounded());
-        assert_eq!(self.tasks, bounded().count());
+        assert_eq!(self.room.tasks, bounded().count());
         assert_eq!(
-            self.bytes,
+            self.room.bytes,
             bounded().map(|entry| u64::from(entry.bytes)).sum::<u64>()
         );
         assert!(
-            self.tasks + self.reserved_tasks <= self.tasks_max,
+            self.room.tasks + self.room.reserved_tasks <= self.room.tasks_max,
             "{} tasks and {} to come",
-            self.tasks,
-            self.reserved_tasks
+            self.room.tasks,
+            self.room.reserved_tasks
         );
         let returned = self
             .nodes
             .iter()
             .filter(|(_, node)| node.entry.standing == Standing::Returning);
         assert_eq!(returned.count(), self.returned.len());
-        assert!(self.bytes <= self.bytes_max, "{} bytes", self.bytes);
+        assert!(
+            self.room.bytes <= self.room.bytes_max,
+            "{} bytes",
+            self.room.bytes
+        );
         for priority in (0..Priority::LEVELS as u8).filter_map(Priority::new) {
             let waiting = self
                 .iter()

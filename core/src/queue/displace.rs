@@ -45,7 +45,7 @@ impl Queue {
         } else {
             return Ok(Vec::new());
         };
-        if bytes > self.bytes_max {
+        if bytes > self.room.bytes_max {
             return Err(RejectReason::QueueBytesFull);
         }
         // Victims are taken out one after the other, since each changes who holds most, and put
@@ -111,8 +111,8 @@ impl Queue {
         if !entry.standing.is_bounded() {
             return;
         }
-        self.tasks += 1;
-        self.bytes += u64::from(entry.bytes);
+        self.room.tasks += 1;
+        self.room.bytes += u64::from(entry.bytes);
         let level = entry.priority.level();
         let holding = &mut self.clients[entry.client].holdings[level];
         holding.held += 1;
@@ -137,8 +137,8 @@ impl Queue {
         if !entry.standing.is_bounded() {
             return;
         }
-        self.tasks -= 1;
-        self.bytes -= u64::from(entry.bytes);
+        self.room.tasks -= 1;
+        self.room.bytes -= u64::from(entry.bytes);
         let level = entry.priority.level();
         let holding = &mut self.clients[entry.client].holdings[level];
         holding.held -= 1;

@@ -86,11 +86,23 @@ struct Node {
 // A slab keeps a node in a node's room only if the compiler finds a place for "vacant" in it.
 const _: () = assert!(size_of::<Option<Node>>() <= 48);
 
+/// The two bounds, and what counts against them.
+#[derive(Clone, Debug)]
+struct Room {
+    tasks_max: usize,
+    bytes_max: u64,
+    /// Fresh and resubmitted tasks, and their bytes.
+    tasks: usize,
+    bytes: u64,
+    /// Room kept for tasks that are not here yet.
+    reserved_tasks: usize,
+    reserved_bytes: u64,
+}
+
 /// Tasks that wait for a worker. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct Queue {
-    tasks_max: usize,
-    bytes_max: u64,
+    room: Room,
     nodes: Arena<NodeKey, Node>,
     /// Node of each task.
     by_task: SecondaryMap<TaskKey, NodeKey>,
@@ -103,12 +115,6 @@ pub struct Queue {
     turns_at: Places<FlowKey>,
     ages_at: Places<FlowKey>,
     holders: [Holders; Priority::LEVELS],
-    /// Bounded: fresh and resubmitted.
-    tasks: usize,
-    bytes: u64,
-    /// Room kept for tasks that are not here yet.
-    reserved_tasks: usize,
-    reserved_bytes: u64,
     /// Those that came back from a worker: class, order and node.
     returned: BTreeSet<(ClassId, u64, NodeKey)>,
     /// All that wait, by priority.
@@ -120,8 +126,14 @@ impl Queue {
     #[must_use]
     pub fn new(tasks_max: usize, bytes_max: u64) -> Self {
         Self {
-            tasks_max,
-            bytes_max,
+            room: Room {
+                tasks_max,
+                bytes_max,
+                tasks: 0,
+                bytes: 0,
+                reserved_tasks: 0,
+                reserved_bytes: 0,
+            },
             nodes: Arena::default(),
             by_task: SecondaryMap::default(),
             flows: Arena::default(),
@@ -131,10 +143,6 @@ impl Queue {
             turns_at: Places::default(),
             ages_at: Places::default(),
             holders: Default::default(),
-            tasks: 0,
-            bytes: 0,
-            reserved_tasks: 0,
-            reserved_bytes: 0,
             returned: BTreeSet::new(),
             waiting: [0; Priority::LEVELS],
         }
@@ -241,16 +249,16 @@ impl Queue {
     pub fn reserve(&mut self, bytes: u64) -> bool {
         let fits = self.has_room(bytes);
         if fits {
-            self.reserved_tasks += 1;
-            self.reserved_bytes += bytes;
+            self.room.reserved_tasks += 1;
+            self.room.reserved_bytes += bytes;
         }
         fits
     }
 
     /// Gives up room that was kept by `reserve` for a task of that size.
     pub fn unreserve(&mut self, bytes: u64) {
-        self.reserved_tasks -= 1;
-        self.reserved_bytes -= bytes;
+        self.room.reserved_tasks -= 1;
+        self.room.reserved_bytes -= bytes;
     }
 
     /// Whether another task of this size is within the bounds.
@@ -260,11 +268,11 @@ impl Queue {
     }
 
     fn has_task_room(&self) -> bool {
-        self.tasks + self.reserved_tasks < self.tasks_max
+        self.room.tasks + self.room.reserved_tasks < self.room.tasks_max
     }
 
     fn has_byte_room(&self, bytes: u64) -> bool {
-        self.bytes + self.reserved_bytes + bytes <= self.bytes_max
+        self.room.bytes + self.room.reserved_bytes + bytes <= self.room.bytes_max
     }
 
     /// Takes a task out: it was cancelled, it expired, or its attempt was found again.
@@ -310,19 +318,19 @@ impl Queue {
     /// How many tasks count against the bound: fresh and resubmitted ones.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tasks
+        self.room.tasks
     }
 
     /// Their bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.room.bytes
     }
 
     /// How many tasks wait outside of the bound, having come back from a worker.
     #[must_use]
     pub fn returning(&self) -> usize {
-        self.nodes.len() - self.tasks
+        self.nodes.len() - self.room.tasks
     }
 
     /// Whether nothing waits, within the bound or outside.

@@ -67,9 +67,9 @@ impl Worker {
         if self.attempts.held() >= self.config.held_results
             || self.attempts.held_bytes() >= self.config.held_bytes
         {
-            assert!(self.full);
+            assert!(self.demand.is_full());
         }
-        if let Some(granted) = self.granted {
+        if let Some(granted) = self.demand.granted() {
             assert!(self.link.is_up());
             assert!(granted.level() <= WINDOW_MAX);
         }
@@ -84,7 +84,7 @@ impl Worker {
     fn check_phase(&self) {
         assert_eq!(
             self.link.is_up(),
-            self.down_since.is_none() && !self.is_leaving()
+            !self.outage.is_on() && !self.is_leaving()
         );
         match self.phase {
             Phase::Running => {}

@@ -6,20 +6,21 @@
 //! awake instants for the manager's absence.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
+use super::announced::Announced;
+use super::answers::Answers;
 use super::attempts::{AttemptKey, Attempts};
+use super::outage::Outage;
 use super::pool::{Pool, Stage, State};
-use super::window::{Pace, Window};
+use super::window::{Demand, Window};
 use super::{WorkerConfig, WorkerInput, WorkerOutput};
 use crate::durations::Durations;
 use crate::event::Event;
-use crate::ids::{Attempt, SlotId};
-use crate::limits::{CAPACITY_MAX, PROBE_EVERY};
+use crate::ids::SlotId;
+use crate::limits::CAPACITY_MAX;
 use crate::link::{Link, LinkConfig};
 use crate::machine::Machine;
 use crate::message::{Body, Role};
-use crate::offer::Offer;
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
@@ -57,35 +58,17 @@ pub struct Worker {
     pub(super) link: Link,
     /// The awake clock at the last call.
     pub(super) awake: AwakeInstant,
-    /// Since when the manager is out of reach, on the awake clock.
-    pub(super) down_since: Option<AwakeInstant>,
-    /// Whether it had been silent for a lease by then.
-    pub(super) silent: bool,
+    pub(super) outage: Outage,
     pub(super) attempts: Attempts,
     pub(super) pool: Pool,
     /// Deadlines of the attempts that wait.
     pub(super) expiries: Timers<AttemptKey>,
     pub(super) durations: Durations,
-    pub(super) pace: Pace,
-    /// What was last granted on this connection.
-    pub(super) granted: Option<Window>,
-    /// As many results are held as may be, until half of them are acknowledged.
-    pub(super) full: bool,
+    pub(super) demand: Demand,
     /// Largest payload that the manager takes.
     pub(super) payload_max: usize,
-    /// What the process that got ready last can run, and so all that are given attempts.
-    pub(super) offer: Offer,
-    /// The manager has yet to be told.
-    pub(super) offer_due: bool,
-    /// Answers for the manager, batched.
-    pub(super) not_started: Vec<Attempt>,
-    pub(super) started: Vec<Attempt>,
-    /// Asked for in this turn, and waiting then.
-    pub(super) asked_back: Vec<Attempt>,
-    /// Attempts came since the last settle.
-    pub(super) assigned: bool,
-    /// When the next heartbeat may be sent only to learn the round trip.
-    pub(super) probe_at: Instant,
+    pub(super) announced: Announced,
+    pub(super) answers: Answers,
     pub(super) out: VecDeque<WorkerOutput>,
 }
 
@@ -118,23 +101,15 @@ impl Worker {
             phase: Phase::Running,
             link: Link::new(link, rng, now),
             awake,
-            down_since: Some(awake),
-            silent: false,
+            outage: Outage::from_the_start(awake),
             attempts: Attempts::new(),
             pool,
             expiries: Timers::default(),
             durations: Durations::new(),
-            pace: Pace::default(),
-            granted: None,
-            full: false,
+            demand: Demand::new(now),
             payload_max: usize::MAX,
-            offer: Offer::nothing(),
-            offer_due: false,
-            not_started: Vec::new(),
-            started: Vec::new(),
-            asked_back: Vec::new(),
-            assigned: false,
-            probe_at: now,
+            announced: Announced::default(),
+            answers: Answers::default(),
             out,
         }
     }
@@ -161,18 +136,17 @@ impl Worker {
 
     /// Whether the worker may look forward to more attempts, and how many.
     fn wanted(&self) -> Window {
-        if self.phase != Phase::Running || self.full {
+        if self.phase != Phase::Running || self.demand.is_full() {
             return Window::CLOSED;
         }
-        let base = self.pool.alive().max(1);
-        let asking = self.granted.is_some_and(|granted| granted.ahead > 0);
-        let ahead = self.pace.ahead(base, self.link.round_trip(), asking);
-        Window { base, ahead }
+        self.demand
+            .wanted(self.pool.alive(), self.link.round_trip())
     }
 
     fn send_offer(&mut self, now: Instant) {
-        if self.link.is_up() && core::mem::take(&mut self.offer_due) {
-            let offer = self.offer.clone();
+        if self.link.is_up()
+            && let Some(offer) = self.announced.take_due()
+        {
             self.link.send(now, Body::Offer(offer), &mut self.out);
         }
     }
@@ -182,20 +156,17 @@ impl Worker {
             return;
         }
         let wanted = self.wanted();
-        if self.granted.is_some_and(|granted| !granted.differs(wanted)) {
-            return;
+        if self.demand.grant(wanted) {
+            let window = wanted.level();
+            self.link.send(now, Body::Grant { window }, &mut self.out);
         }
-        let window = wanted.level();
-        self.granted = Some(wanted);
-        self.link.send(now, Body::Grant { window }, &mut self.out);
     }
 
     /// Sends a heartbeat for the sake of the round trip, now and then while attempts flow.
     fn probe(&mut self, now: Instant) {
-        if !core::mem::take(&mut self.assigned) || now < self.probe_at {
+        if !self.demand.take_probe(now) {
             return;
         }
-        self.probe_at = now + PROBE_EVERY;
         self.link.ping_now(now);
         let event = self.link.handle_timeout(now, &mut self.out);
         self.on_link_event(now, event);
@@ -233,7 +204,7 @@ impl Worker {
         self.attempts.clear();
         self.expiries = Timers::default();
         self.link.stop(now, &mut self.out);
-        self.granted = None;
+        self.demand.on_down();
         self.phase = Phase::Leaving;
     }
 

@@ -7,7 +7,7 @@ use super::attempts::{AttemptKey, End, Place};
 use super::machine::{Phase, Worker};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
-use crate::limits::{PROBE_EVERY, WINDOW_MAX, WORKER_WINDOW_BYTES};
+use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{Assign, AttemptEnd, Body, Message, RefuseReason};
 use crate::payload::Payload;
@@ -66,38 +66,29 @@ impl Worker {
     }
 
     fn on_up(&mut self, now: Instant) {
-        self.down_since = None;
-        self.granted = None;
-        // The link sends a first heartbeat by itself.
-        self.probe_at = now + PROBE_EVERY;
+        self.outage.on_up();
+        self.demand.on_up(now);
         // What was assigned and is not reported has not started: the manager gives it to others.
         self.return_waiting();
-        self.not_started.clear();
+        self.answers.forget_not_started();
         self.send_report(now);
-        self.offer_due = !self.offer.is_nothing();
+        self.announced.on_up();
         if matches!(self.phase, Phase::Draining { .. }) {
             self.link.send(now, Body::Draining, &mut self.out);
         }
     }
 
     fn on_down(&mut self, now: Instant, reason: LinkDown) {
-        self.not_started.clear();
-        self.started.clear();
-        self.asked_back.clear();
-        self.granted = None;
-        if self.down_since.is_none() {
-            let awake = self.link.awake(now);
-            // A silent manager has been gone for a lease already, and so have we for it.
-            self.silent = reason == LinkDown::Ours(CloseReason::Silent);
-            self.down_since = Some(awake);
-        }
+        self.answers.clear();
+        self.demand.on_down();
+        let is_silent = reason == LinkDown::Ours(CloseReason::Silent);
+        self.outage.on_down(self.link.awake(now), is_silent);
     }
 
     /// Whether the manager has been out of reach for so long that it may have given what has not
     /// started here to others.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.down_since
-            .is_some_and(|since| self.silent || since + self.link.lease() <= self.awake)
+        self.outage.is_past(self.link.lease(), self.awake)
     }
 
     fn on_message(&mut self, now: Instant, message: Message) {
@@ -146,9 +137,9 @@ impl Worker {
 
     fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {
         // With as many results as it may hold, it hands back what comes, whatever window it granted.
-        if self.phase != Phase::Running || self.full {
+        if self.phase != Phase::Running || self.demand.is_full() {
             if self.attempts.find(assign.attempt).is_none() {
-                self.not_started.push(assign.attempt);
+                self.answers.not_started(assign.attempt);
             }
             return;
         }
@@ -169,7 +160,7 @@ impl Worker {
             // It is known already.
             return;
         };
-        self.assigned = true;
+        self.demand.on_assigned();
         match self.attempts.get(key).deadline {
             Some(at) if at <= now => self.expire(now, key),
             Some(at) => self.expiries.set(key, at),
@@ -180,9 +171,9 @@ impl Worker {
     fn on_take_back(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
             match self.attempts.find(attempt) {
-                None => self.not_started.push(attempt),
-                Some(key) if self.attempts.get(key).given => self.started.push(attempt),
-                Some(_) => self.asked_back.push(attempt),
+                None => self.answers.not_started(attempt),
+                Some(key) if self.attempts.get(key).given => self.answers.started(attempt),
+                Some(_) => self.answers.leave_open(attempt),
             }
         }
     }
@@ -190,13 +181,13 @@ impl Worker {
     /// Answers for what waited when it was asked for, once slots that are free have been given what
     /// they can: tasks that may not wait are asked back soon, and would otherwise never start.
     pub(super) fn give_back(&mut self, now: Instant) {
-        if self.asked_back.is_empty() {
+        if !self.answers.are_open() {
             return;
         }
         self.feed(now);
-        for attempt in core::mem::take(&mut self.asked_back) {
+        for attempt in self.answers.take_open() {
             match self.attempts.find(attempt) {
-                Some(key) if self.attempts.get(key).given => self.started.push(attempt),
+                Some(key) if self.attempts.get(key).given => self.answers.started(attempt),
                 Some(key) => self.hand_back(key),
                 // It went back for another reason in the meantime.
                 None => {}
@@ -206,7 +197,7 @@ impl Worker {
 
     fn on_kill(&mut self, now: Instant, attempt: Attempt) {
         let Some(key) = self.attempts.find(attempt) else {
-            self.not_started.push(attempt);
+            self.answers.not_started(attempt);
             return;
         };
         let entry = self.attempts.get(key);
@@ -227,7 +218,7 @@ impl Worker {
         debug_assert!(!self.attempts.get(key).given);
         self.expiries.cancel(key);
         let attempt = self.attempts.forget(key);
-        self.not_started.push(attempt);
+        self.answers.not_started(attempt);
     }
 
     /// Hands back all that was never given to a slot. These are the last in the list.

@@ -5,10 +5,13 @@
 //! slots, `attempts` knows where each attempt is, `results` holds and sends ends, and
 //! `window` decides how much to ask for.
 
+mod announced;
+mod answers;
 mod attempts;
 mod invariants;
 mod machine;
 mod manager;
+mod outage;
 mod pool;
 mod results;
 mod runs;

@@ -63,6 +63,15 @@ pub(super) enum Verdict {
     Twice,
 }
 
+/// The first of the attempts in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// Since when it is first.
+    pub(super) since: Instant,
+    /// Whether it found the process idle.
+    pub(super) alone: bool,
+}
+
 /// One place in the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
@@ -72,10 +81,7 @@ pub(super) struct Slot {
     pub(super) queue: VecDeque<AttemptKey>,
     /// The sum of what they are estimated to take.
     pub(super) work: u64,
-    /// Since when the first of them is first.
-    pub(super) head_since: Instant,
-    /// Whether it found the process idle.
-    pub(super) head_alone: bool,
+    pub(super) head: Head,
     /// Whether more may be queued behind it.
     pub(super) open: bool,
     /// Attempts given to this process.
@@ -137,8 +143,10 @@ impl Pool {
             life: 0,
             queue: VecDeque::new(),
             work: 0,
-            head_since: now,
-            head_alone: false,
+            head: Head {
+                since: now,
+                alone: false,
+            },
             open: false,
             runs: 0,
             served: false,
@@ -295,7 +303,7 @@ impl Pool {
             && !place.queue.is_empty()
             && place.queue.len() < CHILD_QUEUE_MAX
             && place.work < saturating_nanos(CHILD_WORK_MAX)
-            && now.since(place.head_since) < CHILD_WORK_MAX
+            && now.since(place.head.since) < CHILD_WORK_MAX
             && self.may_run(slot)
     }
 
@@ -317,8 +325,10 @@ impl Pool {
         place.runs += 1;
         if first {
             place.open = open;
-            place.head_since = now;
-            place.head_alone = true;
+            place.head = Head {
+                since: now,
+                alone: true,
+            };
             place.busy_since = now;
             self.idle.remove(&slot);
         }
@@ -331,8 +341,10 @@ impl Pool {
         place.answered = Some(attempt);
         place.queue.pop_front();
         place.work -= work;
-        place.head_since = now;
-        place.head_alone = false;
+        place.head = Head {
+            since: now,
+            alone: false,
+        };
         if let State::Stopping { verdict, .. } = &mut place.state {
             // It was about the one that just ended.
             *verdict = None;

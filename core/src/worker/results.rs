@@ -36,8 +36,8 @@ fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message {
     };
     Message {
         body: Body::Finished(finished),
-        // A larger one would make a frame that the manager takes for none of ours. Another may
-        // take more, so what is held stays as it is.
+        // The manager would close the connection at a longer frame. Another manager may take
+        // more, so what is held stays as it is.
         payload: if fits {
             end.payload.clone()
         } else {
@@ -56,8 +56,8 @@ impl Worker {
         self.send_held(now, key);
         let full = self.attempts.held() >= self.config.held_results
             || self.attempts.held_bytes() >= self.config.held_bytes;
-        if full && !self.full {
-            self.full = true;
+        if full && !self.demand.is_full() {
+            self.demand.set_full(true);
             self.notify(Event::ResultsFull);
             self.return_waiting();
         }
@@ -87,7 +87,7 @@ impl Worker {
         let entry = self.attempts.get(key);
         match entry.place {
             Place::Held(_) => self.send_held(now, key),
-            _ if entry.given => self.started.push(attempt),
+            _ if entry.given => self.answers.started(attempt),
             // It waits for its turn; the question is from before it was assigned.
             _ => {}
         }
@@ -102,8 +102,9 @@ impl Worker {
                 self.attempts.forget(key);
             }
         }
-        self.full &= self.attempts.held() > self.config.held_results / 2
+        let still_full = self.attempts.held() > self.config.held_results / 2
             || self.attempts.held_bytes() > self.config.held_bytes / 2;
+        self.demand.set_full(self.demand.is_full() && still_full);
     }
 
     /// Tells a manager that let us in all that it must know of: what may have started here, and
@@ -141,14 +142,7 @@ impl Worker {
 
     /// Sends the answers about what was and was not started, in parts.
     pub(super) fn flush_returned(&mut self, now: Instant) {
-        while !(self.not_started.is_empty() && self.started.is_empty()) {
-            let take = |from: &mut Vec<Attempt>, room: usize| {
-                let rest = from.split_off(from.len().min(room));
-                core::mem::replace(from, rest)
-            };
-            let room = self.config.inner.ids;
-            let not_started = take(&mut self.not_started, room);
-            let started = take(&mut self.started, room - not_started.len());
+        while let Some((not_started, started)) = self.answers.next_part(self.config.inner.ids) {
             let body = Body::Returned {
                 not_started,
                 started,

@@ -51,10 +51,8 @@ impl Worker {
             return;
         }
         self.notify(Event::SlotReady { slot: life.slot });
-        if offer != self.offer {
+        if self.announced.change(offer) {
             // The program is another one now: the processes of the old one make room for it.
-            self.offer = offer;
-            self.offer_due = true;
             self.pool.renew(now, slot, &mut self.out);
         }
     }
@@ -73,7 +71,7 @@ impl Worker {
         };
         let place = self.pool.get(slot);
         let state = place.state;
-        let (alone, since) = (place.head_alone, place.head_since);
+        let (alone, since) = (place.head.alone, place.head.since);
         // What a program says of itself is believed as far as it can be true.
         let ran = ran.min(now.since(place.busy_since) + RAN_SLACK);
         let head = place.queue.front().copied();
@@ -116,10 +114,10 @@ impl Worker {
             (end, _) => {
                 // Errors count too: what matters here is how long a slot is taken.
                 self.durations.completed(name, nanos);
-                self.pace.on_run(ran);
+                self.demand.on_run(ran);
                 self.pool.note_served(slot);
                 if alone {
-                    self.pace.on_hop(now.since(since).saturating_sub(ran));
+                    self.demand.on_hop(now.since(since).saturating_sub(ran));
                 }
                 match end {
                     RunEnd::Completed => AttemptEnd::Completed,
@@ -138,7 +136,7 @@ impl Worker {
         };
         keep_end(&mut stderr, ERROR_TEXT_MAX);
         let place = self.pool.get_mut(slot);
-        let (state, since) = (place.state, place.head_since);
+        let (state, since) = (place.state, place.head.since);
         let mut queue = core::mem::take(&mut place.queue);
         let busy = !queue.is_empty();
         let end = match state {
@@ -339,7 +337,7 @@ impl Worker {
         let place = self.pool.get(slot);
         let entry = self.attempts.get(*place.queue.front()?);
         // What has just got its turn and takes no time is not worth a process.
-        let soon = place.head_since + CHILD_WORK_MAX;
+        let soon = place.head.since + CHILD_WORK_MAX;
         let mut due = entry.kill.then_some((soon, Verdict::Killed));
         let mut or = |at: Instant, verdict| {
             if due.is_none_or(|(due, _)| at < due) {
@@ -350,7 +348,7 @@ impl Worker {
             or(at.max(soon), Verdict::Expired);
         }
         if let Some(limit) = entry.limit.or(self.config.time_limit) {
-            let at = place.head_since + limit.max(Duration::from_nanos(1));
+            let at = place.head.since + limit.max(Duration::from_nanos(1));
             or(at, Verdict::TimeLimit(limit));
         }
         due

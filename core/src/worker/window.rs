@@ -4,8 +4,8 @@
 
 use core::time::Duration;
 
-use crate::limits::{CHILD_WORK_MAX, SERVICE_FLOOR, WINDOW_MAX};
-use crate::time::saturating_nanos;
+use crate::limits::{CHILD_WORK_MAX, PROBE_EVERY, SERVICE_FLOOR, WINDOW_MAX};
+use crate::time::{Instant, saturating_nanos};
 
 /// Means weigh a new sample by this part, so that they follow within some tens of attempts.
 const WEIGHT: u64 = 16;
@@ -16,6 +16,100 @@ const HIDE_FROM: u64 = 64;
 const SAFETY: u64 = 2;
 /// A change of the window smaller than this part of it is not worth a message.
 const MATTERS: u32 = 8;
+
+/// What the worker asks its manager for, and what it has asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    pace: Pace,
+    /// What was last granted on this connection.
+    granted: Option<Window>,
+    /// As many results are held as may be, until half of them are acknowledged.
+    full: bool,
+    /// Attempts came since the last settle.
+    assigned: bool,
+    /// When the next heartbeat may be sent only to learn the round trip.
+    probe_at: Instant,
+}
+
+impl Demand {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            pace: Pace::default(),
+            granted: None,
+            full: false,
+            assigned: false,
+            probe_at: now,
+        }
+    }
+
+    /// The manager has let us in, and knows of no grant.
+    pub(super) fn on_up(&mut self, now: Instant) {
+        self.granted = None;
+        // The link sends a first heartbeat by itself.
+        self.probe_at = now + PROBE_EVERY;
+    }
+
+    /// The connection is gone.
+    pub(super) fn on_down(&mut self) {
+        self.granted = None;
+    }
+
+    /// What was last granted on this connection.
+    pub(super) fn granted(&self) -> Option<Window> {
+        self.granted
+    }
+
+    /// Whether as many results are held as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// As many results are held as may be, or no longer.
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.full = full;
+    }
+
+    /// How many attempts `slots` processes can use, if a round trip takes so long.
+    pub(super) fn wanted(&self, slots: u32, round_trip: Option<Duration>) -> Window {
+        let base = slots.max(1);
+        let asking = self.granted.is_some_and(|granted| granted.ahead > 0);
+        let ahead = self.pace.ahead(base, round_trip, asking);
+        Window { base, ahead }
+    }
+
+    /// Whether this is worth a message; then it counts as granted.
+    pub(super) fn grant(&mut self, wanted: Window) -> bool {
+        let same = self.granted.is_some_and(|granted| !granted.differs(wanted));
+        if !same {
+            self.granted = Some(wanted);
+        }
+        !same
+    }
+
+    /// An attempt came.
+    pub(super) fn on_assigned(&mut self) {
+        self.assigned = true;
+    }
+
+    /// Whether a heartbeat is due for the sake of the round trip: now and then while attempts flow.
+    pub(super) fn take_probe(&mut self, now: Instant) -> bool {
+        let due = core::mem::take(&mut self.assigned) && now >= self.probe_at;
+        if due {
+            self.probe_at = now + PROBE_EVERY;
+        }
+        due
+    }
+
+    /// An attempt ran for so long.
+    pub(super) fn on_run(&mut self, ran: Duration) {
+        self.pace.on_run(ran);
+    }
+
+    /// An attempt that went to an idle child took `extra` beyond its run time to be answered.
+    pub(super) fn on_hop(&mut self, extra: Duration) {
+        self.pace.on_hop(extra);
+    }
+}
 
 /// What was granted to the manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +139,7 @@ impl Window {
 
 /// How fast attempts go through the pool.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace {
+struct Pace {
     /// Mean run time of recent attempts, in nanoseconds times `WEIGHT`.
     service: Option<u64>,
     /// Mean time from writing an attempt to an idle child to its answer, less its run time.
@@ -54,7 +148,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// An attempt ran for `ran`.
-    pub(super) fn on_run(&mut self, ran: Duration) {
+    fn on_run(&mut self, ran: Duration) {
         // An hour is as good as for ever here, and leaves room for the sums.
         let ran = saturating_nanos(ran).min(3_600_000_000_000);
         self.service = Some(match self.service {
@@ -64,7 +158,7 @@ impl Pace {
     }
 
     /// An attempt that went to an idle child took `extra` beyond its run time to be answered.
-    pub(super) fn on_hop(&mut self, extra: Duration) {
+    fn on_hop(&mut self, extra: Duration) {
         let extra = saturating_nanos(extra.min(CHILD_WORK_MAX));
         self.hop = Some(match self.hop {
             None => extra,
@@ -76,7 +170,7 @@ impl Pace {
     /// Once some are asked for (`asking`), they go on being asked for until the round trip is
     /// well below what is worth hiding, so that a mean on the brink does not cost a message each
     /// time it crosses.
-    pub(super) fn ahead(&self, parallel: u32, round_trip: Option<Duration>, asking: bool) -> u32 {
+    fn ahead(&self, parallel: u32, round_trip: Option<Duration>, asking: bool) -> u32 {
         let (Some(service), Some(round_trip)) = (self.service, round_trip) else {
             return 0;
         };

@@ -114,11 +114,15 @@ impl Connections {
         Some(known.peer)
     }
 
-    /// A message came that both sides count.
-    pub(in crate::manager) fn on_received(&mut self, awake: AwakeInstant, conn: ConnId) {
-        if let Some(known) = self.by_id.get_mut(conn) {
-            known.detector.on_received(awake);
-        }
+    /// A message came that both sides count; says from whom, if the connection is still there.
+    pub(in crate::manager) fn on_received(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+    ) -> Option<Peer> {
+        let known = self.by_id.get_mut(conn)?;
+        known.detector.on_received(awake);
+        Some(known.peer)
     }
 
     /// A heartbeat came that says how many messages the peer has taken in. False if it was not sent as

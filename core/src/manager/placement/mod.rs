@@ -42,7 +42,7 @@ pub(super) use rest::Rest;
 const UNMEASURED: Duration = Duration::from_millis(100);
 
 /// What makes a worker a good choice or a bad one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Candidate {
     /// The kind of what it said last that it can run.
     kind: Option<KindKey>,
@@ -50,17 +50,6 @@ pub(super) struct Candidate {
     doubt: Doubt,
     /// It is counted among those of its kind that are there and not doubted.
     counted_trusted: bool,
-}
-
-impl Default for Candidate {
-    fn default() -> Self {
-        Self {
-            kind: None,
-            speed: Speed::new(),
-            doubt: Doubt::default(),
-            counted_trusted: false,
-        }
-    }
 }
 
 impl Candidate {
@@ -207,21 +196,22 @@ impl Placement {
         self.abilities.class_of(&task.name, task.name_key)
     }
 
-    /// Lets a task wait, if there is room for it. All that wait come this way.
+    /// Lets a task wait, if there is room for it. Says too whether nobody can run it.
     pub(super) fn enqueue(
         &mut self,
         awake: AwakeInstant,
         tasks: &Tasks,
         key: TaskKey,
         standing: Standing,
-    ) -> Push {
+    ) -> (Push, bool) {
         let task = &tasks[key];
         let class = self.class_of(task);
         let push = self.queue.push(task.entry(key, class, standing));
-        if class == NOBODY && matches!(push, Push::Queued { .. }) {
+        let is_unroutable = class == NOBODY && matches!(push, Push::Queued { .. });
+        if is_unroutable {
             self.note_unroutable(awake, tasks, key);
         }
-        push
+        (push, is_unroutable)
     }
 
     /// Takes a task out that waits.
@@ -305,14 +295,14 @@ impl Placement {
     pub(super) fn charge(&mut self, task: &Task, class: ClassId) -> u64 {
         let charged = self.durations.expected(task.name_key).max(1);
         self.queue
-            .charge(task.client, class, task.priority, charged);
+            .charge(task.client, class, task.options.priority, charged);
         charged
     }
 
     /// Corrects a charge when it is known that the task ran for `ran` nanoseconds.
     pub(super) fn correct(&mut self, task: &Task, class: ClassId, charged: u64, ran: u64) {
         self.queue
-            .correct(task.client, class, task.priority, charged, ran);
+            .correct(task.client, class, task.options.priority, charged, ran);
     }
 
     /// Learns how fast a worker and a name are: an attempt has completed after `ran` nanoseconds.

@@ -20,8 +20,9 @@ use crate::queue::{ClassId, ClientKey, TaskKey};
 use crate::seq_map::SeqMap;
 use crate::steps::step;
 use crate::task::AttemptLoss;
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
+use record::Times;
 pub(super) use record::{Ending, Holder, State, Task};
 
 use super::ManagerConfig;
@@ -212,20 +213,15 @@ impl Tasks {
             id,
             client,
             order,
-            accepted_at: now,
+            times: Times::new(now, &submit),
+            options: submit.options(),
             name: submit.name,
             name_key,
             payload,
-            priority: submit.priority,
-            max_attempts: submit.max_attempts,
-            at_most_once: submit.at_most_once,
             ran_earlier: submit.may_have_run,
             may_have_run: submit.may_have_run,
             in_flight: false,
             ending: None,
-            due: due(now, submit.deadline),
-            start_by: due(now, submit.max_wait),
-            time_limit: submit.time_limit,
             state: State::Detached,
             attempt_log: None,
         };
@@ -428,7 +424,7 @@ impl Tasks {
                 "nothing below the floor is kept"
             );
             assert!(
-                task.charged() <= task.max_attempts,
+                task.charged() <= task.options.max_attempts,
                 "attempts within their budget"
             );
             match &task.state {
@@ -478,9 +474,4 @@ impl Index<TaskKey> for Tasks {
     fn index(&self, key: TaskKey) -> &Task {
         &self.records[key]
     }
-}
-
-/// When a span that begins now is over.
-fn due(now: Instant, left: Nanos) -> Instant {
-    left.to_duration().map_or(Instant::NEVER, |left| now + left)
 }

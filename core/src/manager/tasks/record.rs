@@ -16,12 +16,12 @@ use alloc::vec::Vec;
 
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
-use crate::message::{Assign, Body, Message};
+use crate::message::{Assign, Body, Message, Submit};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
 use crate::router::WorkerKey;
-use crate::task::{AttemptLoss, AttemptRecord, Priority};
+use crate::task::{AttemptLoss, AttemptRecord, TaskOptions};
 use crate::time::{Instant, Nanos};
 
 use crate::manager::results::EndKey;
@@ -70,19 +70,42 @@ pub(in crate::manager) struct AttemptLog {
     pub(in crate::manager) superseded: Vec<Holder>,
 }
 
+/// When a task came and until when it may take, on the driver's clock.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::manager) struct Times {
+    pub(in crate::manager) accepted_at: Instant,
+    /// When it ends as expired; never if it may take for ever.
+    pub(in crate::manager) due: Instant,
+    /// When it is rejected if it has not started; never if it may wait for ever.
+    pub(in crate::manager) start_by: Instant,
+    /// How long one attempt may run.
+    pub(in crate::manager) time_limit: Nanos,
+}
+
+impl Times {
+    /// Those of a submission that comes now.
+    pub(super) fn new(now: Instant, submit: &Submit) -> Self {
+        let due = |left: Nanos| left.to_duration().map_or(Instant::NEVER, |left| now + left);
+        Self {
+            accepted_at: now,
+            due: due(submit.deadline),
+            start_by: due(submit.max_wait),
+            time_limit: submit.time_limit,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(in crate::manager) struct Task {
     pub(in crate::manager) id: TaskId,
     pub(in crate::manager) client: ClientKey,
     /// Rank of acceptance.
     pub(in crate::manager) order: u64,
-    pub(in crate::manager) accepted_at: Instant,
     pub(in crate::manager) name: Name,
     pub(in crate::manager) name_key: NameKey,
     pub(in crate::manager) payload: Payload,
-    pub(in crate::manager) priority: Priority,
-    pub(in crate::manager) max_attempts: u8,
-    pub(in crate::manager) at_most_once: bool,
+    pub(in crate::manager) options: TaskOptions,
+    pub(in crate::manager) times: Times,
     /// An attempt may have started that nobody will speak for again: under an earlier manager or
     /// session, as the client says, or with a worker that is gone.
     pub(in crate::manager) ran_earlier: bool,
@@ -91,11 +114,6 @@ pub(in crate::manager) struct Task {
     /// Counted in the in-flight reserve.
     pub(in crate::manager) in_flight: bool,
     pub(in crate::manager) ending: Option<Ending>,
-    /// On the driver's clock; none if it may take for ever.
-    pub(in crate::manager) due: Instant,
-    /// When it is rejected if it has not started; none if it may wait for ever.
-    pub(in crate::manager) start_by: Instant,
-    pub(in crate::manager) time_limit: Nanos,
     pub(in crate::manager) state: State,
     pub(in crate::manager) attempt_log: Option<Box<AttemptLog>>,
 }
@@ -116,7 +134,7 @@ impl Task {
             task,
             client: self.client,
             class,
-            priority: self.priority,
+            priority: self.options.priority,
             bytes: self.bytes(),
             order: self.order,
             standing,
@@ -125,12 +143,12 @@ impl Task {
 
     /// When it ends as expired.
     pub(in crate::manager) fn deadline(&self) -> Option<Instant> {
-        (self.due != Instant::NEVER).then_some(self.due)
+        (self.times.due != Instant::NEVER).then_some(self.times.due)
     }
 
     /// Whether it has waited for as long as it may without having started.
     pub(in crate::manager) fn is_too_late(&self, now: Instant) -> bool {
-        self.start_by <= now && !self.may_have_run
+        self.times.start_by <= now && !self.may_have_run
     }
 
     /// What its worker is told, as of `now`.
@@ -139,9 +157,9 @@ impl Task {
         let assign = Assign {
             attempt,
             task: self.id,
-            at_most_once: self.at_most_once,
+            at_most_once: self.options.at_most_once,
             deadline: Nanos::from(left),
-            time_limit: self.time_limit,
+            time_limit: self.times.time_limit,
             name: self.name.clone(),
         };
         Message {

@@ -1,14 +1,17 @@
 //! How many tasks a client has at its manager at once: as many as the manager accepts.
 //!
-//! Owns: the size of the window and the pause after a refusal with nothing left there. Never:
-//! touches a task. The manager's answers are the only signal. Load rejections narrow the window.
-//! Until the first of them it widens with what the manager takes in without refusing, so that it
-//! is soon wide enough even for tasks of hours; after one, with outcomes, which are what makes
-//! room. So a sustained overload costs each client a rejection now and then instead of one a task,
-//! while the manager's bounded queue is kept full.
+//! A congestion window (Jacobson, 1988) in tasks: additive increase, multiplicative decrease, slow
+//! start until the first refusal. The manager's answers are the only signal. A refusal for load is
+//! what a lost packet is there, and decreases the window once for all that was under way by then (the
+//! *recovery point*, RFC 6582). Before the first refusal what the manager takes in increases the
+//! window, so that it is soon wide enough even for tasks of hours; after one, outcomes do, which are
+//! what makes room. So a sustained overload costs each client a refusal now and then instead of one a
+//! task, while the manager's bounded queue is kept full.
 //!
-//! Units: the window is in tasks that were sent and have neither outcome nor rejection (*held*
-//! by the manager).
+//! Owns: the size of the window and the pause after a refusal that left nothing in flight. Never:
+//! touches a task.
+//!
+//! Units: tasks that were sent and have neither outcome nor rejection are *in flight*.
 
 use core::time::Duration;
 
@@ -17,89 +20,104 @@ use crate::rng::Rng;
 use crate::task::{Priority, RejectReason};
 use crate::time::Instant;
 
-/// Tasks sent to a manager of which nothing is known: enough to hide a round trip, few enough
-/// not to fill a small queue.
-const FIRST: u32 = 64;
-/// Fewest outcomes between two widenings after a refusal: trying for more costs a rejection, and
-/// a client with room for one task should not pay it every other task.
+/// Size for a manager of which nothing is known: enough to hide a round trip, few enough not to fill
+/// a small queue.
+const INITIAL: u32 = 64;
+/// Fewest outcomes between two increases after a refusal: an increase that is one too many costs a
+/// rejection, and a client with room for one task should not pay it every other task.
 const OUTCOMES_MIN: u32 = 16;
-/// Widenings by one after a refusal; then they double, so that room that others left is found
-/// soon.
-const CAREFUL: u32 = 8;
-/// Without outcomes a refused client tries for more this long after the last refusal: long tasks
-/// must not keep it from room that new workers bring.
-const QUIET: Duration = Duration::from_secs(2);
-/// What that time doubles to while each try is refused and nothing ends.
-const QUIET_MAX: Duration = Duration::from_secs(8);
-/// One part in this many of what the manager holds is given up with each narrowing, for others.
-/// What is less than a task is carried over: a client that rounded it up would go back from two
-/// tasks to one each time, and have no more than that in the long run.
-const SPARE: u32 = 8;
-/// Ceiling of the jitter of a pause. All of a client's tasks wait for its end, so it must not go on
-/// for long after an overload is over; one refusal a second is no burden to a manager.
+/// Increases by one after a refusal; then they double, so that room that others left is found soon.
+const ADDITIVE_INCREASES: u32 = 8;
+/// Without outcomes a client that was refused probes for more room this long after the last refusal:
+/// long tasks must not keep it from room that new workers bring.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// What that time doubles to while each probe is refused and nothing ends.
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(8);
+/// One part in this many of what is in flight is given up with each decrease, for others. What is
+/// less than a task is carried over: a client that rounded it up would go back from two tasks to one
+/// each time, and have no more than that in the long run.
+const DECREASE_PART: u32 = 8;
+/// Longest jitter of a pause. All of a client's tasks wait for its end, so it must not go on for long
+/// after an overload is over; one refusal a second is no burden to a manager.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// After a refusal with nothing held: nothing as unimportant as what was refused is sent.
+/// After a refusal that left nothing in flight: nothing as unimportant as what was refused is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pause {
     until: Instant,
     from: Priority,
 }
 
+/// How the window grows.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
-    size: u32,
-    max: u32,
+struct Growth {
     /// Until the first refusal the window doubles with each window of outcomes.
     slow_start: bool,
-    /// Widenings since the last refusal.
-    widened: u32,
-    /// What narrowings have not given up yet, in parts of a task.
-    owed: u32,
-    /// Outcomes since the last widening.
+    /// Increases since the last refusal.
+    increases: u32,
+    /// Outcomes since the last increase.
     outcomes: u32,
-    /// Tasks sent so far; numbers them.
-    sent: u64,
-    /// Refusals of tasks with lower numbers belong to the last narrowing.
-    round: u64,
-    /// Refusals in a row that left nothing held.
-    strikes: u32,
-    pause: Option<Pause>,
-    refused_at: Instant,
-    quiet: Duration,
-    /// Whether a task has ended since the last narrowing.
-    moving: bool,
-    /// What the next widening without outcomes adds.
-    quiet_step: u32,
-    /// Count of messages on the connection that includes all tasks sent up to now: once the
-    /// manager confirms as many, what it has not refused of them it has taken.
-    mark: Option<u64>,
-    /// Whether the window was what held tasks back at the last settling. A window that nobody
-    /// needs is not widened.
-    limiting: bool,
+    /// What decreases have yet to give up, in parts of a task.
+    carry: u32,
 }
 
-impl Window {
+/// Trying for more room while nothing ends.
+#[derive(Clone, Debug)]
+struct Probe {
+    refused_at: Instant,
+    interval: Duration,
+    /// What the next one adds.
+    step: u32,
+    /// Whether a task has ended since the last decrease.
+    moving: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CongestionWindow {
+    size: u32,
+    max: u32,
+    growth: Growth,
+    probe: Probe,
+    /// Tasks sent so far; numbers them.
+    sent: u64,
+    /// Refusals of tasks up to this number belong to the last decrease.
+    recovery_point: u64,
+    /// Refusals in a row that left nothing in flight.
+    backoffs: u32,
+    pause: Option<Pause>,
+    /// Count of messages on the connection that includes all tasks sent up to now: once the
+    /// manager confirms as many, what it has not refused of them it has taken.
+    ack_mark: Option<u64>,
+    /// Whether the window was what held tasks back at the last settling. A window that nobody
+    /// needs is not increased (RFC 7661).
+    limited: bool,
+}
+
+impl CongestionWindow {
     /// A window of at most `max` tasks.
     pub(super) fn new(max: usize) -> Self {
         let max = u32::try_from(max).unwrap_or(u32::MAX).max(1);
         Self {
-            size: FIRST.min(max),
+            size: INITIAL.min(max),
             max,
-            slow_start: true,
-            widened: 0,
-            owed: 0,
-            outcomes: 0,
+            growth: Growth {
+                slow_start: true,
+                increases: 0,
+                outcomes: 0,
+                carry: 0,
+            },
+            probe: Probe {
+                refused_at: Instant::ZERO,
+                interval: PROBE_INTERVAL,
+                step: 1,
+                moving: true,
+            },
             sent: 0,
-            round: 0,
-            strikes: 0,
+            recovery_point: 0,
+            backoffs: 0,
             pause: None,
-            refused_at: Instant::ZERO,
-            quiet: QUIET,
-            moving: true,
-            quiet_step: 1,
-            mark: None,
-            limiting: false,
+            ack_mark: None,
+            limited: false,
         }
     }
 
@@ -107,7 +125,7 @@ impl Window {
     pub(super) fn restart(&mut self) {
         *self = Self {
             sent: self.sent,
-            round: self.sent,
+            recovery_point: self.sent,
             ..Self::new(self.max as usize)
         };
     }
@@ -116,9 +134,9 @@ impl Window {
         self.size
     }
 
-    /// Whether the last tasks sent were all refused. What is sent now only tries the ground.
-    pub(super) fn is_probing(&self) -> bool {
-        self.strikes > 0
+    /// Whether the last tasks sent were all refused, so that one at a time is sent until one is taken.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.backoffs > 0
     }
 
     /// When a pause ends.
@@ -133,18 +151,18 @@ impl Window {
         }
     }
 
-    /// Whether a task of `priority` may be sent, with `held` tasks at the manager, of which
+    /// Whether a task of `priority` may be sent, with `in_flight` tasks at the manager, of which
     /// `lesser` are less important.
     ///
     /// A task that is more important than one that is there may go a little beyond the window:
     /// it must not wait behind its own client's backlog, and if the manager is full it takes
     /// the place of a lesser one.
-    pub(super) fn admits(&self, priority: Priority, held: u32, lesser: u32) -> bool {
+    pub(super) fn admits(&self, priority: Priority, in_flight: u32, lesser: u32) -> bool {
         if self.pause.is_some_and(|pause| priority >= pause.from) {
             return false;
         }
-        let size = if self.is_probing() { 1 } else { self.size };
-        held < size || (lesser > 0 && held < size.saturating_add(self.allowance()))
+        let size = if self.is_restarting() { 1 } else { self.size };
+        in_flight < size || (lesser > 0 && in_flight < size.saturating_add(self.allowance()))
     }
 
     fn allowance(&self) -> u32 {
@@ -163,67 +181,71 @@ impl Window {
     }
 
     /// Whether the window held tasks back when the last batch was decided on.
-    pub(super) fn set_limiting(&mut self, limiting: bool) {
-        self.limiting = limiting;
+    pub(super) fn set_limited(&mut self, limited: bool) {
+        self.limited = limited;
     }
 
     /// The end of a settling, with `sent` messages out on the connection: whether the manager
     /// should be asked at once what it has taken in.
-    pub(super) fn wants_word(&mut self, sent: u64) -> bool {
-        if self.mark.is_some() || !self.limiting || self.pause.is_some() {
+    pub(super) fn wants_ack(&mut self, sent: u64) -> bool {
+        if self.ack_mark.is_some() || !self.limited || self.pause.is_some() {
             return false;
         }
-        self.mark = Some(sent);
-        self.slow_start || self.is_probing()
+        self.ack_mark = Some(sent);
+        self.growth.slow_start || self.is_restarting()
     }
 
     /// The connection is gone, and its counters with it.
     pub(super) fn on_down(&mut self) {
-        self.mark = None;
+        self.ack_mark = None;
     }
 
-    /// The manager has taken in `confirmed` messages, and keeps `held` tasks.
-    pub(super) fn on_confirmed(&mut self, now: Instant, confirmed: u64, held: u32) {
-        if self.mark.is_none_or(|mark| mark > confirmed) {
+    /// The manager has taken in `confirmed` messages, and keeps `in_flight` tasks.
+    pub(super) fn on_confirmed(&mut self, now: Instant, confirmed: u64, in_flight: u32) {
+        if self.ack_mark.is_none_or(|mark| mark > confirmed) {
             return;
         }
-        self.mark = None;
-        if self.is_probing() {
-            if held > 0 {
-                self.strikes = 0;
+        self.ack_mark = None;
+        if self.is_restarting() {
+            if in_flight > 0 {
+                self.backoffs = 0;
             }
-        } else if self.limiting && self.slow_start {
+        } else if self.limited && self.growth.slow_start {
             self.size = self.size.saturating_mul(2).min(self.max);
-        } else if self.limiting && now.since(self.refused_at) >= self.quiet {
-            self.size = self.size.saturating_add(self.quiet_step).min(self.max);
-            self.quiet_step = self.quiet_step.saturating_mul(2).min(self.size);
+        } else if self.limited && now.since(self.probe.refused_at) >= self.probe.interval {
+            self.size = self.size.saturating_add(self.probe.step).min(self.max);
+            self.probe.step = self.probe.step.saturating_mul(2).min(self.size);
         }
     }
 
     /// A task that the manager had taken has ended.
     pub(super) fn on_outcome(&mut self) {
-        self.strikes = 0;
+        self.backoffs = 0;
         self.pause = None;
-        self.moving = true;
-        self.quiet = QUIET;
-        if !self.limiting {
+        self.probe.moving = true;
+        self.probe.interval = PROBE_INTERVAL;
+        if !self.limited {
             return;
         }
-        if self.slow_start {
+        if self.growth.slow_start {
             self.size = self.size.saturating_add(1).min(self.max);
             return;
         }
-        self.outcomes += 1;
-        if self.outcomes >= self.size.max(OUTCOMES_MIN) {
-            self.outcomes = 0;
-            let doublings = self.widened.saturating_sub(CAREFUL).min(31);
+        self.growth.outcomes += 1;
+        if self.growth.outcomes >= self.size.max(OUTCOMES_MIN) {
+            self.growth.outcomes = 0;
+            let doublings = self
+                .growth
+                .increases
+                .saturating_sub(ADDITIVE_INCREASES)
+                .min(31);
             let step = (1_u32 << doublings).min(self.size);
             self.size = self.size.saturating_add(step).min(self.max);
-            self.widened = self.widened.saturating_add(1);
+            self.growth.increases = self.growth.increases.saturating_add(1);
         }
     }
 
-    /// The manager refused task `number` of `priority` and keeps `held` others; `hint` is when to
+    /// The manager refused task `number` of `priority` and keeps `in_flight` others; `hint` is when to
     /// come back.
     #[expect(
         clippy::too_many_arguments,
@@ -235,7 +257,7 @@ impl Window {
         reason: RejectReason,
         number: u64,
         priority: Priority,
-        held: u32,
+        in_flight: u32,
         hint: Duration,
         retry: &Retry,
         rng: &mut Rng,
@@ -249,56 +271,56 @@ impl Window {
             | RejectReason::Displaced
             | RejectReason::ClientFull
             | RejectReason::InFlightFull => {
-                self.narrow(number, held);
+                self.decrease(number, in_flight);
                 priority
             }
             // Importance is no help there.
             RejectReason::Draining | RejectReason::NoWorkers => Priority::MOST,
         };
-        self.refused_at = now;
-        self.quiet_step = 1;
-        if held == 0 {
+        self.probe.refused_at = now;
+        self.probe.step = 1;
+        if in_flight == 0 {
             let brief = Retry {
                 cap: PAUSE_MAX,
                 ..*retry
             };
-            let until = now + brief.delay(self.strikes, hint, rng);
-            self.strikes = self.strikes.saturating_add(1);
+            let until = now + brief.delay(self.backoffs, hint, rng);
+            self.backoffs = self.backoffs.saturating_add(1);
             self.pause = Some(Pause { until, from });
             // What is sent before is no proof that what is sent after is taken.
-            self.mark = None;
+            self.ack_mark = None;
         }
     }
 
     /// What the manager holds when it refuses is what it accepts: the window becomes a little
     /// less than that, once for all tasks that were on their way by then.
-    fn narrow(&mut self, number: u64, held: u32) {
-        if number > self.round {
-            self.round = self.sent;
-            self.slow_start = false;
-            self.widened = 0;
-            self.outcomes = 0;
+    fn decrease(&mut self, number: u64, in_flight: u32) {
+        if number > self.recovery_point {
+            self.recovery_point = self.sent;
+            self.growth.slow_start = false;
+            self.growth.increases = 0;
+            self.growth.outcomes = 0;
             // A try for more while nothing ends leaves what was known before.
-            if self.moving {
-                self.owed += held;
+            if self.probe.moving {
+                self.growth.carry += in_flight;
             }
-            let spare = (self.owed / SPARE).min(held);
-            self.owed %= SPARE;
-            self.size = self.size.min(held - spare);
-            if !self.moving {
-                self.quiet = (self.quiet * 2).min(QUIET_MAX);
+            let spare = (self.growth.carry / DECREASE_PART).min(in_flight);
+            self.growth.carry %= DECREASE_PART;
+            self.size = self.size.min(in_flight - spare);
+            if !self.probe.moving {
+                self.probe.interval = (self.probe.interval * 2).min(PROBE_INTERVAL_MAX);
             }
-            self.moving = false;
+            self.probe.moving = false;
         } else {
-            self.size = self.size.min(held);
+            self.size = self.size.min(in_flight);
         }
         self.size = self.size.max(1);
     }
 
     pub(super) fn check_invariants(&self) {
         assert!((1..=self.max).contains(&self.size), "window {self:?}");
-        assert!(self.round <= self.sent);
-        assert!(self.pause.is_none() || self.strikes > 0);
+        assert!(self.recovery_point <= self.sent);
+        assert!(self.pause.is_none() || self.backoffs > 0);
     }
 }
 
@@ -308,25 +330,25 @@ mod tests {
 
     const NORMAL: Priority = Priority::NORMAL;
 
-    fn refuse(window: &mut Window, now: Instant, number: u64, held: u32) {
+    fn refuse(window: &mut CongestionWindow, now: Instant, number: u64, held: u32) {
         let (reason, hint) = (RejectReason::QueueFull, Duration::from_millis(10));
         let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
         window.on_refused(now, reason, number, NORMAL, held, hint, &retry, &mut rng);
         window.check_invariants();
     }
 
-    fn sent(count: u64) -> Window {
-        let mut window = Window::new(1_000);
+    fn sent(count: u64) -> CongestionWindow {
+        let mut window = CongestionWindow::new(1_000);
         for number in 1..=count {
             assert_eq!(window.on_sent(), number);
         }
-        window.set_limiting(true);
+        window.set_limited(true);
         window
     }
 
     #[test]
     fn a_window_is_never_wider_than_its_bound_nor_empty() {
-        let sizes = [0, 1, 10, 1_000].map(|max| Window::new(max).size());
+        let sizes = [0, 1, 10, 1_000].map(|max| CongestionWindow::new(max).size());
         assert_eq!(sizes, [1, 1, 10, 64]);
     }
 
@@ -337,18 +359,18 @@ mod tests {
         assert!(!window.admits(NORMAL, 64, 0));
         assert!(window.admits(NORMAL, 71, 1));
         assert!(!window.admits(NORMAL, 72, 1));
-        let small = Window::new(4);
+        let small = CongestionWindow::new(4);
         assert!(small.admits(NORMAL, 7, 1));
         assert!(!small.admits(NORMAL, 8, 1));
     }
 
     #[test]
-    fn a_refusal_narrows_once_for_all_that_was_on_its_way() {
+    fn a_refusal_decreases_once_for_all_that_was_on_its_way() {
         let mut window = sent(40);
         refuse(&mut window, Instant::ZERO, 17, 16);
         assert_eq!(window.size(), 14, "an eighth is spared");
         refuse(&mut window, Instant::ZERO, 40, 15);
-        assert_eq!((window.size(), window.quiet), (14, QUIET));
+        assert_eq!((window.size(), window.probe.interval), (14, PROBE_INTERVAL));
         window.on_sent();
         refuse(&mut window, Instant::ZERO, 41, 14);
         assert_eq!(window.size(), 14, "nothing has ended: what was known holds");
@@ -367,51 +389,55 @@ mod tests {
         assert!(window.admits(Priority::HIGH, 0, 0));
         window.wake(until);
         assert_eq!(window.paused_until(), None);
-        assert!(window.is_probing());
+        assert!(window.is_restarting());
         assert!(window.admits(NORMAL, 0, 0));
         assert!(!window.admits(NORMAL, 1, 0));
         window.on_outcome();
-        assert!(!window.is_probing());
+        assert!(!window.is_restarting());
     }
 
     #[test]
     fn one_question_at_a_time_and_a_new_one_on_a_new_connection() {
         let mut window = sent(64);
-        assert!(window.wants_word(70));
-        assert!(!window.wants_word(80));
+        assert!(window.wants_ack(70));
+        assert!(!window.wants_ack(80));
         window.on_confirmed(Instant::ZERO, 69, 64);
         assert_eq!(window.size(), 64, "not all of it is confirmed");
         window.on_confirmed(Instant::ZERO, 70, 64);
         assert_eq!(window.size(), 128);
-        assert!(window.wants_word(90));
+        assert!(window.wants_ack(90));
         window.on_down();
-        assert!(window.wants_word(3));
+        assert!(window.wants_ack(3));
     }
 
     /// A round with the manager that is answered at `now`, when it keeps `held` tasks.
-    fn confirmed(window: &mut Window, now: Instant, held: u32) {
-        let _ = window.wants_word(100);
+    fn confirmed(window: &mut CongestionWindow, now: Instant, held: u32) {
+        let _ = window.wants_ack(100);
         window.on_confirmed(now, 100, held);
         window.check_invariants();
     }
 
     #[test]
-    fn after_a_refusal_it_tries_for_more_when_it_has_been_quiet() {
+    fn after_a_refusal_it_probes_for_more_after_a_while() {
         let mut window = sent(16);
         let refused = Instant::ZERO + Duration::from_secs(5);
         refuse(&mut window, refused, 16, 16);
         assert_eq!(window.size(), 14);
-        assert!(!window.wants_word(100), "there is no hurry any more");
-        confirmed(&mut window, refused + (QUIET - Duration::from_nanos(1)), 14);
+        assert!(!window.wants_ack(100), "there is no hurry any more");
+        confirmed(
+            &mut window,
+            refused + (PROBE_INTERVAL - Duration::from_nanos(1)),
+            14,
+        );
         assert_eq!(window.size(), 14);
         for size in [15, 17, 21, 29] {
-            confirmed(&mut window, refused + QUIET, 14);
+            confirmed(&mut window, refused + PROBE_INTERVAL, 14);
             assert_eq!(window.size(), size);
         }
-        window.on_confirmed(refused + QUIET, 200, 14);
+        window.on_confirmed(refused + PROBE_INTERVAL, 200, 14);
         assert_eq!(window.size(), 29, "nothing was asked");
-        window.set_limiting(false);
-        confirmed(&mut window, refused + QUIET * 10, 14);
+        window.set_limited(false);
+        confirmed(&mut window, refused + PROBE_INTERVAL * 10, 14);
         assert_eq!(window.size(), 29, "what nobody needs is not widened");
     }
 
@@ -419,14 +445,14 @@ mod tests {
     fn tries_that_are_refused_while_nothing_ends_become_rarer() {
         let mut window = sent(1);
         refuse(&mut window, Instant::ZERO, 1, 1);
-        assert_eq!(window.quiet, QUIET);
-        for quiet in [QUIET * 2, QUIET_MAX, QUIET_MAX] {
+        assert_eq!(window.probe.interval, PROBE_INTERVAL);
+        for quiet in [PROBE_INTERVAL * 2, PROBE_INTERVAL_MAX, PROBE_INTERVAL_MAX] {
             let number = window.on_sent();
             refuse(&mut window, Instant::ZERO, number, 1);
-            assert_eq!(window.quiet, quiet);
+            assert_eq!(window.probe.interval, quiet);
         }
         window.on_outcome();
-        assert_eq!(window.quiet, QUIET);
+        assert_eq!(window.probe.interval, PROBE_INTERVAL);
         for _ in 0..7 {
             window.on_sent();
         }
@@ -444,14 +470,14 @@ mod tests {
     fn trying_the_ground_ends_when_something_is_kept() {
         let mut window = sent(2);
         refuse(&mut window, Instant::ZERO, 1, 0);
-        assert!(!window.wants_word(10), "not in a pause");
+        assert!(!window.wants_ack(10), "not in a pause");
         window.wake(window.paused_until().expect("a pause"));
         confirmed(&mut window, Instant::ZERO, 0);
-        assert!(window.is_probing());
+        assert!(window.is_restarting());
         assert_eq!(window.size(), 1);
-        assert!(window.wants_word(100), "it would like to know soon");
+        assert!(window.wants_ack(100), "it would like to know soon");
         window.on_confirmed(Instant::ZERO, 100, 1);
-        assert!(!window.is_probing());
+        assert!(!window.is_restarting());
         refuse(&mut window, Instant::ZERO, 2, 0);
         assert!(window.paused_until().is_some());
         window.on_outcome();
@@ -461,11 +487,11 @@ mod tests {
     #[test]
     fn without_a_refusal_outcomes_and_silence_widen_only_what_is_needed() {
         let mut window = sent(64);
-        window.set_limiting(false);
+        window.set_limited(false);
         window.on_outcome();
         confirmed(&mut window, Instant::ZERO, 64);
         assert_eq!(window.size(), 64);
-        window.set_limiting(true);
+        window.set_limited(true);
         window.on_outcome();
         assert_eq!(window.size(), 65);
         confirmed(&mut window, Instant::ZERO, 64);
@@ -476,7 +502,7 @@ mod tests {
     fn after_a_refusal_outcomes_widen_it_carefully_and_then_in_doubling_steps() {
         let mut window = sent(16);
         refuse(&mut window, Instant::ZERO, 16, 16);
-        let widens = |window: &mut Window, steps: &[u32]| {
+        let widens = |window: &mut CongestionWindow, steps: &[u32]| {
             for step in steps {
                 let size = window.size();
                 for _ in 1..size.max(OUTCOMES_MIN) {
@@ -498,16 +524,16 @@ mod tests {
     #[test]
     fn what_held_nothing_back_at_the_last_settling_is_not_widened() {
         let mut window = sent(64);
-        assert!(window.wants_word(100));
-        window.set_limiting(false);
+        assert!(window.wants_ack(100));
+        window.set_limited(false);
         window.on_confirmed(Instant::ZERO, 100, 64);
         assert_eq!(window.size(), 64);
-        window.set_limiting(true);
+        window.set_limited(true);
         refuse(&mut window, Instant::ZERO, 64, 64);
         let size = window.size();
-        assert!(!window.wants_word(100));
-        window.set_limiting(false);
-        window.on_confirmed(Instant::ZERO + QUIET, 100, 64);
+        assert!(!window.wants_ack(100));
+        window.set_limited(false);
+        window.on_confirmed(Instant::ZERO + PROBE_INTERVAL, 100, 64);
         assert_eq!(window.size(), size);
     }
 
