@@ -238,6 +238,8 @@ impl Tasks {
     }
 
     /// Moves a task from one state to another, and the counts with it.
+    // Inlined, all that the new state decides is decided by the compiler.
+    #[inline(always)]
     fn enter(&mut self, key: TaskKey, state: State) {
         let record = &mut self.records[key];
         match record.state {
