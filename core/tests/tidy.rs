@@ -128,6 +128,78 @@ fn retired_words_stay_away() {
     none(&wrong);
 }
 
+/// Structs of a machine that may have more fields, each with its reason.
+const WIDE: &[(&str, &str)] = &[
+    ("ManagerConfig", "a list of settings"),
+    ("ManagerStatus", "a message"),
+    ("WorkerStatus", "a message"),
+];
+const FIELDS_MAX: usize = 14;
+
+/// More than so many fields are more than one thing.
+#[test]
+fn structs_of_machines_are_small() {
+    let mut wrong = Vec::new();
+    let mut seen = Vec::new();
+    for (path, text) in sources("core/src") {
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some((_, after)) = line.split_once("struct ") else {
+                continue;
+            };
+            if line.trim_start().starts_with("//") || !line.ends_with('{') {
+                continue;
+            }
+            let name = after.split(|c: char| !c.is_alphanumeric()).next();
+            let name = name.expect("a struct has a name");
+            let indent = line.len() - line.trim_start().len();
+            let end = format!("{}}}", " ".repeat(indent));
+            let fields = lines.by_ref().take_while(|line| **line != end);
+            let is_field = |line: &&str| {
+                let line = line.trim_start();
+                let is_text = line.starts_with("//") || line.starts_with('#');
+                !is_text && line.split_whitespace().any(|word| word.ends_with(':'))
+            };
+            let count = fields.filter(is_field).count();
+            let is_wide = WIDE.iter().any(|(wide, _)| *wide == name);
+            if count > FIELDS_MAX && !is_wide {
+                wrong.push(format!(
+                    "{path}: {name} has {count} fields, at most {FIELDS_MAX}"
+                ));
+            } else if count > FIELDS_MAX {
+                seen.push(name.to_owned());
+            }
+        }
+    }
+    for (wide, _) in WIDE {
+        if !seen.iter().any(|name| name == wide) {
+            wrong.push(format!("{wide} is no longer wide: take it off the list"));
+        }
+    }
+    none(&wrong);
+}
+
+/// ARCHITECTURE.md names files from the root, or from the sources of core or net.
+#[test]
+fn the_map_names_files_that_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let named = text.split('`').skip(1).step_by(2);
+    let is_path = |word: &&str| word.ends_with(".rs") || word.ends_with('/');
+    let paths: Vec<&str> = named.filter(is_path).collect();
+    assert!(paths.len() > 50, "the map is there");
+    let missing: Vec<String> = paths
+        .iter()
+        .filter(|path| {
+            let below = ["", "core/src", "net/src"];
+            !below
+                .iter()
+                .any(|folder| root().join(folder).join(path).exists())
+        })
+        .map(|path| format!("ARCHITECTURE.md names {path}, which is not there"))
+        .collect();
+    none(&missing);
+}
+
 #[test]
 fn the_core_is_pure() {
     let banned = [
