@@ -1,0 +1,139 @@
+//! The largest legal message of every kind fits into a header, and comes out again.
+
+use argon_core::codec;
+use argon_core::ids::*;
+use argon_core::limits::*;
+use argon_core::message::*;
+use argon_core::name::Name;
+use argon_core::status::*;
+use argon_core::task::*;
+use argon_core::time::Nanos;
+
+use super::{examples, frame};
+
+fn name() -> Name {
+    Name::new(&"n".repeat(NAME_MAX)).expect("just short enough")
+}
+
+fn text() -> String {
+    "t".repeat(ERROR_TEXT_MAX)
+}
+
+fn error() -> TaskError {
+    TaskError {
+        kind: ErrorKind::Raised(text()),
+        message: text(),
+        backtrace: text(),
+        stderr: text(),
+    }
+}
+
+fn fits<B>(body: B)
+where
+    B: bincode::Encode + bincode::Decode<()> + PartialEq + std::fmt::Debug,
+{
+    let message = Message::from(body);
+    let mut bytes = frame(&message);
+    assert!(bytes.len() <= HEADER_MAX + codec::LENGTH_BYTES);
+    let back = codec::decode::<B>(&mut bytes, HEADER_MAX).expect("a legal message");
+    assert_eq!(back, Some(message));
+}
+
+#[test]
+fn a_hello_fits_into_the_frame_that_strangers_may_send() {
+    let hello = Hello {
+        session: Some(Epoch(1)),
+        name: name(),
+        role: Role::Worker { capacity: 1 },
+        ..examples::hello()
+    };
+    let message = Message::from(Body::Hello(hello));
+    assert!(codec::decode::<Body>(&mut frame(&message), HELLO_FRAME_MAX).is_ok());
+}
+
+#[test]
+fn the_largest_errors_fit() {
+    let record = AttemptRecord {
+        worker: name(),
+        end: AttemptLoss::ChildCrashed(ExitCause::Exit(1)),
+    };
+    let history = vec![record; usize::from(ATTEMPTS_MAX)];
+    let outcome = |outcome| Body::Outcome { seq: 1, outcome };
+    fits(outcome(Outcome::Failed(Box::new(Failure {
+        error: error(),
+        last: LastAttempt {
+            worker: name(),
+            ..examples::last_attempt()
+        },
+        history: history.clone(),
+    }))));
+    fits(outcome(Outcome::Lost { history }));
+    let finished = |end| {
+        Body::Finished(Finished {
+            end,
+            ..examples::finished()
+        })
+    };
+    fits(finished(AttemptEnd::Failed(Box::new(error()))));
+    fits(finished(AttemptEnd::Crashed(ExitCause::Exit(1), text())));
+    fits(PoolBody::Failed {
+        id: 1,
+        ran: Nanos(1),
+        error: error(),
+    });
+}
+
+#[test]
+fn the_longest_lists_fit() {
+    let attempt = examples::attempt();
+    let attempts = vec![attempt; IDS_MAX];
+    let seqs = vec![u64::MAX; IDS_MAX];
+    fits(Body::Resume { seqs: seqs.clone() });
+    fits(Body::Unknown { seqs: seqs.clone() });
+    fits(Body::AckOutcomes { floor: 1, seqs });
+    fits(Body::TakeBack {
+        attempts: attempts.clone(),
+    });
+    fits(Body::AckResults {
+        attempts: attempts.clone(),
+    });
+    fits(Body::Returned {
+        not_started: attempts.clone(),
+        started: Vec::new(),
+    });
+    fits(Body::Returned {
+        not_started: Vec::new(),
+        started: attempts,
+    });
+    let reported = vec![examples::reported(); IDS_MAX];
+    for split in [0, 1, IDS_MAX / 2, IDS_MAX] {
+        fits(Body::Report(Report {
+            running: reported[..split].to_vec(),
+            finished: reported[split..].to_vec(),
+            last: true,
+        }));
+    }
+}
+
+#[test]
+fn a_full_page_of_status_fits() {
+    let mut report = examples::status();
+    let address = Name::new("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535").unwrap();
+    report.workers = vec![
+        WorkerStatus {
+            name: name(),
+            address: Some(address.clone()),
+            ..report.workers[0].clone()
+        };
+        STATUS_PAGE
+    ];
+    report.clients = vec![
+        ClientStatus {
+            name: name(),
+            address: Some(address.clone()),
+            ..report.clients[0].clone()
+        };
+        STATUS_PAGE
+    ];
+    fits(Body::Status(Box::new(report)));
+}

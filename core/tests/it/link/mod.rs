@@ -1,0 +1,5 @@
+//! A peer's connection to its manager.
+
+mod bench;
+mod dialling;
+mod heartbeats;

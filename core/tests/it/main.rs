@@ -1,0 +1,11 @@
+//! All that core promises, by subject: one program, so that the tests are linked once.
+
+mod client;
+mod codec;
+mod link;
+mod manager;
+mod queue;
+mod retry;
+mod router;
+mod tidy;
+mod worker;

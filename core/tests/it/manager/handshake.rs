@@ -1,0 +1,517 @@
+//! Who is let in by the manager, who is shown out, and what the log hears of it.
+
+use std::time::Duration;
+
+use super::bench::*;
+use argon_core::event::{CloseReason, Event};
+use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
+use argon_core::limits::{
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, PAYLOAD_MAX_CEILING, PENDING_PEERS_MAX,
+    RECONNECT_DELAY_MAX, WORKERS_MAX,
+};
+use argon_core::machine::Machine as _;
+use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
+use argon_core::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version};
+use argon_core::protocol_error::ProtocolError;
+use argon_core::time::Instant;
+
+fn hello(peer: u64, connection: u64, role: Role) -> Hello {
+    Hello {
+        magic: MAGIC,
+        version: VERSION,
+        role,
+        peer: PeerId(peer),
+        connection,
+        session: None,
+        name: name(&format!("p{peer}")),
+    }
+}
+
+/// Says hello; why it was refused, if it was.
+fn refusal(bench: &mut Bench, hello: Hello) -> Option<RefuseReason> {
+    let conn = bench.connect();
+    bench.send(conn, Body::Hello(hello));
+    let inbox = bench.inbox(conn);
+    let refused = match inbox[0].body {
+        Body::Refuse(reason) => Some(reason),
+        _ => None,
+    };
+    assert_eq!(bench.closed.contains(&conn), refused.is_some());
+    if let Some(reason) = refused {
+        assert!(bench.events.contains(&Event::PeerRefused {
+            conn,
+            from: None,
+            reason
+        }));
+        let reason = CloseReason::Refused(reason);
+        assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
+    }
+    refused
+}
+
+#[test]
+fn strangers_that_cannot_be_talked_to_are_told_why() {
+    let mut bench = Bench::new();
+    let client = hello(1, 1, Role::Client);
+    let magic = Hello {
+        magic: [1; 4],
+        ..client.clone()
+    };
+    assert_eq!(refusal(&mut bench, magic), Some(RefuseReason::BadHello));
+    let version = Hello {
+        version: Version {
+            major: VERSION.major + 1,
+            ..VERSION
+        },
+        ..client
+    };
+    let reason = RefuseReason::Version(VERSION);
+    assert_eq!(refusal(&mut bench, version), Some(reason));
+    for (peer, capacity) in [(2, 0), (3, CAPACITY_MAX + 1)] {
+        let worker = hello(peer, 1, Role::Worker { capacity });
+        let reason = Some(RefuseReason::BadCapacity);
+        assert_eq!(refusal(&mut bench, worker), reason, "{capacity}");
+    }
+    for (peer, capacity) in [(4, 1), (5, CAPACITY_MAX)] {
+        let worker = hello(peer, 1, Role::Worker { capacity });
+        assert_eq!(refusal(&mut bench, worker), None, "{capacity}");
+    }
+    assert_eq!(bench.manager.status(bench.now, 0).manager.workers, 2);
+}
+
+#[test]
+fn an_older_or_repeated_connection_is_refused_and_a_newer_one_takes_over() {
+    for role in [Role::Client, Role::Worker { capacity: 1 }] {
+        let mut bench = Bench::new();
+        let (first, _) = bench.hello(1, 5, role, None, "p1");
+        for connection in [4, 5] {
+            let reason = Some(RefuseReason::OldConnection);
+            assert_eq!(refusal(&mut bench, hello(1, connection, role)), reason);
+        }
+        assert!(!bench.closed.contains(&first));
+        assert_eq!(refusal(&mut bench, hello(1, 6, role)), None);
+        assert!(bench.closed.contains(&first));
+        let reason = Some(RefuseReason::OldConnection);
+        assert_eq!(refusal(&mut bench, hello(1, 6, role)), reason);
+    }
+}
+
+/// As many connections, clients and workers as may be, and one more.
+#[test]
+fn there_is_room_for_so_many_and_no_more() {
+    let config = ManagerConfig::new(EPOCH);
+    let now = Instant::from_nanos(1);
+    let mut manager = Manager::new(config, now);
+    let mut said = |input| {
+        manager.handle_input(now, input);
+        std::iter::from_fn(|| manager.poll_output()).collect::<Vec<_>>()
+    };
+    let closed = |outputs: &[ManagerOutput]| {
+        let full = CloseReason::Refused(RefuseReason::Full);
+        let is_close = |output: &ManagerOutput| matches!(output, ManagerOutput::Close { reason, .. } if *reason == full);
+        outputs.iter().any(is_close)
+    };
+    for number in 0..PENDING_PEERS_MAX as u64 {
+        let conn = ConnId(number);
+        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
+    }
+    let conn = ConnId(u64::MAX);
+    assert!(closed(&said(ManagerInput::Accepted { conn, from: None })));
+    // It was not kept: what it says means nothing.
+    let message = Body::Hello(hello(1, 1, Role::Client)).into();
+    assert_eq!(said(ManagerInput::Received { conn, message }), []);
+    // One that leaves makes room.
+    let conn = ConnId(0);
+    said(ManagerInput::Closed { conn });
+    let mut next = 1_000_000;
+    let mut joins = |role| {
+        next += 1;
+        let conn = ConnId(next);
+        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
+        let message = Body::Hello(hello(next, 1, role)).into();
+        !closed(&said(ManagerInput::Received { conn, message }))
+    };
+    for _ in 0..CLIENTS_MAX {
+        assert!(joins(Role::Client));
+    }
+    assert!(!joins(Role::Client));
+    for _ in 0..WORKERS_MAX {
+        assert!(joins(Role::Worker { capacity: 1 }));
+    }
+    assert!(!joins(Role::Worker { capacity: 1 }));
+}
+
+#[test]
+fn whoever_speaks_out_of_turn_is_shown_out() {
+    let mut bench = Bench::new();
+    let beat = Beat {
+        nonce: 1,
+        received: 0,
+    };
+    let early = bench.connect();
+    bench.send(early, Body::Ping(beat));
+    let goodbye = bench.connect();
+    bench.send(goodbye, Body::Goodbye);
+    let client = bench.client(1);
+    bench.send(client, Body::Draining);
+    let worker = bench.worker(2, 1);
+    bench.send(worker, Body::Cancel { seq: 1 });
+    let (unreported, _) = bench.hello(3, 1, Role::Worker { capacity: 1 }, None, "w3");
+    bench.grant(unreported, 1);
+    let again = bench.worker(4, 1);
+    bench.report(again, vec![], vec![]);
+    let twice = bench.client(5);
+    bench.send(twice, Body::Hello(hello(5, 2, Role::Client)));
+    let (observer, _) = bench.hello(6, 1, Role::Observer, None, "o");
+    bench.send(observer, Body::Cancel { seq: 1 });
+    let many = bench.client(7);
+    let seqs = vec![1; IDS_MAX + 1];
+    bench.send(many, Body::Resume { seqs });
+    let attempts = bench.client(8);
+    bench.submit(
+        attempts,
+        argon_core::message::Submit {
+            max_attempts: 0,
+            ..submit(1)
+        },
+    );
+    let counts = bench.client(9);
+    let received = 1;
+    bench.send(counts, Body::Ping(Beat { nonce: 1, received }));
+    assert_eq!(
+        bench.closed,
+        [
+            early, goodbye, client, worker, unreported, again, twice, observer, many, attempts,
+            counts
+        ]
+    );
+    let by_protocol = |event: &Event| match event {
+        Event::ConnClosed {
+            reason: CloseReason::Protocol(error),
+            ..
+        } => Some(*error),
+        _ => None,
+    };
+    let errors: Vec<_> = bench.events.iter().filter_map(by_protocol).collect();
+    use ProtocolError as E;
+    assert_eq!(
+        errors,
+        [
+            E::BeforeHello,
+            E::BeforeHello,
+            E::Misdirected,
+            E::Misdirected,
+            E::BeforeReport,
+            E::Misdirected,
+            E::SecondHello,
+            E::Misdirected,
+            E::TooManyIds,
+            E::BadMaxAttempts,
+            E::Overcounted,
+        ]
+    );
+    let rude = bench.hello(1, 2, Role::Client, None, "client-1");
+    assert!(rude.1.is_some(), "the session itself outlives it");
+    let just_fits = vec![1; IDS_MAX];
+    bench.send(rude.0, Body::Resume { seqs: just_fits });
+    assert!(!bench.closed.contains(&rude.0));
+}
+
+#[test]
+fn heartbeats_are_answered_with_what_has_come() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(
+        client,
+        Body::Ping(Beat {
+            nonce: 77,
+            received: 0,
+        }),
+    );
+    let beat = Beat {
+        nonce: 77,
+        received: 1,
+    };
+    assert_eq!(bench.pongs, [(client, beat)]);
+}
+
+#[test]
+fn anybody_let_in_may_ask_for_the_status_and_leave() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    let worker = bench.worker(2, 1);
+    let (observer, _) = bench.hello(3, 1, Role::Observer, None, "o");
+    for conn in [client, observer] {
+        bench.send(conn, Body::StatusQuery { page: 0 });
+        let inbox = bench.inbox(conn);
+        assert!(matches!(inbox[0].body, Body::Status(_)));
+    }
+    for conn in [client, worker, observer] {
+        bench.send(conn, Body::Goodbye);
+        assert!(bench.closed.contains(&conn));
+        let reason = CloseReason::Done;
+        assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
+    }
+    let status = bench.manager.status(bench.now, 0);
+    assert_eq!((status.manager.clients, status.workers.len()), (0, 0));
+    for peer in [1, 2] {
+        let gone = |event: &Event| {
+            matches!(event, Event::PeerGone { peer: gone, why: "said goodbye", .. }
+                if *gone == PeerId(peer))
+        };
+        assert!(bench.events.iter().any(gone), "{peer}");
+    }
+}
+
+#[test]
+fn the_log_hears_who_comes_and_goes() {
+    let mut bench = Bench::new();
+    for (peer, role) in [(1, Role::Client), (2, Role::Worker { capacity: 1 })] {
+        let joined = |resumed| Event::PeerJoined {
+            peer: PeerId(peer),
+            name: name("p"),
+            resumed,
+        };
+        let (conn, _) = bench.hello(peer, 1, role, None, "p");
+        assert!(bench.events.contains(&joined(false)));
+        if peer == 1 {
+            bench.send(conn, Body::Cancel { seq: 0 });
+        }
+        bench.close(conn);
+        let peer = PeerId(peer);
+        assert!(bench.events.contains(&Event::PeerDisconnected { peer }));
+        let (_, welcome) = bench.hello(peer.0, 2, role, Some(EPOCH), "p");
+        assert!(welcome.unwrap().resumed);
+        assert!(bench.events.contains(&joined(true)));
+    }
+    let peer = PeerId(1);
+    assert!(bench.events.contains(&Event::SessionResumed { peer }));
+    bench.advance(ms(2_500));
+    for peer in [1, 2] {
+        let silent = |event: &&Event| **event == Event::PeerDisconnected { peer: PeerId(peer) };
+        assert_eq!(bench.events.iter().filter(silent).count(), 2);
+    }
+    bench.advance(ms(40_000));
+    for peer in [1, 2] {
+        let gone = |event: &Event| {
+            matches!(event, Event::PeerGone { peer: gone, why: "did not come back in time", .. }
+                if *gone == PeerId(peer))
+        };
+        assert!(bench.events.iter().any(gone), "{peer}");
+    }
+}
+
+#[test]
+fn a_session_is_resumed_only_by_whoever_knows_of_it() {
+    let mut bench = Bench::new();
+    let resumed = |welcome: Option<argon_core::message::Welcome>| welcome.unwrap().resumed;
+    let (conn, welcome) = bench.hello(1, 1, Role::Client, None, "c");
+    assert!(!resumed(welcome));
+    bench.close(conn);
+    // Its welcome may have been lost: it has not spoken since.
+    let (conn, welcome) = bench.hello(1, 2, Role::Client, Some(EPOCH), "c");
+    assert!(!resumed(welcome));
+    let beat = Beat {
+        nonce: 1,
+        received: 0,
+    };
+    bench.send(conn, Body::Ping(beat));
+    bench.close(conn);
+    let (conn, welcome) = bench.hello(1, 3, Role::Client, Some(EPOCH), "c");
+    assert!(resumed(welcome), "a heartbeat is a word too");
+    bench.close(conn);
+    let (_, welcome) = bench.hello(1, 4, Role::Client, Some(Epoch(1)), "c");
+    assert!(!resumed(welcome), "it was elsewhere");
+    let worker = Role::Worker { capacity: 1 };
+    let (_, welcome) = bench.hello(2, 1, worker, Some(EPOCH), "w");
+    assert!(!resumed(welcome), "nobody knows it");
+    let (_, welcome) = bench.hello(2, 2, worker, Some(Epoch(1)), "w");
+    assert!(!resumed(welcome));
+    let (_, welcome) = bench.hello(2, 3, worker, Some(EPOCH), "w");
+    assert!(resumed(welcome));
+}
+
+#[test]
+fn the_status_says_when_somebody_was_heard_last() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    let worker = bench.worker(2, 1);
+    let heard = |bench: &Bench| {
+        let status = bench.manager.status(bench.now, 0);
+        let heard = [status.clients[0].last_heard, status.workers[0].last_heard];
+        heard.map(|ago| ago.to_duration().unwrap())
+    };
+    bench.advance(ms(100));
+    assert_eq!(heard(&bench), [ms(100); 2]);
+    for conn in [client, worker] {
+        bench.send(
+            conn,
+            Body::Ping(Beat {
+                nonce: 1,
+                received: 0,
+            }),
+        );
+    }
+    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
+    bench.advance(ms(100));
+    bench.send(client, Body::Cancel { seq: 1 });
+    bench.grant(worker, 1);
+    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
+    bench.advance(ms(100));
+    bench.hello(1, 2, Role::Client, Some(EPOCH), "client-1");
+    bench.hello(2, 2, Role::Worker { capacity: 1 }, Some(EPOCH), "worker-2");
+    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
+}
+
+#[test]
+fn a_process_started_again_under_its_name_replaces_the_old_one_and_only_that() {
+    let mut bench = Bench::new();
+    let worker = Role::Worker { capacity: 1 };
+    bench.hello(1, 1, worker, None, "a");
+    bench.hello(2, 1, worker, None, "a");
+    let gone = |event: &Event| {
+        matches!(
+            event,
+            Event::PeerGone {
+                peer: PeerId(1),
+                ..
+            }
+        )
+    };
+    assert!(bench.events.iter().any(gone));
+    // It takes another name; the old one is free again.
+    bench.hello(2, 2, worker, None, "b");
+    bench.hello(3, 1, worker, None, "a");
+    bench.hello(4, 1, worker, None, "b");
+    let names: Vec<u64> = bench
+        .manager
+        .status(bench.now, 0)
+        .workers
+        .iter()
+        .map(|w| w.id.0)
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(!names.contains(&2));
+}
+
+#[test]
+fn settings_that_cannot_keep_the_promises_are_named() {
+    let check = |change: fn(&mut ManagerConfig)| {
+        let mut config = ManagerConfig::new(EPOCH);
+        change(&mut config);
+        config.validate()
+    };
+    let zero = |change| match check(change) {
+        Err(ConfigError::Zero(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(zero(|config| config.queue_tasks = 0), "queue size");
+    assert_eq!(zero(|config| config.queue_bytes = 0), "queue bytes");
+    assert_eq!(zero(|config| config.in_flight_tasks = 0), "in-flight tasks");
+    assert_eq!(zero(|config| config.in_flight_bytes = 0), "in-flight bytes");
+    assert_eq!(zero(|config| config.client_tasks = 0), "tasks of a client");
+    assert_eq!(zero(|config| config.payload_max = 0), "largest payload");
+    let ones = |config: &mut ManagerConfig| {
+        config.queue_tasks = 1;
+        config.payload_max = PAYLOAD_MAX_CEILING;
+        config.reconnect_grace = Duration::ZERO;
+    };
+    assert_eq!(check(ones), Ok(()));
+    assert_eq!(
+        check(|config| config.payload_max = PAYLOAD_MAX_CEILING + 1),
+        Err(ConfigError::PayloadMax(PAYLOAD_MAX_CEILING + 1))
+    );
+    let clocks = |change| match check(change) {
+        Err(ConfigError::Clocks {
+            shorter, longer, ..
+        }) => (shorter, longer),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        clocks(|config| config.reconnect_grace = config.lease),
+        ("reconnect grace", "lease")
+    );
+    assert_eq!(
+        clocks(|config| config.restart_grace = RECONNECT_DELAY_MAX + HANDSHAKE),
+        ("reconnect delay and handshake", "restart grace")
+    );
+    assert_eq!(
+        clocks(|config| config.resume_window = config.restart_grace),
+        ("restart grace", "resume window")
+    );
+    assert_eq!(
+        clocks(|config| config.lease = config.resume_window),
+        ("lease", "resume window")
+    );
+}
+
+#[test]
+fn a_report_of_what_was_never_made_ends_the_connection() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    bench.worker(2, 1);
+    bench.submit(client, submit(1));
+    let (conn, _) = bench.hello(3, 1, Role::Worker { capacity: 1 }, None, "w3");
+    let number = 1_000;
+    let attempt = Attempt {
+        epoch: EPOCH,
+        number,
+    };
+    let running = argon_core::message::ReportedAttempt {
+        attempt,
+        task: task(1, 9),
+    };
+    bench.report(conn, vec![running], vec![]);
+    assert!(bench.closed.contains(&conn));
+}
+
+#[test]
+fn a_refusal_is_said_before_the_door_is_shut() {
+    let now = Instant::from_nanos(1);
+    let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
+    let conn = ConnId(1);
+    manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
+    let message = Body::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
+    manager.handle_input(now, ManagerInput::Received { conn, message });
+    let mut said = std::iter::from_fn(|| manager.poll_output())
+        .filter(|output| !matches!(output, ManagerOutput::Notify(_)));
+    assert!(matches!(said.next(), Some(ManagerOutput::Send { .. })));
+    assert!(matches!(said.next(), Some(ManagerOutput::Close { .. })));
+    assert_eq!(said.next(), None);
+}
+
+#[test]
+fn an_observer_has_no_session() {
+    let mut bench = Bench::new();
+    let (conn, welcome) = bench.hello(1, 1, Role::Observer, Some(EPOCH), "o");
+    assert!(!welcome.unwrap().resumed);
+    bench.close(conn);
+    assert_eq!(bench.manager.status(bench.now, 0).manager.clients, 0);
+}
+
+#[test]
+fn who_resumes_hears_only_of_what_is_unknown_and_unfinished() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    bench.submit(client, submit(5));
+    let floor = 5;
+    bench.send(
+        client,
+        Body::AckOutcomes {
+            floor,
+            seqs: vec![],
+        },
+    );
+    bench.inbox(client);
+    bench.send(client, Body::Resume { seqs: vec![4, 5] });
+    assert_eq!(bench.inbox(client), []);
+    bench.send(
+        client,
+        Body::Resume {
+            seqs: vec![4, 5, 6],
+        },
+    );
+    let unknown = Body::Unknown { seqs: vec![6] };
+    assert_eq!(bench.inbox(client), [unknown.into()]);
+}

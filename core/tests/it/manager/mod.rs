@@ -1,0 +1,25 @@
+//! The manager, by subject: what goes in and comes out, on a bench.
+
+mod admission;
+mod bench;
+mod classes;
+mod endings;
+mod fairness;
+mod false_reports;
+mod handshake;
+mod late_answers;
+mod leaving;
+mod max_wait;
+mod nested;
+mod output_order;
+mod random;
+mod recall;
+mod recovery;
+mod reports;
+mod requeue;
+mod resubmission;
+mod rules;
+mod trust;
+mod unread_outcomes;
+mod unroutable;
+mod work_per_message;

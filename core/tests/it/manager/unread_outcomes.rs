@@ -1,0 +1,88 @@
+//! Outcomes that clients have yet to acknowledge: all of them come, and they have a bound.
+
+use super::bench::*;
+use argon_core::ids::ConnId;
+use argon_core::machine::Machine as _;
+use argon_core::message::{Body, Role};
+
+#[test]
+fn all_outcomes_come_after_a_reconnect_however_many() {
+    const TASKS: u64 = 10_000;
+    let mut bench = Bench::new();
+    bench.checked = false;
+    let (worker, client) = (bench.worker(1, 4_000), bench.client(3));
+    for seq in 0..TASKS {
+        bench.submit(client, submit(seq));
+    }
+    // Some were sent before the cut, and are sent again.
+    for assign in bench.assigned(worker) {
+        bench.complete(worker, &assign);
+    }
+    bench.close(client);
+    loop {
+        let assigned = bench.assigned(worker);
+        if assigned.is_empty() {
+            break;
+        }
+        for assign in assigned {
+            bench.complete(worker, &assign);
+        }
+    }
+    let (client, _) = bench.hello(3, 2, Role::Client, Some(EPOCH), "client-3");
+    let mut heard = Vec::new();
+    loop {
+        let outcomes = bench.outcomes(client);
+        if outcomes.is_empty() {
+            break;
+        }
+        // As many as one message may name.
+        for part in outcomes.chunks(4_096) {
+            let seqs: Vec<u64> = part.iter().map(|(seq, _)| *seq).collect();
+            let acks = Body::AckOutcomes {
+                floor: 0,
+                seqs: seqs.clone(),
+            };
+            bench.send(client, acks);
+            heard.extend(seqs);
+        }
+    }
+    heard.sort_unstable();
+    assert!(heard.into_iter().eq(0..TASKS));
+    bench.manager.check_invariants();
+}
+
+#[test]
+fn past_the_bound_of_all_clients_each_may_leave_an_even_share_unread() {
+    // Results of six bytes, each with its worker's name of eight: seven of them are within the bound.
+    let mut bench = Bench::with(|config| config.unread_bytes = 100);
+    let (worker, greedy, modest) = (bench.worker(1, 1), bench.client(3), bench.client(4));
+    let fill = |bench: &mut Bench, client: ConnId, seqs: std::ops::Range<u64>| {
+        for seq in seqs {
+            bench.submit(client, submit(seq));
+        }
+        let mut done = 0;
+        while let Some(assign) = bench.assigned(worker).first().cloned() {
+            bench.complete(worker, &assign);
+            done += 1;
+        }
+        done
+    };
+    assert_eq!(
+        fill(&mut bench, greedy, 0..20),
+        8,
+        "more than the bound is out"
+    );
+    assert_eq!(fill(&mut bench, modest, 0..20), 4, "more than half of it");
+    // Who reads goes on.
+    let seqs = (0..4).collect();
+    bench.send(modest, Body::AckOutcomes { floor: 4, seqs });
+    assert_eq!(fill(&mut bench, modest, 20..20), 4);
+    bench.send(
+        greedy,
+        Body::AckOutcomes {
+            floor: 8,
+            seqs: vec![],
+        },
+    );
+    assert_eq!(fill(&mut bench, greedy, 20..20), 4);
+}

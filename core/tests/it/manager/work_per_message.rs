@@ -1,0 +1,370 @@
+//! What one message may cost: a bounded number of steps, whatever waits.
+
+use super::bench::*;
+use argon_core::ids::{Attempt, ConnId, PeerId, PoolProcess, SlotId};
+use argon_core::limits::UNCONFIRMED_BYTES_EACH;
+use argon_core::manager::ManagerInput;
+use argon_core::message::{AttemptEnd, Beat, Body, Finished, Message, Role, Submit};
+use argon_core::steps;
+use argon_core::time::Nanos;
+use bytes::Bytes;
+use std::time::Duration;
+
+/// Most steps that a message may take: twice the longest list that one can carry, or that a worker
+/// can be given at once.
+const BOUND: u64 = 16_384;
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    queued: u64,
+    names: u64,
+    workers: u64,
+    unacknowledged: u64,
+}
+
+const SMALL: Size = Size {
+    queued: 10,
+    names: 1,
+    workers: 1,
+    unacknowledged: 10,
+};
+const SIZES: [Size; 5] = [
+    SMALL,
+    Size {
+        queued: 100_000,
+        ..SMALL
+    },
+    Size {
+        queued: 100_000,
+        names: 10_000,
+        ..SMALL
+    },
+    Size {
+        workers: 1_000,
+        queued: 20_000,
+        ..SMALL
+    },
+    Size {
+        unacknowledged: 100_000,
+        ..SMALL
+    },
+];
+
+/// A manager with much of everything.
+struct Crowd {
+    bench: Bench,
+    client: ConnId,
+    reader: ConnId,
+    workers: Vec<ConnId>,
+    next_seq: u64,
+    /// Attempts that the first worker has.
+    attempts: Vec<argon_core::message::Assign>,
+}
+
+fn named(seq: u64, name_of: String) -> Submit {
+    Submit {
+        name: name(&name_of),
+        ..submit(seq)
+    }
+}
+
+impl Crowd {
+    fn new(size: Size) -> Self {
+        let mut bench = Bench::with(|config| {
+            config.queue_tasks = 200_000;
+            config.client_tasks = 200_000;
+            config.inner.outcome_window = 1;
+        });
+        let reader = bench.client(2);
+        let worker = bench.worker(1_000_000, 64);
+        let mut seq = 0;
+        while seq < size.unacknowledged {
+            bench.quietly(reader, submit(seq));
+            for assign in bench.assigned(worker) {
+                let Finished { attempt, task, .. } = end(&assign);
+                bench.quietly_body(
+                    worker,
+                    Body::Finished(Finished {
+                        attempt,
+                        task,
+                        ran: Nanos::from(ms(1)),
+                        end: AttemptEnd::Completed,
+                    }),
+                );
+            }
+            seq += 1;
+        }
+        let client = bench.client(3);
+        for seq in 0..64 {
+            bench.quietly(client, submit(seq));
+        }
+        let attempts = bench.assigned(worker);
+        assert_eq!(attempts.len(), 64);
+        bench.checked = false;
+        let mut workers = vec![worker];
+        for peer in 1..size.workers {
+            workers.push(bench.worker(1_000_000 + peer, 1));
+            bench.quietly(client, submit(63 + peer));
+        }
+        let first = 63 + size.workers;
+        for number in 0..size.queued {
+            let called = match size.names {
+                1 => "work".to_owned(),
+                names => format!("name-{}", number % names),
+            };
+            bench.quietly(client, named(first + number, called));
+        }
+        Self {
+            bench,
+            client,
+            reader,
+            workers,
+            next_seq: first + size.queued,
+            attempts,
+        }
+    }
+
+    /// Steps that a message takes.
+    fn cost(&mut self, conn: ConnId, body: Body) -> u64 {
+        let _ = steps::take();
+        self.bench.quietly_body(conn, body);
+        steps::take()
+    }
+}
+
+fn end(assign: &argon_core::message::Assign) -> Finished {
+    Finished {
+        attempt: assign.attempt,
+        task: assign.task,
+        ran: Nanos::from(ms(1)),
+        end: AttemptEnd::Completed,
+    }
+}
+
+#[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a list: every message, one after the other"
+)]
+fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
+    for size in SIZES {
+        let mut crowd = Crowd::new(size);
+        let (client, reader, worker) = (crowd.client, crowd.reader, crowd.workers[0]);
+        let observer = crowd.bench.hello(9, 1, Role::Observer, None, "o").0;
+        let beat = Beat {
+            nonce: 1,
+            received: 0,
+        };
+        let (ended, given_back, started) = (
+            end(&crowd.attempts[0]),
+            crowd.attempts[1].attempt,
+            crowd.attempts[2].attempt,
+        );
+        let seq = crowd.next_seq;
+        let many: Vec<u64> = (0..4_096).collect();
+        let slot = SlotId(0);
+        let process = PoolProcess {
+            worker: PeerId(1_000_000),
+            slot,
+            life: 2,
+        };
+        let script: Vec<(ConnId, Body)> = vec![
+            (client, Body::Submit(submit(seq))),
+            (client, Body::Submit(named(seq + 1, "new-name".into()))),
+            (client, Body::Submit(named(seq + 2, "newer-name".into()))),
+            (
+                client,
+                Body::Submit(Submit {
+                    may_have_run: true,
+                    ..submit(seq + 3)
+                }),
+            ),
+            (client, Body::Submit(submit(seq))),
+            (client, Body::Cancel { seq }),
+            (client, Body::Resume { seqs: many.clone() }),
+            (client, Body::Ping(beat)),
+            (client, Body::StatusQuery { page: 0 }),
+            (client, Body::StatusQuery { page: u32::MAX }),
+            (client, Body::RunningQuery { page: 0 }),
+            (client, Body::RunningQuery { page: u32::MAX }),
+            (client, Body::Within(process)),
+            (client, Body::Within(process)),
+            (observer, Body::StatusQuery { page: 0 }),
+            (observer, Body::RunningQuery { page: 3 }),
+            (
+                reader,
+                Body::AckOutcomes {
+                    floor: 1,
+                    seqs: vec![],
+                },
+            ),
+            (
+                reader,
+                Body::AckOutcomes {
+                    floor: 1,
+                    seqs: many,
+                },
+            ),
+            (worker, Body::Ping(beat)),
+            (worker, Body::Finished(ended)),
+            (
+                worker,
+                Body::Returned {
+                    not_started: vec![given_back],
+                    started: vec![started],
+                },
+            ),
+            (worker, Body::Grant { window: 0 }),
+            (worker, Body::Grant { window: 128 }),
+            (worker, Body::Gone { slot, life: 1 }),
+            (worker, Body::Draining),
+        ];
+        for (conn, body) in script {
+            let shown = format!("{body:?}");
+            let steps = crowd.cost(conn, body);
+            assert!(
+                steps <= BOUND,
+                "{steps} steps with {size:?} for {}",
+                &shown[..shown.len().min(80)]
+            );
+        }
+        // The client comes back, and so does the worker, with all that it has.
+        let _ = steps::take();
+        let again = crowd.bench.hello(2, 2, Role::Client, Some(EPOCH), "r").0;
+        let steps = steps::take();
+        assert!(steps <= BOUND, "{steps} steps with {size:?} for a hello");
+        assert!(crowd.bench.closed.contains(&reader) && again != reader);
+        let (again, _) = crowd.bench.hello(
+            1_000_000,
+            2,
+            Role::Worker { capacity: 64 },
+            Some(EPOCH),
+            "w",
+        );
+        let _ = steps::take();
+        let running = crowd.attempts[2..].iter().map(reported).collect();
+        crowd.bench.report(again, running, vec![]);
+        let steps = steps::take();
+        assert!(steps <= BOUND, "{steps} steps with {size:?} for a report");
+        let _ = steps::take();
+        crowd.bench.close(again);
+        let steps = steps::take();
+        assert!(
+            steps <= BOUND,
+            "{steps} steps with {size:?} for a lost worker"
+        );
+    }
+}
+
+/// A large result needs the room of many small ones: that is not made all at once.
+#[test]
+fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
+    const SMALL_RESULTS: u64 = 30_000;
+    const LARGE: usize = 100 * 1024 * 1024;
+    let mut bench = Bench::with(|config| {
+        config.payload_max = LARGE;
+        config.client_tasks = 200_000;
+        config.inner.outcome_window = 1;
+        config.inner.unconfirmed_bytes = SMALL_RESULTS * UNCONFIRMED_BYTES_EACH;
+    });
+    bench.checked = false;
+    let client = bench.client(2);
+    let worker = bench.worker(10, 1);
+    for seq in 0..SMALL_RESULTS {
+        bench.quietly(client, submit(seq));
+        let assign = bench.assigned(worker).remove(0);
+        bench.quietly_body(worker, Body::Finished(end(&assign)));
+    }
+    bench.quietly(client, submit(SMALL_RESULTS));
+    let assign = bench.assigned(worker).remove(0);
+    let _ = steps::take();
+    bench.send(
+        worker,
+        Message {
+            body: Body::Finished(end(&assign)),
+            payload: Bytes::from(vec![0; LARGE]).into(),
+        },
+    );
+    let steps = steps::take();
+    assert!(steps <= BOUND, "{steps} steps");
+    let made_room: usize = bench
+        .bodies(worker)
+        .into_iter()
+        .map(|body| match body {
+            Body::AckResults { attempts } => attempts.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!(made_room > 1_000, "{made_room} made room");
+}
+
+/// What workers run decides where each task waits, so a change goes through the queue: seldom
+/// enough that it is a small part of the time, however often workers change their minds.
+#[test]
+fn workers_that_change_their_minds_cost_a_small_part_of_the_time() {
+    let mut crowd = Crowd::new(Size {
+        queued: 100_000,
+        names: 10_000,
+        ..SMALL
+    });
+    let flipper = crowd.bench.worker(77, 1);
+    let _ = steps::take();
+    for turn in 0..200 {
+        let offer = offer(&["a", if turn % 2 == 0 { "b" } else { "c" }]);
+        crowd.bench.quietly_body(flipper, Body::Offer(offer));
+        crowd.bench.now = crowd.bench.now + Duration::from_millis(5);
+    }
+    let steps = steps::take();
+    // The first time, and then less than a million looks a second.
+    assert!(steps <= 1_000_000 + 1_000_000, "{steps} steps");
+}
+
+#[test]
+fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
+    let mut bench = Bench::new();
+    let client = bench.client(3);
+    let stuck: Vec<ConnId> = (0..8)
+        .map(|peer| {
+            let conn = bench.worker(10 + peer, 1);
+            bench.offer(conn, &["tiny"]);
+            bench.grant(conn, 4_096);
+            conn
+        })
+        .collect();
+    for seq in 0..8 * 4_096 {
+        bench.quietly(client, named(seq, "tiny".into()));
+    }
+    assert!(
+        stuck
+            .iter()
+            .all(|conn| bench.assigned(*conn).len() == 4_096)
+    );
+    for peer in 0..30 {
+        let conn = bench.worker(100 + peer, 1);
+        bench.offer(conn, &[&format!("other-{peer}")]);
+    }
+    bench.now = bench.now + ms(100);
+    let _ = steps::take();
+    let attempt = Attempt {
+        epoch: EPOCH,
+        number: u64::MAX,
+    };
+    for _ in 0..1_000 {
+        // Any message settles.
+        let started = vec![attempt];
+        let not_started = vec![];
+        bench.quietly_body(
+            stuck[0],
+            Body::Returned {
+                not_started,
+                started,
+            },
+        );
+        bench.now = bench.now + Duration::from_micros(100);
+    }
+    let steps = steps::take();
+    // A tenth of a second at half a million looks a second, and a few for each message.
+    assert!(steps <= 60_000 + 1_000 * 64, "{steps} steps");
+    bench.step(ManagerInput::Drain);
+}

@@ -1,0 +1,6 @@
+//! The queue and what it knows of durations.
+
+mod classes;
+mod durations;
+mod laws;
+mod random;
