@@ -1,5 +1,4 @@
 //! A link on the bench: its driver by hand, time by hand.
-#![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::collections::VecDeque;

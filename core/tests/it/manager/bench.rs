@@ -1,5 +1,4 @@
 //! A manager on the bench: peers by hand, time by hand, every invariant checked after each step.
-#![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::collections::BTreeMap;

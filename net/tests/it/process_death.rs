@@ -1,18 +1,16 @@
 //! However it comes to an end, nothing of a pool process is left.
 
-mod common;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use crate::pools::{
+    FAMILY, FIXTURE, PATIENCE, Pool, family, find, gone, kill_9, launcher, life, mark, options,
+    shell,
+};
 use argon::command::CommandOutput;
 use argon::executor::ProcessOptions;
 use argon_core::task::ExitCause;
 use argon_core::worker::{PoolOutput, RunEnd};
-use common::{
-    FAMILY, FIXTURE, PATIENCE, Pool, family, find, gone, kill_9, launcher, life, mark, options,
-    shell,
-};
 use nix::unistd::Pid;
 
 /// A pool whose one process runs a family of sleeping commands.

@@ -1,11 +1,9 @@
 //! The turmoil level: the whole of `net` under faults, judged like the fast level.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use common::{all_hold, holds};
+use crate::swarm::{all_hold, holds};
 use sim::faults::{Fault, FaultKind};
 use sim::options::{MS, Options, Plan, S};
 use sim::workload::Submission;

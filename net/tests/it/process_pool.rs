@@ -1,13 +1,11 @@
 //! What a pool process does with attempts, and what becomes of programs that misbehave.
 
-mod common;
-
+use crate::pools::{Pool, gone, launcher, life, mark, options, wait_blindly};
 use argon::executor::ProcessOptions;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
 use bytes::Bytes;
-use common::{Pool, gone, launcher, life, mark, options, wait_blindly};
 
 /// A pool of a shell script.
 fn script(text: &str) -> ProcessOptions {

@@ -2,7 +2,7 @@
 //! with who sent it and when, and of every outcome that was delivered.
 //!
 //! A change that is only of the code's shape leaves the table as it is. One that changes what the
-//! product does changes lines; then `UPDATE=1 cargo test --profile checked -p sim --test behaviour`
+//! product does changes lines; then `UPDATE=1 cargo test --profile checked -p sim --test it behaviour`
 //! writes the table anew, and `sim diff` of two versions' traces shows what a seed now does otherwise.
 
 use std::fmt::Write as _;

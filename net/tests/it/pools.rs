@@ -1,5 +1,4 @@
 //! A pool as a worker's driver has it, for tests with real processes.
-#![allow(dead_code, reason = "every test binary uses another part")]
 #![allow(clippy::unwrap_used, reason = "for tests only")]
 
 use std::collections::VecDeque;

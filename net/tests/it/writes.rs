@@ -1,7 +1,5 @@
 //! How often a client writes: what it says in one go costs its manager one wake-up.
 
-mod net_support;
-
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use crate::clusters::{echo_worker, echoes, manager};
 use argon::transport::{TokioTransport, Transport};
 use argon::{Client, ClientOptions};
-use net_support::{echo_worker, echoes, manager};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,9 +1,7 @@
 //! One test for each promise that the fast simulator can make checkable; names begin with the
 //! promise's number in the contract.
 
-mod common;
-
-use common::{all_hold, holds};
+use crate::swarm::{all_hold, holds};
 use sim::faults::{Fault, FaultKind};
 use sim::options::{MS, Options, Plan, S, US};
 use sim::workload::{Deed, Submission};

@@ -1,10 +1,8 @@
 //! The built-in runtime runs commands.
 
-mod common;
-
+use crate::pools::{Pool, find, gone, mark, options, shell};
 use argon::command::{CommandOutput, CommandSpec, CommandStatus};
 use argon_core::task::ErrorKind;
-use common::{Pool, find, gone, mark, options, shell};
 
 #[tokio::test]
 async fn a_command_gets_what_was_asked_and_its_output_comes_back() {

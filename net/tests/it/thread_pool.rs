@@ -1,11 +1,10 @@
 //! Attempts on threads.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use crate::pools::{Pool, life};
 use argon::executor::ThreadExecutor;
 use argon::runtime::TaskFailure;
 use argon::runtime::builtin::simple;
@@ -14,7 +13,6 @@ use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
-use common::{Pool, life};
 
 async fn ready(
     handler: impl Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync + 'static,

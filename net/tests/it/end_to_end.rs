@@ -1,14 +1,12 @@
 //! Tasks through the whole of it: client, manager and worker, over TCP and in memory.
 
-mod net_support;
-
 use std::time::Duration;
 
+use crate::clusters::{echo_worker, echoes, manager, name, threads, worker};
 use argon::{
     Call, Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Outcome, Standalone,
     StandaloneOptions, TaskSpec,
 };
-use net_support::{echo_worker, echoes, manager, name, threads, worker};
 
 #[tokio::test]
 async fn a_standalone_runs_tasks_and_leaves_nothing_behind() {
