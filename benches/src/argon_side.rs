@@ -8,7 +8,9 @@ mod open;
 mod waiters;
 
 use argon::executor::ThreadExecutor;
-use argon::{Client, ClientOptions, Name, Offer, Payload, TaskSpec, WorkerOptions, WorkerServer};
+use argon::{
+    Capabilities, Client, ClientOptions, Name, Payload, TaskSpec, WorkerOptions, WorkerServer,
+};
 
 pub(crate) use self::bytes::bytes;
 pub(crate) use self::flood::flood;
@@ -41,7 +43,9 @@ fn run(payload: Payload) -> Payload {
 }
 
 fn executor() -> ThreadExecutor {
-    ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(run(payload)))
+    ThreadExecutor::new(Capabilities::anything(), |_: &Name, payload| {
+        Ok(run(payload))
+    })
 }
 
 /// A worker that runs tasks on so many threads.
@@ -51,7 +55,7 @@ pub(crate) async fn worker(manager: &str, threads: u64) -> Result<(), Problem> {
 
 /// The same, but tasks are done at once, however long they ask to wait.
 pub(crate) async fn echo(manager: &str, threads: u64) -> Result<(), Problem> {
-    let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(payload));
+    let executor = ThreadExecutor::new(Capabilities::anything(), |_: &Name, payload| Ok(payload));
     serve(manager, threads, executor).await
 }
 
@@ -65,7 +69,7 @@ async fn serve(manager: &str, threads: u64, executor: ThreadExecutor) -> Result<
 
 /// A pool process.
 pub(crate) fn pool() -> std::io::Result<()> {
-    argon::runtime::serve(Offer::anything(), |_, payload| {
+    argon::runtime::serve(Capabilities::anything(), |_, payload| {
         Ok::<_, argon::runtime::TaskFailure>(run(payload))
     })
 }

@@ -216,7 +216,7 @@ impl Server {
     /// Waits until the slots of all workers are so many, and something can run there.
     pub(crate) fn wait_capacity(&self, slots: u64) -> Result<(), Problem> {
         self.wait("all workers", READY, |status| {
-            status.manager.capacity >= slots && !status.kinds.is_empty()
+            status.manager.capacity >= slots && !status.groups.is_empty()
         })?;
         sleep(SETTLE);
         Ok(())

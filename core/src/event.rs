@@ -59,8 +59,8 @@ pub enum Event {
     WorkerDoubted { name: Name },
     /// A worker that was here has not come back, or was silent: its tasks are tried elsewhere.
     WorkerLost { name: Name, loss: AttemptLoss },
-    /// A worker runs other names than all others, of which there are as many kinds as may be.
-    KindRefused { name: Name },
+    /// A worker runs other names than all others, of which there are as many groups as may be.
+    GroupRefused { name: Name },
     /// All processes of all workers have waited for tasks of their own for a while, and none is left
     /// to run those.
     AllWait { processes: u64 },
@@ -91,7 +91,7 @@ pub enum Event {
     /// A result or loss of an attempt that no longer counts was ignored.
     StaleIgnored { task: TaskId, attempt: Attempt },
     /// A waiting attempt was taken back from a busy worker.
-    TakenBack { task: TaskId, attempt: Attempt },
+    Recalled { task: TaskId, attempt: Attempt },
     /// A resubmitted task was held for a worker to claim it.
     TaskHeld { task: TaskId },
     /// A task ended without a result after its attempts were used up.

@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod arena;
+pub mod capabilities;
 pub mod client;
 pub mod codec;
 pub mod durations;
@@ -23,7 +24,6 @@ pub mod machine;
 pub mod manager;
 pub mod message;
 pub mod name;
-pub mod offer;
 pub mod payload;
 pub mod pressure;
 pub mod protocol_error;

@@ -26,12 +26,12 @@ pub const WINDOW_MAX: u32 = 8_192;
 /// Most pool processes of one worker.
 pub const CAPACITY_MAX: u32 = 4_096;
 /// Most patterns in what a pool says that it can run; they go into one message.
-pub const OFFER_MAX: usize = 512;
-/// Most kinds of workers, which differ in what they can run, at one manager.
-pub const KINDS_MAX: usize = 64;
-/// Most combinations of kinds that have tasks at once: each dispatch looks at all of them.
+pub const CAPABILITIES_MAX: usize = 512;
+/// Most groups of workers, which differ in what they can run, at one manager.
+pub const GROUPS_MAX: usize = 64;
+/// Most combinations of groups that have tasks at once: each dispatch looks at all of them.
 pub const CLASSES_MAX: usize = 1_024;
-/// Names of tasks in all kinds together that a status report shows.
+/// Names of tasks in all groups together that a status report shows.
 pub const STATUS_NAMES: usize = 128;
 /// How long a task that no worker can run waits for one that can.
 pub const RUNNER_WAIT: Duration = Duration::from_secs(10);
@@ -201,6 +201,6 @@ const _: () = {
         STATUS_PAGE * 2 * (NAME_MAX + 128) + STATUS_NAMES * (NAME_MAX + 1) + 4_096 < HEADER_MAX
     );
     assert!(RUNNING_PAGE * (2 * NAME_MAX + 64) + 1_024 < HEADER_MAX);
-    assert!(OFFER_MAX * (NAME_MAX + 1) + 1_024 < HEADER_MAX);
+    assert!(CAPABILITIES_MAX * (NAME_MAX + 1) + 1_024 < HEADER_MAX);
     assert!(PAYLOAD_MAX_CEILING as u64 + (HEADER_MAX as u64) < u32::MAX as u64);
 };

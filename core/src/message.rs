@@ -6,9 +6,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use crate::name::Name;
-use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::status::{RunningReport, StatusReport};
 use crate::task::{ExitCause, Outcome, Priority, RejectReason, TaskError, TaskOptions};
@@ -140,7 +140,7 @@ pub enum Body {
     /// Manager to worker: run this. The payload is the task's argument.
     Assign(Assign),
     /// Manager to worker: give these back if they have not started.
-    TakeBack {
+    Recall {
         /// Which; each is answered by `Returned` or by `Finished`.
         attempts: Vec<Attempt>,
     },
@@ -184,7 +184,7 @@ pub enum Body {
     Draining,
     /// Worker to manager, after the report and whenever it changes: what can run here. Until then
     /// nothing can.
-    Offer(Offer),
+    Capabilities(Capabilities),
 
     /// Observer or client to manager: what runs where?
     RunningQuery {
@@ -421,7 +421,7 @@ pub enum PoolBody {
         /// [`POOL_VERSION`].
         version: Version,
         /// What it can run.
-        offer: Offer,
+        capabilities: Capabilities,
     },
     /// Worker to child: run this; the payload is the argument. Answered in order.
     Run {

@@ -28,7 +28,7 @@ pub enum ProtocolError {
     /// A worker ended an attempt that it does not have.
     EndedUnassigned,
     /// A worker did not say what became of the attempts that it was asked to give back.
-    TakeBackUnanswered,
+    RecallUnanswered,
     /// A manager assigned more than the worker's window.
     WindowExceeded,
     /// A manager asked for a result again that it had acknowledged.
@@ -55,7 +55,7 @@ impl fmt::Display for ProtocolError {
             Self::ReportTooLong => "reported more than a worker can have",
             Self::UnknownAttempt => "reported an attempt that was never made",
             Self::EndedUnassigned => "ended an attempt that it does not have",
-            Self::TakeBackUnanswered => "did not say what became of what was asked back",
+            Self::RecallUnanswered => "did not say what became of what was asked back",
             Self::WindowExceeded => "assigned more than the window",
             Self::ResendOfAcknowledged => "asked again for what it had acknowledged",
             Self::EndedUnsubmitted => "ended a task that it was not sent",

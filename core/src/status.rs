@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use crate::capabilities::Capabilities;
 use crate::ids::{Epoch, PeerId, TaskId};
 use crate::message::Version;
 use crate::name::Name;
-use crate::offer::Offer;
 use crate::task::Priority;
 use crate::time::Nanos;
 
@@ -22,14 +22,14 @@ pub struct StatusReport {
     /// A page of its clients.
     pub clients: Vec<ClientStatus>,
     /// What workers run; on the first page only.
-    pub kinds: Vec<KindStatus>,
+    pub groups: Vec<GroupStatus>,
     /// Whether a later page has more rows.
     pub more: bool,
 }
 
 /// Workers that run the same.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-pub struct KindStatus {
+pub struct GroupStatus {
     /// How many have a session, connected or expected back.
     pub workers: u64,
     /// The first of the names that they run; a `*` at the end stands for anything.
@@ -42,7 +42,7 @@ impl StatusReport {
     /// Whether a worker here runs tasks of this name; `None` if what some run is not all listed.
     #[must_use]
     pub fn runs(&self, name: &Name) -> Option<bool> {
-        KindStatus::runs(&self.kinds, name)
+        GroupStatus::runs(&self.groups, name)
     }
 }
 
@@ -59,14 +59,15 @@ pub(crate) fn is_deadlock(waiting: u64, capacity: u64) -> bool {
     capacity > 0 && waiting >= capacity
 }
 
-impl KindStatus {
-    fn runs(kinds: &[Self], name: &Name) -> Option<bool> {
-        let mut kinds = kinds.iter().filter(|kind| kind.workers > 0);
-        let covers = |kind: &Self| Offer::new(kind.names.clone()).is_ok_and(|o| o.covers(name));
-        if kinds.clone().any(covers) {
+impl GroupStatus {
+    fn runs(groups: &[Self], name: &Name) -> Option<bool> {
+        let mut groups = groups.iter().filter(|group| group.workers > 0);
+        let covers =
+            |group: &Self| Capabilities::new(group.names.clone()).is_ok_and(|o| o.covers(name));
+        if groups.clone().any(covers) {
             return Some(true);
         }
-        kinds.all(|kind| kind.more == 0).then_some(false)
+        groups.all(|group| group.more == 0).then_some(false)
     }
 }
 
@@ -224,25 +225,25 @@ mod tests {
     #[test]
     fn who_runs_what_is_known_unless_names_are_left_out() {
         let name = |text: &str| Name::new(text).expect("valid");
-        let kind = |workers, pattern, more| KindStatus {
+        let group = |workers, pattern, more| GroupStatus {
             workers,
             names: vec![name(pattern)],
             more,
         };
         let resize = name("image:resize");
-        assert_eq!(KindStatus::runs(&[], &resize), Some(false));
+        assert_eq!(GroupStatus::runs(&[], &resize), Some(false));
         assert_eq!(
-            KindStatus::runs(&[kind(1, "image:*", 0)], &resize),
+            GroupStatus::runs(&[group(1, "image:*", 0)], &resize),
             Some(true)
         );
         assert_eq!(
-            KindStatus::runs(&[kind(0, "image:*", 0)], &resize),
+            GroupStatus::runs(&[group(0, "image:*", 0)], &resize),
             Some(false)
         );
         assert_eq!(
-            KindStatus::runs(&[kind(1, "video:*", 0)], &resize),
+            GroupStatus::runs(&[group(1, "video:*", 0)], &resize),
             Some(false)
         );
-        assert_eq!(KindStatus::runs(&[kind(1, "video:*", 1)], &resize), None);
+        assert_eq!(GroupStatus::runs(&[group(1, "video:*", 1)], &resize), None);
     }
 }

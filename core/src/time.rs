@@ -144,7 +144,7 @@ pub enum WakeReason {
     /// A pool process is started again after it died.
     Respawn,
     /// Tasks waiting behind a busy worker are asked back for a free one.
-    TakeBack,
+    Recall,
     /// A drain's time is up.
     Drain,
 }

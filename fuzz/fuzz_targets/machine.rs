@@ -184,7 +184,7 @@ fn pool_input(slots: &mut Vec<Slot>, choices: &mut Choices<'_>) -> Option<PoolIn
             slots[at].ready = true;
             Some(PoolInput::Ready {
                 slot,
-                offer: argon_core::offer::Offer::anything(),
+                capabilities: argon_core::capabilities::Capabilities::anything(),
             })
         }
         _ if slots[at].given.is_empty() => None,

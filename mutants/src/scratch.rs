@@ -22,7 +22,7 @@ const DECIDES: &[&str] = &[
     "manager",
     "worker",
     "client",
-    "offer.rs",
+    "capabilities.rs",
     "link.rs",
     "failure_detector.rs",
     "time.rs",

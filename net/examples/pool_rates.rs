@@ -52,8 +52,10 @@ async fn measure() -> Result<(), Box<dyn Error>> {
         println!("run true, {processes} processes: {rate:.0}/s");
     }
     for (threads, window) in [(1, 1), (1, 16), (1, 128), (1, 1024), (2, 1024)] {
-        let executor =
-            ThreadExecutor::new(runtime::builtin::offer(false), runtime::builtin::simple);
+        let executor = ThreadExecutor::new(
+            runtime::builtin::capabilities(false),
+            runtime::builtin::simple,
+        );
         let rate = rate(executor, threads, window, &noop, &Payload::empty()).await?;
         println!("noop, {threads} threads, {window} ahead: {rate:.0}/s");
     }

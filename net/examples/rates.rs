@@ -18,7 +18,7 @@ use argon::core::status::StatusReport;
 use argon::executor::{Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
 use argon::runtime::builtin;
 use argon::{
-    Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Name, Offer, Outcome,
+    Capabilities, Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Name, Outcome,
     TaskSpec, WorkerOptions, WorkerServer, guard, status,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -81,7 +81,7 @@ fn manager() -> String {
 fn worker(manager: String) {
     let name = Name::new("threads").expect("a name");
     let options = WorkerOptions::new(vec![manager], name, 2).expect("options");
-    let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, payload| Ok(payload));
+    let executor = ThreadExecutor::new(Capabilities::anything(), |_: &Name, payload| Ok(payload));
     let worker = WorkerServer::new(options, executor).expect("a worker");
     let _ = runtime().block_on(worker.run());
 }
@@ -119,7 +119,7 @@ fn idle(manager: String, clients: usize) {
 fn stuck(manager: String) {
     let name = Name::new("stuck").expect("a name");
     let options = WorkerOptions::new(vec![manager], name, HELD as u32).expect("options");
-    let executor = ThreadExecutor::new(Offer::anything(), |_: &Name, _| {
+    let executor = ThreadExecutor::new(Capabilities::anything(), |_: &Name, _| {
         loop {
             thread::park();
         }

@@ -86,13 +86,14 @@ mod worker;
 mod yielding;
 
 pub use argon_core as core;
+pub use argon_core::capabilities::Capabilities;
 pub use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
 pub use argon_core::manager::ManagerConfig;
 pub use argon_core::name::{Name, NameError};
-pub use argon_core::offer::Offer;
 pub use argon_core::payload::{Content, Payload};
 pub use argon_core::status::{
-    ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
+    ClientStatus, GroupStatus, ManagerStatus, RunningReport, RunningTask, StatusReport,
+    WorkerStatus,
 };
 pub use argon_core::task::{
     AttemptLoss, AttemptRecord, Completion, ErrorKind, ExitCause, Failure, LastAttempt, Outcome,

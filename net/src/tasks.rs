@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 
@@ -95,8 +95,8 @@ impl Tasks {
     /// What a pool that runs them tells its manager.
     ///
     /// # Errors
-    /// If there are none, or more than an offer may have, or two have the same name.
-    pub fn offer(&self) -> Result<Offer, StartError> {
+    /// If there are none, or more than a worker may have, or two have the same name.
+    pub fn capabilities(&self) -> Result<Capabilities, StartError> {
         if let Some(problem) = &self.problem {
             return Err(StartError::Tasks(problem.clone()));
         }
@@ -107,7 +107,8 @@ impl Tasks {
                     .to_owned(),
             ));
         }
-        Offer::new(self.known.keys().cloned()).map_err(|error| StartError::Tasks(error.to_string()))
+        Capabilities::new(self.known.keys().cloned())
+            .map_err(|error| StartError::Tasks(error.to_string()))
     }
 
     /// Runs one here.
@@ -138,11 +139,11 @@ impl Tasks {
     /// extended (it still does what it did).
     ///
     /// # Errors
-    /// If there are none, or more than an offer may have, or two have the same name.
+    /// If there are none, or more than a worker may have, or two have the same name.
     pub fn threads(self) -> Result<ThreadExecutor, StartError> {
-        let offer = self.offer()?;
+        let capabilities = self.capabilities()?;
         runtime::remember_places();
-        Ok(ThreadExecutor::new(offer, move |name, payload| {
+        Ok(ThreadExecutor::new(capabilities, move |name, payload| {
             self.run(name, payload)
         }))
     }
@@ -204,7 +205,7 @@ mod tests {
 
     fn problem(definitions: impl IntoIterator<Item = Definition>) -> String {
         let tasks: Tasks = definitions.into_iter().collect();
-        tasks.offer().unwrap_err().to_string()
+        tasks.capabilities().unwrap_err().to_string()
     }
 
     #[test]
@@ -212,7 +213,7 @@ mod tests {
         let text = problem([definition("x", "a.rs:1"), definition("x", "b.rs:2")]);
         assert!(text.contains("a.rs:1") && text.contains("b.rs:2"), "{text}");
         let same: Tasks = [definition("x", "a.rs:1"); 2].into_iter().collect();
-        assert!(same.offer().is_ok());
+        assert!(same.capabilities().is_ok());
     }
 
     #[test]

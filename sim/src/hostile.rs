@@ -1,12 +1,12 @@
 //! A peer that has the key but speaks out of turn: every message there is, at any moment, with
 //! contents at random. It does not lie about the tasks of others, since nobody could tell.
 
+use argon_core::capabilities::Capabilities;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use argon_core::message::{
     AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role, Submit,
     VERSION, Version,
 };
-use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ExitCause, Priority};
 use argon_core::time::Nanos;
@@ -187,7 +187,7 @@ pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
         },
         14 => Body::Draining,
         // It may claim any window only for nothing: what it was given it would never run.
-        15 => Body::Offer(Offer::anything()),
+        15 => Body::Capabilities(Capabilities::anything()),
         16 => Body::RunningQuery { page: 0 },
         17 => Body::Within(PoolProcess {
             worker: PeerId(if rng.percent(50) { id } else { rng.up_to(2) }),

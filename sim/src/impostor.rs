@@ -157,7 +157,7 @@ fn body(rng: &mut Rng, id: u64) -> Body {
             time_limit: nanos(rng),
             name: name("x"),
         }),
-        8 => Body::TakeBack {
+        8 => Body::Recall {
             attempts: vec![attempt(rng)],
         },
         9 => Body::Kill {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::ids::TaskId;
-use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::Nanos;
@@ -27,12 +27,12 @@ const SPOILED: u64 = 10 * US;
 pub(crate) const PATIENCE: u64 = 100 * MS;
 
 /// What a pool says that it runs: these names, or anything if they are all that there are.
-fn offer(runs: u8) -> Offer {
+fn capabilities(runs: u8) -> Capabilities {
     if runs == u8::MAX {
-        return Offer::anything();
+        return Capabilities::anything();
     }
     let names = (0..u8::BITS).filter(|name| runs & 1 << name != 0);
-    Offer::new(names.map(|number| name(&format!("t{number}")))).expect("they are few")
+    Capabilities::new(names.map(|number| name(&format!("t{number}")))).expect("they are few")
 }
 
 /// Something that a pool process does later.
@@ -90,7 +90,7 @@ pub(crate) struct Pool {
     rng: Rng,
     slots: BTreeMap<u32, Slot>,
     spawn: u64,
-    offer: Offer,
+    capabilities: Capabilities,
     /// When each attempt was first written to a process.
     given: BTreeMap<(u64, u64), u64>,
     /// Executions take so many times as long.
@@ -125,7 +125,7 @@ impl Pool {
             rng: stream(seed, &[9, u64::from(host), count]),
             slots: BTreeMap::new(),
             spawn: options.spawn,
-            offer: offer(options.runs(host, count)),
+            capabilities: capabilities(options.runs(host, count)),
             given: BTreeMap::new(),
             slowness: 1,
             stuck: 0,
@@ -336,7 +336,7 @@ impl Pool {
                     known.ready = true;
                     effects.tell.push(PoolInput::Ready {
                         slot,
-                        offer: self.offer.clone(),
+                        capabilities: self.capabilities.clone(),
                     });
                 }
             }

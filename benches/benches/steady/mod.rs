@@ -5,13 +5,13 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use argon_core::Machine as _;
+use argon_core::capabilities::Capabilities;
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
     Assign, AttemptEnd, Body, Finished, Hello, MAGIC, Message, Report, Role, Submit, VERSION,
 };
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::Priority;
 use argon_core::time::{Instant, Nanos};
@@ -65,7 +65,10 @@ impl Steady {
                 last: true,
             };
             steady.receive(ConnId(worker), Body::Report(report).into());
-            steady.receive(ConnId(worker), Body::Offer(Offer::anything()).into());
+            steady.receive(
+                ConnId(worker),
+                Body::Capabilities(Capabilities::anything()).into(),
+            );
             steady.receive(ConnId(worker), Body::Grant { window: CAPACITY }.into());
         }
         for _ in 0..queued + workers as usize * CAPACITY as usize {

@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use argon::executor::Executor;
-use argon::{Offer, WorkerOptions, WorkerServer};
+use argon::{Capabilities, WorkerOptions, WorkerServer};
 use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
 use tokio::task::JoinSet;
@@ -133,7 +133,7 @@ impl Executor for Waits {
         match action {
             PoolOutput::Spawn { slot } => self.said.push(PoolInput::Ready {
                 slot,
-                offer: Offer::anything(),
+                capabilities: Capabilities::anything(),
             }),
             PoolOutput::Run { slot, job } => {
                 let begun = Instant::now();

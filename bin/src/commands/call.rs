@@ -59,7 +59,7 @@ pub(crate) struct CallArgs {
 
 /// The arguments as the task takes them: the built-in ones bytes, all others a JSON list.
 pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, Problem> {
-    if builtin::offer(true).covers(name) {
+    if builtin::capabilities(true).covers(name) {
         let mut arguments = arguments.into_iter();
         let first = arguments.next().map(OsString::into_vec).unwrap_or_default();
         return match arguments.next() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
-use argon::{KindStatus, ManagerStatus, Name, StatusReport};
+use argon::{GroupStatus, ManagerStatus, Name, StatusReport};
 use argon_core::message::Version;
 use argon_core::time::Nanos;
 use clap::Args;
@@ -186,7 +186,7 @@ fn table(address: &str, report: &StatusReport) -> String {
         "CLIENT", "STATE", "QUEUED", "ASSIGNED", "UNREAD", "FINISHED", "REJECTED", "HEARD", "FROM",
     ];
     text.push_str(&columns(heads, clients));
-    text.push_str(&kinds(&report.kinds));
+    text.push_str(&groups(&report.groups));
     if report.more {
         text.push_str("\n(and more workers or clients)\n");
     }
@@ -194,16 +194,16 @@ fn table(address: &str, report: &StatusReport) -> String {
 }
 
 /// What workers run, if they do not all run the same.
-fn kinds(kinds: &[KindStatus]) -> String {
-    if kinds.len() < 2 {
+fn groups(groups: &[GroupStatus]) -> String {
+    if groups.len() < 2 {
         return String::new();
     }
-    let rows = kinds.iter().map(|kind| {
-        let mut names: Vec<String> = kind.names.iter().map(Name::to_string).collect();
-        if kind.more > 0 {
-            names.push(format!("and {} more", kind.more));
+    let rows = groups.iter().map(|group| {
+        let mut names: Vec<String> = group.names.iter().map(Name::to_string).collect();
+        if group.more > 0 {
+            names.push(format!("and {} more", group.more));
         }
-        [names.join(", "), kind.workers.to_string()]
+        [names.join(", "), group.workers.to_string()]
     });
     columns(["TASKS RUN", "WORKERS"], rows)
 }

@@ -20,8 +20,8 @@ my @blocks = do { local $/ = ''; grep { !/\A#/ } <$file> };
 cmp_ok(scalar @blocks, '>', 70, 'there are vectors');
 
 # What only workers and managers say to each other.
-my $others = qr{^native/(?:hello_worker|assign|take_back|kill|ack_results|resend|report|grant
-    |finished|returned|draining|offer|gone)}x;
+my $others = qr{^native/(?:hello_worker|assign|recall|kill|ack_results|resend|report|grant
+    |finished|returned|draining|capabilities|gone)}x;
 
 my %seen;
 for my $block (@blocks) {
@@ -49,7 +49,7 @@ is_deeply([sort keys %seen], [sort @met], 'each message was met');
 sub encode {
     my ($name, $m) = @_;
     return Argon::Wire::Native::encode($m) if $name !~ /^pool/;
-    return Argon::Wire::Pool::ready($m->{offers}) if $m->{type} eq 'ready';
+    return Argon::Wire::Pool::ready($m->{capabilities}) if $m->{type} eq 'ready';
     my @payload = @$m{qw(content payload)};
     return Argon::Wire::Pool::run(@$m{qw(id name)}, @payload)      if $m->{type} eq 'run';
     return Argon::Wire::Pool::completed(@$m{qw(id ran)}, @payload) if $m->{type} eq 'completed';

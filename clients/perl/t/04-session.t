@@ -361,7 +361,7 @@ subtest 'status' => sub {
             for my $want (0, 1) {
                 $page = $manager->hear($nobody, 'status_query')->{page};
                 die "page $page\n" if $page != $want;
-                $manager->say({ type => 'status', more => 1 - $want, clients => [], kinds => [],
+                $manager->say({ type => 'status', more => 1 - $want, clients => [], groups => [],
                     manager => { %zero, workers => 2, capacity => 9, assigned => 4, queued => 3 },
                     workers => [$worker->("w$want")] });
             }

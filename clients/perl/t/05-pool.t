@@ -77,7 +77,7 @@ sub result { return Argon::JSON::decode($_[0]{payload}) }
 
 my $child = Local::Child->new({});
 my $ready = $child->next;
-is_deeply([@$ready{qw(type version offers)}], ['ready', [1, 0], ['perl:*']], 'it is ready');
+is_deeply([@$ready{qw(type version capabilities)}], ['ready', [1, 0], ['perl:*']], 'it is ready');
 
 subtest 'arguments and results' => sub {
     my $answer = $child->try('args', 4, 'x', undef, { a => [1] });
@@ -180,8 +180,8 @@ my $words = $child->end;
 is($? >> 8, 0, 'it ends when its input does');
 like($words, qr/^on standard output$/m, 'prints are on standard error');
 
-$child = Local::Child->new({ ARGON_ALLOW_EVAL => 1 }, '-M', 'My::Task::Class', '--offer', 'perl:My::*');
-is_deeply($child->next->{offers}, ['perl:My::*'], 'other offers');
+$child = Local::Child->new({ ARGON_ALLOW_EVAL => 1 }, '-M', 'My::Task::Class', '--capability', 'perl:My::*');
+is_deeply($child->next->{capabilities}, ['perl:My::*'], 'other capabilities');
 my $eval = sub { $child->ask('perl:eval', 1, Argon::JSON::encode($_[0])) };
 is(result($eval->({ code => 'sub { $_[0] * $_[1] }', args => [4, 7] })), 28, 'shipped code');
 is(result($eval->({ code => 'sub { $_[0] * $x + $y[1] }', args => [4],

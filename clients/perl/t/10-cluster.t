@@ -19,17 +19,17 @@ my $early = $probe->defer('My::Task::Trial', ['echo', 'early']);
 # Three workers of three runtimes, if the manager knows what each can run.
 my $worker = perl_worker($port, '--name', 'eval', '--workers', 2, '--allow-eval');
 until_true('a worker', sub { $probe->server_status->{workers} >= 1 });
-my $kinds = until_kinds();
-if ($kinds) {
+my $groups = until_groups();
+if ($groups) {
     worker($port, '--name', 'commands', '--workers', 2);
     until_true('two workers', sub { $probe->server_status->{workers} >= 2 });
 }
 
 # Whether the manager says what runs where.
-sub until_kinds {
+sub until_groups {
     my $end = time + 2;
     while (time < $end) {
-        return 1 if @{ $probe->server_status->{kinds} };
+        return 1 if @{ $probe->server_status->{groups} };
         $probe->pump(0.02);
     }
     return 0;
@@ -76,7 +76,7 @@ subtest 'results' => sub {
     my $bytes = join('', @payload) x 4_000;
     is($client->submit('perl:My::Task::Trial', ['bytes'])->(), "\x00\xff", 'bytes');
     is(length $client->process(sub { $_[0] }, [$bytes]), length $bytes, 'a megabyte');
-    if ($kinds) {
+    if ($groups) {
         is($client->call('echo', \$bytes), $bytes, 'of another runtime');
         is($client->call('noop'), '', 'which has its own tasks');
     }
@@ -107,7 +107,7 @@ subtest 'errors' => sub {
         'fails after three attempts');
     ok(!eval { $client->process('My::Task::Trial', ['exit']); 1 } && $@->kind eq 'crashed',
         'and so does one that exits');
-    if ($kinds) {
+    if ($groups) {
         ok(!eval { $client->call('perls:eval', []); 1 }, 'what nobody runs');
         is($@->reason, 'no_runner', 'is rejected');
     }

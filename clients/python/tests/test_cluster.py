@@ -144,8 +144,8 @@ def test_named_modules_only(cluster):
                 client.call(f"python:remote_tasks:{name}")
         with pytest.raises(argon.EvalRefused):
             client.call(lambda: 1)
-        (kind,) = client.status().kinds
-        assert "python:remote_tasks:*" in kind.names
+        (group,) = client.status().groups
+        assert "python:remote_tasks:*" in group.names
 
 
 def test_prints_stay_off_the_protocol(client):
@@ -476,7 +476,7 @@ def test_what_nobody_runs_is_said_while_it_waits(cluster, caplog, blocking):
 
     if blocking:
         with argon.Client(cluster.address) as client:
-            until("the worker", lambda: client.status().kinds)
+            until("the worker", lambda: client.status().groups)
             future = client.submit("python:elsewhere:f")
             until("a warning", said)
             future.cancel()

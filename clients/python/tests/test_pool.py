@@ -112,8 +112,8 @@ def test_shipped_code_needs_leave():
 
 
 def test_offers():
-    assert Runtime().offers() == ["python:*"]
-    offers = Runtime(["a", "b.c"]).offers()
+    assert Runtime().capabilities() == ["python:*"]
+    offers = Runtime(["a", "b.c"]).capabilities()
     assert "python:a:*" in offers and "python:b.c:*" in offers and "python:*" not in offers
 
 
@@ -188,7 +188,7 @@ def test_what_is_no_run_ends_it():
 def test_preloading():
     process = start("remote_tasks", "--preload")
     out, _ = process.communicate(b"", timeout=100)
-    assert "python:remote_tasks:*" in messages(out)[0][0].offers
+    assert "python:remote_tasks:*" in messages(out)[0][0].capabilities
     process = start("no_such_module", "--preload")
     out, err = process.communicate(b"", timeout=100)
     assert process.returncode != 0 and out == b"" and b"no_such_module" in err

@@ -69,8 +69,8 @@ def runs(*names, more=0):
     """The status of a manager whose workers run these names."""
     manager = wire.ManagerStatus(*([0, 0, False, 0, (0,) * 8] + [0] * 22))
     manager = manager._replace(capacity=len(names))
-    kinds = [wire.KindStatus(1, list(names), more)] if names else []
-    return wire.Status(manager, [], [], kinds, False)
+    groups = [wire.GroupStatus(1, list(names), more)] if names else []
+    return wire.Status(manager, [], [], groups, False)
 
 
 def test_what_nobody_runs_is_asked_once_and_told():

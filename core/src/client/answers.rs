@@ -52,7 +52,7 @@ impl Client {
             | Body::StatusQuery { .. }
             | Body::Status(_)
             | Body::Assign(_)
-            | Body::TakeBack { .. }
+            | Body::Recall { .. }
             | Body::Kill { .. }
             | Body::AckResults { .. }
             | Body::Resend { .. }
@@ -61,7 +61,7 @@ impl Client {
             | Body::Finished(_)
             | Body::Returned { .. }
             | Body::Draining
-            | Body::Offer(_)
+            | Body::Capabilities(_)
             | Body::RunningQuery { .. }
             | Body::Running(_)
             | Body::Within(_)

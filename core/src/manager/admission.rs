@@ -50,7 +50,7 @@ impl Manager {
         };
         submit.may_have_run = self.tasks.may_have_run(client, &submit);
         if submit.may_have_run {
-            return self.take_back_in(now, client, submit, payload);
+            return self.readmit(now, client, submit, payload);
         }
         self.refute_orphans(now, id);
         let bytes = (payload.len() + submit.name.as_str().len()) as u64;
@@ -60,8 +60,8 @@ impl Manager {
             // What came in the same batch may only look as if it had to wait.
             self.dispatch(now);
         }
-        if let Some(reason) = self.refusal(&submit, client, payload.len()) {
-            return self.refuse(now, client, submit.seq, reason, false);
+        if let Some(reason) = self.why_rejected(&submit, client, payload.len()) {
+            return self.reject(now, client, submit.seq, reason, false);
         }
         let seq = submit.seq;
         let task = self.create(now, client, submit, payload);
@@ -75,7 +75,7 @@ impl Manager {
             }
             Push::Full(reason) => {
                 self.tasks.remove(task);
-                self.refuse(now, client, seq, reason, false);
+                self.reject(now, client, seq, reason, false);
             }
         }
     }
@@ -104,7 +104,7 @@ impl Manager {
 
     /// A task that an earlier manager or session may have started. It is matched with what
     /// workers reported before room is checked, and otherwise waits for a worker to claim it.
-    fn take_back_in(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Payload) {
+    fn readmit(&mut self, now: Instant, client: ClientKey, submit: Submit, payload: Payload) {
         let seq = submit.seq;
         let bytes = payload.len() + submit.name.as_str().len();
         let too_large = !self.can_ever_fit(&submit, payload.len());
@@ -132,7 +132,7 @@ impl Manager {
         };
         if let Some(reason) = reason {
             self.tasks.remove(task);
-            return self.refuse(now, client, seq, reason, true);
+            return self.reject(now, client, seq, reason, true);
         }
         self.accept(task);
         self.hold(now, task);
@@ -191,7 +191,12 @@ impl Manager {
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
-    fn refusal(&self, submit: &Submit, client: ClientKey, bytes: usize) -> Option<RejectReason> {
+    fn why_rejected(
+        &self,
+        submit: &Submit,
+        client: ClientKey,
+        bytes: usize,
+    ) -> Option<RejectReason> {
         if !self.can_ever_fit(submit, bytes) {
             Some(RejectReason::TooLarge)
         } else if self.stage.draining {
@@ -220,7 +225,7 @@ impl Manager {
         let record = &self.tasks[key];
         match record.state {
             State::Queued | State::Held if !record.may_have_run => self.reject_late(now, key),
-            State::Assigned { holder, .. } => self.ask_back_one(now, holder),
+            State::Assigned { holder, .. } => self.recall_one(now, holder),
             _ => {}
         }
     }
@@ -267,7 +272,7 @@ impl Manager {
     }
 
     /// Tells the client to come back later.
-    pub(super) fn refuse(
+    pub(super) fn reject(
         &mut self,
         now: Instant,
         client: ClientKey,
@@ -275,11 +280,11 @@ impl Manager {
         reason: RejectReason,
         may_have_run: bool,
     ) {
-        self.refuse_naming(now, client, seq, reason, may_have_run, Vec::new());
+        self.reject_naming(now, client, seq, reason, may_have_run, Vec::new());
     }
 
-    /// As `refuse`, with names that the client may have meant.
-    pub(super) fn refuse_naming(
+    /// As `reject`, with names that the client may have meant.
+    pub(super) fn reject_naming(
         &mut self,
         now: Instant,
         client: ClientKey,

@@ -166,7 +166,7 @@ impl Manager {
         if may_have_run {
             self.tasks.remember_may_have_run(client, seq);
         }
-        self.refuse(now, client, seq, reason, may_have_run);
+        self.reject(now, client, seq, reason, may_have_run);
     }
 
     /// Sends outcomes that wait, as many bytes ahead of the acknowledgements as is allowed, and not

@@ -16,10 +16,10 @@ mod dispatch;
 mod endings;
 mod invariants;
 mod nested;
+mod on_capabilities;
 mod on_client;
 mod on_connection;
 mod on_finished;
-mod on_offer;
 mod on_report;
 mod on_timer;
 mod on_worker;
@@ -258,7 +258,7 @@ impl Machine for Manager {
         self.schedule.read(now);
         self.renew_if_due(now);
         self.dispatch(now);
-        self.take_back(now);
+        self.recall(now);
         self.send_acks(now);
         self.watch_results();
         if self.stage.draining && !self.stage.drained && self.tasks.is_empty() {

@@ -71,7 +71,7 @@ impl Manager {
             return;
         };
         self.schedule.peers.cancel(PeerTimer::Silence(conn));
-        self.schedule.peers.cancel(PeerTimer::TakeBack(conn));
+        self.schedule.peers.cancel(PeerTimer::Recall(conn));
         match peer {
             Peer::Pending | Peer::Observer => {}
             Peer::Client(client) => self.on_client_cut_off(now, client),

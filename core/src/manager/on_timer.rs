@@ -14,7 +14,7 @@ impl Manager {
             Alarm::Expiry(task) => self.on_deadline(now, task),
             Alarm::StartBy(task) => self.on_start_by(now, task),
             // The look itself is at the end of every batch; being woken is enough.
-            Alarm::TakeBack | Alarm::Renew => {}
+            Alarm::Recall | Alarm::Renew => {}
             Alarm::Trial(worker) => self.on_trial(worker),
             Alarm::ResultAck => self.confirm_early(now),
         }
@@ -28,7 +28,7 @@ impl Manager {
             PeerTimer::Worker(worker) => self.end_worker(now, worker, Leaving::Expired),
             PeerTimer::Client(client) => self.end_client(now, client, "did not come back in time"),
             PeerTimer::Claim(task) => self.on_unclaimed(now, task),
-            PeerTimer::TakeBack(conn) => self.check_take_back(now, conn),
+            PeerTimer::Recall(conn) => self.check_recall(now, conn),
             PeerTimer::Ending(task) => self.end_unanswered(now, task),
             PeerTimer::Orphan(worker, attempt) => self.drop_orphan(now, worker, attempt),
             PeerTimer::Unroutable => self.on_unroutable(now),

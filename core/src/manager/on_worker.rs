@@ -80,7 +80,7 @@ impl Manager {
                     });
                 }
             }
-            Body::Offer(offer) => self.on_offer(key, offer),
+            Body::Capabilities(capabilities) => self.on_capabilities(key, capabilities),
             Body::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
             Body::Draining => {
                 self.workers.drain(key);
@@ -276,9 +276,9 @@ impl Manager {
             Purpose::Orphan(id) => return self.forget_orphan(id, holder),
             Purpose::Live(task) => task,
         };
-        if occupied.asked_back.is_some() && self.tasks[task].holder() == Some(holder) {
+        if occupied.recalled.is_some() && self.tasks[task].holder() == Some(holder) {
             let id = self.tasks[task].id;
-            self.notify(Event::TakenBack { task: id, attempt });
+            self.notify(Event::Recalled { task: id, attempt });
         }
         self.not_started(now, task, holder);
     }

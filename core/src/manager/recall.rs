@@ -14,18 +14,18 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::peers::{Occupied, Peer, Purpose};
-use super::placement::{KindKey, Rest};
+use super::placement::{GroupKey, Rest};
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::Holder;
 
 /// Workers that one look for tasks to take back goes through, so that its cost has a bound.
-const TAKE_BACK_WORKERS: usize = 16;
+const RECALL_WORKERS: usize = 16;
 /// Attempts, and workers, that one look goes over, so that its cost has a bound.
-const TAKE_BACK_LOOKS: usize = 512;
+const RECALL_LOOKS: usize = 512;
 /// Rest after each attempt that was looked at, which takes a tenth of this or less.
-const TAKE_BACK_REST: Duration = Duration::from_micros(2);
+const RECALL_REST: Duration = Duration::from_micros(2);
 /// So much rest may be due and the next look comes all the same, so that rare ones never wait.
-const TAKE_BACK_BURST: Duration = Duration::from_millis(1);
+const RECALL_BURST: Duration = Duration::from_millis(1);
 /// A worker that finished nothing for less than this is not stuck behind long tasks.
 const STALL_MIN: Duration = Duration::from_millis(2);
 
@@ -33,8 +33,8 @@ const STALL_MIN: Duration = Duration::from_millis(2);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recall {
     rest: Rest,
-    /// With this kind of workers, if the last look came no further.
-    kind: Option<KindKey>,
+    /// With this group of workers, if the last look came no further.
+    group: Option<GroupKey>,
     worker: WorkerKey,
     /// In the middle of a worker's attempts, if the last look came no further.
     below: Option<Below>,
@@ -56,48 +56,46 @@ impl Manager {
     /// Asks tasks back that wait behind long ones at a busy worker while another worker is free
     /// and the queue has nothing for it. Looks at so many attempts in so much time; the next look
     /// goes on where this one ends.
-    pub(super) fn take_back(&mut self, now: Instant) {
-        self.schedule.alarms.cancel(Alarm::TakeBack);
+    pub(super) fn recall(&mut self, now: Instant) {
+        self.schedule.alarms.cancel(Alarm::Recall);
         if self.workers.ahead().is_empty() {
             return;
         }
-        if let Some(at) = self.recall.rest.wait(now, TAKE_BACK_BURST) {
-            return self.schedule.alarms.set(Alarm::TakeBack, at);
+        if let Some(at) = self.recall.rest.wait(now, RECALL_BURST) {
+            return self.schedule.alarms.set(Alarm::Recall, at);
         }
-        let mut budget = TAKE_BACK_LOOKS;
-        let first = self.recall.kind.take();
-        let is_first = |kind: &KindKey| first.is_none_or(|first| *kind >= first);
-        let from = self.placement.abilities().kinds().filter(is_first);
+        let mut budget = RECALL_LOOKS;
+        let first = self.recall.group.take();
+        let is_first = |group: &GroupKey| first.is_none_or(|first| *group >= first);
+        let from = self.placement.groups().keys().filter(is_first);
         let before = self
             .placement
-            .abilities()
-            .kinds()
-            .filter(|kind| !is_first(kind));
-        for kind in from.chain(before) {
-            self.take_back_for(now, kind, &mut budget);
+            .groups()
+            .keys()
+            .filter(|group| !is_first(group));
+        for group in from.chain(before) {
+            self.recall_for(now, group, &mut budget);
             if budget == 0 {
-                self.recall.kind = Some(kind);
+                self.recall.group = Some(group);
                 // Nothing has changed, and yet there is more to look at.
-                self.schedule
-                    .alarms
-                    .set(Alarm::TakeBack, now + TAKE_BACK_BURST);
+                self.schedule.alarms.set(Alarm::Recall, now + RECALL_BURST);
                 break;
             }
         }
-        let looks = (TAKE_BACK_LOOKS - budget) as u32;
-        self.recall.rest.owe(now, TAKE_BACK_REST * looks);
+        let looks = (RECALL_LOOKS - budget) as u32;
+        self.recall.rest.owe(now, RECALL_REST * looks);
     }
 
-    /// Takes back what the best worker of `kind` could run at once.
-    fn take_back_for(&mut self, now: Instant, kind: KindKey, budget: &mut usize) {
+    /// Takes back what the best worker of `group` could run at once.
+    fn recall_for(&mut self, now: Instant, group: GroupKey, budget: &mut usize) {
         let runs = |class| {
             step();
-            self.placement.abilities().runs(kind, class)
+            self.placement.groups().runs(group, class)
         };
         if self.placement.queue().classes().any(runs) {
             return;
         }
-        let Some(free) = self.placement.abilities().pick_of(kind) else {
+        let Some(free) = self.placement.groups().pick_of(group) else {
             return;
         };
         let free = &self.workers[free];
@@ -105,15 +103,11 @@ impl Manager {
             return;
         }
         let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
-        let mut next_look = self.schedule.alarms.get(Alarm::TakeBack);
+        let mut next_look = self.schedule.alarms.get(Alarm::Recall);
         // Begins where the last look ended, so that every worker has its turn.
         let later = self.workers.ahead().range(self.recall.worker..);
         let earlier = self.workers.ahead().range(..self.recall.worker);
-        let busy: Vec<WorkerKey> = later
-            .chain(earlier)
-            .take(TAKE_BACK_WORKERS)
-            .copied()
-            .collect();
+        let busy: Vec<WorkerKey> = later.chain(earlier).take(RECALL_WORKERS).copied().collect();
         for key in busy {
             if wanted == 0 || *budget == 0 {
                 break;
@@ -129,21 +123,21 @@ impl Manager {
                 next_look = Some(next_look.map_or(stalled_at, |look| look.min(stalled_at)));
                 continue;
             }
-            wanted -= self.ask_back(now, key, kind, wanted, budget);
+            wanted -= self.recall_from(now, key, group, wanted, budget);
         }
         if let Some(at) = next_look {
-            self.schedule.alarms.set(Alarm::TakeBack, at);
+            self.schedule.alarms.set(Alarm::Recall, at);
         }
     }
 
-    /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `kind`
+    /// Asks a worker for at most `wanted` of the attempts beyond its slots which workers of `group`
     /// can run, newest first; says how many were asked for or are on their way already. If the
     /// budget ends before the attempts do, the next look goes on below the last.
-    fn ask_back(
+    fn recall_from(
         &mut self,
         now: Instant,
         key: WorkerKey,
-        kind: KindKey,
+        group: GroupKey,
         wanted: usize,
         budget: &mut usize,
     ) -> usize {
@@ -188,31 +182,31 @@ impl Manager {
             };
             let record = &self.tasks[task];
             let class = self.placement.class_of(record);
-            if occupied.started || !self.placement.abilities().runs(kind, class) {
+            if occupied.started || !self.placement.groups().runs(group, class) {
                 continue;
             }
             pending += 1;
-            if occupied.asked_back.is_none() {
+            if occupied.recalled.is_none() {
                 attempts.push(attempt);
             }
         }
         if !attempts.is_empty() {
-            self.send_take_back(now, key, attempts);
+            self.send_recall(now, key, attempts);
         }
         pending
     }
 
     /// Asks for one attempt back, unless it is known to have started or is asked for already.
-    pub(super) fn ask_back_one(&mut self, now: Instant, holder: Holder) {
+    pub(super) fn recall_one(&mut self, now: Instant, holder: Holder) {
         let session = &self.workers[holder.worker];
-        let open = |occupied: &Occupied| !occupied.started && occupied.asked_back.is_none();
+        let open = |occupied: &Occupied| !occupied.started && occupied.recalled.is_none();
         if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
-            self.send_take_back(now, holder.worker, [holder.attempt].into());
+            self.send_recall(now, holder.worker, [holder.attempt].into());
         }
     }
 
     /// Asks a worker for attempts that it has, and for an answer in time.
-    fn send_take_back(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
+    fn send_recall(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
         let awake = self.schedule.awake(now);
         let Some(conn) = self.workers[key].peer.conn else {
             return;
@@ -227,20 +221,20 @@ impl Manager {
                 worker: key,
                 attempt: *attempt,
             };
-            self.workers.ask_back(awake, holder, question);
+            self.workers.mark_recalled(awake, holder, question);
         }
-        if self.schedule.peers.get(PeerTimer::TakeBack(conn)).is_none() {
+        if self.schedule.peers.get(PeerTimer::Recall(conn)).is_none() {
             self.schedule
                 .peers
-                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
+                .set(PeerTimer::Recall(conn), awake + ANSWER);
         }
-        self.send(now, conn, Body::TakeBack { attempts });
+        self.send(now, conn, Body::Recall { attempts });
     }
 
     /// A worker had time to answer for what was asked back. One that has taken the question in
     /// and says nothing breaks the protocol: after a reconnect its report answers. One that a
     /// large payload keeps from hearing the question has more time.
-    pub(super) fn check_take_back(&mut self, now: Instant, conn: ConnId) {
+    pub(super) fn check_recall(&mut self, now: Instant, conn: ConnId) {
         let awake = self.schedule.awake(now);
         let Some(known) = self.connections.get(conn) else {
             return;
@@ -248,7 +242,7 @@ impl Manager {
         let (Peer::Worker(key), confirmed) = (known.peer, known.detector.confirmed()) else {
             return;
         };
-        let asked = |occupied: &Occupied| occupied.asked_back;
+        let asked = |occupied: &Occupied| occupied.recalled;
         let open = self.workers[key].attempts.values();
         let Some((since, question)) = open.filter_map(asked).min() else {
             return;
@@ -256,13 +250,13 @@ impl Manager {
         if since + ANSWER > awake {
             self.schedule
                 .peers
-                .set(PeerTimer::TakeBack(conn), since + ANSWER);
+                .set(PeerTimer::Recall(conn), since + ANSWER);
         } else if question > confirmed {
             self.schedule
                 .peers
-                .set(PeerTimer::TakeBack(conn), awake + ANSWER);
+                .set(PeerTimer::Recall(conn), awake + ANSWER);
         } else {
-            let reason = CloseReason::Protocol(ProtocolError::TakeBackUnanswered);
+            let reason = CloseReason::Protocol(ProtocolError::RecallUnanswered);
             self.close(now, conn, reason);
         }
     }

@@ -16,7 +16,7 @@ pub(super) enum Alarm {
     /// A task has waited for its start as long as it may.
     StartBy(TaskKey),
     /// Look for tasks that wait behind a busy worker.
-    TakeBack,
+    Recall,
     /// A result is acknowledged to its worker before its client has answered.
     ResultAck,
     /// What workers run has changed, and the classes have yet to follow.
@@ -29,7 +29,7 @@ impl Alarm {
     fn reason(self) -> WakeReason {
         match self {
             Self::Expiry(_) | Self::StartBy(_) => WakeReason::Expiry,
-            Self::TakeBack => WakeReason::TakeBack,
+            Self::Recall => WakeReason::Recall,
             Self::Renew => WakeReason::Claim,
             Self::Trial(_) => WakeReason::Retry,
             Self::ResultAck => WakeReason::ResultAck,
@@ -54,7 +54,7 @@ pub(super) enum PeerTimer {
     /// A held task waits no longer for a worker to claim it.
     Claim(TaskKey),
     /// A worker should have answered for what was asked back on this connection.
-    TakeBack(ConnId),
+    Recall(ConnId),
     /// A task whose end was asked for waits no longer for its worker's answer.
     Ending(TaskKey),
     /// An orphan waits no longer for its client.
@@ -70,7 +70,7 @@ impl PeerTimer {
     fn reason(self) -> WakeReason {
         match self {
             Self::Silence(_) | Self::Tick => WakeReason::Heartbeat,
-            Self::TakeBack(_) => WakeReason::TakeBack,
+            Self::Recall(_) => WakeReason::Recall,
             Self::Ending(_) => WakeReason::Expiry,
             Self::Grace(_) => WakeReason::Grace,
             Self::Worker(_) | Self::Client(_) | Self::Orphan(..) => WakeReason::Resume,

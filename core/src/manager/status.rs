@@ -11,7 +11,8 @@ use crate::name::Name;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::status::{
-    ClientStatus, KindStatus, ManagerStatus, RunningReport, RunningTask, StatusReport, WorkerStatus,
+    ClientStatus, GroupStatus, ManagerStatus, RunningReport, RunningTask, StatusReport,
+    WorkerStatus,
 };
 use crate::steps::step;
 use crate::task::Priority;
@@ -67,7 +68,7 @@ impl Manager {
             clients: clients
                 .map(|(key, session)| self.client_status(now, key, session))
                 .collect(),
-            kinds: if page == 0 { self.kinds() } else { Vec::new() },
+            groups: if page == 0 { self.groups() } else { Vec::new() },
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
         }
     }
@@ -163,16 +164,16 @@ impl Manager {
         }
     }
 
-    fn kinds(&self) -> Vec<KindStatus> {
+    fn groups(&self) -> Vec<GroupStatus> {
         let mut room = STATUS_NAMES;
-        let kinds = self.placement.abilities().kinds();
-        kinds
-            .map(|kind| {
-                let patterns = self.placement.abilities().offer(kind).patterns();
+        let groups = self.placement.groups().keys();
+        groups
+            .map(|group| {
+                let patterns = self.placement.groups().capabilities(group).patterns();
                 let shown = &patterns[..patterns.len().min(room)];
                 room -= shown.len();
-                KindStatus {
-                    workers: self.placement.abilities().workers(kind).into(),
+                GroupStatus {
+                    workers: self.placement.groups().workers(group).into(),
                     names: shown.to_vec(),
                     more: (patterns.len() - shown.len()) as u64,
                 }

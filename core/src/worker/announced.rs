@@ -1,11 +1,11 @@
 //! What the manager is told that the pool can run.
 
-use crate::offer::Offer;
+use crate::capabilities::Capabilities;
 
 /// What the process that got ready last can run, and so all that are given attempts.
 #[derive(Clone, Debug)]
 pub(super) struct Announced {
-    offer: Offer,
+    capabilities: Capabilities,
     /// The manager has yet to be told.
     due: bool,
 }
@@ -13,7 +13,7 @@ pub(super) struct Announced {
 impl Default for Announced {
     fn default() -> Self {
         Self {
-            offer: Offer::nothing(),
+            capabilities: Capabilities::nothing(),
             due: false,
         }
     }
@@ -21,10 +21,10 @@ impl Default for Announced {
 
 impl Announced {
     /// The pool can run this. Whether that is something else than before.
-    pub(super) fn change(&mut self, offer: Offer) -> bool {
-        let is_new = offer != self.offer;
+    pub(super) fn change(&mut self, capabilities: Capabilities) -> bool {
+        let is_new = capabilities != self.capabilities;
         if is_new {
-            self.offer = offer;
+            self.capabilities = capabilities;
             self.due = true;
         }
         is_new
@@ -32,11 +32,11 @@ impl Announced {
 
     /// A manager has let us in that knows of nothing.
     pub(super) fn on_up(&mut self) {
-        self.due = !self.offer.is_nothing();
+        self.due = !self.capabilities.is_nothing();
     }
 
     /// What the manager is to be told now, once.
-    pub(super) fn take_due(&mut self) -> Option<Offer> {
-        core::mem::take(&mut self.due).then(|| self.offer.clone())
+    pub(super) fn take_due(&mut self) -> Option<Capabilities> {
+        core::mem::take(&mut self.due).then(|| self.capabilities.clone())
     }
 }

@@ -202,7 +202,7 @@ impl Attempts {
     }
 
     /// Puts an attempt that is in a slot before all that wait.
-    pub(super) fn put_back(&mut self, key: AttemptKey) {
+    pub(super) fn requeue(&mut self, key: AttemptKey) {
         let entry = self.get_mut(key);
         let Place::Given { again, .. } = &mut entry.place else {
             unreachable!("only what was given comes back");

@@ -143,11 +143,12 @@ impl Worker {
             .wanted(self.pool.alive(), self.link.round_trip())
     }
 
-    fn send_offer(&mut self, now: Instant) {
+    fn send_capabilities(&mut self, now: Instant) {
         if self.link.is_up()
-            && let Some(offer) = self.announced.take_due()
+            && let Some(capabilities) = self.announced.take_due()
         {
-            self.link.send(now, Body::Offer(offer), &mut self.out);
+            self.link
+                .send(now, Body::Capabilities(capabilities), &mut self.out);
         }
     }
 
@@ -249,7 +250,7 @@ impl Machine for Worker {
     fn handle_timeout(&mut self, now: Instant) {
         self.awake = self.link.awake(now);
         // A heartbeat confirms what came before it, so the answers to that go first.
-        self.give_back(now);
+        self.answer_recalls(now);
         self.flush_returned(now);
         while self.link.poll_timeout().is_some_and(|due| due.at <= now) {
             let event = self.link.handle_timeout(now, &mut self.out);
@@ -270,10 +271,10 @@ impl Machine for Worker {
         self.awake = self.link.awake(now);
         match self.phase {
             Phase::Running | Phase::Draining { .. } => {
-                self.give_back(now);
+                self.answer_recalls(now);
                 self.feed(now);
                 self.flush_returned(now);
-                self.send_offer(now);
+                self.send_capabilities(now);
                 self.grant(now);
                 self.probe(now);
                 if self.phase != Phase::Running && self.attempts.len() == 0 {

@@ -95,7 +95,7 @@ impl Worker {
         let Message { body, payload } = message;
         match body {
             Body::Assign(assign) => self.on_assign(now, assign, payload),
-            Body::TakeBack { attempts } => self.on_take_back(attempts),
+            Body::Recall { attempts } => self.on_recall(attempts),
             Body::Kill { attempt } => self.on_kill(now, attempt),
             Body::AckResults { attempts } => self.on_ack_results(attempts),
             Body::Resend { attempt } => self.on_resend(now, attempt),
@@ -120,7 +120,7 @@ impl Worker {
             | Body::Finished(_)
             | Body::Returned { .. }
             | Body::Draining
-            | Body::Offer(_)
+            | Body::Capabilities(_)
             | Body::RunningQuery { .. }
             | Body::Running(_)
             | Body::Within(_)
@@ -168,7 +168,7 @@ impl Worker {
         }
     }
 
-    fn on_take_back(&mut self, attempts: Vec<Attempt>) {
+    fn on_recall(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
             match self.attempts.find(attempt) {
                 None => self.answers.not_started(attempt),
@@ -180,7 +180,7 @@ impl Worker {
 
     /// Answers for what waited when it was asked for, once slots that are free have been given what
     /// they can: tasks that may not wait are asked back soon, and would otherwise never start.
-    pub(super) fn give_back(&mut self, now: Instant) {
+    pub(super) fn answer_recalls(&mut self, now: Instant) {
         if !self.answers.are_open() {
             return;
         }
@@ -188,7 +188,7 @@ impl Worker {
         for attempt in self.answers.take_open() {
             match self.attempts.find(attempt) {
                 Some(key) if self.attempts.get(key).given => self.answers.started(attempt),
-                Some(key) => self.hand_back(key),
+                Some(key) => self.return_unstarted(key),
                 // It went back for another reason in the meantime.
                 None => {}
             }
@@ -206,7 +206,7 @@ impl Worker {
                 self.expiries.cancel(key);
                 self.finish(now, key, End::without_run(AttemptEnd::Killed));
             }
-            Place::Waiting(_) => self.hand_back(key),
+            Place::Waiting(_) => self.return_unstarted(key),
             Place::Given { .. } => self.kill_given(now, key),
             // Its end was sent, or reported and will be asked for.
             Place::Held(_) => {}
@@ -214,7 +214,7 @@ impl Worker {
     }
 
     /// Hands a waiting attempt that was never given to a slot back to the manager.
-    pub(super) fn hand_back(&mut self, key: AttemptKey) {
+    pub(super) fn return_unstarted(&mut self, key: AttemptKey) {
         debug_assert!(!self.attempts.get(key).given);
         self.expiries.cancel(key);
         let attempt = self.attempts.forget(key);
@@ -227,7 +227,7 @@ impl Worker {
             if self.attempts.get(key).given {
                 break;
             }
-            self.hand_back(key);
+            self.return_unstarted(key);
         }
     }
 }

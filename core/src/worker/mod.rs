@@ -21,12 +21,12 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
+use crate::capabilities::Capabilities;
 use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
 use crate::link::{LinkInput, LinkOutput};
 use crate::name::Name;
-use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::task::{ExitCause, TaskError};
 
@@ -121,7 +121,7 @@ pub enum PoolInput {
         /// Which.
         slot: SlotLife,
         /// What it can run.
-        offer: Offer,
+        capabilities: Capabilities,
     },
     /// A slot ended an attempt; slots answer in the order in which they were given attempts.
     Done {

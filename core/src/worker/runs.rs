@@ -9,12 +9,12 @@ use super::attempts::{AttemptKey, End, Place};
 use super::machine::Worker;
 use super::pool::{Stage, State, Verdict};
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
+use crate::capabilities::Capabilities;
 use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
 use crate::message::Body;
-use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
@@ -26,7 +26,7 @@ impl Worker {
     /// Takes in a fact about the pool; facts about earlier lives mean nothing.
     pub(super) fn on_pool(&mut self, now: Instant, input: PoolInput) {
         match input {
-            PoolInput::Ready { slot, offer } => self.on_ready(now, slot, offer),
+            PoolInput::Ready { slot, capabilities } => self.on_ready(now, slot, capabilities),
             PoolInput::Done {
                 slot,
                 attempt,
@@ -43,7 +43,7 @@ impl Worker {
         }
     }
 
-    fn on_ready(&mut self, now: Instant, life: SlotLife, offer: Offer) {
+    fn on_ready(&mut self, now: Instant, life: SlotLife, capabilities: Capabilities) {
         let Some(slot) = self.pool.find(life) else {
             return;
         };
@@ -51,7 +51,7 @@ impl Worker {
             return;
         }
         self.notify(Event::SlotReady { slot: life.slot });
-        if self.announced.change(offer) {
+        if self.announced.change(capabilities) {
             // The program is another one now: the processes of the old one make room for it.
             self.pool.renew(now, slot, &mut self.out);
         }
@@ -162,7 +162,7 @@ impl Worker {
         }
         // The others did not get their turn. They are waited for here, so they go first.
         while let Some(key) = queue.pop_back() {
-            self.put_back(now, key);
+            self.requeue(now, key);
         }
         self.pool.get_mut(slot).queue = queue;
         self.notify(Event::SlotExited {
@@ -181,7 +181,7 @@ impl Worker {
         self.pool.on_exit(now, slot, busy, leaving, &mut self.out);
     }
 
-    fn put_back(&mut self, now: Instant, key: AttemptKey) {
+    fn requeue(&mut self, now: Instant, key: AttemptKey) {
         let entry = self.attempts.get(key);
         debug_assert!(!entry.at_most_once, "it would start twice");
         if entry.kill {
@@ -193,7 +193,7 @@ impl Worker {
         if let Some(at) = entry.deadline {
             self.expiries.set(key, at);
         }
-        self.attempts.put_back(key);
+        self.attempts.requeue(key);
     }
 
     fn on_memory(&mut self, now: Instant, life: SlotLife, bytes: u64) {
@@ -398,7 +398,7 @@ impl Worker {
             let end = AttemptEnd::Expired;
             self.finish(now, key, End::without_run(end));
         } else {
-            self.hand_back(key);
+            self.return_unstarted(key);
         }
     }
 }

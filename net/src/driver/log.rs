@@ -26,7 +26,10 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// Writes `event` down, unless strangers have caused many of its like lately.
     pub(crate) fn event(&mut self, now: Instant, event: &Event) {
-        if !matches!(event, Event::PeerRefused { .. } | Event::KindRefused { .. }) {
+        if !matches!(
+            event,
+            Event::PeerRefused { .. } | Event::GroupRefused { .. }
+        ) {
             return self::event(event);
         }
         let over = self.began.is_none_or(|began| now.since(began) >= PERIOD);
@@ -80,9 +83,9 @@ pub(crate) fn event(event: &Event) {
             };
             warn!(worker = %name, why, "worker lost: its tasks are tried elsewhere");
         }
-        Event::KindRefused { name } => warn!(
+        Event::GroupRefused { name } => warn!(
             worker = %name,
-            "refused: there are as many kinds of workers, which run different names, as may be"
+            "refused: there are as many groups of workers, which run different names, as may be"
         ),
         Event::AllWait { processes } => warn!(
             processes,
@@ -109,7 +112,7 @@ pub(crate) fn event(event: &Event) {
             debug!(%task, %attempt, "attempt matched with its task");
         }
         Event::StaleIgnored { task, attempt } => debug!(%task, %attempt, "stale attempt ignored"),
-        Event::TakenBack { task, attempt } => debug!(%task, %attempt, "attempt taken back"),
+        Event::Recalled { task, attempt } => debug!(%task, %attempt, "attempt taken back"),
         Event::TaskHeld { task } => debug!(%task, "task held until a worker claims it"),
         Event::PoisonStopped { task } => warn!(%task, "task stopped after killing its processes"),
         Event::TaskLost { task } => warn!(%task, "task lost"),

@@ -16,9 +16,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use argon_core::capabilities::Capabilities;
 use argon_core::limits::CAPACITY_MAX;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
@@ -49,7 +49,7 @@ const RETIRED: ExitCause = ExitCause::Exit(0);
 
 /// Runs attempts on threads, one for each slot.
 pub struct ThreadExecutor {
-    offer: Offer,
+    capabilities: Capabilities,
     handler: Arc<Handler>,
     places: Vec<Place>,
     /// Places that were given something since the last poll.
@@ -124,13 +124,13 @@ impl Call {
 }
 
 impl ThreadExecutor {
-    /// An executor of `handler`, which runs what `offer` says. Threads are started as slots are.
+    /// An executor of `handler`, which runs what `capabilities` says. Threads are started as slots are.
     pub fn new(
-        offer: Offer,
+        capabilities: Capabilities,
         handler: impl Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            offer,
+            capabilities,
             handler: Arc::new(handler),
             places: Vec::new(),
             touched: Vec::new(),
@@ -162,7 +162,7 @@ impl ThreadExecutor {
             let mailbox = Arc::<Mailbox>::default();
             let (handler, call) = (Arc::clone(&self.handler), Arc::clone(&self.call));
             let hand = Hand {
-                offer: self.offer.clone(),
+                capabilities: self.capabilities.clone(),
                 mailbox: Arc::clone(&mailbox),
                 handler,
                 call,
@@ -336,7 +336,7 @@ impl Drop for ThreadExecutor {
 
 /// A thread's own things.
 struct Hand {
-    offer: Offer,
+    capabilities: Capabilities,
     mailbox: Arc<Mailbox>,
     handler: Arc<Handler>,
     call: Arc<Call>,
@@ -365,7 +365,7 @@ impl Hand {
                     life = Some(slot);
                     self.tell(PoolInput::Ready {
                         slot,
-                        offer: self.offer.clone(),
+                        capabilities: self.capabilities.clone(),
                     });
                 }
                 Some(Command::Run(slot, job)) if life == Some(slot) => {

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use nix::sys::prctl;
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     let served = leave_at(SIGTERM)
         .and_then(|()| prctl::set_child_subreaper(true).map_err(Into::into))
         .and_then(|()| {
-            serve(offer(true), |name, payload| {
+            serve(capabilities(true), |name, payload| {
                 if name.as_str() == RUN {
                     let spec = CommandSpec::decode(&payload).map_err(|error| {
                         TaskError::new(ErrorKind::BadPayload, format!("no command: {error}"))
@@ -61,11 +61,11 @@ pub fn main() -> ExitCode {
 /// # Panics
 /// Never: they are few and valid names.
 #[must_use]
-pub fn offer(commands: bool) -> Offer {
+pub fn capabilities(commands: bool) -> Capabilities {
     let simple = ["noop", "echo", "sleep"];
     let all = simple.into_iter().chain(commands.then_some(RUN));
     let names = all.map(|text| Name::new(text).expect("a valid name"));
-    Offer::new(names).expect("they are few")
+    Capabilities::new(names).expect("they are few")
 }
 
 /// The tasks that need no process: `echo`, `sleep` and `noop`.

@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::codec;
 use argon_core::limits::{PAYLOAD_MAX_CEILING, PAYLOAD_MAX_DEFAULT};
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{self, TaskError};
 use argon_core::time::Nanos;
@@ -27,7 +27,7 @@ use crate::yielding::before_sleep;
 
 /// Bytes of one read.
 const READ: usize = 64 * 1024;
-/// Runs attempts of the tasks in `offer` with `handler` until the worker closes standard input.
+/// Runs attempts of the tasks in `capabilities` with `handler` until the worker closes standard input.
 ///
 /// While it runs, standard input is empty and standard output is standard error for everything
 /// else in the process, so that a task that prints cannot break the protocol. A panic of the
@@ -37,14 +37,18 @@ const READ: usize = 64 * 1024;
 /// # Errors
 /// If standard input or output cannot be read or written, or what comes is not the pool protocol.
 pub fn serve<E: Into<TaskFailure>>(
-    offer: Offer,
+    capabilities: Capabilities,
     mut handler: impl FnMut(&Name, Payload) -> Result<Payload, E>,
 ) -> io::Result<()> {
     remember_places();
     let (input, output) = take_stdio()?;
-    serve_on(input, output, payload_max(), offer, |name, payload| {
-        handler(name, payload).map_err(Into::into)
-    })
+    serve_on(
+        input,
+        output,
+        payload_max(),
+        capabilities,
+        |name, payload| handler(name, payload).map_err(Into::into),
+    )
 }
 
 /// Largest result that the worker takes.
@@ -78,7 +82,7 @@ fn serve_on(
     input: impl Read,
     output: impl Write + Send,
     payload_max: usize,
-    offer: Offer,
+    capabilities: Capabilities,
     handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
 ) -> io::Result<()> {
     let answers = Answers::new(output);
@@ -91,7 +95,7 @@ fn serve_on(
             &answers,
             watcher.thread(),
             payload_max,
-            offer,
+            capabilities,
             handler,
         );
         answers.end(watcher.thread());
@@ -104,7 +108,7 @@ fn run_all(
     answers: &Answers<impl Write>,
     watcher: &Thread,
     payload_max: usize,
-    offer: Offer,
+    capabilities: Capabilities,
     mut handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
 ) -> io::Result<()> {
     let mut inbox = BytesMut::new();
@@ -112,7 +116,7 @@ fn run_all(
     let ready = PoolBody::Ready {
         magic: MAGIC,
         version: POOL_VERSION,
-        offer,
+        capabilities,
     };
     answers.push(ready, Payload::empty())?;
     let mut now = Instant::now();

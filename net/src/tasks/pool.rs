@@ -86,9 +86,9 @@ pub(super) fn run(tasks: Tasks) -> ExitCode {
 /// On a thread of its own: tasks have a runtime of their own, and this one may be in another.
 fn run_here(tasks: Tasks) -> Result<(), ()> {
     let serve = || -> Result<(), String> {
-        let offer = tasks.offer().map_err(|error| error.to_string())?;
+        let capabilities = tasks.capabilities().map_err(|error| error.to_string())?;
         let handler = |name: &_, payload| tasks.run(name, payload);
-        runtime::serve(offer, handler).map_err(|error| error.to_string())
+        runtime::serve(capabilities, handler).map_err(|error| error.to_string())
     };
     let served = thread::scope(|scope| {
         let thread = thread::Builder::new().name("argon-tasks".to_owned());

@@ -14,11 +14,11 @@ use argon::command::RUN;
 use argon::executor::{Executor, Launcher, ProcessExecutor, ProcessOptions};
 use argon::runtime::TaskFailure;
 use argon::{guard, runtime};
+use argon_core::capabilities::Capabilities;
 use argon_core::codec;
 use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, PoolMessage, Version};
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::{Content, Payload};
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let result = match mode.to_str() {
         Some("guard") => return guard::main(rest),
         Some("pool") => return runtime::builtin::main(),
-        Some("tasks") => runtime::serve(Offer::anything(), task),
+        Some("tasks") => runtime::serve(Capabilities::anything(), task),
         Some("bad") => bad(first),
         Some("ignorant") => ignorant(),
         Some("worker") => worker(rest).map(|never| match never {}),
@@ -105,7 +105,7 @@ fn ready() -> io::Result<()> {
         PoolBody::Ready {
             magic: MAGIC,
             version: POOL_VERSION,
-            offer: Offer::anything(),
+            capabilities: Capabilities::anything(),
         },
         Payload::empty(),
     )
@@ -135,7 +135,7 @@ fn bad(how: &str) -> io::Result<()> {
                 PoolBody::Ready {
                     magic: MAGIC,
                     version,
-                    offer: Offer::anything(),
+                    capabilities: Capabilities::anything(),
                 },
                 Payload::empty(),
             )?;

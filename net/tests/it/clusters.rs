@@ -3,7 +3,7 @@
 
 use argon::executor::ThreadExecutor;
 use argon::{
-    Client, ManagerOptions, ManagerServer, Name, Offer, Outcome, TaskSpec, WorkerOptions,
+    Capabilities, Client, ManagerOptions, ManagerServer, Name, Outcome, TaskSpec, WorkerOptions,
     WorkerServer,
 };
 use tokio::task::JoinHandle;
@@ -14,14 +14,15 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// Threads that echo; `block` never ends.
 pub(crate) fn threads() -> ThreadExecutor {
-    ThreadExecutor::new(Offer::anything(), |name: &Name, payload| {
-        match name.as_str() {
+    ThreadExecutor::new(
+        Capabilities::anything(),
+        |name: &Name, payload| match name.as_str() {
             "block" => loop {
                 std::thread::park();
             },
             _ => Ok(payload),
-        }
-    })
+        },
+    )
 }
 
 /// A manager on a port of the system's choice, and its address.

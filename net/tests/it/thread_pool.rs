@@ -8,8 +8,8 @@ use crate::pools::{Pool, life};
 use argon::executor::ThreadExecutor;
 use argon::runtime::TaskFailure;
 use argon::runtime::builtin::simple;
+use argon_core::capabilities::Capabilities;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
@@ -17,7 +17,7 @@ use argon_core::worker::{PoolInput, PoolOutput, RunEnd};
 async fn ready(
     handler: impl Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send + Sync + 'static,
 ) -> Pool<ThreadExecutor> {
-    let mut pool = Pool::of(ThreadExecutor::new(Offer::anything(), handler));
+    let mut pool = Pool::of(ThreadExecutor::new(Capabilities::anything(), handler));
     pool.spawn(0).await;
     pool
 }

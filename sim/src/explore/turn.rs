@@ -135,7 +135,7 @@ impl World {
                 }
                 self.tell_pool(host, |slot| PoolInput::Ready {
                     slot,
-                    offer: argon_core::offer::Offer::anything(),
+                    capabilities: argon_core::capabilities::Capabilities::anything(),
                 })?;
             }
             Choice::Finish(host) => self.finish(host)?,

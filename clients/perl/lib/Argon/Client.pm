@@ -631,9 +631,9 @@ wait.
 What is with which worker since how many seconds: C<< { $worker => { $id => $age } } >>. Ids are those of C<queue> and
 of C<id> of L<Argon::Deferred>. A worker that has nothing to do has an empty hash.
 
-=item manager, worker_list, client_list, kinds
+=item manager, worker_list, client_list, groups
 
-All that the manager says of itself, its workers and its clients; times in nanoseconds. C<kinds> says what the
+All that the manager says of itself, its workers and its clients; times in nanoseconds. C<groups> says what the
 workers can run.
 
 =back

@@ -37,7 +37,7 @@ sub new {
     my $self = bless {
         in          => $options{in},
         out         => $options{out},
-        offers      => $options{offers} // ['perl:*'],
+        capabilities => $options{capabilities} // ['perl:*'],
         allow_eval  => $options{allow_eval} // ($ENV{ARGON_ALLOW_EVAL} // '') eq '1',
         payload_max => $options{payload_max} // $ENV{ARGON_PAYLOAD_MAX} // PAYLOAD_MAX,
         pid         => $$,
@@ -68,7 +68,7 @@ sub claim_pipes {
 # Runs what the worker sends until it has nothing more.
 sub run {
     my ($self) = @_;
-    $self->{answers} = Argon::Wire::Pool::ready($self->{offers});
+    $self->{answers} = Argon::Wire::Pool::ready($self->{capabilities});
     $self->_flush;
     while (my $run = $self->_next) {
         my $kind = _kind($run);
@@ -406,7 +406,7 @@ from the task ends there.
 
 =item new(in => $handle, out => $handle, ...)
 
-A pool process on two pipes. Options: C<offers> (names of the tasks that can run here; by default
+A pool process on two pipes. Options: C<capabilities> (names of the tasks that can run here; by default
 C<['perl:*']>), C<allow_eval> (by default if C<ARGON_ALLOW_EVAL> is 1), C<payload_max> (by default
 C<ARGON_PAYLOAD_MAX>, or 64 MiB).
 

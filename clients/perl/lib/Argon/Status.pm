@@ -64,7 +64,7 @@ sub _report {
         manager          => $manager,
         worker_list      => $self->{workers},
         client_list      => $self->{clients},
-        kinds            => $self->{status}{kinds},
+        groups            => $self->{status}{groups},
     };
 }
 

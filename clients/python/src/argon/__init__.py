@@ -17,7 +17,7 @@ import importlib as _importlib
 from typing import Any as _Any
 
 from ._calls import HIGH, LOW, NORMAL, Options
-from ._status import ClientStatus, KindStatus, ManagerStatus, RunningTask, Status, WorkerStatus
+from ._status import ClientStatus, GroupStatus, ManagerStatus, RunningTask, Status, WorkerStatus
 from .client import Client, Future
 from .errors import (
     ArgonError,
@@ -60,7 +60,7 @@ __all__ = [
     "Failed",
     "Future",
     "Kind",
-    "KindStatus",
+    "GroupStatus",
     "Loss",
     "Lost",
     "ManagerStatus",

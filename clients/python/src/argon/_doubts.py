@@ -51,10 +51,10 @@ class Doubts:
     def judge(self, now: int, status: wire.Status) -> List[Nobody]:
         """What the manager's status says of the names that are due."""
         due = [name for name, since in self._since.items() if since + DOUBT_AFTER <= now]
-        kinds = [kind for kind in status.kinds if kind.workers]
+        groups = [group for group in status.groups if group.workers]
         # What is not listed may be run all the same.
-        whole = not any(kind.more_names for kind in kinds)
-        patterns = [pattern for kind in kinds for pattern in kind.names]
+        whole = not any(group.more_names for group in groups)
+        patterns = [pattern for group in groups for pattern in group.names]
         found = []
         for each in due:
             del self._since[each]

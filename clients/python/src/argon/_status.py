@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import List, NamedTuple, Sequence
 
 from . import _wire as wire
-from ._wire import ClientStatus, KindStatus, ManagerStatus, RunningTask, WorkerStatus
+from ._wire import ClientStatus, GroupStatus, ManagerStatus, RunningTask, WorkerStatus
 
 __all__ = [
     "ClientStatus",
-    "KindStatus",
+    "GroupStatus",
     "ManagerStatus",
     "RunningTask",
     "Status",
@@ -23,8 +23,8 @@ class Status(NamedTuple):
     manager: ManagerStatus
     workers: List[WorkerStatus]
     clients: List[ClientStatus]
-    #: What runs where: each kind of worker and its names.
-    kinds: List[KindStatus]
+    #: What runs where: each group of workers that run the same, and its names.
+    groups: List[GroupStatus]
 
 
 # Pages that are asked for: whatever a manager says, there is an end.
@@ -37,7 +37,7 @@ def status_of(pages: Sequence[wire.Status]) -> Status:
         pages[0].manager,
         [worker for page in pages for worker in page.workers],
         [client for page in pages for client in page.clients],
-        [kind for page in pages for kind in page.kinds],
+        [group for page in pages for group in page.groups],
     )
 
 

@@ -262,7 +262,7 @@ class ClientStatus(NamedTuple):
     last_heard: int
 
 
-class KindStatus(NamedTuple):
+class GroupStatus(NamedTuple):
     """Workers that run the same names."""
 
     workers: int
@@ -368,7 +368,7 @@ class Status(NamedTuple):
     manager: ManagerStatus
     workers: List[WorkerStatus]
     clients: List[ClientStatus]
-    kinds: List[KindStatus]
+    groups: List[GroupStatus]
     more: bool
 
 
@@ -381,7 +381,7 @@ class Assign(NamedTuple):
     name: str
 
 
-class TakeBack(NamedTuple):
+class Recall(NamedTuple):
     attempts: List[Attempt]
 
 
@@ -423,7 +423,7 @@ class Draining(NamedTuple):
     pass
 
 
-class Offer(NamedTuple):
+class Capabilities(NamedTuple):
     names: List[str]
 
 
@@ -457,7 +457,7 @@ class Paused(NamedTuple):
 class Ready(NamedTuple):
     magic: bytes
     version: Version
-    offers: List[str]
+    capabilities: List[str]
 
 
 class Run(NamedTuple):
@@ -671,7 +671,7 @@ _WORKER = _struct(
     WorkerStatus, U64, NAME, BOOL, *_PLACE, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
 )
 _CLIENT = _struct(ClientStatus, U64, NAME, BOOL, *_PLACE, U64, U64, U64, U64, U64, U64)
-_KINDS = _struct(KindStatus, U64, _list(NAME), U64)
+_GROUPS = _struct(GroupStatus, U64, _list(NAME), U64)
 _HELD = _list(_struct(Held, _ATTEMPT, _TASK))
 _SEQS, _ATTEMPTS, _NAMES = _list(U64), _list(_ATTEMPT), _list(NAME)
 
@@ -709,10 +709,10 @@ NATIVE: Protocol = dict(
             _message(Reject, U64, _unit(Reason), U64, BOOL, _NAMES),
             _message(Unknown, _SEQS),
             _message(
-                Status, _MANAGER, _list(_WORKER), _list(_CLIENT), _list(_KINDS), BOOL
+                Status, _MANAGER, _list(_WORKER), _list(_CLIENT), _list(_GROUPS), BOOL
             ),
             _message(Assign, _ATTEMPT, _TASK, BOOL, U64, U64, NAME),
-            _message(TakeBack, _ATTEMPTS),
+            _message(Recall, _ATTEMPTS),
             _message(Kill, _ATTEMPT),
             _message(AckResults, _ATTEMPTS),
             _message(Resend, _ATTEMPT),
@@ -721,7 +721,7 @@ NATIVE: Protocol = dict(
             _message(Finished, _ATTEMPT, _TASK, U64, _ATTEMPT_ENDING),
             _message(Returned, _ATTEMPTS, _ATTEMPTS),
             _message(Draining),
-            _message(Offer, _NAMES),
+            _message(Capabilities, _NAMES),
             _message(RunningQuery, U32),
             _message(
                 Running, _list(_struct(RunningTask, _TASK, NAME, NAME, U64)), BOOL

@@ -133,13 +133,13 @@ class Executor(concurrent.futures.Executor):
             return None
         self._looked = now
         try:
-            kinds = self._client.status(_ANSWER).kinds
+            groups = self._client.status(_ANSWER).groups
         except NotConnected:
             return None  # The task will say so.
         python = [
-            kind for kind in kinds if any(name.startswith("python:") for name in kind.names)
+            group for group in groups if any(name.startswith("python:") for name in group.names)
         ]
-        return all(ALLOWS in kind.names for kind in python) if python else None
+        return all(ALLOWS in group.names for group in python) if python else None
 
     def _send(self, task: Task, prepared: Any) -> Future[Any]:
         with self._lock:

@@ -76,7 +76,7 @@ class Runtime:
         self._functions: Dict[str, Callable[..., Any]] = {}
         self._loop: Any = None
 
-    def offers(self) -> List[str]:
+    def capabilities(self) -> List[str]:
         """The names of what runs here."""
         allows = [ALLOWS] if self.allow_eval else []
         if not self.modules:
@@ -86,7 +86,7 @@ class Runtime:
 
     def ready(self) -> bytes:
         """The frame that the worker waits for."""
-        return wire.encode(wire.Ready(wire.MAGIC, wire.VERSION, self.offers()))
+        return wire.encode(wire.Ready(wire.MAGIC, wire.VERSION, self.capabilities()))
 
     def resolve(self, name: str) -> Callable[..., Any]:
         """The function that a task's name means."""

@@ -82,7 +82,7 @@ pub(in crate::manager) struct Occupied {
     pub(in crate::manager) bytes: u32,
     /// Asked back and not yet answered: since when, and by which of the messages that were sent on
     /// the connection, counted from 1.
-    pub(in crate::manager) asked_back: Option<(AwakeInstant, u64)>,
+    pub(in crate::manager) recalled: Option<(AwakeInstant, u64)>,
     /// The worker has said that it may have started: asking again is of no use.
     pub(in crate::manager) started: bool,
     /// Reported, or assigned since the last report.
@@ -96,7 +96,7 @@ impl Occupied {
             purpose: Purpose::Live(task),
             at: now,
             bytes,
-            asked_back: None,
+            recalled: None,
             started: false,
             seen: true,
         }
@@ -108,7 +108,7 @@ impl Occupied {
             purpose,
             at: now,
             bytes: 0,
-            asked_back: None,
+            recalled: None,
             started: true,
             seen: true,
         }

@@ -145,7 +145,7 @@ impl Workers {
         session.progress = now;
         for occupied in session.attempts.values_mut() {
             occupied.seen = false;
-            occupied.asked_back = None;
+            occupied.recalled = None;
         }
         if old_name != hello.name && self.by_name.get(&old_name) == Some(&key) {
             self.by_name.remove(&old_name);
@@ -244,7 +244,7 @@ impl Workers {
     /// The worker says that the attempt may have started.
     pub(in crate::manager) fn started(&mut self, holder: Holder) {
         if let Some(occupied) = self.attempt(holder) {
-            occupied.asked_back = None;
+            occupied.recalled = None;
             occupied.started = true;
         }
     }
@@ -258,14 +258,14 @@ impl Workers {
     }
 
     /// The attempt is asked back, by a message of this number.
-    pub(in crate::manager) fn ask_back(
+    pub(in crate::manager) fn mark_recalled(
         &mut self,
         awake: AwakeInstant,
         holder: Holder,
         message: u64,
     ) {
         if let Some(occupied) = self.attempt(holder) {
-            occupied.asked_back = Some((awake, message));
+            occupied.recalled = Some((awake, message));
         }
     }
 

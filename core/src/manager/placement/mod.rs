@@ -4,7 +4,7 @@
 //! worker is; how long tasks take and how fast they end; and the names that nobody runs. Never: moves a
 //! task from one state to another, or says anything to a peer.
 
-mod abilities;
+mod groups;
 mod pace;
 mod renewal;
 mod rest;
@@ -29,13 +29,13 @@ use crate::time::{AwakeInstant, Instant};
 use super::ManagerConfig;
 use super::peers::{WorkerSession, Workers};
 use super::tasks::{Task, Tasks};
-use abilities::Abilities;
+use groups::CapabilityGroups;
 use pace::Pace;
 use renewal::Renewal;
 use trust::{Doubt, Trust};
 use unroutable::Unroutable;
 
-pub(super) use abilities::{KindKey, NOBODY};
+pub(super) use groups::{GroupKey, NOBODY};
 pub(super) use rest::Rest;
 
 /// What a task of a name that nobody has measured is thought to take, where one must not wait long.
@@ -44,18 +44,18 @@ const UNMEASURED: Duration = Duration::from_millis(100);
 /// What makes a worker a good choice or a bad one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Candidate {
-    /// The kind of what it said last that it can run.
-    kind: Option<KindKey>,
+    /// The group of what it said last that it can run.
+    group: Option<GroupKey>,
     speed: Speed,
     doubt: Doubt,
-    /// It is counted among those of its kind that are there and not doubted.
+    /// It is counted among those of its group that are there and not doubted.
     counted_trusted: bool,
 }
 
 impl Candidate {
-    /// The kind of what it said last that it can run.
-    pub(super) fn kind(&self) -> Option<KindKey> {
-        self.kind
+    /// The group of what it said last that it can run.
+    pub(super) fn group(&self) -> Option<GroupKey> {
+        self.group
     }
 
     pub(super) fn speed(&self) -> &Speed {
@@ -86,7 +86,7 @@ impl Candidate {
 #[derive(Clone, Debug)]
 pub(super) struct Placement {
     queue: Queue,
-    abilities: Abilities,
+    groups: CapabilityGroups,
     candidates: SecondaryMap<WorkerKey, Candidate>,
     /// Workers that have finished something since their score was last set.
     stale: Vec<WorkerKey>,
@@ -107,7 +107,7 @@ impl Placement {
     pub(super) fn new(config: &ManagerConfig, now: Instant) -> Self {
         Self {
             queue: Queue::new(config.queue_tasks, config.queue_bytes),
-            abilities: Abilities::new(),
+            groups: CapabilityGroups::new(),
             candidates: SecondaryMap::default(),
             stale: Vec::new(),
             trust: Trust::default(),
@@ -127,8 +127,8 @@ impl Placement {
     }
 
     /// What workers can run.
-    pub(super) fn abilities(&self) -> &Abilities {
-        &self.abilities
+    pub(super) fn groups(&self) -> &CapabilityGroups {
+        &self.groups
     }
 
     /// What makes this worker a good choice.
@@ -143,7 +143,7 @@ impl Placement {
 
     /// The session of a worker ends.
     pub(super) fn close(&mut self, worker: WorkerKey) {
-        self.leave_kind(worker);
+        self.leave_group(worker);
         self.trust.forget(worker);
         self.candidates[worker] = Candidate::default();
     }
@@ -161,16 +161,16 @@ impl Placement {
     /// Tells the router how good a choice this worker is now.
     pub(super) fn rescore(&mut self, worker: WorkerKey, session: &WorkerSession) {
         let candidate = &mut self.candidates[worker];
-        let Some(kind) = candidate.kind else {
+        let Some(group) = candidate.group else {
             return;
         };
         let trusted = candidate.is_trusted(session);
         if candidate.counted_trusted != trusted {
             candidate.counted_trusted = trusted;
-            self.abilities.count_trusted(kind, trusted);
+            self.groups.count_trusted(group, trusted);
         }
         let score = candidate.score(session, self.worker_window);
-        self.abilities.set_score(kind, worker, score);
+        self.groups.set_score(group, worker, score);
     }
 
     /// The worker is to be told to the router before the next task is routed: workers finish many
@@ -193,7 +193,7 @@ impl Placement {
 
     /// The class of a task.
     pub(super) fn class_of(&mut self, task: &Task) -> ClassId {
-        self.abilities.class_of(&task.name, task.name_key)
+        self.groups.class_of(&task.name, task.name_key)
     }
 
     /// Lets a task wait, if there is room for it. Says too whether nobody can run it.
@@ -242,7 +242,7 @@ impl Placement {
     pub(super) fn next(&self, only_returning: bool) -> Option<(ClassId, WorkerKey)> {
         let ready = |class| {
             step();
-            Some((class, self.abilities.pick(class)?))
+            Some((class, self.groups.pick(class)?))
         };
         if only_returning {
             let returning = self.queue.returning_classes().filter_map(ready);
@@ -354,18 +354,18 @@ impl Placement {
     /// Asserts that classes, scores and counts agree with tasks and workers.
     pub(super) fn check_invariants(&self, tasks: &Tasks, workers: &Workers) {
         self.queue.check_invariants();
-        self.abilities.check();
-        for kind in self.abilities.kinds() {
-            let kinds = workers.iter().map(|(key, _)| self.candidates[key].kind);
-            let same = kinds.filter(|other| *other == Some(kind)).count();
-            assert_eq!(same, self.abilities.workers(kind) as usize);
+        self.groups.check();
+        for group in self.groups.keys() {
+            let groups = workers.iter().map(|(key, _)| self.candidates[key].group);
+            let same = groups.filter(|other| *other == Some(group)).count();
+            assert_eq!(same, self.groups.workers(group) as usize);
         }
         // Until what workers run takes effect, classes are those of before.
         let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
         for entry in waiting {
             let name = &tasks[entry.task].name;
             assert_eq!(
-                self.abilities.look_up(name),
+                self.groups.look_up(name),
                 Some(entry.class),
                 "tasks wait in the class of their name"
             );
@@ -376,16 +376,16 @@ impl Placement {
         }
         for (key, session) in workers.iter() {
             let candidate = &self.candidates[key];
-            if let Some(kind) = candidate.kind
+            if let Some(group) = candidate.group
                 && !self.stale.contains(&key)
             {
                 assert_eq!(
-                    self.abilities.score(kind, key),
+                    self.groups.score(group, key),
                     candidate.score(session, self.worker_window),
                     "the router knows every score"
                 );
             }
-            let counted = candidate.kind.is_some() && candidate.is_trusted(session);
+            let counted = candidate.group.is_some() && candidate.is_trusted(session);
             assert_eq!(counted, candidate.counted_trusted);
             assert_eq!(candidate.is_doubted(), self.trust.is_doubted(key));
         }

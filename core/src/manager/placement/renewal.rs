@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::offer::Offer;
+use crate::capabilities::Capabilities;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -25,51 +25,55 @@ const RENEWAL_BURST: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Renewal {
     /// Offers that no worker made before.
-    offers: BTreeMap<WorkerKey, Offer>,
-    /// A kind has lost its last worker.
+    waiting: BTreeMap<WorkerKey, Capabilities>,
+    /// A group has lost its last worker.
     lost: bool,
     rest: Rest,
 }
 
 impl Renewal {
     pub(super) fn is_due(&self) -> bool {
-        self.lost || !self.offers.is_empty()
+        self.lost || !self.waiting.is_empty()
     }
 }
 
 impl Placement {
     /// A worker says what it can run, now. Whether that has taken effect, so that the router is to be
     /// told.
-    pub(in crate::manager) fn offer(&mut self, worker: WorkerKey, offer: Offer) -> bool {
-        let current = self.candidates[worker].kind;
-        if current.is_some_and(|kind| *self.abilities.offer(kind) == offer) {
+    pub(in crate::manager) fn capabilities(
+        &mut self,
+        worker: WorkerKey,
+        capabilities: Capabilities,
+    ) -> bool {
+        let current = self.candidates[worker].group;
+        if current.is_some_and(|group| *self.groups.capabilities(group) == capabilities) {
             return false;
         }
-        self.leave_kind(worker);
-        if offer.is_nothing() {
+        self.leave_group(worker);
+        if capabilities.is_nothing() {
             return false;
         }
-        let kind = self.abilities.join(&offer);
-        self.candidates[worker].kind = kind;
-        if kind.is_none() {
+        let group = self.groups.join(&capabilities);
+        self.candidates[worker].group = group;
+        if group.is_none() {
             // It takes effect when the classes are renewed: until then a class may still mean a
-            // kind whose number would be used again.
-            self.renewal.offers.insert(worker, offer);
+            // group whose number would be used again.
+            self.renewal.waiting.insert(worker, capabilities);
         }
-        kind.is_some()
+        group.is_some()
     }
 
     /// What the worker has said that it runs holds no longer.
-    pub(super) fn leave_kind(&mut self, worker: WorkerKey) {
-        self.renewal.offers.remove(&worker);
+    pub(super) fn leave_group(&mut self, worker: WorkerKey) {
+        self.renewal.waiting.remove(&worker);
         let candidate = &mut self.candidates[worker];
         let counted = core::mem::take(&mut candidate.counted_trusted);
-        if let Some(kind) = candidate.kind.take() {
+        if let Some(group) = candidate.group.take() {
             if counted {
-                self.abilities.count_trusted(kind, false);
+                self.groups.count_trusted(group, false);
             }
-            self.abilities.leave(kind, worker);
-            self.renewal.lost |= self.abilities.workers(kind) == 0;
+            self.groups.leave(group, worker);
+            self.renewal.lost |= self.groups.workers(group) == 0;
         }
     }
 
@@ -85,20 +89,24 @@ impl Placement {
     }
 
     /// What workers have said that has yet to take effect.
-    pub(in crate::manager) fn take_offers(&mut self) -> BTreeMap<WorkerKey, Offer> {
-        core::mem::take(&mut self.renewal.offers)
+    pub(in crate::manager) fn take_renewals(&mut self) -> BTreeMap<WorkerKey, Capabilities> {
+        core::mem::take(&mut self.renewal.waiting)
     }
 
-    /// Whether there may be one more kind of workers.
-    pub(in crate::manager) fn has_room_for_kind(&self) -> bool {
-        self.abilities.has_room()
+    /// Whether there may be one more group of workers.
+    pub(in crate::manager) fn has_room_for_group(&self) -> bool {
+        self.groups.has_room()
     }
 
-    /// The worker is of the kind of its offer, a new one if need be. False if there are too many.
-    pub(in crate::manager) fn join_new(&mut self, worker: WorkerKey, offer: Offer) -> bool {
-        let kind = self.abilities.join_new(offer);
-        self.candidates[worker].kind = kind;
-        kind.is_some()
+    /// The worker is of the group of its capabilities, a new one if need be. False if there are too many.
+    pub(in crate::manager) fn join_new(
+        &mut self,
+        worker: WorkerKey,
+        capabilities: Capabilities,
+    ) -> bool {
+        let group = self.groups.join_new(capabilities);
+        self.candidates[worker].group = group;
+        group.is_some()
     }
 
     /// Puts every task that waits into the class that it is in now.
@@ -109,12 +117,12 @@ impl Placement {
             let task = &tasks[entry.task];
             (entry.class, &task.name, task.name_key)
         });
-        self.abilities.renew(waiting);
+        self.groups.renew(waiting);
         let mut moves: Vec<(u64, TaskKey, ClassId)> = Vec::new();
         for entry in self.queue.iter() {
             step();
             let task = &tasks[entry.task];
-            let class = self.abilities.class_of(&task.name, task.name_key);
+            let class = self.groups.class_of(&task.name, task.name_key);
             if class != entry.class {
                 moves.push((entry.order, entry.task, class));
             }
@@ -125,9 +133,9 @@ impl Placement {
             self.queue.set_class(task, class);
         }
         self.list_unroutable(awake, tasks);
-        // The name of each task is held against every kind, twice, if it has not been lately.
+        // The name of each task is held against every group, twice, if it has not been lately.
         let waiting = self.queue.len() + self.queue.returning();
-        let looks = waiting * (2 + 2 * self.abilities.kinds().count());
+        let looks = waiting * (2 + 2 * self.groups.keys().count());
         let rest = RENEWAL_REST.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX));
         self.renewal.rest.owe(now, rest);
     }

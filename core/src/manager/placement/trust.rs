@@ -18,7 +18,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Placement;
-use super::abilities::KindKey;
+use super::groups::GroupKey;
 
 /// Workers whose share of failures is remembered for each name, those that ran it last.
 const WITNESSES: usize = 4;
@@ -221,9 +221,9 @@ impl Placement {
     /// Whether a worker that is trusted, other than this, is there for tasks of this class.
     fn has_other(&self, worker: WorkerKey, class: ClassId) -> bool {
         let candidate = &self.candidates[worker];
-        let runs = |kind| self.abilities.runs(kind, class);
-        let is_one = candidate.counted_trusted && candidate.kind.is_some_and(runs);
-        self.abilities.trusted_for(class) > u32::from(is_one)
+        let runs = |group| self.groups.runs(group, class);
+        let is_one = candidate.counted_trusted && candidate.group.is_some_and(runs);
+        self.groups.trusted_for(class) > u32::from(is_one)
     }
 
     /// The worker is trusted again.
@@ -237,11 +237,11 @@ impl Placement {
         if self.trust.doubted.is_empty() {
             return Vec::new();
         }
-        let needed: Vec<KindKey> = self.abilities.needed().collect();
+        let needed: Vec<GroupKey> = self.groups.needed().collect();
         let is_needed = |worker: &WorkerKey| {
             step();
-            let kind = self.candidates[*worker].kind;
-            kind.is_some_and(|kind| needed.contains(&kind))
+            let group = self.candidates[*worker].group;
+            group.is_some_and(|group| needed.contains(&group))
         };
         let doubted = self.trust.doubted.iter().copied();
         doubted.filter(is_needed).collect()

@@ -9,7 +9,7 @@ use crate::queue::TaskKey;
 use crate::steps::step;
 use crate::time::{AwakeInstant, Timers};
 
-use super::abilities::NOBODY;
+use super::groups::NOBODY;
 use super::similar::similar;
 use super::{Placement, Tasks};
 
@@ -141,10 +141,10 @@ impl Placement {
 
     /// Names that somebody runs and that are like this one.
     pub(in crate::manager) fn similar(&self, name: &Name) -> Vec<Name> {
-        let kinds = self.abilities.kinds();
+        let groups = self.groups.keys();
         similar(
             name,
-            kinds.flat_map(|kind| self.abilities.offer(kind).names()),
+            groups.flat_map(|group| self.groups.capabilities(group).names()),
         )
     }
 }

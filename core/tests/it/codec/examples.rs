@@ -2,10 +2,10 @@
 //!
 //! Numbers are such that a field read at a wrong offset or in a wrong order shows.
 
+use argon_core::capabilities::Capabilities;
 use argon_core::ids::*;
 use argon_core::message::*;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::{Content, Payload};
 use argon_core::status::*;
 use argon_core::task::*;
@@ -171,7 +171,7 @@ pub(crate) fn status() -> StatusReport {
             rejected: 5,
             last_heard: Nanos(6),
         }],
-        kinds: vec![KindStatus {
+        groups: vec![GroupStatus {
             workers: 2,
             names: vec![name("add"), name("perl:*")],
             more: 1,
@@ -407,8 +407,8 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
     let attempts = vec![attempt()];
     let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
     add(
-        "take_back",
-        Body::TakeBack {
+        "recall",
+        Body::Recall {
             attempts: attempts.clone(),
         },
     );
@@ -453,8 +453,11 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
         },
     );
     add("draining", Body::Draining);
-    add("offer", Body::Offer(offer()));
-    add("offer_anything", Body::Offer(Offer::anything()));
+    add("capabilities", Body::Capabilities(capabilities()));
+    add(
+        "capabilities_anything",
+        Body::Capabilities(Capabilities::anything()),
+    );
     add(
         "within",
         Body::Within(PoolProcess {
@@ -485,8 +488,8 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
     add("running", Body::Running(Box::new(report)));
 }
 
-fn offer() -> Offer {
-    Offer::new([name("add"), name("perl:*")]).expect("few names")
+fn capabilities() -> Capabilities {
+    Capabilities::new([name("add"), name("perl:*")]).expect("few names")
 }
 
 /// Every message of the pool protocol.
@@ -499,7 +502,7 @@ pub(crate) fn pool() -> Vec<Example<PoolBody>> {
             PoolBody::Ready {
                 magic: MAGIC,
                 version: POOL_VERSION,
-                offer: offer(),
+                capabilities: capabilities(),
             }
             .into(),
         ),

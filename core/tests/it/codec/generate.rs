@@ -1,10 +1,10 @@
 //! Any message that can be sent, drawn by proptest.
 
+use argon_core::capabilities::Capabilities;
 use argon_core::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use argon_core::limits::SIMILAR_MAX;
 use argon_core::message::*;
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::payload::{Content, Payload};
 use argon_core::status::*;
 use argon_core::task::*;
@@ -105,8 +105,8 @@ fn similar() -> impl Strategy<Value = Vec<Name>> {
     vec(name(), 0..=SIMILAR_MAX)
 }
 
-fn offer() -> impl Strategy<Value = Offer> {
-    vec(name(), 0..ITEMS).prop_map(|names| Offer::new(names).expect("few"))
+fn capabilities() -> impl Strategy<Value = Capabilities> {
+    vec(name(), 0..ITEMS).prop_map(|names| Capabilities::new(names).expect("few"))
 }
 
 fn running() -> impl Strategy<Value = RunningReport> {
@@ -303,7 +303,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
         }
     });
     let kind = (any::<(u64, u64)>(), vec(name(), 0..ITEMS)).prop_map(|((workers, more), names)| {
-        KindStatus {
+        GroupStatus {
             workers,
             names,
             more,
@@ -318,7 +318,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
         any::<bool>(),
     )
         .prop_map(
-            |((n, queued_by_priority, draining), workers, clients, kinds, more)| StatusReport {
+            |((n, queued_by_priority, draining), workers, clients, groups, more)| StatusReport {
                 manager: ManagerStatus {
                     epoch: Epoch(n[0]),
                     uptime: Nanos(n[1]),
@@ -350,7 +350,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                 },
                 workers,
                 clients,
-                kinds,
+                groups,
                 more,
             },
         )
@@ -418,7 +418,7 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
             .boxed(),
         assign().prop_map(Body::Assign).boxed(),
         attempts()
-            .prop_map(|attempts| Body::TakeBack { attempts })
+            .prop_map(|attempts| Body::Recall { attempts })
             .boxed(),
         attempt().prop_map(|attempt| Body::Kill { attempt }).boxed(),
         attempts()
@@ -447,7 +447,7 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
             })
             .boxed(),
         Just(Body::Draining).boxed(),
-        offer().prop_map(Body::Offer).boxed(),
+        capabilities().prop_map(Body::Capabilities).boxed(),
         any::<u32>()
             .prop_map(|page| Body::RunningQuery { page })
             .boxed(),
@@ -476,11 +476,11 @@ pub(crate) fn body() -> impl Strategy<Value = Body> {
 /// Any body of the pool protocol.
 pub(crate) fn pool_body() -> impl Strategy<Value = PoolBody> {
     prop_oneof![
-        (any::<[u8; 4]>(), version(), offer()).prop_map(|(magic, version, offer)| {
+        (any::<[u8; 4]>(), version(), capabilities()).prop_map(|(magic, version, capabilities)| {
             PoolBody::Ready {
                 magic,
                 version,
-                offer,
+                capabilities,
             }
         }),
         (any::<u64>(), name()).prop_map(|(id, name)| PoolBody::Run { id, name }),

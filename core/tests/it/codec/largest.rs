@@ -91,7 +91,7 @@ fn the_longest_lists_fit() {
     fits(Body::Resume { seqs: seqs.clone() });
     fits(Body::Unknown { seqs: seqs.clone() });
     fits(Body::AckOutcomes { floor: 1, seqs });
-    fits(Body::TakeBack {
+    fits(Body::Recall {
         attempts: attempts.clone(),
     });
     fits(Body::AckResults {

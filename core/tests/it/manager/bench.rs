@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
 use argon_core::machine::Machine;
@@ -13,7 +14,6 @@ use argon_core::message::{
     Submit, VERSION, Welcome,
 };
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::task::{Outcome, Priority, RejectReason};
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
@@ -244,8 +244,8 @@ impl Bench {
     }
 
     /// Says what a worker can run.
-    pub(crate) fn offer(&mut self, conn: ConnId, patterns: &[&str]) {
-        self.send(conn, Body::Offer(offer(patterns)));
+    pub(crate) fn capabilities(&mut self, conn: ConnId, patterns: &[&str]) {
+        self.send(conn, Body::Capabilities(capabilities(patterns)));
     }
 
     pub(crate) fn grant(&mut self, conn: ConnId, window: u32) {
@@ -266,7 +266,7 @@ impl Bench {
                 last: true,
             }),
         );
-        self.offer(conn, &["*"]);
+        self.capabilities(conn, &["*"]);
     }
 
     pub(crate) fn submit(&mut self, conn: ConnId, submit: Submit) {
@@ -302,11 +302,11 @@ impl Bench {
     }
 
     /// What a worker was asked to give back since the last look.
-    pub(crate) fn asked_back(&mut self, conn: ConnId) -> Vec<Attempt> {
+    pub(crate) fn recalled(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::TakeBack { attempts } => Some(attempts),
+                Body::Recall { attempts } => Some(attempts),
                 _ => None,
             })
             .flatten()
@@ -365,9 +365,9 @@ pub(crate) fn reported(assign: &Assign) -> ReportedAttempt {
     }
 }
 
-/// An offer of these names.
-pub(crate) fn offer(patterns: &[&str]) -> Offer {
-    Offer::new(patterns.iter().map(|text| name(text))).expect("few names")
+/// Capabilities of these names.
+pub(crate) fn capabilities(patterns: &[&str]) -> Capabilities {
+    Capabilities::new(patterns.iter().map(|text| name(text))).expect("few names")
 }
 
 pub(crate) fn task(client: u64, seq: u64) -> TaskId {

@@ -27,7 +27,7 @@ fn with_priority(seq: u64, what: &str, level: u8) -> Submit {
 /// A worker of one slot that runs these names.
 fn worker_of(bench: &mut Bench, peer: u64, patterns: &[&str]) -> ConnId {
     let conn = bench.worker(peer, 1);
-    bench.offer(conn, patterns);
+    bench.capabilities(conn, patterns);
     conn
 }
 
@@ -149,7 +149,7 @@ fn tasks_that_wait_are_found_by_a_worker_that_comes_later() {
     // And by one that has learnt something.
     bench.submit(client, called(5, "c"));
     assert_eq!(ran(&mut bench, late), []);
-    bench.offer(late, &["c"]);
+    bench.capabilities(late, &["c"]);
     assert_eq!(ran(&mut bench, late), [5]);
 }
 
@@ -197,7 +197,7 @@ fn without_any_worker_or_before_its_word_nothing_is_decided() {
     bench.submit(client, called(0, "a"));
     bench.advance_alive(RUNNER_WAIT * 2, &[client, worker]);
     assert_eq!(rejected(&mut bench, client), []);
-    bench.offer(worker, &["b"]);
+    bench.capabilities(worker, &["b"]);
     bench.advance_alive(RUNNER_WAIT * 2, &[client, worker]);
     let gone = rejected(&mut bench, client);
     assert_eq!(gone, [(0, RejectReason::NoRunner, vec!["b".to_owned()])]);
@@ -236,6 +236,6 @@ fn an_idle_worker_takes_back_only_what_it_can_run() {
     let idle = worker_of(&mut bench, 11, &["b"]);
     bench.grant(idle, 4);
     bench.advance_alive(Duration::from_secs(1), &[client, busy, idle]);
-    let asked = bench.asked_back(busy);
+    let asked = bench.recalled(busy);
     assert_eq!(asked, [assigned[2].attempt]);
 }

@@ -35,7 +35,7 @@ fn run(bench: &mut Bench, worker: ConnId, count: usize) -> Vec<u64> {
 fn two_classes() -> (Bench, ConnId, ConnId) {
     let mut bench = Bench::new();
     let (worker, other) = (bench.worker(1, 1), bench.worker(2, 1));
-    bench.offer(other, &["a"]);
+    bench.capabilities(other, &["a"]);
     bench.grant(other, 0);
     let client = bench.client(3);
     (bench, worker, client)
@@ -74,7 +74,7 @@ fn in_flight_what_has_its_room_goes_first_and_nothing_else_goes() {
     for first in [0_u64, 1] {
         let mut bench = Bench::with(|config| config.in_flight_tasks = 2);
         let (worker, other) = (bench.worker(1, 2), bench.worker(2, 1));
-        bench.offer(other, &["a"]);
+        bench.capabilities(other, &["a"]);
         bench.grant(other, 0);
         let client = bench.client(3);
         let names = if first == 0 { ["a", "b"] } else { ["b", "a"] };
@@ -193,7 +193,7 @@ fn each_that_is_stuck_is_asked_in_its_turn() {
         let mut turns = Vec::new();
         for _ in 0..2 * workers.len() + 1 {
             let place = workers.iter().position(|worker| {
-                let not_started = bench.asked_back(*worker);
+                let not_started = bench.recalled(*worker);
                 let is_asked = !not_started.is_empty();
                 if is_asked {
                     assert_eq!(not_started.len(), 1, "as many as are free");
@@ -248,7 +248,7 @@ fn no_more_is_asked_back_than_can_begin_at_once() {
         bench.report(free, (0..has).map(brought).collect(), vec![]);
         bench.grant(free, window);
         assert_eq!(
-            bench.asked_back(busy).len(),
+            bench.recalled(busy).len(),
             wanted,
             "{capacity} {window} {has}"
         );
@@ -261,13 +261,13 @@ fn when_everybody_has_more_than_it_can_run_nobody_is_asked() {
     bench.grant(workers[0], 9);
     bench.advance_alive(ms(3_000), &[workers[0], workers[1], client]);
     for worker in workers {
-        assert_eq!(bench.asked_back(worker), []);
+        assert_eq!(bench.recalled(worker), []);
     }
 }
 
 fn look(bench: &Bench) -> Option<Instant> {
     let due = bench.manager.poll_timeout()?;
-    (due.reason == WakeReason::TakeBack).then_some(due.at)
+    (due.reason == WakeReason::Recall).then_some(due.at)
 }
 
 #[test]
@@ -291,14 +291,14 @@ fn of_several_the_first_to_be_stuck_is_looked_at_when_it_is() {
     // Tasks of 10 ms: after 40 ms one of them is stuck.
     assert_eq!(look(&bench), Some(since + ms(40)));
     bench.advance(ms(35));
-    assert_eq!(bench.asked_back(one).len(), 2);
+    assert_eq!(bench.recalled(one).len(), 2);
 }
 
 /// A stuck worker that has been asked for the newest of its tasks, with a free one beside it.
 fn questioned() -> (Bench, ConnId, ConnId, ConnId, Attempt) {
     let (mut bench, client, workers) = stuck(1, 4);
     let free = bench.worker(2, 1);
-    let first = bench.asked_back(workers[0])[0];
+    let first = bench.recalled(workers[0])[0];
     (bench, client, workers[0], free, first)
 }
 
@@ -320,7 +320,7 @@ fn each_question_has_its_own_time_for_the_answer() {
     bench.advance_alive(ms(1_000), &alive);
     // An answer; so the next is asked for, now.
     started(&mut bench, busy, first);
-    let second = bench.asked_back(busy);
+    let second = bench.recalled(busy);
     assert_eq!(second.len(), 1);
     bench.advance_alive(ms(3_999), &alive);
     assert_eq!(bench.closed, []);
@@ -333,7 +333,7 @@ fn another_question_is_no_delay_for_the_first() {
     let (mut bench, client, busy, free, _) = questioned();
     bench.advance_alive(ms(3_000), &[busy, free, client]);
     let other = bench.worker(4, 3);
-    assert!(!bench.asked_back(busy).is_empty(), "two more are free");
+    assert!(!bench.recalled(busy).is_empty(), "two more are free");
     bench.advance_alive(ms(999), &[busy, free, client, other]);
     assert_eq!(bench.closed, []);
     bench.advance_alive(ms(1), &[busy, free, client, other]);
@@ -392,7 +392,7 @@ fn a_question_of_an_earlier_connection_is_answered_by_the_report() {
     // What goes on waiting behind it is asked for, and answered at once.
     bench.complete(free, &taken[0]);
     let mut questions = 0;
-    while let Some(&question) = bench.asked_back(back).first() {
+    while let Some(&question) = bench.recalled(back).first() {
         started(&mut bench, back, question);
         questions += 1;
     }

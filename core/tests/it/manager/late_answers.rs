@@ -476,7 +476,7 @@ fn taken_back_is_told_only_of_what_was_asked_for() {
     bench.submit(client, submit(0));
     let assign = bench.assigned(worker).remove(0);
     bench.send(worker, not_started(&[assign.attempt]));
-    let taken = |event: &Event| matches!(event, Event::TakenBack { .. });
+    let taken = |event: &Event| matches!(event, Event::Recalled { .. });
     assert!(!bench.events.iter().any(taken));
     bench.grant(worker, 2);
     bench.submit(client, submit(1));

@@ -73,7 +73,7 @@ fn what_has_waited_its_max_wait_at_a_worker_is_asked_back_and_rejected() {
     let assigned = bench.assigned(worker);
     assert_eq!(assigned.len(), 3);
     bench.advance_alive(ms(300), &[worker, client]);
-    let asked = bench.asked_back(worker);
+    let asked = bench.recalled(worker);
     assert_eq!(asked, [assigned[1].attempt, assigned[2].attempt]);
     let (not_started, started) = (vec![asked[0]], vec![asked[1]]);
     bench.send(
@@ -113,7 +113,7 @@ fn of_a_name_that_nobody_has_measured_few_are_taken_in_that_must_not_wait_long()
 fn of_a_name_that_nobody_runs_it_is_told_so() {
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 1), bench.client(3));
-    bench.offer(worker, &["other"]);
+    bench.capabilities(worker, &["other"]);
     bench.submit(client, patient(0, "work", 300));
     bench.advance_alive(ms(300), &[worker, client]);
     assert_eq!(bench.rejects(client), [(0, RejectReason::NoRunner)]);
@@ -127,7 +127,7 @@ fn what_a_slot_is_free_for_is_asked_back_too() {
     bench.submit(client, patient(0, "work", 300));
     let assigned = bench.assigned(worker);
     bench.advance_alive(ms(300), &[worker, client]);
-    assert_eq!(bench.asked_back(worker), [assigned[0].attempt]);
+    assert_eq!(bench.recalled(worker), [assigned[0].attempt]);
     let (not_started, started) = (vec![], vec![assigned[0].attempt]);
     bench.send(
         worker,
@@ -137,6 +137,6 @@ fn what_a_slot_is_free_for_is_asked_back_too() {
         },
     );
     bench.advance_alive(ms(1_000), &[worker, client]);
-    assert_eq!(bench.asked_back(worker), []);
+    assert_eq!(bench.recalled(worker), []);
     assert_eq!(bench.rejects(client), []);
 }

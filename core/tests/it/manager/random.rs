@@ -42,7 +42,7 @@ enum Step {
         conn: usize,
         window: u32,
     },
-    Offer {
+    Capabilities {
         conn: usize,
         which: usize,
     },
@@ -121,7 +121,7 @@ fn steps() -> impl Strategy<Value = Step> {
             |(conn, running, finished, honest)| Step::Report { conn, running, finished, honest }
         ),
         4 => (any::<usize>(), 0..6_u32).prop_map(|(conn, window)| Step::Grant { conn, window }),
-        3 => (any::<usize>(), 0..OFFERS.len()).prop_map(|(conn, which)| Step::Offer { conn, which }),
+        3 => (any::<usize>(), 0..OFFERS.len()).prop_map(|(conn, which)| Step::Capabilities { conn, which }),
         16 => (any::<usize>(), 0..12_u64, 0..8_u8, any::<u8>(), 0..4_000_u64, 0..9_usize).prop_map(
             |(conn, seq, priority, flags, deadline, bytes)| Step::Submit {
                 conn, seq, priority, flags, deadline, bytes
@@ -167,8 +167,13 @@ impl Chaos {
         for conn in self.conns.clone() {
             let assigned = self.bench.assigned(conn);
             for assign in &assigned {
-                let offer = super::bench::offer(self.offers.get(&conn).copied().unwrap_or(&["*"]));
-                assert!(offer.covers(&assign.name), "{offer:?} {:?}", assign.name);
+                let capabilities =
+                    super::bench::capabilities(self.offers.get(&conn).copied().unwrap_or(&["*"]));
+                assert!(
+                    capabilities.covers(&assign.name),
+                    "{capabilities:?} {:?}",
+                    assign.name
+                );
             }
             self.running.entry(conn).or_default().extend(assigned);
         }
@@ -252,10 +257,10 @@ impl Chaos {
                 let Some(conn) = self.conn(conn) else { return };
                 self.bench.grant(conn, window);
             }
-            Step::Offer { conn, which } => {
+            Step::Capabilities { conn, which } => {
                 let Some(conn) = self.conn(conn) else { return };
                 self.offers.insert(conn, OFFERS[which]);
-                self.bench.offer(conn, OFFERS[which]);
+                self.bench.capabilities(conn, OFFERS[which]);
             }
             Step::Submit {
                 conn,
@@ -374,7 +379,7 @@ impl Chaos {
             }
             Step::Nonsense { conn } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::TakeBack { attempts: vec![] });
+                self.bench.send(conn, Body::Recall { attempts: vec![] });
             }
             Step::Drain => self.bench.step(ManagerInput::Drain),
             Step::Wait { ms } => self.bench.advance(Duration::from_millis(ms)),

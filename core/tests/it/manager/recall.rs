@@ -15,7 +15,7 @@ const ONE: Role = Role::Worker { capacity: 1 };
 /// When the manager will look for stuck workers.
 fn look(bench: &Bench) -> Option<Instant> {
     let due = bench.manager.poll_timeout()?;
-    (due.reason == WakeReason::TakeBack).then_some(due.at)
+    (due.reason == WakeReason::Recall).then_some(due.at)
 }
 
 fn submit_all(bench: &mut Bench, client: ConnId, seqs: std::ops::Range<u64>) {
@@ -56,7 +56,7 @@ fn a_worker_that_finishes_is_not_stuck() {
     // It takes 10 ms for each: four times that, from now.
     bench.complete(busy, &assigned[0]);
     bench.worker(2, 1);
-    assert_eq!(bench.asked_back(busy), []);
+    assert_eq!(bench.recalled(busy), []);
     assert_eq!(look(&bench), Some(bench.now + ms(40)));
 }
 
@@ -72,7 +72,7 @@ fn a_worker_is_not_stuck_for_what_it_had_not_got_before() {
     bench.inbox(busy);
     bench.advance(ms(1));
     bench.worker(2, 1);
-    assert_eq!(bench.asked_back(busy), []);
+    assert_eq!(bench.recalled(busy), []);
     assert_eq!(look(&bench), Some(since + STALL));
 }
 
@@ -82,7 +82,7 @@ fn one_more_task_is_no_progress() {
     bench.submit(client, submit(1));
     let second = bench.assigned(busy).remove(0);
     bench.worker(2, 1);
-    assert_eq!(bench.asked_back(busy), [second.attempt]);
+    assert_eq!(bench.recalled(busy), [second.attempt]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_worker_that_has_just_come_back_is_not_stuck() {
     submit_all(&mut bench, client, 1..2);
     assert_eq!(bench.assigned(busy).len(), 1);
     bench.worker(2, 1);
-    assert_eq!(bench.asked_back(busy), []);
+    assert_eq!(bench.recalled(busy), []);
     assert_eq!(look(&bench), Some(back + STALL));
 }
 
@@ -105,11 +105,11 @@ fn a_worker_that_has_just_come_back_is_not_stuck() {
 fn what_has_started_is_an_answer_and_is_not_asked_for_again() {
     let (mut bench, busy, client, assigned) = busy_since_10_ms(2);
     let free = bench.worker(2, 1);
-    assert_eq!(bench.asked_back(busy), [assigned[1].attempt]);
+    assert_eq!(bench.recalled(busy), [assigned[1].attempt]);
     answer(&mut bench, busy, true, vec![assigned[1].attempt]);
     bench.advance_alive(ms(10_000), &[busy, free, client]);
     assert_eq!(bench.closed, [], "it has answered");
-    assert_eq!(bench.asked_back(busy), []);
+    assert_eq!(bench.recalled(busy), []);
     // Nor is it believed that it has not, after that.
     answer(&mut bench, busy, false, vec![assigned[1].attempt]);
     assert_eq!(bench.manager.status(bench.now, 0).manager.attempts_lost, 1);
@@ -141,7 +141,7 @@ fn what_a_worker_brought_with_it_has_started() {
     bench.advance(ms(10));
     let free = bench.worker(2, 4);
     let newest_first = vec![assigned[1].attempt, assigned[0].attempt];
-    assert_eq!(bench.asked_back(busy), newest_first, "and nothing else");
+    assert_eq!(bench.recalled(busy), newest_first, "and nothing else");
     answer(&mut bench, busy, false, vec![brought.attempt]);
     let outcomes = bench.outcomes(client);
     assert!(
@@ -156,9 +156,9 @@ fn what_comes_back_goes_to_the_free_worker_and_nothing_more_is_asked() {
     let (mut bench, busy, _, assigned) = busy_since_10_ms(4);
     let free = bench.worker(2, 2);
     let newest: Vec<Attempt> = [3, 2].map(|place: usize| assigned[place].attempt).into();
-    assert_eq!(bench.asked_back(busy), newest);
+    assert_eq!(bench.recalled(busy), newest);
     bench.advance(ms(100));
-    assert_eq!(bench.asked_back(busy), [], "the answer is awaited");
+    assert_eq!(bench.recalled(busy), [], "the answer is awaited");
     answer(&mut bench, busy, false, newest);
     let seqs: Vec<u64> = bench
         .assigned(free)
@@ -166,7 +166,7 @@ fn what_comes_back_goes_to_the_free_worker_and_nothing_more_is_asked() {
         .map(|one| one.task.seq)
         .collect();
     assert_eq!(seqs, [2, 3], "in their order");
-    assert_eq!(bench.asked_back(busy), [], "there is nobody free");
+    assert_eq!(bench.recalled(busy), [], "there is nobody free");
     assert_eq!(look(&bench), None);
 }
 
@@ -189,7 +189,7 @@ fn a_look_that_was_cut_short_goes_on_where_it_ended() {
     let assigned = bench.assigned(busy);
     assert_eq!(assigned.len(), 1_300);
     let idle = bench.worker(2, 1);
-    bench.offer(idle, &["shared"]);
+    bench.capabilities(idle, &["shared"]);
     bench.advance_alive(ms(20), &[busy, client, idle]);
-    assert_eq!(bench.asked_back(busy), [assigned[1].attempt]);
+    assert_eq!(bench.recalled(busy), [assigned[1].attempt]);
 }

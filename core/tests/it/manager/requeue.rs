@@ -491,7 +491,7 @@ fn only_as_many_are_asked_back_as_there_are_free_slots() {
         let bodies = inboxes.into_iter().flatten().map(|message| message.body);
         bodies
             .map(|body| match body {
-                Body::TakeBack { attempts } => attempts.len(),
+                Body::Recall { attempts } => attempts.len(),
                 other => panic!("{other:?}"),
             })
             .sum()
@@ -500,7 +500,7 @@ fn only_as_many_are_asked_back_as_there_are_free_slots() {
     let due = bench.manager.poll_timeout().expect("a deadline");
     assert_eq!(
         (due.at.since(bench.now), due.reason),
-        (ms(2), WakeReason::TakeBack)
+        (ms(2), WakeReason::Recall)
     );
     bench.advance(ms(2));
     assert_eq!(asked(&mut bench), 2);
@@ -528,7 +528,7 @@ fn a_worker_that_is_slow_by_nature_is_not_stuck() {
     assert_eq!(bench.inbox(busy), []);
     bench.advance(Duration::from_nanos(1));
     let said = bench.inbox(busy);
-    assert!(matches!(said[0].body, Body::TakeBack { .. }));
+    assert!(matches!(said[0].body, Body::Recall { .. }));
 }
 
 #[test]

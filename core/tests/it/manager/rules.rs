@@ -251,7 +251,7 @@ fn tasks_behind_a_long_one_are_taken_back_for_a_free_worker() {
     assert_eq!(assigned.len(), 3);
     let free = bench.worker(2, 1);
     bench.advance_alive(ms(100), &[busy, free, client]);
-    let asked = bench.asked_back(busy);
+    let asked = bench.recalled(busy);
     assert_eq!(
         asked,
         [assigned[2].attempt],
@@ -375,7 +375,7 @@ fn what_a_worker_has_started_is_asked_for_once() {
     bench.advance_alive(ms(100), &[busy, free, client]);
     let asked = |bench: &mut Bench| {
         let inbox = bench.inbox(busy).into_iter();
-        let asked = inbox.filter(|message| matches!(message.body, Body::TakeBack { .. }));
+        let asked = inbox.filter(|message| matches!(message.body, Body::Recall { .. }));
         asked.count()
     };
     assert_eq!(asked(&mut bench), 1);

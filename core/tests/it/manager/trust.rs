@@ -177,9 +177,9 @@ fn who_is_left_alone_is_pardoned() {
 fn who_is_left_alone_with_a_class_is_pardoned() {
     let mut shop = Shop::new(3, 2, 0);
     let workers: Vec<ConnId> = shop.workers.iter().map(|(conn, _)| *conn).collect();
-    shop.bench.offer(workers[0], &["one", "two"]);
-    shop.bench.offer(workers[1], &["one"]);
-    shop.bench.offer(workers[2], &["two"]);
+    shop.bench.capabilities(workers[0], &["one", "two"]);
+    shop.bench.capabilities(workers[1], &["one"]);
+    shop.bench.capabilities(workers[2], &["two"]);
     let named = |seq, text| Submit {
         name: name(text),
         max_attempts: 1,

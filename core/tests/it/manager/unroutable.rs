@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bench::*;
 use argon_core::event::Event;
 use argon_core::ids::ConnId;
-use argon_core::limits::{CLIENTS_MAX, KINDS_MAX, RESUME_WINDOW, RUNNER_WAIT};
+use argon_core::limits::{CLIENTS_MAX, GROUPS_MAX, RESUME_WINDOW, RUNNER_WAIT};
 use argon_core::machine::Machine as _;
 use argon_core::message::{Body, Message, RefuseReason, Report, Role, Submit};
 use argon_core::task::{Outcome, Priority, RejectReason};
@@ -25,7 +25,7 @@ fn called(seq: u64, what: &str) -> Submit {
 
 fn worker_of(bench: &mut Bench, peer: u64, patterns: &[&str]) -> ConnId {
     let conn = bench.worker(peer, 1);
-    bench.offer(conn, patterns);
+    bench.capabilities(conn, patterns);
     conn
 }
 
@@ -111,23 +111,23 @@ fn a_worker_that_runs_nothing_gets_nothing_any_more() {
     let (worker, client) = (worker_of(&mut bench, 1, &["a"]), bench.client(3));
     bench.submit(client, called(0, "a"));
     let assign = bench.assigned(worker).remove(0);
-    bench.offer(worker, &[]);
+    bench.capabilities(worker, &[]);
     bench.complete(worker, &assign);
     bench.submit(client, called(1, "a"));
     assert_eq!(bench.assigned(worker), []);
-    bench.offer(worker, &["b", "a"]);
+    bench.capabilities(worker, &["b", "a"]);
     assert_eq!(bench.assigned(worker).len(), 1);
 }
 
 #[test]
-fn there_are_so_many_kinds_of_workers_and_who_is_one_more_is_shown_out() {
+fn there_are_so_many_groups_of_workers_and_who_is_one_more_is_shown_out() {
     let mut bench = Bench::new();
     let mut workers = Vec::new();
-    for kind in 0..KINDS_MAX {
+    for group in 0..GROUPS_MAX {
         workers.push(worker_of(
             &mut bench,
-            kind as u64,
-            &[&format!("kind{kind}")],
+            group as u64,
+            &[&format!("group{group}")],
         ));
     }
     assert_eq!(bench.closed, []);
@@ -157,7 +157,7 @@ fn who_says_that_it_runs_nothing_yet_is_waited_for_too() {
     let mut bench = Bench::new();
     let known = worker_of(&mut bench, 1, &["a"]);
     let unknown = silent(&mut bench, 2, 1);
-    bench.offer(unknown, &[]);
+    bench.capabilities(unknown, &[]);
     let client = bench.client(3);
     bench.submit(client, called(0, "x"));
     let all = [known, unknown, client];
@@ -243,7 +243,7 @@ fn a_task_whose_runners_have_gone_waits_from_then_on() {
     bench.submit(client, called(1, "x"));
     bench.advance_alive(ms(9_000), &[one, other, client]);
     assert_eq!(bench.assigned(one).len(), 1);
-    bench.offer(one, &["a"]);
+    bench.capabilities(one, &["a"]);
     let all = [one, other, client];
     refused_after(&mut bench, &all, client, RUNNER_WAIT, &[1]);
 }
@@ -325,7 +325,7 @@ fn names_are_looked_for_for_so_many_at_a_time() {
 
 /// What came last is displaced first, also after all have been put into another class.
 #[test]
-fn a_change_of_kinds_leaves_what_is_newest_the_newest() {
+fn a_change_of_groups_leaves_what_is_newest_the_newest() {
     let mut bench = Bench::with(|config| config.queue_tasks = 3);
     let client = bench.client(3);
     for seq in 0..3 {
@@ -334,7 +334,7 @@ fn a_change_of_kinds_leaves_what_is_newest_the_newest() {
     bench.send(client, Body::Cancel { seq: 0 });
     bench.submit(client, called(3, "x"));
     let worker = silent(&mut bench, 1, 1);
-    bench.offer(worker, &["x"]);
+    bench.capabilities(worker, &["x"]);
     bench.submit(
         client,
         Submit {
@@ -349,8 +349,8 @@ fn a_change_of_kinds_leaves_what_is_newest_the_newest() {
 #[test]
 fn who_has_gone_and_has_nothing_here_makes_room() {
     let mut bench = Bench::new();
-    let gone: Vec<ConnId> = (0..KINDS_MAX as u64)
-        .map(|peer| worker_of(&mut bench, 100 + peer, &[&format!("kind{peer}")]))
+    let gone: Vec<ConnId> = (0..GROUPS_MAX as u64)
+        .map(|peer| worker_of(&mut bench, 100 + peer, &[&format!("group{peer}")]))
         .collect();
     bench.close(gone[7]);
     bench.close(gone[9]);
@@ -361,7 +361,7 @@ fn who_has_gone_and_has_nothing_here_makes_room() {
     assert!(bench.closed.contains(&one_more), "all the others are here");
     let full = Message::from(Body::Refuse(RefuseReason::Full));
     assert!(bench.inbox(one_more).contains(&full), "and it is told");
-    let told = |event: &&Event| matches!(event, Event::KindRefused { .. });
+    let told = |event: &&Event| matches!(event, Event::GroupRefused { .. });
     assert_eq!(bench.events.iter().filter(told).count(), 1);
 }
 
@@ -394,19 +394,19 @@ fn an_offer_that_waits_for_its_turn_is_dropped_with_its_worker_or_for_the_next()
         }
         // What it runs goes through the queue at once, so that the next has to wait.
         let changed = worker_of(&mut bench, 2, &["first"]);
-        bench.offer(changed, &["second"]);
-        let kinds = |bench: &Bench| -> Vec<String> {
-            let kinds = bench.manager.status(bench.now, 0).kinds;
-            let names = kinds.into_iter().flat_map(|kind| kind.names);
+        bench.capabilities(changed, &["second"]);
+        let groups = |bench: &Bench| -> Vec<String> {
+            let groups = bench.manager.status(bench.now, 0).groups;
+            let names = groups.into_iter().flat_map(|group| group.names);
             names.map(|name| name.to_string()).collect()
         };
-        assert!(!kinds(&bench).contains(&"second".to_owned()));
+        assert!(!groups(&bench).contains(&"second".to_owned()));
         match next {
-            Some(pattern) => bench.offer(changed, &[pattern]),
+            Some(pattern) => bench.capabilities(changed, &[pattern]),
             None => bench.send(changed, Body::Goodbye),
         }
         bench.advance_alive(ms(500), &[client]);
-        assert_eq!(kinds(&bench), ["*"]);
+        assert_eq!(groups(&bench), ["*"]);
         bench.manager.check_invariants();
     }
 }

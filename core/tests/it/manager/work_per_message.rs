@@ -311,8 +311,10 @@ fn workers_that_change_their_minds_cost_a_small_part_of_the_time() {
     let flipper = crowd.bench.worker(77, 1);
     let _ = steps::take();
     for turn in 0..200 {
-        let offer = offer(&["a", if turn % 2 == 0 { "b" } else { "c" }]);
-        crowd.bench.quietly_body(flipper, Body::Offer(offer));
+        let capabilities = capabilities(&["a", if turn % 2 == 0 { "b" } else { "c" }]);
+        crowd
+            .bench
+            .quietly_body(flipper, Body::Capabilities(capabilities));
         crowd.bench.now = crowd.bench.now + Duration::from_millis(5);
     }
     let steps = steps::take();
@@ -327,7 +329,7 @@ fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
     let stuck: Vec<ConnId> = (0..8)
         .map(|peer| {
             let conn = bench.worker(10 + peer, 1);
-            bench.offer(conn, &["tiny"]);
+            bench.capabilities(conn, &["tiny"]);
             bench.grant(conn, 4_096);
             conn
         })
@@ -342,7 +344,7 @@ fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
     );
     for peer in 0..30 {
         let conn = bench.worker(100 + peer, 1);
-        bench.offer(conn, &[&format!("other-{peer}")]);
+        bench.capabilities(conn, &[&format!("other-{peer}")]);
     }
     bench.now = bench.now + ms(100);
     let _ = steps::take();

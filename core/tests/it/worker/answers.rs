@@ -184,9 +184,9 @@ fn answers_come_in_parts_of_so_many_ids() {
     rig.assign_all([1]);
     rig.step();
     let attempts = (1..=4_096).map(attempt).collect();
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     let attempts = (5_000..5_001).map(attempt).collect();
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     let all: Vec<u64> = (2..=4_096).chain([5_000]).collect();
     assert_eq!(
         rig.step(),
@@ -284,7 +284,7 @@ fn the_last_answers_are_given_before_it_leaves() {
     });
     rig.step();
     let attempts = vec![attempt(9)];
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     rig.feed(WorkerInput::Stop);
     let said = rig.step();
     assert_eq!(said[0], rig.returned(&[9], &[]));

@@ -206,7 +206,7 @@ fn taking_back_is_a_question_with_an_honest_answer() {
     rig.assign_all([4]);
     rig.step();
     let attempts = [1, 2, 3, 4, 5].map(attempt).to_vec();
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     assert_eq!(rig.step(), vec![rig.returned(&[5, 4], &[1, 2, 3])]);
     rig.done(life(0, 1), 1, MS);
     assert_eq!(rig.step(), vec![rig.completed(1, MS)], "4 is forgotten");
@@ -218,7 +218,7 @@ fn an_answer_never_comes_after_the_end_that_it_announces() {
     rig.assign_all([1]);
     rig.step();
     let attempts = vec![attempt(1)];
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     rig.done(life(0, 1), 1, MS);
     assert_eq!(
         rig.step(),
@@ -323,7 +323,7 @@ fn what_is_asked_back_as_it_arrives_starts_if_a_slot_is_free() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1, 2]);
     let attempts = vec![attempt(1), attempt(2)];
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     let said = rig.step();
     assert!(said.contains(&rig.returned(&[2], &[1])), "{said:?}");
 }
@@ -334,7 +334,7 @@ fn what_was_asked_back_just_before_a_cut_stays() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1, 2]);
     rig.step();
-    rig.say(Body::TakeBack {
+    rig.say(Body::Recall {
         attempts: vec![attempt(2)],
     });
     rig.cut();

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, SlotId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
@@ -16,7 +17,6 @@ use argon_core::message::{
     Assign, AttemptEnd, Beat, Body, Finished, Message, Report, ReportedAttempt, VERSION, Welcome,
 };
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::{Instant, Nanos};
@@ -138,7 +138,7 @@ impl Rig {
         for slot in 0..capacity {
             rig.feed(WorkerInput::Pool(PoolInput::Ready {
                 slot: life(slot, 1),
-                offer: Offer::anything(),
+                capabilities: Capabilities::anything(),
             }));
         }
         rig.step();
@@ -293,7 +293,7 @@ impl Rig {
     pub fn ready_again(&mut self, slot: SlotLife) -> Vec<WorkerOutput> {
         self.feed(WorkerInput::Pool(PoolInput::Ready {
             slot,
-            offer: Offer::anything(),
+            capabilities: Capabilities::anything(),
         }));
         self.step()
     }
@@ -406,8 +406,8 @@ impl Rig {
         self.sent(Body::Grant { window })
     }
 
-    pub fn offer(&self) -> WorkerOutput {
-        self.sent(Body::Offer(Offer::anything()))
+    pub fn capabilities(&self) -> WorkerOutput {
+        self.sent(Body::Capabilities(Capabilities::anything()))
     }
 
     pub fn report(&self, running: &[u64], finished: &[u64]) -> WorkerOutput {

@@ -333,24 +333,24 @@ fn what_it_holds_is_counted_by_what_it_waits_for() {
 /// Whatever the program of a pool can do is told when it is known, and again after a change.
 #[test]
 fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
-    use argon_core::offer::Offer;
+    use argon_core::capabilities::Capabilities;
     use argon_core::worker::PoolInput;
     let offers = |said: &[WorkerOutput]| {
         let is_offer = |output: &&WorkerOutput| {
             matches!(output, WorkerOutput::Link(LinkOutput::Send { message, .. })
-                if matches!(message.body, Body::Offer(_)))
+                if matches!(message.body, Body::Capabilities(_)))
         };
         said.iter().filter(is_offer).count()
     };
     let mut rig = Rig::up(config(1));
-    let another = Offer::new([name("another")]).expect("few");
+    let another = Capabilities::new([name("another")]).expect("few");
     let mut said = Vec::new();
     rig.exited(life(0, 1), ExitCause::Exit(0));
     for life_number in 2..4 {
         said.extend(rig.pass(Duration::from_secs(1)));
         rig.feed(WorkerInput::Pool(PoolInput::Ready {
             slot: life(0, life_number),
-            offer: another.clone(),
+            capabilities: another.clone(),
         }));
         said.extend(rig.step());
         rig.exited(life(0, life_number), ExitCause::Exit(0));
@@ -373,7 +373,7 @@ fn what_is_asked_back_is_answered_before_it_is_confirmed() {
     assert_eq!(due.reason, WakeReason::Heartbeat);
     rig.now = due.at;
     let attempts = vec![attempt(2)];
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     rig.worker.handle_timeout(rig.now);
     let said = rig.step();
     let answer = rig.returned(&[2], &[]);

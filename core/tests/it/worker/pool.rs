@@ -199,7 +199,7 @@ fn the_death_of_a_child_is_charged_to_its_oldest_attempt_and_the_others_go_first
         vec![rig.finished(1, MS, end), spawn(life(0, 2))]
     );
     let attempts = [2, 3, 4].map(attempt).to_vec();
-    rig.say(Body::TakeBack { attempts });
+    rig.say(Body::Recall { attempts });
     assert_eq!(
         rig.step(),
         vec![rig.returned(&[4], &[2, 3])],

@@ -29,7 +29,10 @@ fn bodies(said: &[WorkerOutput]) -> Vec<&Message> {
 fn first_a_report_then_a_window() {
     let mut rig = Rig::ready(config(4));
     let said = rig.connect();
-    assert_eq!(said, vec![rig.report(&[], &[]), rig.offer(), rig.grant(4)]);
+    assert_eq!(
+        said,
+        vec![rig.report(&[], &[]), rig.capabilities(), rig.grant(4)]
+    );
 }
 
 #[test]
@@ -49,7 +52,11 @@ fn a_cut_keeps_what_runs_reports_what_ended_and_drops_what_waits() {
     let said = rig.connect();
     assert_eq!(
         said,
-        vec![rig.report(&[3, 4], &[1, 2]), rig.offer(), rig.grant(2)]
+        vec![
+            rig.report(&[3, 4], &[1, 2]),
+            rig.capabilities(),
+            rig.grant(2)
+        ]
     );
     rig.done(life(1, 1), 4, MS);
     assert_eq!(rig.step(), vec![rig.completed(4, MS)], "5 is forgotten");
@@ -302,7 +309,7 @@ fn a_draining_worker_says_so_to_every_manager() {
         vec![
             rig.report(&[1], &[]),
             rig.sent(Body::Draining),
-            rig.offer(),
+            rig.capabilities(),
             rig.grant(0)
         ]
     );
@@ -417,7 +424,10 @@ fn a_result_that_the_manager_does_not_take_fails_there_and_is_kept_for_another()
     rig.cut();
     rig.payload_max = 8;
     let said = rig.connect();
-    assert_eq!(said, vec![rig.report(&[], &[1]), rig.offer(), rig.grant(1)]);
+    assert_eq!(
+        said,
+        vec![rig.report(&[], &[1]), rig.capabilities(), rig.grant(1)]
+    );
     let attempt = attempt(1);
     rig.say(Body::Resend { attempt });
     assert_eq!(rig.step(), vec![rig.completed(1, MS)]);

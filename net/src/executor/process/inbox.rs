@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES};
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
-use argon_core::offer::Offer;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
@@ -26,7 +26,7 @@ const SHOWN: usize = 64;
 /// A frame from a pool process that makes sense.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Ready(Offer),
+    Ready(Capabilities),
     Done {
         id: u64,
         ran: Duration,
@@ -213,7 +213,7 @@ impl Inbox {
                 PoolBody::Ready {
                     magic: MAGIC,
                     version,
-                    offer,
+                    capabilities,
                 } => {
                     if version.major != POOL_VERSION.major {
                         return Err(format!(
@@ -222,7 +222,7 @@ impl Inbox {
                         ));
                     }
                     self.ready = true;
-                    Ok(Some(Answer::Ready(offer)))
+                    Ok(Some(Answer::Ready(capabilities)))
                 }
                 _ => Err("the first that it said is not that it is ready".to_owned()),
             },
@@ -276,12 +276,12 @@ mod tests {
     fn the_room_of_a_large_result_is_not_kept() {
         let mut inbox = Inbox::new(64 << 20);
         let version = Version { major: 1, minor: 0 };
-        let offer = Offer::new([Name::new("*").expect("valid")]).expect("few");
+        let capabilities = Capabilities::new([Name::new("*").expect("valid")]).expect("few");
         let magic = MAGIC;
         let ready = PoolBody::Ready {
             magic,
             version,
-            offer,
+            capabilities,
         };
         read(&mut inbox, &frame(ready, Payload::empty()));
         let ran = Nanos::ZERO;

@@ -397,11 +397,11 @@ impl Slot {
         loop {
             match self.inbox.next() {
                 Ok(None) => return,
-                Ok(Some(Answer::Ready(offer))) => {
+                Ok(Some(Answer::Ready(capabilities))) => {
                     self.alarm = None;
                     events.push(PoolInput::Ready {
                         slot: self.life,
-                        offer,
+                        capabilities,
                     });
                 }
                 Ok(Some(Answer::Done {

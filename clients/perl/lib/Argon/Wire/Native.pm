@@ -129,7 +129,7 @@ my %ENCODE = (
         return join '', pack('V', 14), _row_bytes(\@MANAGER)->($m->{manager}),
             w_list(_row_bytes(\@WORKER), $m->{workers}),
             w_list(_row_bytes(\@CLIENT), $m->{clients}),
-            w_list(\&_kind_bytes, $m->{kinds}), pack('C', $m->{more});
+            w_list(\&_group_bytes, $m->{groups}), pack('C', $m->{more});
     },
     running_query => sub { pack 'V V', 26, $_[0]{page} },
     within        => sub { pack 'V Q< V Q<', 28, @{ $_[0] }{qw(worker slot life)} },
@@ -296,17 +296,17 @@ sub _status {
         manager => _row(\@MANAGER)->(),
         workers => r_list(_row(\@WORKER)),
         clients => r_list(_row(\@CLIENT)),
-        kinds   => r_list(sub {
+        groups   => r_list(sub {
             return { workers => r_u64(), names => r_list(\&r_name), more => r_u64() };
         }),
         more => r_bool(),
     };
 }
 
-sub _kind_bytes {
-    my ($kind) = @_;
-    return join '', $u64->($kind->{workers}), w_list(\&w_name, $kind->{names}),
-        $u64->($kind->{more});
+sub _group_bytes {
+    my ($group) = @_;
+    return join '', $u64->($group->{workers}), w_list(\&w_name, $group->{names}),
+        $u64->($group->{more});
 }
 
 1;

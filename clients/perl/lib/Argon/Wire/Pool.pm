@@ -8,13 +8,13 @@ use Argon::Wire qw(:all);
 use Exporter qw(import);
 
 our $VERSION   = '0.1.0';
-our @EXPORT_OK = qw(ready run completed failed decode OFFERS_MAX);
+our @EXPORT_OK = qw(ready run completed failed decode CAPABILITIES_MAX);
 
-use constant OFFERS_MAX => 512;
+use constant CAPABILITIES_MAX => 512;
 
 sub ready {
-    my ($offers) = @_;
-    return frame(PLAIN, pack('V a4 v v', 0, MAGIC, MAJOR, MINOR) . w_list(\&w_name, $offers), '');
+    my ($capabilities) = @_;
+    return frame(PLAIN, pack('V a4 v v', 0, MAGIC, MAJOR, MINOR) . w_list(\&w_name, $capabilities), '');
 }
 
 sub run {
@@ -50,7 +50,7 @@ sub _ready {
     for my $byte (split //, MAGIC) {
         die "no Ready\n" if r_u8() != ord $byte;
     }
-    return { type => 'ready', version => [r_u16(), r_u16()], offers => r_list(\&r_name) };
+    return { type => 'ready', version => [r_u16(), r_u16()], capabilities => r_list(\&r_name) };
 }
 
 1;
@@ -79,7 +79,7 @@ describes them.
 
 =over
 
-=item ready(\@offers), run($id, $name, $content, $payload), completed($id, $ran, $content, $payload), failed($id, $ran, \%error, $content, $payload)
+=item ready(\@capabilities), run($id, $name, $content, $payload), completed($id, $ran, $content, $payload), failed($id, $ran, \%error, $content, $payload)
 
 Whole frames. Times are in nanoseconds.
 

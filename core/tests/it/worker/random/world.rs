@@ -6,13 +6,13 @@ use crate::worker::bench::{EPOCH, LEASE, MS, US, attempt, payload};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use argon_core::capabilities::Capabilities;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, SlotId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{Assign, Beat, Body, Message, VERSION, Welcome};
 use argon_core::name::Name;
-use argon_core::offer::Offer;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::{Instant, Nanos};
@@ -29,7 +29,7 @@ pub(crate) struct Child {
     killed: bool,
     leaving: bool,
     /// What its program runs.
-    offer: Offer,
+    capabilities: Capabilities,
     queue: VecDeque<Attempt>,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct World {
     stopped: bool,
     draining: bool,
     /// What the program of the child that got ready last runs.
-    newest: Offer,
+    newest: Capabilities,
 }
 
 impl World {
@@ -93,7 +93,7 @@ impl World {
             next: 0,
             stopped: false,
             draining: false,
-            newest: Offer::nothing(),
+            newest: Capabilities::nothing(),
         };
         world.settle();
         world
@@ -128,7 +128,7 @@ impl World {
                 WorkerOutput::Pool(output) => self.on_pool(output),
                 WorkerOutput::Notify(Event::SlotReady { slot }) => {
                     let child = &self.children[slot.0 as usize];
-                    self.newest = child.offer.clone();
+                    self.newest = child.capabilities.clone();
                 }
                 WorkerOutput::Notify(_) => {}
                 WorkerOutput::Replaced => {}
@@ -204,9 +204,9 @@ impl World {
                 }
             }
             Body::Draining => assert!(self.draining),
-            Body::Offer(offer) => {
+            Body::Capabilities(capabilities) => {
                 assert!(!self.reporting, "the report comes first");
-                assert_eq!(offer, self.newest);
+                assert_eq!(capabilities, self.newest);
             }
             Body::Goodbye | Body::Gone { .. } => {}
             body => panic!("a worker never says {body:?}"),
@@ -275,7 +275,10 @@ impl World {
         match output {
             PoolOutput::Run { job, .. } => {
                 assert!(child.ready && !child.leaving && !child.killed);
-                assert_eq!(child.offer, self.newest, "only the newest program is used");
+                assert_eq!(
+                    child.capabilities, self.newest,
+                    "only the newest program is used"
+                );
                 let once = self.at_most_once.contains(&job.attempt);
                 let tiny = self.last_ran.get(&job.name).is_some_and(|&ran| ran < MS);
                 self.names.insert(job.attempt, job.name);
@@ -386,13 +389,16 @@ impl World {
         if child.alive && !child.ready && !child.killed {
             child.ready = true;
             // Somebody replaces the program now and then.
-            let offer = if life.life % 5 < 3 {
-                Offer::anything()
+            let capabilities = if life.life % 5 < 3 {
+                Capabilities::anything()
             } else {
-                Offer::nothing()
+                Capabilities::nothing()
             };
-            child.offer = offer.clone();
-            self.pool(PoolInput::Ready { slot: life, offer });
+            child.capabilities = capabilities.clone();
+            self.pool(PoolInput::Ready {
+                slot: life,
+                capabilities,
+            });
         }
     }
 

@@ -43,9 +43,9 @@ impl World {
                     self.say(Body::Assign(again), payload(attempt.number));
                 }
             }
-            Step::TakeBack(picks) => {
+            Step::Recall(picks) => {
                 let attempts = picks.into_iter().map(|pick| self.pick(pick)).collect();
-                self.say(Body::TakeBack { attempts }, Bytes::new());
+                self.say(Body::Recall { attempts }, Bytes::new());
             }
             Step::Kill(pick) => {
                 let attempt = self.pick(pick);

@@ -1,11 +1,11 @@
 //! What workers say that they run, and what becomes of tasks that none of them does.
 
+use crate::capabilities::Capabilities;
 use crate::event::{CloseReason, Event};
 use crate::ids::TaskId;
-use crate::limits::KINDS_MAX;
+use crate::limits::GROUPS_MAX;
 use crate::message::{Body, RefuseReason};
 use crate::name::Name;
-use crate::offer::Offer;
 use crate::payload::Payload;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
@@ -21,13 +21,13 @@ use super::tasks::State;
 
 impl Manager {
     /// A worker says what it can run, now.
-    pub(super) fn on_offer(&mut self, key: WorkerKey, offer: Offer) {
-        if self.placement.offer(key, offer) {
+    pub(super) fn on_capabilities(&mut self, key: WorkerKey, capabilities: Capabilities) {
+        if self.placement.capabilities(key, capabilities) {
             self.rescore(key);
         }
     }
 
-    /// Lets new kinds of workers in and renews the classes, if there is reason to.
+    /// Lets new groups of workers in and renews the classes, if there is reason to.
     pub(super) fn renew_if_due(&mut self, now: Instant) {
         if !self.placement.is_renewal_due() {
             return;
@@ -36,12 +36,12 @@ impl Manager {
             return self.schedule.alarms.set(Alarm::Renew, at);
         }
         self.schedule.alarms.cancel(Alarm::Renew);
-        for (key, offer) in self.placement.take_offers() {
-            self.forget_idle_kinds(now);
-            if self.placement.join_new(key, offer) {
+        for (key, capabilities) in self.placement.take_renewals() {
+            self.forget_idle_groups(now);
+            if self.placement.join_new(key, capabilities) {
                 self.rescore(key);
             } else {
-                self.refuse_kind(now, key);
+                self.refuse_group(now, key);
             }
         }
         let awake = self.schedule.awake(now);
@@ -50,23 +50,23 @@ impl Manager {
         self.pardon_needed();
     }
 
-    /// Forgets idle workers until the number of a kind is free, or there are no more: of so many
-    /// that all kinds may be theirs.
-    fn forget_idle_kinds(&mut self, now: Instant) {
-        for _ in 0..KINDS_MAX {
-            if self.placement.has_room_for_kind() || !self.forget_idle_worker(now) {
+    /// Forgets idle workers until the number of a group is free, or there are no more: of so many
+    /// that all groups may be theirs.
+    fn forget_idle_groups(&mut self, now: Instant) {
+        for _ in 0..GROUPS_MAX {
+            if self.placement.has_room_for_group() || !self.forget_idle_worker(now) {
                 return;
             }
         }
     }
 
-    /// There are too many kinds of workers for one more.
-    fn refuse_kind(&mut self, now: Instant, key: WorkerKey) {
+    /// There are too many groups of workers for one more.
+    fn refuse_group(&mut self, now: Instant, key: WorkerKey) {
         let peer = &self.workers[key].peer;
         if let Some(conn) = peer.conn {
             let reason = RefuseReason::Full;
             let name = peer.name.clone();
-            self.notify(Event::KindRefused { name });
+            self.notify(Event::GroupRefused { name });
             self.connections.send_uncounted(conn, Body::Refuse(reason));
             self.close(now, conn, CloseReason::Refused(reason));
         }
@@ -100,8 +100,8 @@ impl Manager {
     fn may_yet_be_run(&self, awake: AwakeInstant) -> bool {
         let patience = self.config.resume_window;
         let silent = |(key, session): (WorkerKey, &WorkerSession)| {
-            let kind = self.placement.candidate(key).kind();
-            session.peer.conn.is_some() && kind.is_none() && session.joined + patience > awake
+            let group = self.placement.candidate(key).group();
+            session.peer.conn.is_some() && group.is_none() && session.joined + patience > awake
         };
         self.workers.connected() == 0 || self.workers.iter().any(silent)
     }
@@ -132,7 +132,7 @@ impl Manager {
         }
         self.withdraw(now, key);
         self.tasks.remove(key);
-        self.refuse_naming(now, client, seq, RejectReason::NoRunner, false, near);
+        self.reject_naming(now, client, seq, RejectReason::NoRunner, false, near);
     }
 
     /// A task of this class has failed at this worker, or has taken its pool process down.

@@ -7,46 +7,46 @@ use bincode::de::Decoder;
 use bincode::error::DecodeError;
 use bincode::{BorrowDecode, Decode, Encode};
 
-use crate::limits::OFFER_MAX;
+use crate::limits::CAPABILITIES_MAX;
 use crate::name::Name;
 
 /// The names of the tasks that a pool runs. Each pattern is a name, or the beginning of one
 /// followed by `*`; `*` alone is every name. Sorted, each once, so that pools that run the same
 /// say the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Encode)]
-pub struct Offer(Vec<Name>);
+pub struct Capabilities(Vec<Name>);
 
-/// More patterns than an offer may have.
+/// More patterns than capabilities may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OfferTooLong {
+pub struct TooManyCapabilities {
     /// How many there were.
     pub patterns: usize,
 }
 
-impl fmt::Display for OfferTooLong {
+impl fmt::Display for TooManyCapabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "an offer of {} names, where at most {OFFER_MAX} are allowed; end a common beginning \
-             with * to offer many at once",
+            "capabilities of {} names, where at most {CAPABILITIES_MAX} are allowed; end a common beginning \
+             with * to name many at once",
             self.patterns
         )
     }
 }
 
-impl core::error::Error for OfferTooLong {}
+impl core::error::Error for TooManyCapabilities {}
 
-impl Offer {
-    /// An offer of these patterns, in any order.
+impl Capabilities {
+    /// Capabilities of these patterns, in any order.
     ///
     /// # Errors
-    /// If there are more than [`OFFER_MAX`] different ones.
-    pub fn new(patterns: impl IntoIterator<Item = Name>) -> Result<Self, OfferTooLong> {
+    /// If there are more than [`CAPABILITIES_MAX`] different ones.
+    pub fn new(patterns: impl IntoIterator<Item = Name>) -> Result<Self, TooManyCapabilities> {
         let mut patterns: Vec<Name> = patterns.into_iter().collect();
         patterns.sort_unstable();
         patterns.dedup();
-        if patterns.len() > OFFER_MAX {
-            return Err(OfferTooLong {
+        if patterns.len() > CAPABILITIES_MAX {
+            return Err(TooManyCapabilities {
                 patterns: patterns.len(),
             });
         }
@@ -101,13 +101,13 @@ impl Offer {
     }
 }
 
-impl<C> Decode<C> for Offer {
+impl<C> Decode<C> for Capabilities {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         Self::new(Vec::decode(decoder)?).map_err(|_| DecodeError::Other("too many names"))
     }
 }
 
-impl<'de, C> BorrowDecode<'de, C> for Offer {
+impl<'de, C> BorrowDecode<'de, C> for Capabilities {
     fn borrow_decode<D: bincode::de::BorrowDecoder<'de, Context = C>>(
         decoder: &mut D,
     ) -> Result<Self, DecodeError> {
@@ -120,35 +120,45 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn offer(patterns: &[&str]) -> Offer {
+    fn capabilities(patterns: &[&str]) -> Capabilities {
         let names = patterns.iter().map(|text| Name::new(text).expect("valid"));
-        Offer::new(names).expect("few")
+        Capabilities::new(names).expect("few")
     }
 
-    fn covers(offer: &Offer, name: &str) -> bool {
-        offer.covers(&Name::new(name).expect("valid"))
+    fn covers(capabilities: &Capabilities, name: &str) -> bool {
+        capabilities.covers(&Name::new(name).expect("valid"))
     }
 
     #[test]
     fn names_are_exact_and_beginnings_are_not() {
-        let offer = offer(&["add", "perl:*"]);
-        assert!(covers(&offer, "add") && covers(&offer, "perl:X") && covers(&offer, "perl:"));
-        assert!(!covers(&offer, "adder") && !covers(&offer, "ad") && !covers(&offer, "perl"));
-        assert!(!covers(&Offer::nothing(), "add") && covers(&Offer::anything(), "add"));
+        let capabilities = capabilities(&["add", "perl:*"]);
+        assert!(
+            covers(&capabilities, "add")
+                && covers(&capabilities, "perl:X")
+                && covers(&capabilities, "perl:")
+        );
+        assert!(
+            !covers(&capabilities, "adder")
+                && !covers(&capabilities, "ad")
+                && !covers(&capabilities, "perl")
+        );
+        assert!(
+            !covers(&Capabilities::nothing(), "add") && covers(&Capabilities::anything(), "add")
+        );
     }
 
     #[test]
     fn order_and_repetition_make_no_difference() {
-        assert_eq!(offer(&["b", "a", "b"]), offer(&["a", "b"]));
+        assert_eq!(capabilities(&["b", "a", "b"]), capabilities(&["a", "b"]));
         let names: Vec<&str> = [].into();
-        assert_eq!(offer(&names), Offer::nothing());
+        assert_eq!(capabilities(&names), Capabilities::nothing());
     }
 
     #[test]
     fn too_many_are_refused() {
         let names = |count| (0..count).map(|n| Name::new(&std::format!("{n}")).expect("valid"));
-        assert!(Offer::new(names(OFFER_MAX)).is_ok());
-        let error = Offer::new(names(OFFER_MAX + 1)).expect_err("too many");
-        assert_eq!(error.patterns, OFFER_MAX + 1);
+        assert!(Capabilities::new(names(CAPABILITIES_MAX)).is_ok());
+        let error = Capabilities::new(names(CAPABILITIES_MAX + 1)).expect_err("too many");
+        assert_eq!(error.patterns, CAPABILITIES_MAX + 1);
     }
 }
