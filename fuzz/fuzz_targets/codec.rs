@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use argon_core::codec;
 use argon_core::limits::HEADER_MAX;
-use argon_core::message::{Body, PoolBody};
+use argon_core::message::{PoolBody, Said};
 use bytes::BytesMut;
 use cap::Cap;
 use libfuzzer_sys::fuzz_target;
@@ -57,7 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
     ALLOCATOR
         .set_limit(ALLOCATOR.allocated() + ALLOWED)
         .expect("room for what there is");
-    check::<Body>(bytes);
+    check::<Said>(bytes);
     check::<PoolBody>(bytes);
     ALLOCATOR
         .set_limit(usize::MAX)

@@ -7,7 +7,7 @@ use argon_core::client::{ClientConfig, ClientInput};
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, SlotId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::manager::{ManagerConfig, ManagerInput, ManagerOutput};
-use argon_core::message::{Body, Message};
+use argon_core::message::{Message, Tagged};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, Priority, TaskError, TaskSpec};
@@ -16,6 +16,7 @@ use argon_core::worker::{
     PoolInput, PoolOutput, RunEnd, SlotLife, WorkerConfig, WorkerInput, WorkerOutput,
 };
 use argon_core::{Client, Machine, Manager, Worker, client::ClientOutput, codec};
+use bincode::Decode;
 use bytes::{BufMut, Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
@@ -50,14 +51,14 @@ impl Choices<'_> {
     }
 
     /// Whatever decodes from the next bytes: a length byte, then a header and payload.
-    fn message(&mut self) -> Option<Message> {
+    fn message<B: Decode<()>>(&mut self) -> Option<Message<B>> {
         let length = usize::from(self.byte()).min(self.0.len());
         let (frame, rest) = self.0.split_at(length);
         self.0 = rest;
         let mut buffer = BytesMut::new();
         buffer.put_u32_le(length as u32);
         buffer.put_slice(frame);
-        codec::decode::<Body>(&mut buffer, codec::frame_max(1_024)).ok()?
+        codec::decode(&mut buffer, codec::frame_max(1_024)).ok()?
     }
 }
 
@@ -126,7 +127,10 @@ fn manager(choices: &mut Choices<'_>) {
 }
 
 /// A fact about the one connection that the machine may have.
-fn link_input(conn: Option<ConnId>, choices: &mut Choices<'_>) -> Option<LinkInput> {
+fn link_input<T: Tagged>(
+    conn: Option<ConnId>,
+    choices: &mut Choices<'_>,
+) -> Option<LinkInput<T>> {
     let conn = conn?;
     match choices.below(8) {
         0 | 1 => Some(LinkInput::Connected { conn }),

@@ -9,7 +9,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES, SHARE_MIN};
-use argon_core::message::{Beat, Body, Message};
+use argon_core::message::{Beat, Message, ToManager};
+use bincode::Decode;
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
@@ -66,7 +67,7 @@ impl Incoming {
     /// # Errors
     /// If what came is no frame, or too long a one; the connection is of no use then.
     #[inline(always)]
-    pub(crate) fn next(&mut self) -> Result<Option<Message>, DecodeError> {
+    pub(crate) fn next<B: Decode<()>>(&mut self) -> Result<Option<Message<B>>, DecodeError> {
         codec::decode(&mut self.buffer, self.frame_max)
     }
 
@@ -206,7 +207,7 @@ pub(crate) async fn provoke<S: AsyncRead + AsyncWrite + Unpin>(
         nonce: u64::from_le_bytes(*b"\r\n\r\n\r\n\r\n"),
         received: 0,
     };
-    outgoing.push(&Body::Ping(beat).into()).ok()?;
+    outgoing.push(&Message::from(ToManager::Ping(beat))).ok()?;
     let flush = std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut stream, &mut 0));
     flush.await.ok()?;
     loop {

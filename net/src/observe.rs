@@ -9,7 +9,9 @@ use argon_core::ids::PeerId;
 use argon_core::limits::{
     CLIENTS_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING, STATUS_PAGE, WORKERS_MAX,
 };
-use argon_core::message::{Body, Hello, MAGIC, Message, Role, VERSION};
+use argon_core::message::{
+    Control, FromManager, Hello, MAGIC, Message, Query, Role, ToManager, ToObserver, VERSION,
+};
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -106,7 +108,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
             page += 1;
         }
         // The manager need not wait for silence to know that we are gone.
-        let _ = self.send(Body::Goodbye.into()).await;
+        let _ = self.send(ToManager::Goodbye.into()).await;
         Ok(report)
     }
 
@@ -120,14 +122,16 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
             session: None,
             name: Name::new("observer").expect("a valid name"),
         };
-        self.send(Body::Hello(hello).into()).await?;
+        self.send(ToManager::Hello(hello).into()).await?;
         match self.receive().await?.body {
-            Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
+            FromManager::Control(Control::Welcome(welcome))
+                if welcome.version.major == VERSION.major =>
+            {
                 let payload_max = (welcome.payload_max as usize).min(PAYLOAD_MAX_CEILING);
                 self.incoming.set_frame_max(codec::frame_max(payload_max));
                 Ok(())
             }
-            Body::Refuse(reason) => Err(StatusError::Refused {
+            FromManager::Control(Control::Refuse(reason)) => Err(StatusError::Refused {
                 manager: self.manager.to_owned(),
                 reason: refusal(reason),
             }),
@@ -148,17 +152,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     }
 
     async fn page(&mut self, page: u32) -> Result<StatusReport, StatusError> {
-        self.send(Body::StatusQuery { page }.into()).await?;
+        self.send(Query::StatusQuery { page }.into()).await?;
         loop {
             match self.receive().await?.body {
-                Body::Status(report) => return Ok(*report),
-                Body::Pong(_) => {}
+                FromManager::Role(ToObserver::Status(report)) => return Ok(*report),
+                FromManager::Control(Control::Pong(_)) => {}
                 _ => return Err(self.not_ours()),
             }
         }
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), StatusError> {
+    async fn send(&mut self, message: Message<ToManager>) -> Result<(), StatusError> {
         if self.outgoing.push(&message).is_err() {
             return Err(self.not_ours());
         }
@@ -168,7 +172,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
             .map_err(|error| self.broken(error))
     }
 
-    async fn receive(&mut self) -> Result<Message, StatusError> {
+    async fn receive(&mut self) -> Result<Message<FromManager<ToObserver>>, StatusError> {
         loop {
             match self.incoming.next() {
                 Ok(Some(message)) => return Ok(message),

@@ -10,6 +10,7 @@ use argon_core::Worker;
 use argon_core::ids::PeerId;
 use argon_core::limits::{CAPACITY_MAX, HEADER_MAX, PAYLOAD_MAX_CEILING};
 use argon_core::link::LinkInput;
+use argon_core::message::ToWorker;
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::Instant;
@@ -226,6 +227,7 @@ impl<M> WorkerEndpoint<M> {
 
 impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Endpoint for WorkerEndpoint<M> {
     type Machine = M;
+    type Told = ToWorker;
     type Io = WorkerIo;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
@@ -261,7 +263,7 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Endpoint for Worker
         }
     }
 
-    fn fact(input: LinkInput) -> WorkerInput {
+    fn fact(input: LinkInput<ToWorker>) -> WorkerInput {
         WorkerInput::Link(input)
     }
 

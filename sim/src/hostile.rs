@@ -4,8 +4,8 @@
 use argon_core::capabilities::Capabilities;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use argon_core::message::{
-    AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role, Submit,
-    VERSION, Version,
+    AttemptEnd, Beat, Finished, FromClient, FromWorker, Hello, MAGIC, Message, Query, Report,
+    ReportedAttempt, Role, Submit, ToManager, VERSION, Version,
 };
 use argon_core::rng::Rng;
 use argon_core::task::{ExitCause, Priority};
@@ -16,6 +16,7 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, name};
 use crate::rng::{Draw, stream};
 use crate::world::{Event, World};
+use argon_core::message::Said;
 
 /// Most messages that it sends on one connection.
 pub(crate) const MESSAGES_MAX: u64 = 40;
@@ -38,7 +39,7 @@ impl World<'_> {
         let mut at = 0;
         for index in 0..rng.between(1, MESSAGES_MAX) {
             let body = if index == 0 && polite {
-                Body::Hello(hello(&mut rng, id, index))
+                Said::ToManager(ToManager::Hello(hello(&mut rng, id, index)))
             } else {
                 body(&mut rng, id, index)
             };
@@ -135,15 +136,15 @@ fn nanos(rng: &mut Rng) -> Nanos {
 }
 
 /// Any message.
-pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
+pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Said {
     match rng.up_to(19) {
-        0 => Body::Hello(hello(rng, id, index)),
-        1 => Body::Ping(Beat {
+        0 => Said::ToManager(ToManager::Hello(hello(rng, id, index))),
+        1 => Said::ToManager(ToManager::Ping(Beat {
             nonce: rng.draw(),
             received: rng.pick(&[0, 1, u64::MAX]),
-        }),
-        2 => Body::Goodbye,
-        3..=6 => Body::Submit(Submit {
+        })),
+        2 => Said::ToManager(ToManager::Goodbye),
+        3..=6 => Said::ToManager(ToManager::Client(FromClient::Submit(Submit {
             seq: rng.pick(&[0, 1, 2, 3, 4, u64::MAX]),
             priority: Priority::new(rng.up_to(7) as u8).unwrap_or_default(),
             max_attempts: rng.pick(&[0, 1, 3, 16, 255]),
@@ -153,24 +154,24 @@ pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
             max_wait: nanos(rng),
             time_limit: nanos(rng),
             name: name("x"),
-        }),
-        7 => Body::Cancel {
+        }))),
+        7 => Said::ToManager(ToManager::Client(FromClient::Cancel {
             seq: rng.pick(&[0, 1, 2, u64::MAX]),
-        },
-        8 => Body::Resume { seqs: seqs(rng) },
-        9 => Body::AckOutcomes {
+        })),
+        8 => Said::ToManager(ToManager::Client(FromClient::Resume { seqs: seqs(rng) })),
+        9 => Said::ToManager(ToManager::Client(FromClient::AckOutcomes {
             floor: rng.pick(&[0, 1, 2, u64::MAX]),
             seqs: seqs(rng),
-        },
-        10 => Body::StatusQuery {
+        })),
+        10 => Said::ToManager(ToManager::Query(Query::StatusQuery {
             page: rng.pick(&[0, 1, u32::MAX]),
-        },
-        11 => Body::Report(Report {
+        })),
+        11 => Said::ToManager(ToManager::Worker(FromWorker::Report(Report {
             running: reported(rng, id),
             finished: reported(rng, id),
             last: rng.percent(70),
-        }),
-        12 => Body::Finished(Finished {
+        }))),
+        12 => Said::ToManager(ToManager::Worker(FromWorker::Finished(Finished {
             attempt: attempt(rng),
             task: task(rng, id),
             ran: nanos(rng),
@@ -180,24 +181,26 @@ pub(crate) fn body(rng: &mut Rng, id: u64, index: u64) -> Body {
                 2 => AttemptEnd::Killed,
                 _ => AttemptEnd::Expired,
             },
-        }),
-        13 => Body::Returned {
+        }))),
+        13 => Said::ToManager(ToManager::Worker(FromWorker::Returned {
             not_started: vec![attempt(rng)],
             started: vec![attempt(rng)],
-        },
-        14 => Body::Draining,
+        })),
+        14 => Said::ToManager(ToManager::Worker(FromWorker::Draining)),
         // It may claim any window only for nothing: what it was given it would never run.
-        15 => Body::Capabilities(Capabilities::anything()),
-        16 => Body::RunningQuery { page: 0 },
-        17 => Body::Within(PoolProcess {
+        15 => Said::ToManager(ToManager::Worker(FromWorker::Capabilities(
+            Capabilities::anything(),
+        ))),
+        16 => Said::ToManager(ToManager::Query(Query::RunningQuery { page: 0 })),
+        17 => Said::ToManager(ToManager::Client(FromClient::Within(PoolProcess {
             worker: PeerId(if rng.percent(50) { id } else { rng.up_to(2) }),
             slot: SlotId(rng.pick(&[0, 1, u32::MAX])),
             life: rng.up_to(2),
-        }),
-        18 => Body::Gone {
+        }))),
+        18 => Said::ToManager(ToManager::Worker(FromWorker::Gone {
             slot: SlotId(rng.pick(&[0, 1, u32::MAX])),
             life: rng.up_to(2),
-        },
-        _ => Body::Grant { window: 0 },
+        })),
+        _ => Said::ToManager(ToManager::Worker(FromWorker::Grant { window: 0 })),
     }
 }

@@ -4,8 +4,8 @@
 
 use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
 use argon_core::message::{
-    Assign, Beat, Body, Finished, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Version,
-    Welcome,
+    Assign, Beat, Control, Finished, FromWorker, Hello, MAGIC, Message, RefuseReason, Role,
+    ToClient, ToManager, ToPeer, ToWorker, VERSION, Version, Welcome,
 };
 use argon_core::rng::Rng;
 use argon_core::task::{Outcome, RejectReason};
@@ -18,6 +18,7 @@ use crate::process::name;
 use crate::rng::{Draw, stream};
 use crate::world::connections::IMPOSTOR;
 use crate::world::{Event, World};
+use argon_core::message::Said;
 
 /// Most messages on one connection.
 const MESSAGES_MAX: u64 = 30;
@@ -64,7 +65,7 @@ impl World<'_> {
             return;
         }
         let body = if rng.percent(60) && self.net.connections[index].pipes[1].is_new() {
-            Body::Welcome(welcome(&mut rng))
+            Said::FromManager(ToPeer::Control(Control::Welcome(welcome(&mut rng))))
         } else {
             body(&mut rng, self.impostor_id(end.host))
         };
@@ -132,64 +133,64 @@ fn beat(rng: &mut Rng) -> Beat {
     }
 }
 
-fn body(rng: &mut Rng, id: u64) -> Body {
+fn body(rng: &mut Rng, id: u64) -> Said {
     let task = TaskId {
         client: PeerId(id),
         seq: rng.up_to(3),
     };
     let seq = u64::MAX - rng.up_to(3);
     match rng.up_to(16) {
-        0 => Body::Welcome(welcome(rng)),
-        1 => Body::Refuse(rng.pick(&[
+        0 => Said::FromManager(ToPeer::Control(Control::Welcome(welcome(rng)))),
+        1 => Said::FromManager(ToPeer::Control(Control::Refuse(rng.pick(&[
             RefuseReason::Version(VERSION),
             RefuseReason::OldConnection,
             RefuseReason::Full,
             RefuseReason::BadHello,
-        ])),
-        2 => Body::Ping(beat(rng)),
-        3 => Body::Pong(beat(rng)),
-        4 => Body::Goodbye,
-        5..=7 => Body::Assign(Assign {
+        ])))),
+        2 => Said::ToManager(ToManager::Ping(beat(rng))),
+        3 => Said::FromManager(ToPeer::Control(Control::Pong(beat(rng)))),
+        4 => Said::ToManager(ToManager::Goodbye),
+        5..=7 => Said::FromManager(ToPeer::Worker(ToWorker::Assign(Assign {
             attempt: attempt(rng),
             task,
             at_most_once: rng.percent(50),
             deadline: nanos(rng),
             time_limit: nanos(rng),
             name: name("x"),
-        }),
-        8 => Body::Recall {
+        }))),
+        8 => Said::FromManager(ToPeer::Worker(ToWorker::Recall {
             attempts: vec![attempt(rng)],
-        },
-        9 => Body::Kill {
+        })),
+        9 => Said::FromManager(ToPeer::Worker(ToWorker::Kill {
             attempt: attempt(rng),
-        },
-        10 => Body::AckResults {
+        })),
+        10 => Said::FromManager(ToPeer::Worker(ToWorker::AckResults {
             attempts: vec![attempt(rng)],
-        },
-        11 => Body::Resend {
+        })),
+        11 => Said::FromManager(ToPeer::Worker(ToWorker::Resend {
             attempt: attempt(rng),
-        },
-        12 => Body::Outcome {
+        })),
+        12 => Said::FromManager(ToPeer::Client(ToClient::Outcome {
             seq,
             outcome: Outcome::Expired {
                 may_have_run: false,
             },
-        },
-        13 => Body::Reject {
+        })),
+        13 => Said::FromManager(ToPeer::Client(ToClient::Reject {
             seq: rng.pick(&[0, 1, 2, seq]),
             reason: rng.pick(&[RejectReason::QueueFull, RejectReason::NoWorkers]),
             similar: Vec::new(),
             retry_after: nanos(rng),
             may_have_run: rng.percent(50),
-        },
-        14 => Body::Unknown { seqs: vec![seq] },
-        15 => Body::Finished(Finished {
+        })),
+        14 => Said::FromManager(ToPeer::Client(ToClient::Unknown { seqs: vec![seq] })),
+        15 => Said::ToManager(ToManager::Worker(FromWorker::Finished(Finished {
             attempt: attempt(rng),
             task,
             ran: nanos(rng),
             end: argon_core::message::AttemptEnd::Completed,
-        }),
-        _ => Body::Hello(Hello {
+        }))),
+        _ => Said::ToManager(ToManager::Hello(Hello {
             magic: MAGIC,
             version: version(rng),
             role: Role::Client,
@@ -197,6 +198,6 @@ fn body(rng: &mut Rng, id: u64) -> Body {
             connection: 1,
             session: None,
             name: name("x"),
-        }),
+        })),
     }
 }

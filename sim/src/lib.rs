@@ -30,6 +30,7 @@ mod quiet;
 pub mod report;
 pub mod rng;
 pub mod run;
+mod said;
 pub mod scenario;
 pub mod study;
 pub mod timeline;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use argon_core::ids::ConnId;
 use argon_core::message::Message;
+
+use argon_core::message::Said;
 use argon_core::rng::Rng;
 
 use crate::options::{Host, MS, Options};
@@ -30,7 +32,7 @@ pub(crate) type ConnIndex = usize;
 #[derive(Debug)]
 pub(crate) enum Packet {
     /// With its place in the trace, if there is one.
-    Message(Message, Option<usize>),
+    Message(Message<Said>, Option<usize>),
     Fin,
 }
 

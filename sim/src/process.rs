@@ -8,6 +8,9 @@ use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::link::LinkInput;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput};
 use argon_core::message::Message;
+
+use crate::said::{Told, at_manager, at_peer};
+use argon_core::message::Said;
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::Instant;
@@ -68,7 +71,7 @@ impl Clock {
 pub(crate) enum Fact {
     Accepted(ConnId),
     Connected(ConnId),
-    Received(ConnId, Message),
+    Received(ConnId, Message<Said>),
     Closed(ConnId),
     /// Bytes of something large have moved.
     Progress(ConnId),
@@ -291,7 +294,10 @@ pub(crate) fn boot(
 pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
     Some(match fact {
         Fact::Accepted(conn) => ManagerInput::Accepted { conn, from: None },
-        Fact::Received(conn, message) => ManagerInput::Received { conn, message },
+        Fact::Received(conn, message) => ManagerInput::Received {
+            conn,
+            message: at_manager(message),
+        },
         Fact::Closed(conn) => ManagerInput::Closed { conn },
         Fact::Progress(conn) => ManagerInput::Progress { conn },
         Fact::Drain => ManagerInput::Drain,
@@ -299,10 +305,13 @@ pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
     })
 }
 
-fn for_link(fact: Fact) -> Option<LinkInput> {
+fn for_link<T: Told>(fact: Fact) -> Option<LinkInput<T>> {
     Some(match fact {
         Fact::Connected(conn) => LinkInput::Connected { conn },
-        Fact::Received(conn, message) => LinkInput::Received { conn, message },
+        Fact::Received(conn, message) => LinkInput::Received {
+            conn,
+            message: at_peer(message),
+        },
         Fact::Closed(conn) => LinkInput::Closed { conn },
         Fact::Progress(conn) => LinkInput::Progress { conn },
         _ => return None,

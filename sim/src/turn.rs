@@ -5,7 +5,7 @@ use argon_core::client::ClientOutput;
 use argon_core::ids::ConnId;
 use argon_core::link::LinkOutput;
 use argon_core::manager::ManagerOutput;
-use argon_core::message::{Body, Message};
+use argon_core::message::{FromClient, FromWorker, Message, ToClient, ToManager, ToPeer, ToWorker};
 use argon_core::status::ManagerStatus;
 use argon_core::task::{ErrorKind, Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Instant;
@@ -18,8 +18,10 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
+use crate::said::{by_manager, by_peer};
 use crate::wire::{encoded, submitted, task_of, through_codec};
 use crate::world::{Event, World, short};
+use argon_core::message::Said;
 
 enum Output {
     Manager(ManagerOutput),
@@ -205,6 +207,7 @@ impl World<'_> {
     fn apply(&mut self, host: Host, process: &mut Process, output: Output) -> bool {
         match output {
             Output::Manager(ManagerOutput::Send { conn, message }) => {
+                let message = by_manager(message);
                 self.note_sent(process, conn, &message);
                 self.send_message(host, process, conn, message);
             }
@@ -250,7 +253,9 @@ impl World<'_> {
                 let index = self.dial(host, process.life, process.count, conn, address as Host);
                 process.conns.insert(conn, index);
             }
-            LinkOutput::Send { conn, message } => self.send_message(host, process, conn, message),
+            LinkOutput::Send { conn, message } => {
+                self.send_message(host, process, conn, by_peer(message))
+            }
             LinkOutput::Close { conn, reason } => {
                 self.say(host, None, || format!("closes {conn}: {reason:?}"));
                 self.close_conn(host, process, conn);
@@ -258,7 +263,13 @@ impl World<'_> {
         }
     }
 
-    fn send_message(&mut self, host: Host, process: &Process, conn: ConnId, message: Message) {
+    fn send_message(
+        &mut self,
+        host: Host,
+        process: &Process,
+        conn: ConnId,
+        message: Message<Said>,
+    ) {
         // A driver drops what is for a connection that is gone; its machine is told soon.
         let Some(&index) = process.conns.get(&conn) else {
             return;
@@ -322,21 +333,23 @@ impl World<'_> {
         }
         if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
             match &message.body {
-                Body::Hello(hello) => {
+                Said::ToManager(ToManager::Hello(hello)) => {
                     process.peers.insert(*conn, hello.peer.0);
                     self.note_left(process, *conn);
                 }
-                Body::Returned { not_started, .. } => {
+                Said::ToManager(ToManager::Worker(FromWorker::Returned {
+                    not_started, ..
+                })) => {
                     for attempt in not_started {
                         if let Some(&(client, seq)) = process.assigned.get(attempt) {
                             self.note_task(process.life, client, seq, WireWhat::Returned);
                         }
                     }
                 }
-                Body::Submit(submit) => {
+                Said::ToManager(ToManager::Client(FromClient::Submit(submit))) => {
                     self.note_wire(process, *conn, &message.body, submitted(submit));
                 }
-                Body::Cancel { .. } => {
+                Said::ToManager(ToManager::Client(FromClient::Cancel { .. })) => {
                     self.note_wire(process, *conn, &message.body, WireWhat::Cancelled);
                 }
                 _ => {}
@@ -344,9 +357,9 @@ impl World<'_> {
         }
     }
 
-    fn note_sent(&mut self, process: &mut Process, conn: ConnId, message: &Message) {
+    fn note_sent(&mut self, process: &mut Process, conn: ConnId, message: &Message<Said>) {
         let what = match &message.body {
-            Body::Assign(assign) => {
+            Said::FromManager(ToPeer::Worker(ToWorker::Assign(assign))) => {
                 let task = (assign.task.client.0, assign.task.seq);
                 if let Some(before) = process.last_attempts.insert(task, assign.attempt) {
                     process.assigned.remove(&before);
@@ -354,21 +367,21 @@ impl World<'_> {
                 process.assigned.insert(assign.attempt, task);
                 WireWhat::Assigned
             }
-            Body::Reject {
+            Said::FromManager(ToPeer::Client(ToClient::Reject {
                 reason,
                 retry_after,
                 ..
-            } => WireWhat::Rejected {
+            })) => WireWhat::Rejected {
                 displaced: *reason == RejectReason::Displaced,
                 after: retry_after.0,
             },
-            Body::Outcome { .. } => WireWhat::Ended,
+            Said::FromManager(ToPeer::Client(ToClient::Outcome { .. })) => WireWhat::Ended,
             _ => return,
         };
         self.note_wire(process, conn, &message.body, what);
     }
 
-    fn note_wire(&mut self, process: &Process, conn: ConnId, body: &Body, what: WireWhat) {
+    fn note_wire(&mut self, process: &Process, conn: ConnId, body: &Said, what: WireWhat) {
         let peer = process.peers.get(&conn).copied();
         if let Some((client, seq)) = task_of(body, peer) {
             self.note_task(process.life, client, seq, what);

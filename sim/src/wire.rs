@@ -3,20 +3,23 @@
 use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
-use argon_core::message::{Body, Message, Submit};
+use argon_core::message::{
+    Control, FromClient, FromWorker, Message, Submit, ToClient, ToManager, ToPeer, ToWorker,
+};
 use argon_core::name::Name;
 use argon_core::task::RejectReason;
 use bytes::BytesMut;
 
 use crate::history::WireWhat;
 use crate::rng::mix;
+use argon_core::message::Said;
 
 /// The frame of a message.
 ///
 /// # Panics
 /// If it has none.
 #[must_use]
-pub(crate) fn encoded(message: &Message) -> BytesMut {
+pub(crate) fn encoded(message: &Message<Said>) -> BytesMut {
     let mut bytes = BytesMut::new();
     codec::encode(message, &mut bytes).expect("what a machine sends can be encoded");
     bytes
@@ -27,7 +30,7 @@ pub(crate) fn encoded(message: &Message) -> BytesMut {
 /// # Panics
 /// If it does not.
 #[must_use]
-pub(crate) fn through_codec(message: &Message) -> Message {
+pub(crate) fn through_codec(message: &Message<Said>) -> Message<Said> {
     let mut bytes = encoded(message);
     let back = codec::decode(&mut bytes, usize::MAX >> 1)
         .expect("what was encoded can be decoded")
@@ -39,14 +42,18 @@ pub(crate) fn through_codec(message: &Message) -> Message {
 
 /// What a message is about, if it is about one task. `peer` is the client at the other end.
 #[must_use]
-pub(crate) fn task_of(body: &Body, peer: Option<u64>) -> Option<(u64, u64)> {
+pub(crate) fn task_of(body: &Said, peer: Option<u64>) -> Option<(u64, u64)> {
     match body {
-        Body::Submit(submit) => Some((peer?, submit.seq)),
-        Body::Cancel { seq } | Body::Outcome { seq, .. } | Body::Reject { seq, .. } => {
-            Some((peer?, *seq))
+        Said::ToManager(ToManager::Client(FromClient::Submit(submit))) => Some((peer?, submit.seq)),
+        Said::ToManager(ToManager::Client(FromClient::Cancel { seq }))
+        | Said::FromManager(ToPeer::Client(ToClient::Outcome { seq, .. }))
+        | Said::FromManager(ToPeer::Client(ToClient::Reject { seq, .. })) => Some((peer?, *seq)),
+        Said::FromManager(ToPeer::Worker(ToWorker::Assign(assign))) => {
+            Some((assign.task.client.0, assign.task.seq))
         }
-        Body::Assign(assign) => Some((assign.task.client.0, assign.task.seq)),
-        Body::Finished(finished) => Some((finished.task.client.0, finished.task.seq)),
+        Said::ToManager(ToManager::Worker(FromWorker::Finished(finished))) => {
+            Some((finished.task.client.0, finished.task.seq))
+        }
         _ => None,
     }
 }
@@ -82,8 +89,13 @@ fn hash_of(name: &Name) -> u64 {
 
 /// Whether a message is only a heartbeat, which traces leave out.
 #[must_use]
-pub(crate) fn is_beat(body: &Body) -> bool {
-    matches!(body, Body::Ping(_) | Body::Pong(_) | Body::Paused)
+pub(crate) fn is_beat(body: &Said) -> bool {
+    matches!(
+        body,
+        Said::ToManager(ToManager::Ping(_))
+            | Said::FromManager(ToPeer::Control(Control::Pong(_)))
+            | Said::FromManager(ToPeer::Control(Control::Paused))
+    )
 }
 
 /// The names of rejections, by their reason.

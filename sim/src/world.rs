@@ -19,6 +19,7 @@ use crate::rng::{Draw, stream};
 use crate::trace::{Hop, Line, Trace};
 use crate::wire;
 use crate::workload::Book;
+use argon_core::message::Said;
 
 /// What happens at an instant.
 #[derive(Debug)]
@@ -413,7 +414,7 @@ impl<'p> World<'p> {
         index: ConnIndex,
         side: usize,
         arrow: &str,
-        body: &argon_core::message::Body,
+        body: &Said,
     ) -> Option<usize> {
         if !self.trace.is_on() || wire::is_beat(body) {
             return None;

@@ -9,7 +9,8 @@ use argon_core::capabilities::Capabilities;
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
-    Assign, AttemptEnd, Body, Finished, Hello, MAGIC, Message, Report, Role, Submit, VERSION,
+    Assign, AttemptEnd, Finished, FromClient, FromWorker, Hello, MAGIC, Message, Report, Role,
+    Submit, ToClient, ToManager, ToPeer, ToWorker, VERSION,
 };
 use argon_core::name::Name;
 use argon_core::payload::Payload;
@@ -64,12 +65,18 @@ impl Steady {
                 finished: vec![],
                 last: true,
             };
-            steady.receive(ConnId(worker), Body::Report(report).into());
             steady.receive(
                 ConnId(worker),
-                Body::Capabilities(Capabilities::anything()).into(),
+                ToManager::Worker(FromWorker::Report(report)).into(),
             );
-            steady.receive(ConnId(worker), Body::Grant { window: CAPACITY }.into());
+            steady.receive(
+                ConnId(worker),
+                ToManager::Worker(FromWorker::Capabilities(Capabilities::anything())).into(),
+            );
+            steady.receive(
+                ConnId(worker),
+                ToManager::Worker(FromWorker::Grant { window: CAPACITY }).into(),
+            );
         }
         for _ in 0..queued + workers as usize * CAPACITY as usize {
             steady.submit();
@@ -91,11 +98,11 @@ impl Steady {
             session: None,
             name: Name::new(&format!("peer-{peer}")).expect("a short name"),
         };
-        self.receive(conn, Body::Hello(hello).into());
+        self.receive(conn, ToManager::Hello(hello).into());
         self.settle();
     }
 
-    fn receive(&mut self, conn: ConnId, message: Message) {
+    fn receive(&mut self, conn: ConnId, message: Message<ToManager>) {
         self.manager
             .handle_input(self.now, ManagerInput::Received { conn, message });
     }
@@ -117,7 +124,7 @@ impl Steady {
             name: self.name.clone(),
         };
         let message = Message {
-            body: Body::Submit(submit),
+            body: ToManager::Client(FromClient::Submit(submit)),
             payload: self.payload.clone().into(),
         };
         self.receive(ConnId(client as u64), message);
@@ -130,8 +137,8 @@ impl Steady {
                 continue;
             };
             match message.body {
-                Body::Assign(assign) => self.running.push_back((conn, assign)),
-                Body::Outcome { seq, .. } => self.delivered.push((conn, seq)),
+                ToPeer::Worker(ToWorker::Assign(assign)) => self.running.push_back((conn, assign)),
+                ToPeer::Client(ToClient::Outcome { seq, .. }) => self.delivered.push((conn, seq)),
                 other => {
                     black_box(other);
                 }
@@ -147,7 +154,7 @@ impl Steady {
             end: AttemptEnd::Completed,
         };
         let message = Message {
-            body: Body::Finished(finished),
+            body: ToManager::Worker(FromWorker::Finished(finished)),
             payload: Payload::empty(),
         };
         self.receive(conn, message);
@@ -170,7 +177,10 @@ impl Steady {
             for client in (0..CLIENTS).map(ConnId) {
                 let mine = self.delivered.iter().filter(|(conn, _)| *conn == client);
                 let seqs = mine.map(|(_, seq)| *seq).collect();
-                self.receive(client, Body::AckOutcomes { floor: 0, seqs }.into());
+                self.receive(
+                    client,
+                    ToManager::Client(FromClient::AckOutcomes { floor: 0, seqs }).into(),
+                );
             }
             self.delivered.clear();
             done += batch as u64;

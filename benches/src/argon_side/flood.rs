@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use argon::{Name, PeerId, Priority};
 use argon_core::codec;
-use argon_core::message::{Beat, Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+use argon_core::message::{
+    Beat, Control, FromClient, FromManager, Hello, MAGIC, Message, Role, Submit, ToClient,
+    ToManager, VERSION,
+};
 use argon_core::time::Nanos;
 use bytes::BytesMut;
 use serde_json::{Value, json};
@@ -42,7 +45,7 @@ pub(crate) async fn flood(
     };
     let mut out = BytesMut::new();
     let mut inbox = BytesMut::new();
-    codec::encode(&Message::from(Body::Hello(hello)), &mut out)?;
+    codec::encode(&Message::from(ToManager::Hello(hello)), &mut out)?;
     stream.write_all(&out).await?;
     out.clear();
     let (mut seq, mut received, mut refused) = (0, 0_u64, 0_u64);
@@ -54,17 +57,20 @@ pub(crate) async fn flood(
         if tokio::time::timeout(PATIENCE, read).await?? == 0 {
             return Err("the manager has gone".into());
         }
-        while let Some(message) = codec::decode::<Body>(&mut inbox, FRAME_MAX)? {
-            received += u64::from(!matches!(message.body, Body::Welcome(_) | Body::Pong(_)));
+        while let Some(message) = codec::decode::<FromManager<ToClient>>(&mut inbox, FRAME_MAX)? {
+            received += u64::from(!matches!(
+                message.body,
+                FromManager::Control(Control::Welcome(_)) | FromManager::Control(Control::Pong(_))
+            ));
             match message.body {
-                Body::Welcome(_) => {
+                FromManager::Control(Control::Welcome(_)) => {
                     welcome = true;
                     begun = Instant::now();
                     for _ in 0..in_flight {
                         submit(&mut seq, &noop, &mut out)?;
                     }
                 }
-                Body::Reject { .. } => {
+                FromManager::Role(ToClient::Reject { .. }) => {
                     refused += 1;
                     submit(&mut seq, &noop, &mut out)?;
                 }
@@ -75,7 +81,7 @@ pub(crate) async fn flood(
             beat = Instant::now();
             let nonce = received;
             codec::encode(
-                &Message::from(Body::Ping(Beat { nonce, received })),
+                &Message::from(ToManager::Ping(Beat { nonce, received })),
                 &mut out,
             )?;
         }
@@ -105,7 +111,7 @@ fn submit(seq: &mut u64, name: &Name, out: &mut BytesMut) -> Result<(), Problem>
     };
     *seq += 1;
     let message = Message {
-        body: Body::Submit(submit),
+        body: ToManager::Client(FromClient::Submit(submit)),
         payload: vec![0; task::BYTES].into(),
     };
     Ok(codec::encode(&message, out)?)

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::Event;
 use crate::ids::TaskId;
-use crate::message::{Body, Message};
+use crate::message::{Message, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -17,10 +17,12 @@ use super::Client;
 use super::tasks::State;
 
 impl Client {
-    pub(super) fn on_message(&mut self, now: Instant, message: Message) {
+    pub(super) fn on_message(&mut self, now: Instant, message: Message<ToClient>) {
         match message.body {
-            Body::Outcome { seq, outcome } => self.on_outcome(now, seq, outcome, message.payload),
-            Body::Reject {
+            ToClient::Outcome { seq, outcome } => {
+                self.on_outcome(now, seq, outcome, message.payload)
+            }
+            ToClient::Reject {
                 seq,
                 reason,
                 retry_after,
@@ -30,7 +32,7 @@ impl Client {
                 let hint = retry_after.to_duration().unwrap_or(HINT_MAX);
                 self.on_reject(now, seq, reason, hint, may_have_run, similar);
             }
-            Body::Unknown { seqs } => {
+            ToClient::Unknown { seqs } => {
                 for seq in seqs {
                     if !self.link.is_up() {
                         break;
@@ -38,34 +40,6 @@ impl Client {
                     self.on_unknown(now, seq);
                 }
             }
-            Body::Hello(_)
-            | Body::Welcome(_)
-            | Body::Refuse(_)
-            | Body::Ping(_)
-            | Body::Pong(_)
-            | Body::Paused
-            | Body::Goodbye
-            | Body::Submit(_)
-            | Body::Cancel { .. }
-            | Body::Resume { .. }
-            | Body::AckOutcomes { .. }
-            | Body::StatusQuery { .. }
-            | Body::Status(_)
-            | Body::Assign(_)
-            | Body::Recall { .. }
-            | Body::Kill { .. }
-            | Body::AckResults { .. }
-            | Body::Resend { .. }
-            | Body::Report(_)
-            | Body::Grant { .. }
-            | Body::Finished(_)
-            | Body::Returned { .. }
-            | Body::Draining
-            | Body::Capabilities(_)
-            | Body::RunningQuery { .. }
-            | Body::Running(_)
-            | Body::Within(_)
-            | Body::Gone { .. } => self.close(now, ProtocolError::Misdirected),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::ids::{PeerId, PoolProcess, TaskId};
 use crate::limits;
 use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
-use crate::message::{Body, RefuseReason, Role};
+use crate::message::{FromClient, RefuseReason, Role, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::retry::Retry;
@@ -124,7 +124,7 @@ impl core::error::Error for SubmitError {}
 #[derive(Clone, Debug)]
 pub enum ClientInput {
     /// About the connection to the manager.
-    Link(LinkInput),
+    Link(LinkInput<ToClient>),
     /// The application no longer wants this task; its outcome still comes.
     Cancel {
         /// Which.
@@ -293,7 +293,7 @@ impl Client {
         self.outputs.push_back(ClientOutput::Notify(event));
     }
 
-    fn send(&mut self, now: Instant, body: Body) {
+    fn send(&mut self, now: Instant, body: FromClient) {
         self.link.send(now, body, &mut self.outputs);
     }
 
@@ -320,7 +320,7 @@ impl Client {
         }
         if !task.cancelled {
             task.cancelled = true;
-            self.send(now, Body::Cancel { seq });
+            self.send(now, FromClient::Cancel { seq });
         }
     }
 

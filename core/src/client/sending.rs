@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::message::Body;
+use crate::message::FromClient;
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::task::{Outcome, RejectReason};
@@ -59,7 +59,7 @@ impl Client {
             .drain(..)
             .filter(|&seq| seq >= floor)
             .collect();
-        self.send(now, Body::AckOutcomes { floor, seqs });
+        self.send(now, FromClient::AckOutcomes { floor, seqs });
     }
 
     pub(super) fn send_tasks(&mut self, now: Instant) {
@@ -132,7 +132,7 @@ impl Client {
         let number = self.window.on_sent();
         self.tasks.change(seq, false, State::Sent { number });
         if cancelled {
-            self.send(now, Body::Cancel { seq });
+            self.send(now, FromClient::Cancel { seq });
         }
         bytes
     }

@@ -8,7 +8,7 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Epoch;
 use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::{LinkEvent, LinkInput};
-use crate::message::{Body, Welcome};
+use crate::message::{FromClient, ToClient, ToManager, Welcome};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::task::Outcome;
@@ -76,17 +76,17 @@ impl Session {
 }
 
 impl Client {
-    pub(super) fn on_link_input(&mut self, now: Instant, input: LinkInput) {
-        if self.link.is_for_machine(now, &input)
-            && let LinkInput::Received { message, .. } = input
-        {
-            return self.on_message(now, message);
+    pub(super) fn on_link_input(&mut self, now: Instant, input: LinkInput<ToClient>) {
+        match self.link.take_message(now, input) {
+            Ok(message) => self.on_message(now, message),
+            Err(input) => {
+                let event = self.link.handle_input(now, input, &mut self.outputs);
+                self.on_link(now, event);
+            }
         }
-        let event = self.link.handle_input(now, input, &mut self.outputs);
-        self.on_link(now, event);
     }
 
-    pub(super) fn on_link(&mut self, now: Instant, event: Option<LinkEvent>) {
+    pub(super) fn on_link(&mut self, now: Instant, event: Option<LinkEvent<ToClient>>) {
         match event {
             None => {}
             Some(LinkEvent::Up(welcome)) => self.on_up(now, welcome),
@@ -139,10 +139,10 @@ impl Client {
             address: self.link.address(),
         });
         if let Some(process) = self.config.within.filter(|_| !resumed) {
-            self.send(now, Body::Within(process));
+            self.send(now, FromClient::Within(process));
         }
         for seq in core::mem::take(&mut self.session.abandoned) {
-            self.send(now, Body::Cancel { seq });
+            self.send(now, FromClient::Cancel { seq });
         }
         self.acks.due = true;
         self.flush_acks(now);
@@ -159,11 +159,11 @@ impl Client {
         let sent = self.tasks.select(|task| task.sent().is_some());
         for part in sent.chunks(self.config.inner.ids) {
             let seqs = part.to_vec();
-            self.send(now, Body::Resume { seqs });
+            self.send(now, FromClient::Resume { seqs });
         }
         for seq in sent {
             if self.tasks.get(seq).is_some_and(|task| task.cancelled) {
-                self.send(now, Body::Cancel { seq });
+                self.send(now, FromClient::Cancel { seq });
             }
         }
     }
@@ -244,7 +244,7 @@ impl Client {
         self.session.moves.last = Some(now);
         self.flush_acks(now);
         // So that what it still queues does not run there as well, should workers come.
-        self.send(now, Body::Goodbye);
+        self.link.send(now, ToManager::Goodbye, &mut self.outputs);
         let event = self.link.move_on(now, &mut self.outputs);
         self.on_link(now, event);
         self.pump_link(now);

@@ -13,7 +13,7 @@ use alloc::collections::BTreeSet;
 use core::time::Duration;
 
 use crate::limits::{RECONNECT_DELAY_MAX, RESUME_WINDOW};
-use crate::message::{Body, Message, Submit};
+use crate::message::{FromClient, Message, Submit, ToManager};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::seq_map::SeqMap;
@@ -135,7 +135,7 @@ impl Task {
 
     /// The submission, as of `now`.
     #[inline]
-    pub(super) fn message(&self, seq: u64, now: Instant) -> Message {
+    pub(super) fn message(&self, seq: u64, now: Instant) -> Message<ToManager> {
         let submit = Submit {
             seq,
             priority: self.options.priority,
@@ -148,7 +148,7 @@ impl Task {
             name: self.name.clone(),
         };
         Message {
-            body: Body::Submit(submit),
+            body: FromClient::Submit(submit).into(),
             payload: self.payload.clone(),
         }
     }

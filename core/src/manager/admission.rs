@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
 use crate::limits::ATTEMPTS_MAX;
-use crate::message::{Body, Submit};
+use crate::message::{Submit, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -304,7 +304,7 @@ impl Manager {
             self.send(
                 now,
                 conn,
-                Body::Reject {
+                ToClient::Reject {
                     seq,
                     reason,
                     retry_after,

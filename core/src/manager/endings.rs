@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::event::Event;
 use crate::limits::ANSWER;
-use crate::message::{Body, Message};
+use crate::message::{Message, ToClient, ToPeer, ToWorker};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
 use crate::steps::step;
@@ -116,7 +116,7 @@ impl Manager {
             && let Some(conn) = self.workers[holder.worker].reported_on()
         {
             let Holder { attempt, .. } = holder;
-            self.send(now, conn, Body::Kill { attempt });
+            self.send(now, conn, ToWorker::Kill { attempt });
         }
     }
 
@@ -139,7 +139,7 @@ impl Manager {
                 match session.reported_on() {
                     Some(conn) => {
                         let Holder { attempt, .. } = holder;
-                        self.send(now, conn, Body::Kill { attempt });
+                        self.send(now, conn, ToWorker::Kill { attempt });
                     }
                     // It was given up on already: nobody will answer.
                     None if session.peer.conn.is_none() && session.released => {
@@ -183,10 +183,10 @@ impl Manager {
             };
             let record = &self.tasks[end.task];
             self.connections.send_with(awake, conn, || Message {
-                body: Body::Outcome {
+                body: ToPeer::Client(ToClient::Outcome {
                     seq: record.id.seq,
                     outcome: end.outcome.clone(),
-                },
+                }),
                 payload: record.payload.clone(),
             });
         }

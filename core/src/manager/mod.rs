@@ -37,7 +37,7 @@ use core::net::SocketAddr;
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::machine::Machine;
-use crate::message::{Body, Message};
+use crate::message::{Message, ToManager, ToPeer};
 use crate::protocol_error::ProtocolError;
 use crate::time::{Deadline, Instant};
 
@@ -45,6 +45,7 @@ pub use config::{ConfigError, ManagerConfig};
 pub use status::Load;
 
 use nested::Nested;
+use on_worker::Leaving;
 use orphans::Orphans;
 use peers::{Clients, Connections, Peer, Workers};
 use placement::Placement;
@@ -68,7 +69,7 @@ pub enum ManagerInput {
         /// On this connection.
         conn: ConnId,
         /// The message.
-        message: Message,
+        message: Message<ToManager>,
     },
     /// Bytes moved in either direction although no message was finished. The driver says so now
     /// and then, not at every byte.
@@ -98,7 +99,7 @@ pub enum ManagerOutput {
         /// On this connection.
         conn: ConnId,
         /// The message.
-        message: Message,
+        message: Message<ToPeer>,
     },
     /// Send what is waiting, then close. No `Closed` needs to come back.
     Close {
@@ -186,34 +187,83 @@ impl Manager {
     }
 
     /// Sends a message that the peer counts.
-    fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message>) {
+    fn send(&mut self, now: Instant, conn: ConnId, message: impl Into<Message<ToPeer>>) {
         let awake = self.schedule.awake(now);
         self.connections.send_with(awake, conn, || message.into());
     }
 
-    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
-        let awake = self.schedule.awake(now);
-        match message.body {
-            Body::Ping(beat) => return self.on_ping(now, conn, beat),
-            Body::Hello(hello) => return self.on_hello(now, conn, hello),
-            _ => {}
+    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message<ToManager>) {
+        let Message { body, payload } = message;
+        match body {
+            ToManager::Ping(beat) => return self.on_ping(now, conn, beat),
+            ToManager::Hello(hello) => return self.on_hello(now, conn, hello),
+            ToManager::Client(_)
+            | ToManager::Worker(_)
+            | ToManager::Query(_)
+            | ToManager::Goodbye
+            | ToManager::Misdirected => {}
         }
-        let Some(peer) = self.connections.on_received(awake, conn) else {
+        let Some(peer) = self.hear(now, conn) else {
             return;
         };
+        match (peer, body) {
+            (Peer::Client(client), ToManager::Client(said)) => {
+                self.on_client(now, conn, client, said, payload);
+            }
+            (Peer::Worker(worker), ToManager::Worker(said)) => {
+                self.on_worker(now, conn, worker, said, payload);
+            }
+            (Peer::Observer | Peer::Client(_), ToManager::Query(query)) => {
+                self.on_query(now, conn, query);
+            }
+            (peer, ToManager::Goodbye) => self.on_goodbye(now, conn, peer),
+            (
+                peer,
+                ToManager::Client(_)
+                | ToManager::Worker(_)
+                | ToManager::Query(_)
+                | ToManager::Misdirected
+                | ToManager::Ping(_)
+                | ToManager::Hello(_),
+            ) => self.on_misdirected(now, conn, peer),
+        }
+    }
+
+    /// A message came that both sides count; says from whom, if it may say anything.
+    fn hear(&mut self, now: Instant, conn: ConnId) -> Option<Peer> {
+        let awake = self.schedule.awake(now);
+        let peer = self.connections.on_received(awake, conn)?;
         match peer {
             Peer::Pending => {
-                self.close(now, conn, CloseReason::Protocol(ProtocolError::BeforeHello));
+                let reason = CloseReason::Protocol(ProtocolError::BeforeHello);
+                self.close(now, conn, reason);
+                return None;
             }
-            Peer::Observer => self.on_observer_message(now, conn, &message.body),
-            Peer::Client(client) => {
-                self.clients.heard(awake, client);
-                self.on_client_message(now, conn, client, message);
+            Peer::Observer => {}
+            Peer::Client(client) => self.clients.heard(awake, client),
+            Peer::Worker(worker) => self.workers.heard(awake, worker),
+        }
+        Some(peer)
+    }
+
+    /// A peer says what others say.
+    fn on_misdirected(&mut self, now: Instant, conn: ConnId, peer: Peer) {
+        let error = match peer {
+            Peer::Worker(worker) if !self.workers[worker].reported => ProtocolError::BeforeReport,
+            Peer::Worker(_) | Peer::Client(_) | Peer::Observer | Peer::Pending => {
+                ProtocolError::Misdirected
             }
-            Peer::Worker(worker) => {
-                self.workers.heard(awake, worker);
-                self.on_worker_message(now, conn, worker, message);
-            }
+        };
+        self.close(now, conn, CloseReason::Protocol(error));
+    }
+
+    /// A peer leaves for good.
+    fn on_goodbye(&mut self, now: Instant, conn: ConnId, peer: Peer) {
+        self.close(now, conn, CloseReason::Done);
+        match peer {
+            Peer::Client(client) => self.end_client(now, client, "said goodbye"),
+            Peer::Worker(worker) => self.end_worker(now, worker, Leaving::Goodbye),
+            Peer::Observer | Peer::Pending => {}
         }
     }
 

@@ -4,7 +4,7 @@ use crate::capabilities::Capabilities;
 use crate::event::{CloseReason, Event};
 use crate::ids::TaskId;
 use crate::limits::GROUPS_MAX;
-use crate::message::{Body, RefuseReason};
+use crate::message::{Control, RefuseReason};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, TaskKey};
@@ -67,7 +67,7 @@ impl Manager {
             let reason = RefuseReason::Full;
             let name = peer.name.clone();
             self.notify(Event::GroupRefused { name });
-            self.connections.send_uncounted(conn, Body::Refuse(reason));
+            self.connections.send_control(conn, Control::Refuse(reason));
             self.close(now, conn, CloseReason::Refused(reason));
         }
     }

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use crate::event::CloseReason;
 use crate::ids::ConnId;
 use crate::limits::IDS_MAX;
-use crate::message::{Body, Message};
+use crate::message::{FromClient, ToClient};
+use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::steps::step;
@@ -15,30 +16,26 @@ use super::Manager;
 use super::tasks::Ending;
 
 impl Manager {
-    pub(super) fn on_client_message(
+    pub(super) fn on_client(
         &mut self,
         now: Instant,
         conn: ConnId,
         key: ClientKey,
-        message: Message,
+        said: FromClient,
+        payload: Payload,
     ) {
-        match message.body {
-            Body::Submit(submit) => self.on_submit(now, conn, key, submit, message.payload),
-            Body::Cancel { seq } => {
+        match said {
+            FromClient::Submit(submit) => self.on_submit(now, conn, key, submit, payload),
+            FromClient::Cancel { seq } => {
                 if let Some(task) = self.tasks.of(key).get(seq) {
                     self.ask_to_end(now, task, Ending::Cancel);
                 }
             }
-            Body::Resume { seqs } => self.on_resume(now, conn, key, &seqs),
-            Body::AckOutcomes { floor, seqs } => self.on_ack_outcomes(now, key, floor, &seqs),
-            Body::Goodbye => {
-                self.close(now, conn, CloseReason::Done);
-                self.end_client(now, key, "said goodbye");
+            FromClient::Resume { seqs } => self.on_resume(now, conn, key, &seqs),
+            FromClient::AckOutcomes { floor, seqs } => {
+                self.on_ack_outcomes(now, key, floor, &seqs);
             }
-            Body::Within(process) => self.on_within(key, process),
-            Body::StatusQuery { page } => self.on_status_query(now, conn, page),
-            Body::RunningQuery { page } => self.on_running_query(now, conn, page),
-            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
+            FromClient::Within(process) => self.on_within(key, process),
         }
     }
 
@@ -56,16 +53,7 @@ impl Manager {
             .filter(|seq| *seq >= account.floor() && account.get(*seq).is_none())
             .collect();
         if !unknown.is_empty() {
-            self.send(now, conn, Body::Unknown { seqs: unknown });
-        }
-    }
-
-    pub(super) fn on_observer_message(&mut self, now: Instant, conn: ConnId, body: &Body) {
-        match body {
-            Body::StatusQuery { page } => self.on_status_query(now, conn, *page),
-            Body::RunningQuery { page } => self.on_running_query(now, conn, *page),
-            Body::Goodbye => self.close(now, conn, CloseReason::Done),
-            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
+            self.send(now, conn, ToClient::Unknown { seqs: unknown });
         }
     }
 }

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::limits::{CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, WORKERS_MAX};
-use crate::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
+use crate::message::{Beat, Control, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
 use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
@@ -136,13 +136,13 @@ impl Manager {
             nonce: beat.nonce,
             received,
         };
-        self.connections.send_uncounted(conn, Body::Pong(answer));
+        self.connections.send_control(conn, Control::Pong(answer));
     }
 
     /// We do not read, so neither side may take the silence for the other's end.
     pub(super) fn on_paused(&mut self, awake: AwakeInstant, conn: ConnId) {
         if self.connections.on_progress(awake, conn) {
-            self.connections.send_uncounted(conn, Body::Paused);
+            self.connections.send_control(conn, Control::Paused);
         }
     }
 
@@ -172,7 +172,7 @@ impl Manager {
         let from = known.from;
         if let Err(reason) = self.admit(now, conn, hello) {
             self.notify(Event::PeerRefused { conn, from, reason });
-            self.connections.send_uncounted(conn, Body::Refuse(reason));
+            self.connections.send_control(conn, Control::Refuse(reason));
             self.close(now, conn, CloseReason::Refused(reason));
         }
     }
@@ -217,7 +217,7 @@ impl Manager {
             payload_max: self.config.payload_max as u32,
         };
         self.connections
-            .send_uncounted(conn, Body::Welcome(welcome));
+            .send_control(conn, Control::Welcome(welcome));
     }
 
     fn admit_client(
@@ -275,8 +275,8 @@ impl Manager {
             let name = other.name.clone();
             let by = by.peer;
             self.notify(Event::NameTaken { name, by, from });
-            let refusal = Body::Refuse(RefuseReason::Replaced);
-            self.connections.send_uncounted(conn, refusal);
+            let refusal = Control::Refuse(RefuseReason::Replaced);
+            self.connections.send_control(conn, refusal);
         }
         self.workers.replace(from);
         self.end_worker(now, key, Leaving::Replaced);

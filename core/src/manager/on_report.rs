@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, TaskId};
 use crate::limits::{HELD_RESULTS_DEFAULT, WINDOW_MAX};
-use crate::message::{Body, Report, ReportedAttempt};
+use crate::message::{Report, ReportedAttempt, ToWorker};
 use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
@@ -88,12 +88,12 @@ impl Manager {
             .map(|(attempt, _)| attempt)
             .collect();
         for attempt in due {
-            self.say_to_worker(now, key, Body::Kill { attempt });
+            self.say_to_worker(now, key, ToWorker::Kill { attempt });
         }
         self.rescore(key);
     }
 
-    fn say_to_worker(&mut self, now: Instant, key: WorkerKey, body: Body) {
+    fn say_to_worker(&mut self, now: Instant, key: WorkerKey, body: ToWorker) {
         if let Some(conn) = self.workers[key].peer.conn {
             self.send(now, conn, body);
         }
@@ -123,7 +123,7 @@ impl Manager {
                 self.reclaim(task, holder);
             }
             if finished {
-                self.say_to_worker(now, key, Body::Resend { attempt });
+                self.say_to_worker(now, key, ToWorker::Resend { attempt });
             }
             return;
         }
@@ -168,7 +168,7 @@ impl Manager {
             self.say_to_worker(
                 now,
                 holder.worker,
-                Body::Resend {
+                ToWorker::Resend {
                     attempt: holder.attempt,
                 },
             );
@@ -266,7 +266,7 @@ impl Manager {
             self.workers.set_purpose(holder, Purpose::Obsolete);
             self.forget_orphan(id, holder);
             if reported {
-                self.say_to_worker(now, key, Body::Kill { attempt });
+                self.say_to_worker(now, key, ToWorker::Kill { attempt });
             }
         }
     }
@@ -290,7 +290,7 @@ impl Manager {
             self.forget_orphan(id, holder);
             if self.orphans.take_result(holder).is_some() {
                 self.occupy(now, holder, Purpose::Live(task));
-                self.say_to_worker(now, worker, Body::Resend { attempt });
+                self.say_to_worker(now, worker, ToWorker::Resend { attempt });
             } else {
                 self.workers.set_purpose(holder, Purpose::Live(task));
             }

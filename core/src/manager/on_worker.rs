@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
-use crate::message::{Body, Message};
+use crate::message::{FromWorker, ToWorker};
+use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
@@ -31,33 +32,31 @@ pub(super) enum Leaving {
 }
 
 impl Manager {
-    pub(super) fn on_worker_message(
+    pub(super) fn on_worker(
         &mut self,
         now: Instant,
         conn: ConnId,
         key: WorkerKey,
-        message: Message,
+        said: FromWorker,
+        payload: Payload,
     ) {
         let reported = self.workers[key].reported;
-        match message.body {
-            Body::Report(report) if !reported => self.on_report(now, key, &report),
-            Body::Goodbye => {
-                self.close(now, conn, CloseReason::Done);
-                self.end_worker(now, key, Leaving::Goodbye);
-            }
-            _ if !reported => {
-                self.close(
-                    now,
-                    conn,
-                    CloseReason::Protocol(ProtocolError::BeforeReport),
-                );
-            }
-            Body::Grant { window } => {
+        if reported == matches!(said, FromWorker::Report(_)) {
+            let error = if reported {
+                ProtocolError::Misdirected
+            } else {
+                ProtocolError::BeforeReport
+            };
+            return self.close(now, conn, CloseReason::Protocol(error));
+        }
+        match said {
+            FromWorker::Report(report) => self.on_report(now, key, &report),
+            FromWorker::Grant { window } => {
                 self.workers.set_window(key, window);
                 self.rescore(key);
             }
-            Body::Finished(finished) => self.on_finished(now, key, finished, message.payload),
-            Body::Returned {
+            FromWorker::Finished(finished) => self.on_finished(now, key, finished, payload),
+            FromWorker::Returned {
                 not_started,
                 started,
             } => {
@@ -80,14 +79,13 @@ impl Manager {
                     });
                 }
             }
-            Body::Capabilities(capabilities) => self.on_capabilities(key, capabilities),
-            Body::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
-            Body::Draining => {
+            FromWorker::Capabilities(capabilities) => self.on_capabilities(key, capabilities),
+            FromWorker::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
+            FromWorker::Draining => {
                 self.workers.drain(key);
                 self.rescore(key);
                 self.pardon_needed();
             }
-            _ => self.close(now, conn, CloseReason::Protocol(ProtocolError::Misdirected)),
         }
     }
 
@@ -233,13 +231,7 @@ impl Manager {
             } else {
                 Event::TaskLost { task: id }
             });
-            self.end(
-                now,
-                task,
-                Outcome::Lost { history },
-                crate::payload::Payload::empty(),
-                None,
-            );
+            self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         } else {
             if !free {
                 self.charge_loss(task, holder, loss);
@@ -298,13 +290,7 @@ impl Manager {
             // This attempt did not start, but an earlier one may have.
             let (id, history) = (record.id, record.history());
             self.notify(Event::TaskLost { task: id });
-            return self.end(
-                now,
-                task,
-                Outcome::Lost { history },
-                crate::payload::Payload::empty(),
-                None,
-            );
+            return self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         }
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
@@ -325,7 +311,7 @@ impl Manager {
             if let Some(conn) = conn {
                 for attempts in acks.chunks(self.config.inner.ids) {
                     let attempts = attempts.to_vec();
-                    self.send(now, conn, Body::AckResults { attempts });
+                    self.send(now, conn, ToWorker::AckResults { attempts });
                 }
             }
             self.results.give_back(key, acks);

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::event::CloseReason;
 use crate::ids::{Attempt, ConnId};
 use crate::limits::ANSWER;
-use crate::message::Body;
+use crate::message::ToWorker;
 use crate::protocol_error::ProtocolError;
 use crate::router::WorkerKey;
 use crate::steps::step;
@@ -228,7 +228,7 @@ impl Manager {
                 .peers
                 .set(PeerTimer::Recall(conn), awake + ANSWER);
         }
-        self.send(now, conn, Body::Recall { attempts });
+        self.send(now, conn, ToWorker::Recall { attempts });
     }
 
     /// A worker had time to answer for what was asked back. One that has taken the question in

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::ids::ConnId;
 use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
-use crate::message::{Body, Version};
+use crate::message::{Query, ToObserver, Version};
 use crate::name::Name;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
@@ -47,9 +47,12 @@ impl Manager {
         }
     }
 
-    pub(super) fn on_status_query(&mut self, now: Instant, conn: ConnId, page: u32) {
-        let report = self.status(now, page);
-        self.send(now, conn, Body::Status(Box::new(report)));
+    pub(super) fn on_query(&mut self, now: Instant, conn: ConnId, query: Query) {
+        let answer = match query {
+            Query::StatusQuery { page } => ToObserver::Status(Box::new(self.status(now, page))),
+            Query::RunningQuery { page } => ToObserver::Running(Box::new(self.running(now, page))),
+        };
+        self.send(now, conn, answer);
     }
 
     /// A page of the manager's state: the whole, and up to 256 workers and clients each.
@@ -71,11 +74,6 @@ impl Manager {
             groups: if page == 0 { self.groups() } else { Vec::new() },
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
         }
-    }
-
-    pub(super) fn on_running_query(&mut self, now: Instant, conn: ConnId, page: u32) {
-        let report = self.running(now, page);
-        self.send(now, conn, Body::Running(Box::new(report)));
     }
 
     /// A page of the attempts that are with workers.

@@ -20,7 +20,7 @@ use crate::ids::SlotId;
 use crate::limits::CAPACITY_MAX;
 use crate::link::{Link, LinkConfig};
 use crate::machine::Machine;
-use crate::message::{Body, Role};
+use crate::message::{FromWorker, Role};
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
@@ -148,7 +148,7 @@ impl Worker {
             && let Some(capabilities) = self.announced.take_due()
         {
             self.link
-                .send(now, Body::Capabilities(capabilities), &mut self.out);
+                .send(now, FromWorker::Capabilities(capabilities), &mut self.out);
         }
     }
 
@@ -159,7 +159,8 @@ impl Worker {
         let wanted = self.wanted();
         if self.demand.grant(wanted) {
             let window = wanted.level();
-            self.link.send(now, Body::Grant { window }, &mut self.out);
+            self.link
+                .send(now, FromWorker::Grant { window }, &mut self.out);
         }
     }
 
@@ -180,7 +181,7 @@ impl Worker {
         let until = now + self.config.drain_timeout;
         self.phase = Phase::Draining { until };
         self.notify(Event::DrainStarted);
-        self.link.send(now, Body::Draining, &mut self.out);
+        self.link.send(now, FromWorker::Draining, &mut self.out);
         self.return_waiting();
     }
 

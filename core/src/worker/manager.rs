@@ -9,25 +9,25 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
 use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
-use crate::message::{Assign, AttemptEnd, Body, Message, RefuseReason};
+use crate::message::{Assign, AttemptEnd, FromWorker, Message, RefuseReason, ToWorker};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::time::Instant;
 
 impl Worker {
     /// Takes in a fact about the connection.
-    pub(super) fn on_link(&mut self, now: Instant, input: LinkInput) {
-        if self.link.is_for_machine(now, &input)
-            && let LinkInput::Received { message, .. } = input
-        {
-            return self.on_message(now, message);
+    pub(super) fn on_link(&mut self, now: Instant, input: LinkInput<ToWorker>) {
+        match self.link.take_message(now, input) {
+            Ok(message) => self.on_message(now, message),
+            Err(input) => {
+                let event = self.link.handle_input(now, input, &mut self.out);
+                self.on_link_event(now, event);
+            }
         }
-        let event = self.link.handle_input(now, input, &mut self.out);
-        self.on_link_event(now, event);
     }
 
     /// Acts on what a fact about the connection, or a time-out, meant.
-    pub(super) fn on_link_event(&mut self, now: Instant, event: Option<LinkEvent>) {
+    pub(super) fn on_link_event(&mut self, now: Instant, event: Option<LinkEvent<ToWorker>>) {
         match event {
             None => {}
             Some(LinkEvent::Up(welcome)) => {
@@ -74,7 +74,7 @@ impl Worker {
         self.send_report(now);
         self.announced.on_up();
         if matches!(self.phase, Phase::Draining { .. }) {
-            self.link.send(now, Body::Draining, &mut self.out);
+            self.link.send(now, FromWorker::Draining, &mut self.out);
         }
     }
 
@@ -91,40 +91,14 @@ impl Worker {
         self.outage.is_past(self.link.lease(), self.awake)
     }
 
-    fn on_message(&mut self, now: Instant, message: Message) {
+    fn on_message(&mut self, now: Instant, message: Message<ToWorker>) {
         let Message { body, payload } = message;
         match body {
-            Body::Assign(assign) => self.on_assign(now, assign, payload),
-            Body::Recall { attempts } => self.on_recall(attempts),
-            Body::Kill { attempt } => self.on_kill(now, attempt),
-            Body::AckResults { attempts } => self.on_ack_results(attempts),
-            Body::Resend { attempt } => self.on_resend(now, attempt),
-            Body::Hello(_)
-            | Body::Welcome(_)
-            | Body::Refuse(_)
-            | Body::Ping(_)
-            | Body::Pong(_)
-            | Body::Paused
-            | Body::Goodbye
-            | Body::Submit(_)
-            | Body::Cancel { .. }
-            | Body::Resume { .. }
-            | Body::AckOutcomes { .. }
-            | Body::StatusQuery { .. }
-            | Body::Outcome { .. }
-            | Body::Reject { .. }
-            | Body::Unknown { .. }
-            | Body::Status(_)
-            | Body::Report(_)
-            | Body::Grant { .. }
-            | Body::Finished(_)
-            | Body::Returned { .. }
-            | Body::Draining
-            | Body::Capabilities(_)
-            | Body::RunningQuery { .. }
-            | Body::Running(_)
-            | Body::Within(_)
-            | Body::Gone { .. } => self.hang_up(now, ProtocolError::Misdirected),
+            ToWorker::Assign(assign) => self.on_assign(now, assign, payload),
+            ToWorker::Recall { attempts } => self.on_recall(attempts),
+            ToWorker::Kill { attempt } => self.on_kill(now, attempt),
+            ToWorker::AckResults { attempts } => self.on_ack_results(attempts),
+            ToWorker::Resend { attempt } => self.on_resend(now, attempt),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
 use crate::link::{LinkInput, LinkOutput};
+use crate::message::ToWorker;
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::task::{ExitCause, TaskError};
@@ -191,7 +192,7 @@ pub enum PoolOutput {
 #[derive(Clone, Debug)]
 pub enum WorkerInput {
     /// About the connection to the manager.
-    Link(LinkInput),
+    Link(LinkInput<ToWorker>),
     /// About the pool.
     Pool(PoolInput),
     /// Finish what runs, take nothing new, leave.

@@ -7,7 +7,9 @@ use super::attempts::{AttemptKey, End, Entry, Place};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
-use crate::message::{AttemptEnd, Body, Finished, Message, Report, ReportedAttempt};
+use crate::message::{
+    AttemptEnd, Finished, FromWorker, Message, Report, ReportedAttempt, ToManager,
+};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::task::{ErrorKind, TaskError};
@@ -20,7 +22,7 @@ fn too_large(bytes: usize, limit: usize) -> TaskError {
 
 /// What says how an attempt ended, to a manager that takes payloads of so many bytes.
 #[inline]
-fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message {
+fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message<ToManager> {
     let bytes = end.payload.len();
     let fits = bytes <= payload_max;
     let finished = Finished {
@@ -35,7 +37,7 @@ fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message {
         },
     };
     Message {
-        body: Body::Finished(finished),
+        body: FromWorker::Finished(finished).into(),
         // The manager would close the connection at a longer frame. Another manager may take
         // more, so what is held stays as it is.
         payload: if fits {
@@ -129,7 +131,7 @@ impl Worker {
                         last: false,
                     },
                 );
-                self.link.send(now, Body::Report(part), &mut self.out);
+                self.link.send(now, FromWorker::Report(part), &mut self.out);
             }
             match entry.place {
                 Place::Held(_) => report.finished.push(reported),
@@ -137,13 +139,14 @@ impl Worker {
             }
         }
         report.last = true;
-        self.link.send(now, Body::Report(report), &mut self.out);
+        self.link
+            .send(now, FromWorker::Report(report), &mut self.out);
     }
 
     /// Sends the answers about what was and was not started, in parts.
     pub(super) fn flush_returned(&mut self, now: Instant) {
         while let Some((not_started, started)) = self.answers.next_part(self.config.inner.ids) {
-            let body = Body::Returned {
+            let body = FromWorker::Returned {
                 not_started,
                 started,
             };

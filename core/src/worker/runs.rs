@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
-use crate::message::Body;
+use crate::message::FromWorker;
 use crate::payload::Payload;
 use crate::task::{ErrorKind, ExitCause, TaskError, keep_end};
 use crate::time::{Instant, saturating_nanos};
@@ -175,7 +175,7 @@ impl Worker {
         if self.link.is_up() && matches!(state, State::Ready | State::Stopping { .. }) {
             let SlotLife { slot, life } = life;
             self.link
-                .send(now, Body::Gone { slot, life }, &mut self.out);
+                .send(now, FromWorker::Gone { slot, life }, &mut self.out);
         }
         let leaving = self.is_leaving();
         self.pool.on_exit(now, slot, busy, leaving, &mut self.out);

@@ -9,6 +9,7 @@ use argon_core::client::{self, ClientInput, ClientOutput};
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
 use argon_core::link::LinkInput;
+use argon_core::message::ToClient;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
@@ -194,6 +195,7 @@ impl<M> ClientEndpoint<M> {
 
 impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
     type Machine = M;
+    type Told = ToClient;
     type Io = ClientIo;
 
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
@@ -224,7 +226,7 @@ impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
         }
     }
 
-    fn fact(input: LinkInput) -> ClientInput {
+    fn fact(input: LinkInput<ToClient>) -> ClientInput {
         ClientInput::Link(input)
     }
 

@@ -10,7 +10,7 @@ use argon_core::Machine;
 use argon_core::client::{self, ClientInput, ClientOutput};
 use argon_core::ids::{ConnId, Epoch, PeerId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
-use argon_core::message::{Body, Message, VERSION, Welcome};
+use argon_core::message::{Control, FromManager, Message, ToClient, ToManager, VERSION, Welcome};
 use argon_core::name::Name;
 use argon_core::payload::Payload;
 use argon_core::task::{Completion, LastAttempt, Outcome, TaskSpec};
@@ -71,6 +71,12 @@ fn completed() -> Outcome {
     })
 }
 
+/// What the fake machine takes for the end of a task.
+fn ended(seq: u64) -> FromManager<ToClient> {
+    let outcome = completed();
+    FromManager::Role(ToClient::Outcome { seq, outcome })
+}
+
 impl Machine for Fake {
     type Input = ClientInput;
     type Output = ClientOutput;
@@ -78,12 +84,12 @@ impl Machine for Fake {
     fn handle_input(&mut self, _now: Instant, input: ClientInput) {
         match input {
             ClientInput::Link(LinkInput::Received { message, .. }) => {
-                if let Body::Cancel { seq } = message.body {
+                if let FromManager::Role(ToClient::Outcome { seq, .. }) = message.body {
                     self.deliver(seq, completed(), message.payload);
                 }
             }
             ClientInput::Link(LinkInput::Connected { conn }) => {
-                let message = Body::Goodbye.into();
+                let message = ToManager::Goodbye.into();
                 let output = LinkOutput::Send { conn, message };
                 self.outputs.push_back(ClientOutput::Link(output));
             }
@@ -180,11 +186,13 @@ impl Stage {
             lease: Nanos::NONE,
             payload_max: 1 << 20,
         };
-        stage.say(Body::Welcome(welcome).into()).await;
+        stage
+            .say(FromManager::Control(Control::Welcome(welcome)).into())
+            .await;
         stage
     }
 
-    async fn say(&mut self, message: Message) {
+    async fn say(&mut self, message: Message<FromManager<ToClient>>) {
         let mut outgoing = Outgoing::default();
         outgoing.push(&message).unwrap();
         std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut self.manager, &mut 0))
@@ -195,7 +203,7 @@ impl Stage {
 
     async fn complete(&mut self, seq: u64) {
         self.say(Message {
-            body: Body::Cancel { seq },
+            body: ended(seq),
             payload: "result".into(),
         })
         .await;
@@ -291,7 +299,7 @@ async fn room_that_comes_at_once_is_used_at_once() {
     assert_eq!(stage.submitted(), 2);
     let mut frames = BytesMut::new();
     for seq in 0..2 {
-        let message: Message = Body::Cancel { seq }.into();
+        let message = Message::from(ended(seq));
         argon_core::codec::encode(&message, &mut frames).unwrap();
     }
     stage.manager.write_all(&frames).await.unwrap();
@@ -436,7 +444,7 @@ async fn what_the_machine_says_is_sent() {
     let mut stage = Stage::new(10, 10).await;
     let mut incoming = Incoming::new(1 << 20);
     let message = loop {
-        if let Some(message) = incoming.next().unwrap() {
+        if let Some(message) = incoming.next::<ToManager>().unwrap() {
             break message;
         }
         let manager = &mut stage.manager;
@@ -444,7 +452,7 @@ async fn what_the_machine_says_is_sent() {
             .await
             .unwrap();
     };
-    assert_eq!(message.body, Body::Goodbye);
+    assert_eq!(message.body, ToManager::Goodbye);
 }
 
 #[tokio::test]

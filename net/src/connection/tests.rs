@@ -1,13 +1,13 @@
 //! The tests of a connection: frames in, frames out, and its end.
 use argon_core::limits::HELLO_FRAME_MAX;
-use argon_core::message::Body;
+use argon_core::message::{FromClient, ToManager};
 use tokio::io::{AsyncWriteExt as _, duplex};
 
 use super::*;
 
-fn message(seq: u64, size: usize) -> Message {
+fn message(seq: u64, size: usize) -> Message<ToManager> {
     Message {
-        body: Body::Cancel { seq },
+        body: ToManager::Client(FromClient::Cancel { seq }),
         payload: vec![seq as u8; size].into(),
     }
 }
@@ -32,7 +32,7 @@ async fn round_trip(sizes: &[usize], pipe: usize) {
         let mut incoming = Incoming::new(1 << 30);
         for (seq, size) in (0..).zip(sizes) {
             let received = loop {
-                if let Some(message) = incoming.next().unwrap() {
+                if let Some(message) = incoming.next::<ToManager>().unwrap() {
                     break message;
                 }
                 let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut far)).await;
@@ -74,7 +74,10 @@ async fn a_stranger_makes_us_hold_no_more_than_a_hello() {
     let mut incoming = Incoming::new(HELLO_FRAME_MAX);
     let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut far)).await;
     assert!(read.unwrap() <= READ_MIN);
-    assert!(matches!(incoming.next(), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(
+        incoming.next::<ToManager>(),
+        Err(DecodeError::TooLong { .. })
+    ));
 }
 
 #[tokio::test]
@@ -83,7 +86,7 @@ async fn a_length_alone_allocates_nothing_of_it() {
     near.write_all(&(1u32 << 29).to_le_bytes()).await.unwrap();
     let mut incoming = Incoming::new(1 << 30);
     for _ in 0..100 {
-        assert!(incoming.next().unwrap().is_none());
+        assert!(incoming.next::<ToManager>().unwrap().is_none());
         let polled = std::future::poll_fn(|cx| Poll::Ready(incoming.poll_read(cx, &mut far))).await;
         if polled.is_pending() {
             break;
@@ -110,7 +113,7 @@ async fn large_frames_leave_small_buffers_behind() {
             Poll::Ready(())
         })
         .await;
-        while incoming.next().unwrap().is_some() {
+        while incoming.next::<ToManager>().unwrap().is_some() {
             received += 1;
         }
         // Or the runtime takes us for greedy and gives us nothing more to read.
@@ -140,7 +143,7 @@ async fn many_small_frames_are_read_into_one_small_buffer() {
             if read.is_pending() {
                 break;
             }
-            while incoming.next().unwrap().is_some() {}
+            while incoming.next::<ToManager>().unwrap().is_some() {}
             tokio::task::yield_now().await;
         }
     }
@@ -159,7 +162,7 @@ async fn what_is_spoken_instead_is_known_where_it_is_well_known() {
         let mut incoming = Incoming::new(HELLO_FRAME_MAX);
         let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut far)).await;
         assert!(read.unwrap() > 0);
-        let _ = incoming.next();
+        let _ = incoming.next::<ToManager>();
         assert_eq!(incoming.other_protocol(), spoken);
     }
 }

@@ -23,7 +23,7 @@ use argon_core::codec;
 use argon_core::ids::ConnId;
 use argon_core::limits::WORKER_WINDOW_BYTES;
 use argon_core::manager::{ManagerInput, ManagerOutput};
-use argon_core::message::{Body, Message};
+use argon_core::message::{Control, Message, ToPeer};
 use argon_core::pressure::Pressure;
 use argon_core::receive_budget::{self, ReceiveBudget};
 use argon_core::time::Instant;
@@ -321,11 +321,11 @@ impl<M: ManagerMachine> Hub<M> {
         }
     }
 
-    fn send(&self, state: &mut State<M>, conn: ConnId, message: &Message) {
+    fn send(&self, state: &mut State<M>, conn: ConnId, message: &Message<ToPeer>) {
         let Some(peer) = state.peer(conn).filter(|peer| peer.end.is_none()) else {
             return;
         };
-        peer.welcome |= matches!(message.body, Body::Welcome(_));
+        peer.welcome |= matches!(message.body, ToPeer::Control(Control::Welcome(_)));
         let pushed = peer.out.push(message);
         let waits = peer.out.len() + peer.unwritten;
         if let Err(error) = pushed {

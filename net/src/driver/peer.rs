@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use argon_core::Machine;
 use argon_core::link::{LinkInput, LinkOutput};
+use argon_core::message::Tagged;
 use argon_core::time::Instant;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
@@ -26,6 +27,8 @@ const TURNS_BEFORE_TIMEOUT: usize = 16;
 pub(crate) trait Endpoint {
     /// The machine.
     type Machine: Machine;
+    /// What peers of its sort are told.
+    type Told: Tagged;
     /// What is around it: news for it, and what its outputs are about.
     type Io;
 
@@ -39,7 +42,7 @@ pub(crate) trait Endpoint {
     fn tell(io: &mut Self::Io, machine: &mut Self::Machine, now: Instant);
 
     /// A fact about the connection.
-    fn fact(input: LinkInput) -> <Self::Machine as Machine>::Input;
+    fn fact(input: LinkInput<Self::Told>) -> <Self::Machine as Machine>::Input;
 
     /// Carries out an output, unless it is about the connection. May not take long: others may
     /// wait for the machine.
@@ -63,7 +66,7 @@ pub(crate) enum CarriedOut {
 /// The loop.
 pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
     clock: Clock,
-    uplink: Uplink<T>,
+    uplink: Uplink<T, S::Told>,
     endpoint: S,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
@@ -72,7 +75,7 @@ pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
     /// What the last turn wants sent waits for this one.
     held_back: bool,
     rest: Rest,
-    link_facts: Vec<LinkInput>,
+    link_facts: Vec<LinkInput<S::Told>>,
 }
 
 enum Turn {
@@ -88,7 +91,7 @@ enum Turn {
 
 impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
     /// A driver for the machine of `endpoint`, which was made at the clock's zero.
-    pub(crate) fn new(clock: Clock, uplink: Uplink<T>, endpoint: S) -> Self {
+    pub(crate) fn new(clock: Clock, uplink: Uplink<T, S::Told>, endpoint: S) -> Self {
         Self {
             clock,
             uplink,

@@ -14,7 +14,9 @@ use argon_core::event::CloseReason;
 use argon_core::ids::{ConnId, Epoch};
 use argon_core::limits::{HELLO_FRAME_MAX, WORKER_WINDOW_BYTES};
 use argon_core::manager::{ManagerInput, ManagerOutput};
-use argon_core::message::{Body, Message, VERSION, Welcome};
+use argon_core::message::{
+    Control, FromClient, Message, Query, ToClient, ToManager, ToPeer, VERSION, Welcome,
+};
 use argon_core::payload::Payload;
 use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
 use bytes::{Bytes, BytesMut};
@@ -49,13 +51,13 @@ impl Scribe {
         self.notes.lock().unwrap().push(text.into());
     }
 
-    fn send(&mut self, conn: ConnId, body: Body, payload: Payload) {
+    fn send(&mut self, conn: ConnId, body: ToPeer, payload: Payload) {
         let message = Message { body, payload };
         self.outputs
             .push_back(ManagerOutput::Send { conn, message });
     }
 
-    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message) {
+    fn on_message(&mut self, now: Instant, conn: ConnId, message: Message<ToManager>) {
         if !self.welcomed.contains(&conn) {
             self.welcomed.push(conn);
             let welcome = Welcome {
@@ -65,7 +67,11 @@ impl Scribe {
                 lease: Nanos::NONE,
                 payload_max: PAYLOAD_MAX as u32,
             };
-            self.send(conn, Body::Welcome(welcome), Payload::empty());
+            self.send(
+                conn,
+                ToPeer::Control(Control::Welcome(welcome)),
+                Payload::empty(),
+            );
             return;
         }
         match &message.payload[..] {
@@ -74,21 +80,17 @@ impl Scribe {
                 let parts = (WORKER_WINDOW_BYTES as usize + (64 << 20)) / PAYLOAD_MAX;
                 for _ in 0..parts {
                     let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
-                    self.send(conn, Body::Goodbye, payload.into());
+                    self.send(conn, word(), payload.into());
                 }
             }
             b"part" => {
                 for _ in 0..4 {
                     let payload = Bytes::from(vec![0; PAYLOAD_MAX]);
-                    self.send(conn, Body::Goodbye, payload.into());
+                    self.send(conn, word(), payload.into());
                 }
             }
             b"close" => {
-                self.send(
-                    conn,
-                    Body::Goodbye,
-                    Bytes::from_static(b"last words").into(),
-                );
+                self.send(conn, word(), Bytes::from_static(b"last words").into());
                 let reason = CloseReason::Done;
                 self.outputs
                     .push_back(ManagerOutput::Close { conn, reason });
@@ -96,7 +98,7 @@ impl Scribe {
             b"quiet" => {}
             b"long" => std::thread::sleep(TURN_TIME),
             b"alarm" => self.deadline = Some(now + Duration::from_secs(5)),
-            _ => self.send(conn, message.body.clone(), message.payload.clone()),
+            _ => self.send(conn, word(), message.payload.clone()),
         }
     }
 }
@@ -115,7 +117,7 @@ impl Machine for Scribe {
             ManagerInput::Progress { .. } => self.note("progress"),
             ManagerInput::Paused { conn } => {
                 self.note("paused");
-                self.send(conn, Body::Paused, Payload::default());
+                self.send(conn, ToPeer::Control(Control::Paused), Payload::default());
             }
             ManagerInput::Closed { .. } => self.note("closed"),
             ManagerInput::Drain => {
@@ -198,7 +200,10 @@ impl Stage {
             incoming: Incoming::new(1 << 30),
         };
         guest.say("hello").await;
-        assert!(matches!(guest.hear().await.body, Body::Welcome(_)));
+        assert!(matches!(
+            guest.hear().await.body,
+            ToPeer::Control(Control::Welcome(_))
+        ));
         guest
     }
 
@@ -219,16 +224,21 @@ impl Stage {
     }
 }
 
+/// A message that carries a payload to a guest, as long as the one that a guest says.
+fn word() -> ToPeer {
+    ToPeer::Client(ToClient::Unknown { seqs: Vec::new() })
+}
+
 struct Guest<S = DuplexStream> {
     stream: S,
     incoming: Incoming,
 }
 
 fn frame(payload: &[u8]) -> BytesMut {
-    frame_of(Body::Cancel { seq: 0 }, payload)
+    frame_of(ToManager::Client(FromClient::Cancel { seq: 0 }), payload)
 }
 
-fn frame_of(body: Body, payload: &[u8]) -> BytesMut {
+fn frame_of<B: bincode::Encode>(body: B, payload: &[u8]) -> BytesMut {
     let mut frame = BytesMut::new();
     let message = Message {
         body,
@@ -246,11 +256,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guest<S> {
             .unwrap();
     }
 
-    async fn hear(&mut self) -> Message {
+    async fn hear(&mut self) -> Message<ToPeer> {
         self.try_hear().await.expect("the connection is open")
     }
 
-    async fn try_hear(&mut self) -> Option<Message> {
+    async fn try_hear(&mut self) -> Option<Message<ToPeer>> {
         loop {
             if let Some(message) = self.incoming.next().unwrap() {
                 return Some(message);
@@ -308,7 +318,7 @@ async fn a_turn_ends_when_it_takes_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_ends_with_a_page() {
-    let query = frame_of(Body::StatusQuery { page: 0 }, b"");
+    let query = frame_of(ToManager::Query(Query::StatusQuery { page: 0 }), b"");
     assert_eq!(longest_batch(&query.repeat(10)).await, 1);
 }
 

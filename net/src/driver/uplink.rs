@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,7 +11,7 @@ use argon_core::event::CloseReason;
 use argon_core::ids::ConnId;
 use argon_core::limits::{HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING};
 use argon_core::link::{LinkInput, LinkOutput};
-use argon_core::message::{Body, Message};
+use argon_core::message::{Control, FromManager, Message, Tagged, ToManager};
 use argon_core::time::Instant;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -25,7 +26,7 @@ use crate::transport::Transport;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The connection to one of the managers, or the attempt to have one.
-pub(crate) struct Uplink<T: Transport> {
+pub(crate) struct Uplink<T: Transport, R> {
     transport: T,
     managers: Vec<String>,
     /// Output that may wait. Above what the machine holds, so that only a peer that does not
@@ -38,6 +39,8 @@ pub(crate) struct Uplink<T: Transport> {
     link: LinkState,
     changed: bool,
     more: bool,
+    /// What this peer is told.
+    told: PhantomData<fn() -> R>,
 }
 
 enum State<S> {
@@ -63,7 +66,7 @@ struct Open<S> {
     broken: Option<String>,
 }
 
-impl<T: Transport> Uplink<T> {
+impl<T: Transport, R: Tagged> Uplink<T, R> {
     pub(crate) fn new(transport: T, managers: Vec<String>, output_max: usize) -> Self {
         Self {
             transport,
@@ -74,6 +77,7 @@ impl<T: Transport> Uplink<T> {
             link: LinkState::default(),
             changed: false,
             more: false,
+            told: PhantomData,
         }
     }
 
@@ -89,7 +93,7 @@ impl<T: Transport> Uplink<T> {
 
     /// Goes on dialling, appends what came of it to `facts`, and reads once, if at all. Without a
     /// read it has to be called again soon.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool, facts: &mut Vec<LinkInput>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, read: bool, facts: &mut Vec<LinkInput<R>>) {
         if let Some(closing) = &mut self.closing
             && let Poll::Ready(said) = closing.as_mut().poll(cx)
         {
@@ -129,7 +133,7 @@ impl<T: Transport> Uplink<T> {
     }
 
     /// The next fact of what was read: a message, or that there will be no more.
-    pub(crate) fn next(&mut self) -> Option<LinkInput> {
+    pub(crate) fn next(&mut self) -> Option<LinkInput<R>> {
         let State::Open(open) = &mut self.state else {
             return None;
         };
@@ -138,12 +142,12 @@ impl<T: Transport> Uplink<T> {
         };
         let conn = open.conn;
         match &message.body {
-            Body::Welcome(_) => {
+            FromManager::Control(Control::Welcome(_)) => {
                 let address = self.managers[open.address].clone();
                 self.link = LinkState::Connected { address };
                 self.changed = true;
             }
-            Body::Refuse(reason) => {
+            FromManager::Control(Control::Refuse(reason)) => {
                 let reason = refusal(*reason);
                 self.link = LinkState::Refused { reason };
                 self.changed = true;
@@ -181,7 +185,12 @@ impl<T: Transport> Uplink<T> {
     }
 
     /// Writes what waits; appends what happened to `facts`.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, now: Instant, facts: &mut Vec<LinkInput>) {
+    pub(crate) fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        facts: &mut Vec<LinkInput<R>>,
+    ) {
         if let State::Open(open) = &mut self.state {
             open.write(cx);
             if open.moved && now.since(open.progress) >= PROGRESS_EVERY {
@@ -237,7 +246,7 @@ impl<T: Transport> Uplink<T> {
         }
     }
 
-    fn drop_broken(&mut self) -> Option<LinkInput> {
+    fn drop_broken(&mut self) -> Option<LinkInput<R>> {
         let State::Open(open) = &mut self.state else {
             return None;
         };
@@ -302,12 +311,12 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
     }
 
     /// Takes the next whole frame out of what was read.
-    fn next(&mut self) -> Option<Message> {
+    fn next<R: Tagged>(&mut self) -> Option<Message<FromManager<R>>> {
         match self.incoming.next() {
             Ok(message) => {
-                let message = message?;
+                let message: Message<FromManager<R>> = message?;
                 self.moved = false;
-                if let Body::Welcome(welcome) = &message.body {
+                if let FromManager::Control(Control::Welcome(welcome)) = &message.body {
                     let payload_max = welcome.payload_max as usize;
                     let payload_max = payload_max.min(PAYLOAD_MAX_CEILING);
                     self.incoming.set_frame_max(codec::frame_max(payload_max));
@@ -324,7 +333,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
         }
     }
 
-    fn send(&mut self, message: Message, output_max: usize) {
+    fn send(&mut self, message: Message<ToManager>, output_max: usize) {
         if self.broken.is_some() {
             return;
         }

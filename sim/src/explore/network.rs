@@ -3,17 +3,18 @@
 use std::collections::VecDeque;
 
 use argon_core::ids::ConnId;
-use argon_core::message::{Body, Message};
+use argon_core::message::{FromWorker, Message, ToManager};
 
 use super::ledger::Fault;
 use super::world::World;
 use crate::process::Fact;
 use crate::wire::is_beat;
+use argon_core::message::Said;
 
 /// What travels.
 #[derive(Clone, Debug)]
 pub(crate) enum Packet {
-    Message(Message),
+    Message(Message<Said>),
     Fin,
 }
 
@@ -82,7 +83,7 @@ impl World {
         self.turn(from.host, Some(Fact::Connected(from.conn)))
     }
 
-    pub(crate) fn send(&mut self, host: usize, conn: ConnId, message: Message) {
+    pub(crate) fn send(&mut self, host: usize, conn: ConnId, message: Message<Said>) {
         let Some(&index) = self.process(host).and_then(|known| known.conns.get(&conn)) else {
             return;
         };
@@ -124,10 +125,12 @@ impl World {
         match packet {
             Packet::Message(message) => {
                 let from = self.links[index].sides[side];
-                if matches!(message.body, Body::Hello(_)) && !from.open {
+                if matches!(message.body, Said::ToManager(ToManager::Hello(_))) && !from.open {
                     self.ledger.note_fault(self.now, Fault::Ghost(from.host));
                 }
-                if let Body::Report(report) = &message.body {
+                if let Said::ToManager(ToManager::Worker(FromWorker::Report(report))) =
+                    &message.body
+                {
                     let count = report.running.len() + report.finished.len();
                     let entry = self.reports.entry(from.host).or_default();
                     *entry = (entry.0 + 1, count);

@@ -8,7 +8,6 @@ use argon_core::ids::ConnId;
 use argon_core::link::LinkOutput;
 use argon_core::machine::Machine;
 use argon_core::manager::ManagerOutput;
-use argon_core::message::Body;
 use argon_core::task::ExitCause;
 use argon_core::time::Instant;
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd as SlotEnd, WorkerOutput};
@@ -18,7 +17,9 @@ use super::choice::Choice;
 use super::ledger::{Fault, RunEnd, result_of};
 use super::world::{LEASE, Node, Slot, World};
 use crate::process::{Fact, for_client, for_manager, for_worker};
+use crate::said::{by_manager, by_peer};
 use crate::wire::is_beat;
+use argon_core::message::Said;
 
 /// Turns at one instant after which a machine counts as going round in circles.
 const ROUNDS_MAX: u32 = 100;
@@ -35,7 +36,7 @@ pub(crate) enum Output {
 }
 
 /// A message in one line.
-pub(crate) fn short(body: &Body) -> String {
+pub(crate) fn short(body: &Said) -> String {
     crate::world::short(&format!("{body:?}"))
 }
 
@@ -303,6 +304,7 @@ impl World {
     fn apply(&mut self, host: usize, output: Output) -> Result<bool, String> {
         match output {
             Output::Manager(ManagerOutput::Send { conn, message }) => {
+                let message = by_manager(message);
                 self.noise += u64::from(!is_beat(&message.body));
                 self.send(host, conn, message);
             }
@@ -353,6 +355,7 @@ impl World {
                 }
             }
             LinkOutput::Send { conn, message } => {
+                let message = by_peer(message);
                 self.noise += u64::from(!is_beat(&message.body));
                 self.send(host, conn, message);
             }

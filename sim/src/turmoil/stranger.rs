@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use argon::core::codec;
-use argon::core::message::{Body, Message};
+use argon::core::message::{Message, ToManager};
 use argon::core::rng::Rng;
 use argon::{Transport, status_on};
 use bytes::{Bytes, BytesMut};
@@ -16,6 +16,7 @@ use super::scene::Command;
 use crate::hostile::{MESSAGES_MAX, body, hello};
 use crate::options::Host;
 use crate::rng::{Draw, mix, stream};
+use argon_core::message::Said;
 
 /// Longest time that a manager may take to say how it is.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +62,9 @@ async fn pester(node: Node, fault: usize, manager: Host, span: u64) {
         let bytes = if gibberish == Some(index) {
             garbage(&mut rng)
         } else if index == 0 && polite {
-            frame(&mut rng, |rng| Body::Hello(hello(rng, id, index)))
+            frame(&mut rng, |rng| {
+                Said::ToManager(ToManager::Hello(hello(rng, id, index)))
+            })
         } else {
             frame(&mut rng, |rng| body(rng, id, index))
         };
@@ -81,7 +84,7 @@ async fn pester(node: Node, fault: usize, manager: Host, span: u64) {
     }
 }
 
-fn frame(rng: &mut Rng, body: impl FnOnce(&mut Rng) -> Body) -> Vec<u8> {
+fn frame(rng: &mut Rng, body: impl FnOnce(&mut Rng) -> Said) -> Vec<u8> {
     let body = body(rng);
     let payload = Bytes::from(vec![1; rng.up_to(40) as usize]);
     let mut bytes = BytesMut::new();

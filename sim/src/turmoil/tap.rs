@@ -1,7 +1,7 @@
 //! Frames as they pass: lines for the trace, and what order is judged by.
 
 use argon::core::codec;
-use argon::core::message::{Body, Message};
+use argon::core::message::{FromClient, Message, ToClient, ToManager, ToPeer, ToWorker};
 use bytes::BytesMut;
 
 use super::scene::{Scene, called};
@@ -9,6 +9,7 @@ use crate::history::{Wire, WireWhat};
 use crate::options::Host;
 use crate::wire::{is_beat, submitted, task_of};
 use crate::world::short;
+use argon_core::message::Said;
 
 /// Listens at one end of a connection, if anybody wants to know.
 pub(super) struct Tap {
@@ -37,7 +38,7 @@ impl Tap {
 
     pub(super) fn read(&mut self, scene: &Scene, bytes: &[u8]) {
         for message in frames(&mut self.read, bytes) {
-            if let Body::Hello(hello) = &message.body {
+            if let Said::ToManager(ToManager::Hello(hello)) = &message.body {
                 self.peer_id = hello.peer.0;
             }
             self.note(scene, "<-", &message);
@@ -46,14 +47,14 @@ impl Tap {
 
     pub(super) fn wrote(&mut self, scene: &Scene, bytes: &[u8]) {
         for message in frames(&mut self.wrote, bytes) {
-            if let Body::Hello(hello) = &message.body {
+            if let Said::ToManager(ToManager::Hello(hello)) = &message.body {
                 self.peer_id = hello.peer.0;
             }
             self.note(scene, "->", &message);
         }
     }
 
-    fn note(&self, scene: &Scene, arrow: &str, message: &Message) {
+    fn note(&self, scene: &Scene, arrow: &str, message: &Message<Said>) {
         let body = &message.body;
         if scene.judging_order && self.host < scene.options().managers {
             self.judge(scene, body);
@@ -69,10 +70,10 @@ impl Tap {
         });
     }
 
-    fn judge(&self, scene: &Scene, body: &Body) {
+    fn judge(&self, scene: &Scene, body: &Said) {
         let mut attempt = None;
         let what = match body {
-            Body::Submit(submit) => {
+            Said::ToManager(ToManager::Client(FromClient::Submit(submit))) => {
                 let mut what = submitted(submit);
                 if let WireWhat::Submitted { max_wait, .. } = &mut what {
                     // When a frame is on its way is later than when that was decided.
@@ -80,17 +81,19 @@ impl Tap {
                 }
                 what
             }
-            Body::Cancel { .. } => WireWhat::Cancelled,
-            Body::Assign(assign) => {
+            Said::ToManager(ToManager::Client(FromClient::Cancel { .. })) => WireWhat::Cancelled,
+            Said::FromManager(ToPeer::Worker(ToWorker::Assign(assign))) => {
                 attempt = Some((assign.attempt.epoch.0, assign.attempt.number));
                 WireWhat::Assigned
             }
             // Who made room for whom shows in the order of decisions only, not in that of frames.
-            Body::Reject { retry_after, .. } => WireWhat::Rejected {
-                displaced: false,
-                after: retry_after.0,
-            },
-            Body::Outcome { .. } => WireWhat::Ended,
+            Said::FromManager(ToPeer::Client(ToClient::Reject { retry_after, .. })) => {
+                WireWhat::Rejected {
+                    displaced: false,
+                    after: retry_after.0,
+                }
+            }
+            Said::FromManager(ToPeer::Client(ToClient::Outcome { .. })) => WireWhat::Ended,
             _ => return,
         };
         let Some((client, seq)) = task_of(body, Some(self.peer_id)) else {
@@ -117,13 +120,13 @@ impl Tap {
 }
 
 /// Takes whole frames off the front.
-fn frames(buffer: &mut Option<BytesMut>, bytes: &[u8]) -> Vec<Message> {
+fn frames(buffer: &mut Option<BytesMut>, bytes: &[u8]) -> Vec<Message<Said>> {
     let mut whole = Vec::new();
     while let Some(kept) = buffer {
         if whole.is_empty() {
             kept.extend_from_slice(bytes);
         }
-        match codec::decode::<Body>(kept, usize::MAX >> 1) {
+        match codec::decode::<Said>(kept, usize::MAX >> 1) {
             Ok(Some(message)) => whole.push(message),
             Ok(None) => break,
             Err(_) => *buffer = None,

@@ -11,7 +11,7 @@ use crate::failure_detector::FailureDetector;
 use crate::ids::ConnId;
 use crate::limits::{OBSERVERS_MAX, PENDING_PEERS_MAX};
 use crate::manager::ManagerOutput;
-use crate::message::{Body, Message, VERSION, Version};
+use crate::message::{Control, Message, ToPeer, VERSION, Version};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::seq_map::SeqMap;
@@ -151,7 +151,7 @@ impl Connections {
         &mut self,
         awake: AwakeInstant,
         conn: ConnId,
-        message: impl FnOnce() -> Message,
+        message: impl FnOnce() -> Message<ToPeer>,
     ) {
         if let Some(known) = self.by_id.get_mut(conn) {
             known.detector.on_sent(awake);
@@ -162,8 +162,8 @@ impl Connections {
     }
 
     /// Sends what peers do not count: what belongs to the handshake, and signs of life.
-    pub(in crate::manager) fn send_uncounted(&mut self, conn: ConnId, body: Body) {
-        let message = body.into();
+    pub(in crate::manager) fn send_control(&mut self, conn: ConnId, control: Control) {
+        let message = control.into();
         self.outputs
             .push_back(ManagerOutput::Send { conn, message });
     }

@@ -155,7 +155,7 @@ mod tests {
     use crate::ids::{ConnId, Epoch, PeerId};
     use crate::machine::Machine as _;
     use crate::manager::{Manager, ManagerConfig, ManagerInput};
-    use crate::message::{Body, Hello, MAGIC, Message, Role, Submit, VERSION};
+    use crate::message::{FromClient, Hello, MAGIC, Message, Role, Submit, ToManager, VERSION};
     use crate::task::Priority;
     use crate::time::{Instant, Nanos};
     use std::format;
@@ -167,7 +167,7 @@ mod tests {
         let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
         let conn = ConnId(0);
         manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
-        let say = |manager: &mut Manager, body: Body| {
+        let say = |manager: &mut Manager, body: ToManager| {
             let message = Message::from(body);
             manager.handle_input(now, ManagerInput::Received { conn, message });
             manager.settle(now);
@@ -183,7 +183,7 @@ mod tests {
             session: None,
             name: name("client"),
         };
-        say(&mut manager, Body::Hello(hello));
+        say(&mut manager, ToManager::Hello(hello));
         for seq in 0..1_000 {
             let submit = Submit {
                 seq,
@@ -196,11 +196,11 @@ mod tests {
                 time_limit: Nanos::NONE,
                 name: name(&format!("nobody-runs-{seq}")),
             };
-            say(&mut manager, Body::Submit(submit));
+            say(&mut manager, ToManager::Client(FromClient::Submit(submit)));
             let waiting = manager.placement.queue.class_len(NOBODY);
             assert!(manager.placement.unroutable.until.len() <= 2 * waiting + UNROUTABLE_SLACK + 1);
             if seq >= 3 {
-                say(&mut manager, Body::Cancel { seq });
+                say(&mut manager, ToManager::Client(FromClient::Cancel { seq }));
             }
         }
         assert_eq!(manager.placement.queue.class_len(NOBODY), 3);

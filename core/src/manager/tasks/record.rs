@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
-use crate::message::{Assign, Body, Message, Submit};
+use crate::message::{Assign, Message, Submit, ToPeer, ToWorker};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
@@ -152,7 +152,7 @@ impl Task {
     }
 
     /// What its worker is told, as of `now`.
-    pub(in crate::manager) fn assignment(&self, attempt: Attempt, now: Instant) -> Message {
+    pub(in crate::manager) fn assignment(&self, attempt: Attempt, now: Instant) -> Message<ToPeer> {
         let left = self.deadline().map(|deadline| deadline.since(now));
         let assign = Assign {
             attempt,
@@ -163,7 +163,7 @@ impl Task {
             name: self.name.clone(),
         };
         Message {
-            body: Body::Assign(assign),
+            body: ToPeer::Worker(ToWorker::Assign(assign)),
             payload: self.payload.clone(),
         }
     }

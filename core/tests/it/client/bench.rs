@@ -13,7 +13,9 @@ use argon_core::event::{CloseReason, Event};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
-use argon_core::message::{Beat, Body, Message, VERSION, Welcome};
+use argon_core::message::{
+    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, VERSION, Welcome,
+};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::task::{Completion, LastAttempt, Outcome, RejectReason, TaskSpec};
@@ -73,7 +75,7 @@ impl Bench {
     }
 
     /// Settles and returns what was sent, heartbeats and hellos left out.
-    pub fn settle(&mut self) -> Vec<Body> {
+    pub fn settle(&mut self) -> Vec<ToManager> {
         self.client.settle(self.now);
         self.client.check_invariants();
         let mut sent = Vec::new();
@@ -87,8 +89,8 @@ impl Bench {
                 ClientOutput::Link(LinkOutput::Send { conn, message }) => {
                     assert_eq!(Some(conn), self.conn);
                     match message.body {
-                        Body::Hello(_) => {}
-                        Body::Ping(beat) => self.ping = Some(beat),
+                        ToManager::Hello(_) => {}
+                        ToManager::Ping(beat) => self.ping = Some(beat),
                         body => {
                             self.counted += 1;
                             sent.push(body);
@@ -107,40 +109,43 @@ impl Bench {
         sent
     }
 
-    pub fn link(&mut self, input: LinkInput) -> Vec<Body> {
+    pub fn link(&mut self, input: LinkInput<ToClient>) -> Vec<ToManager> {
         self.client.handle_input(self.now, ClientInput::Link(input));
         self.settle()
     }
 
-    pub fn receive(&mut self, body: Body) -> Vec<Body> {
+    pub fn receive(&mut self, body: FromManager<ToClient>) -> Vec<ToManager> {
         let conn = self.conn.expect("a connection");
         let message = Message::from(body);
         self.link(LinkInput::Received { conn, message })
     }
 
-    pub fn welcome(&mut self, epoch: u64, resumed: bool) -> Vec<Body> {
+    pub fn welcome(&mut self, epoch: u64, resumed: bool) -> Vec<ToManager> {
         // After one cut too many it waits a little before it dials.
         if self.conn.is_none() {
             self.pass(Duration::from_millis(25));
         }
         let conn = self.conn.expect("a connection");
         self.link(LinkInput::Connected { conn });
-        self.receive(Body::Welcome(Welcome {
+        self.receive(FromManager::Control(Control::Welcome(Welcome {
             version: VERSION,
             epoch: Epoch(epoch),
             resumed,
             lease: LEASE.into(),
             payload_max: self.payload_max,
-        }))
+        })))
     }
 
     /// The manager answers the last heartbeat: it has taken in all that was sent.
-    pub fn pong(&mut self) -> Vec<Body> {
+    pub fn pong(&mut self) -> Vec<ToManager> {
         let Some(beat) = self.ping.take() else {
             return Vec::new();
         };
         let received = self.counted;
-        self.receive(Body::Pong(Beat { received, ..beat }))
+        self.receive(FromManager::Control(Control::Pong(Beat {
+            received,
+            ..beat
+        })))
     }
 
     pub fn cut(&mut self) {
@@ -150,7 +155,7 @@ impl Bench {
     }
 
     /// Lets time pass, waking as asked; the manager must stay silent for less than a lease.
-    pub fn pass(&mut self, span: Duration) -> Vec<Body> {
+    pub fn pass(&mut self, span: Duration) -> Vec<ToManager> {
         let end = self.now + span;
         let mut sent = Vec::new();
         loop {
@@ -171,13 +176,13 @@ impl Bench {
         self.client.submit(self.now, spec).expect("room").seq
     }
 
-    pub fn cancel(&mut self, seq: u64) -> Vec<Body> {
+    pub fn cancel(&mut self, seq: u64) -> Vec<ToManager> {
         self.client
             .handle_input(self.now, ClientInput::Cancel { seq });
         self.settle()
     }
 
-    pub fn stop(&mut self) -> Vec<Body> {
+    pub fn stop(&mut self) -> Vec<ToManager> {
         self.client.handle_input(self.now, ClientInput::Stop);
         self.settle()
     }
@@ -213,45 +218,47 @@ pub fn completed() -> Outcome {
     })
 }
 
-pub fn outcome(seq: u64) -> Body {
-    Body::Outcome {
+pub fn outcome(seq: u64) -> FromManager<ToClient> {
+    FromManager::Role(ToClient::Outcome {
         seq,
         outcome: completed(),
-    }
+    })
 }
 
-pub fn ack(floor: u64) -> Body {
+pub fn ack(floor: u64) -> ToManager {
     acks(floor, &[])
 }
 
-pub fn acks(floor: u64, seqs: &[u64]) -> Body {
-    Body::AckOutcomes {
+pub fn acks(floor: u64, seqs: &[u64]) -> ToManager {
+    ToManager::Client(FromClient::AckOutcomes {
         floor,
         seqs: seqs.to_vec(),
-    }
+    })
 }
 
-pub fn reject(seq: u64, reason: RejectReason) -> Body {
-    Body::Reject {
+pub fn reject(seq: u64, reason: RejectReason) -> FromManager<ToClient> {
+    FromManager::Role(ToClient::Reject {
         seq,
         reason,
         retry_after: Nanos::ZERO,
         may_have_run: false,
         similar: Vec::new(),
-    }
+    })
 }
 
-pub fn resume(seqs: &[u64]) -> Body {
-    Body::Resume {
+pub fn resume(seqs: &[u64]) -> ToManager {
+    ToManager::Client(FromClient::Resume {
         seqs: seqs.to_vec(),
-    }
+    })
 }
 
 /// The numbers of submissions among `sent`, and whether each may have run.
-pub fn submitted(sent: &[Body]) -> Vec<(u64, bool)> {
+pub fn submitted(sent: &[ToManager]) -> Vec<(u64, bool)> {
     sent.iter()
         .filter_map(|body| match body {
-            Body::Submit(submit) => Some((submit.seq, submit.may_have_run)),
+            ToManager::Client(FromClient::Submit(submit)) => {
+                Some((submit.seq, submit.may_have_run))
+            }
             _ => None,
         })
         .collect()

@@ -10,7 +10,9 @@ use argon_core::ids::{PeerId, PoolProcess, SlotId};
 use argon_core::limits::{ATTEMPTS_MAX, IDS_MAX, RETRIES_DEFAULT};
 use argon_core::link::LinkInput;
 use argon_core::machine::Machine as _;
-use argon_core::message::{Body, Message, RefuseReason};
+use argon_core::message::{
+    Control, FromClient, FromManager, Message, RefuseReason, ToClient, ToManager,
+};
 use argon_core::name::Name;
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, Priority, RejectReason, TaskSpec};
@@ -20,7 +22,7 @@ use bytes::Bytes;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Lets time pass with a manager that answers heartbeats.
-fn pass_alive(bench: &mut Bench, span: Duration) -> Vec<Body> {
+fn pass_alive(bench: &mut Bench, span: Duration) -> Vec<ToManager> {
     let mut sent = Vec::new();
     let mut left = span;
     while !left.is_zero() {
@@ -32,8 +34,8 @@ fn pass_alive(bench: &mut Bench, span: Duration) -> Vec<Body> {
     sent
 }
 
-fn is_goodbye(body: &Body) -> bool {
-    matches!(body, Body::Goodbye)
+fn is_goodbye(body: &ToManager) -> bool {
+    matches!(body, ToManager::Goodbye)
 }
 
 /// Submits plain tasks and sends them.
@@ -90,7 +92,7 @@ fn it_says_whether_it_is_up_and_why_not() {
     let conn = bench.conn.unwrap();
     bench.link(LinkInput::Connected { conn });
     let reason = RefuseReason::Full;
-    bench.receive(Body::Refuse(reason));
+    bench.receive(FromManager::Control(Control::Refuse(reason)));
     assert_eq!(bench.client.last_refusal(), Some(reason));
     assert!(bench.events.contains(&Event::LinkRefused { reason }));
     bench.conn = None;
@@ -173,7 +175,7 @@ fn what_may_have_run_elsewhere_is_said_with_the_outcome() {
         (0, Outcome::Expired { may_have_run }),
         (1, Outcome::Cancelled { may_have_run }),
     ] {
-        bench.receive(Body::Outcome { seq, outcome });
+        bench.receive(FromManager::Role(ToClient::Outcome { seq, outcome }));
     }
     let may_have_run = true;
     assert_eq!(
@@ -194,7 +196,7 @@ fn a_rejection_is_no_outcome() {
         retries: 0,
         similar: Vec::new(),
     };
-    bench.receive(Body::Outcome { seq: 0, outcome });
+    bench.receive(FromManager::Role(ToClient::Outcome { seq: 0, outcome }));
     assert_eq!(
         bench.closed,
         [CloseReason::Protocol(ProtocolError::RejectionAsOutcome)]
@@ -238,7 +240,7 @@ fn many_outcomes_are_acknowledged_in_parts() {
         .settle()
         .iter()
         .filter_map(|body| match body {
-            Body::AckOutcomes { seqs, .. } => Some(seqs.len()),
+            ToManager::Client(FromClient::AckOutcomes { seqs, .. }) => Some(seqs.len()),
             _ => None,
         })
         .collect();
@@ -304,7 +306,7 @@ fn so_many_tasks_that_ended_cut_off_are_cancelled_on_return() {
     let sent = bench.welcome(1, true);
     let cancels = sent
         .iter()
-        .filter(|body| matches!(body, Body::Cancel { .. }));
+        .filter(|body| matches!(body, ToManager::Client(FromClient::Cancel { .. })));
     assert_eq!(cancels.count(), IDS_MAX);
 }
 
@@ -359,12 +361,14 @@ fn a_client_leaves_a_manager_without_workers_for_the_next_soon() {
     let first = bench.address;
     submit_all(&mut bench, 3);
     let hint: Nanos = (SECOND * 30).into();
-    let reject = |seq| Body::Reject {
-        seq,
-        reason: RejectReason::NoWorkers,
-        retry_after: hint,
-        may_have_run: false,
-        similar: Vec::new(),
+    let reject = |seq| {
+        FromManager::Role(ToClient::Reject {
+            seq,
+            reason: RejectReason::NoWorkers,
+            retry_after: hint,
+            may_have_run: false,
+            similar: Vec::new(),
+        })
     };
     bench.receive(reject(0));
     bench.pass(MS * 15);
@@ -376,11 +380,14 @@ fn a_client_leaves_a_manager_without_workers_for_the_next_soon() {
     bench.pass(MS * 4);
     let answers = bench.receive(outcome(77));
     assert!(
-        matches!(answers[..], [Body::AckOutcomes { .. }]),
+        matches!(
+            answers[..],
+            [ToManager::Client(FromClient::AckOutcomes { .. })]
+        ),
         "{answers:?}"
     );
     let goodbyes = bench.pass(MS);
-    assert!(matches!(goodbyes[..], [Body::Goodbye]), "{goodbyes:?}");
+    assert!(matches!(goodbyes[..], [ToManager::Goodbye]), "{goodbyes:?}");
     let left = |event: &Event| matches!(event, Event::LinkDown { .. });
     assert!(bench.events.iter().any(left));
     bench.pass(Duration::ZERO);
@@ -426,13 +433,13 @@ fn only_a_manager_without_workers_is_left_and_only_for_another() {
 /// When the current manager turns the last task down, how long it takes until the client leaves.
 fn leaves_after(bench: &mut Bench, seq: u64) -> Duration {
     let before = bench.now;
-    bench.receive(Body::Reject {
+    bench.receive(FromManager::Role(ToClient::Reject {
         seq,
         reason: RejectReason::NoWorkers,
         retry_after: (SECOND * 5).into(),
         may_have_run: false,
         similar: Vec::new(),
-    });
+    }));
     while !pass_alive(bench, MS).iter().any(is_goodbye) {
         assert!(bench.now.since(before) < SECOND * 5);
     }
@@ -560,13 +567,16 @@ fn a_client_in_a_pool_process_says_so_once_in_each_session() {
         life: 9,
     };
     let mut bench = Bench::with(|config| config.within = Some(process));
-    let said = |sent: &[Body]| {
+    let said = |sent: &[ToManager]| {
         sent.iter()
-            .filter(|body| **body == Body::Within(process))
+            .filter(|body| **body == ToManager::Client(FromClient::Within(process)))
             .count()
     };
     let first = bench.welcome(1, false);
-    assert_eq!((said(&first), &first[0]), (1, &Body::Within(process)));
+    assert_eq!(
+        (said(&first), &first[0]),
+        (1, &ToManager::Client(FromClient::Within(process)))
+    );
     bench.cut();
     assert_eq!(said(&bench.welcome(1, true)), 0);
     bench.cut();

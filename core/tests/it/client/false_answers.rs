@@ -8,15 +8,15 @@ use argon_core::event::CloseReason;
 use argon_core::ids::Epoch;
 use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_WINDOW};
 use argon_core::link::LinkInput;
-use argon_core::message::{Body, VERSION, Welcome};
+use argon_core::message::{Control, FromManager, ToClient, VERSION, Welcome};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn unknown(seq: u64) -> Body {
-    Body::Unknown { seqs: vec![seq] }
+fn unknown(seq: u64) -> FromManager<ToClient> {
+    FromManager::Role(ToClient::Unknown { seqs: vec![seq] })
 }
 
 fn once() -> TaskSpec {
@@ -66,7 +66,7 @@ fn what_was_just_sent_is_not_unknown() {
     let mut bench = Bench::up();
     let seqs: Vec<u64> = (0..3).map(|_| bench.submit(task())).collect();
     bench.settle();
-    bench.receive(Body::Unknown { seqs });
+    bench.receive(FromManager::Role(ToClient::Unknown { seqs }));
     let reason = CloseReason::Protocol(ProtocolError::ForgotSubmitted);
     assert_eq!(bench.closed, [reason], "once");
     assert_eq!(
@@ -84,7 +84,7 @@ fn no_manager_ends_a_task_that_none_was_sent() {
         bench.settle();
         bench.submit(task());
         let conn = bench.conn.expect("a connection");
-        let ended = matches!(body, Body::Outcome { .. });
+        let ended = matches!(body, FromManager::Role(ToClient::Outcome { .. }));
         bench.link(LinkInput::Received {
             conn,
             message: body.into(),
@@ -109,13 +109,13 @@ fn leases_are_kept_within_reason() {
         let mut bench = Bench::new();
         let conn = bench.conn.expect("a connection");
         bench.link(LinkInput::Connected { conn });
-        bench.receive(Body::Welcome(Welcome {
+        bench.receive(FromManager::Control(Control::Welcome(Welcome {
             version: VERSION,
             epoch: Epoch(1),
             resumed: false,
             lease: said,
             payload_max: 1,
-        }));
+        })));
         bench.pass(kept - MS);
         assert_eq!(bench.closed, [], "{said:?}");
         bench.pass(MS * 2);

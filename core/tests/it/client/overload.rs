@@ -8,7 +8,9 @@ use argon_core::client::{Client, ClientConfig, ClientInput, ClientOutput, Submit
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
-use argon_core::message::{Beat, Body, Message, VERSION, Welcome};
+use argon_core::message::{
+    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, VERSION, Welcome,
+};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::task::{Completion, LastAttempt, Outcome, RejectReason, TaskSpec};
@@ -18,8 +20,8 @@ use bytes::Bytes;
 const LATENCY: Duration = Duration::from_micros(100);
 
 enum Event {
-    ToManager(usize, Body),
-    ToClient(usize, Message),
+    ToManager(usize, ToManager),
+    ToClient(usize, Message<FromManager<ToClient>>),
     Served(usize, u64),
     Wake(usize),
 }
@@ -142,41 +144,41 @@ impl World {
         }
     }
 
-    fn answer(&mut self, n: usize, body: Body) {
+    fn answer(&mut self, n: usize, body: FromManager<ToClient>) {
         let at = self.now + LATENCY;
         self.at(at, Event::ToClient(n, body.into()));
     }
 
-    fn manage(&mut self, n: usize, body: Body) {
-        if !matches!(body, Body::Hello(_) | Body::Ping(_)) {
+    fn manage(&mut self, n: usize, body: ToManager) {
+        if !matches!(body, ToManager::Hello(_) | ToManager::Ping(_)) {
             self.manager.received[n] += 1;
         }
         match body {
-            Body::Hello(_) => self.answer(
+            ToManager::Hello(_) => self.answer(
                 n,
-                Body::Welcome(Welcome {
+                FromManager::Control(Control::Welcome(Welcome {
                     version: VERSION,
                     epoch: Epoch(1),
                     resumed: false,
                     lease: Duration::from_secs(2).into(),
                     payload_max: 1 << 20,
-                }),
+                })),
             ),
-            Body::Ping(beat) => {
+            ToManager::Ping(beat) => {
                 let received = self.manager.received[n];
                 self.answer(
                     n,
-                    Body::Pong(Beat {
+                    FromManager::Control(Control::Pong(Beat {
                         nonce: beat.nonce,
                         received,
-                    }),
+                    })),
                 );
             }
-            Body::Submit(submit) => {
+            ToManager::Client(FromClient::Submit(submit)) => {
                 self.admit(n, submit.seq);
                 self.dispatch();
             }
-            Body::AckOutcomes { .. } => {}
+            ToManager::Client(FromClient::AckOutcomes { .. }) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -216,13 +218,13 @@ impl World {
         let hint = self.manager.service * quarter / self.manager.servers as u32;
         self.answer(
             n,
-            Body::Reject {
+            FromManager::Role(ToClient::Reject {
                 seq,
                 reason,
                 retry_after: hint.max(Duration::from_millis(1)).into(),
                 may_have_run: false,
                 similar: Vec::new(),
-            },
+            }),
         );
     }
 
@@ -265,7 +267,7 @@ impl World {
                         },
                         charged: 0,
                     });
-                    self.answer(n, Body::Outcome { seq, outcome });
+                    self.answer(n, FromManager::Role(ToClient::Outcome { seq, outcome }));
                     self.dispatch();
                 }
                 Event::Wake(n) => {

@@ -9,7 +9,10 @@ use argon_core::client::{Client, ClientConfig, ClientInput, ClientOutput};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
-use argon_core::message::{Beat, Body, Hello, Message, Submit, VERSION, Welcome};
+use argon_core::message::{
+    Beat, Control, FromClient, FromManager, Hello, Message, Submit, ToClient, ToManager, VERSION,
+    Welcome,
+};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::task::{Completion, LastAttempt, Outcome, Priority, RejectReason, TaskSpec};
@@ -102,8 +105,8 @@ struct World {
     now: Instant,
     managers: Vec<Manager>,
     conn: Conn,
-    to_manager: VecDeque<Body>,
-    to_client: VecDeque<Body>,
+    to_manager: VecDeque<ToManager>,
+    to_client: VecDeque<FromManager<ToClient>>,
     received: u64,
     /// Whether the manager has let the client in on this connection.
     greeted: bool,
@@ -176,7 +179,7 @@ impl World {
         self.to_client.clear();
     }
 
-    fn link(&mut self, input: LinkInput) {
+    fn link(&mut self, input: LinkInput<ToClient>) {
         self.client.handle_input(self.now, ClientInput::Link(input));
         self.settle();
     }
@@ -216,23 +219,23 @@ impl World {
         let Some(body) = self.to_manager.pop_front() else {
             return;
         };
-        if !matches!(body, Body::Hello(_) | Body::Ping(_)) {
+        if !matches!(body, ToManager::Hello(_) | ToManager::Ping(_)) {
             self.received += 1;
         }
         let manager = &mut self.managers[address];
         let answers = &mut self.to_client;
-        manager.established |= !matches!(body, Body::Hello(_));
+        manager.established |= !matches!(body, ToManager::Hello(_));
         match body {
-            Body::Hello(hello) => {
+            ToManager::Hello(hello) => {
                 self.greeted = true;
                 manager.hello(&hello, answers);
             }
-            Body::Ping(beat) => answers.push_back(Body::Pong(Beat {
+            ToManager::Ping(beat) => answers.push_back(FromManager::Control(Control::Pong(Beat {
                 nonce: beat.nonce,
                 received: self.received,
-            })),
-            Body::Submit(submit) => manager.submit(&submit, answers),
-            Body::Cancel { seq } => {
+            }))),
+            ToManager::Client(FromClient::Submit(submit)) => manager.submit(&submit, answers),
+            ToManager::Client(FromClient::Cancel { seq }) => {
                 if let Some(known) = manager.known.get_mut(&seq)
                     && known.outcome.is_none()
                 {
@@ -240,20 +243,20 @@ impl World {
                         may_have_run: known.may_have_run,
                     };
                     known.outcome = Some(outcome.clone());
-                    answers.push_back(Body::Outcome { seq, outcome });
+                    answers.push_back(FromManager::Role(ToClient::Outcome { seq, outcome }));
                 }
             }
-            Body::Resume { seqs } => {
+            ToManager::Client(FromClient::Resume { seqs }) => {
                 let known = &manager.known;
                 let seqs: Vec<_> = seqs
                     .into_iter()
                     .filter(|seq| !known.contains_key(seq))
                     .collect();
                 if !seqs.is_empty() {
-                    answers.push_back(Body::Unknown { seqs });
+                    answers.push_back(FromManager::Role(ToClient::Unknown { seqs }));
                 }
             }
-            Body::AckOutcomes { floor, seqs } => {
+            ToManager::Client(FromClient::AckOutcomes { floor, seqs }) => {
                 assert!(floor >= manager.floor, "floors rise");
                 assert!(seqs.iter().all(|&seq| seq >= floor));
                 manager.floor = floor;
@@ -261,7 +264,7 @@ impl World {
                     *seq >= floor && !(known.outcome.is_some() && seqs.contains(seq))
                 });
             }
-            Body::Goodbye => manager.forget(),
+            ToManager::Goodbye => manager.forget(),
             other => panic!("a client says {other:?}"),
         }
     }
@@ -289,7 +292,7 @@ impl World {
         Some((address, live[index]))
     }
 
-    fn tell(&mut self, address: usize, body: Body) {
+    fn tell(&mut self, address: usize, body: FromManager<ToClient>) {
         // Before its welcome a client is told nothing.
         if self.greeted && matches!(self.conn, Conn::Open(_, at) if at == address) {
             self.to_client.push_back(body);
@@ -317,7 +320,10 @@ impl World {
             });
             let known = self.managers[address].known.get_mut(&seq);
             known.expect("picked").outcome = Some(outcome.clone());
-            self.tell(address, Body::Outcome { seq, outcome });
+            self.tell(
+                address,
+                FromManager::Role(ToClient::Outcome { seq, outcome }),
+            );
         }
     }
 
@@ -384,23 +390,20 @@ impl World {
             Step::Nonsense(n) => {
                 let stranger = 1_000_000 + u64::from(n);
                 let body = match n % 6 {
-                    0 => Body::Draining,
-                    1 => Body::Unknown {
+                    0 => FromManager::Misdirected,
+                    1 => FromManager::Role(ToClient::Unknown {
                         seqs: vec![stranger],
-                    },
+                    }),
                     2 => reject(stranger, RejectReason::QueueFull, true),
-                    3 => Body::Outcome {
+                    3 => FromManager::Role(ToClient::Outcome {
                         seq: stranger,
                         outcome: Outcome::Expired { may_have_run: true },
-                    },
-                    4 => Body::Pong(Beat {
+                    }),
+                    4 => FromManager::Control(Control::Pong(Beat {
                         nonce: 1,
                         received: u64::MAX,
-                    }),
-                    _ => Body::Ping(Beat {
-                        nonce: 0,
-                        received: 0,
-                    }),
+                    })),
+                    _ => FromManager::Role(ToClient::Unknown { seqs: Vec::new() }),
                 };
                 if matches!(self.conn, Conn::Open(..)) {
                     self.to_client.push_back(body);
@@ -470,23 +473,23 @@ impl Manager {
         self.known.clear();
     }
 
-    fn hello(&mut self, hello: &Hello, answers: &mut VecDeque<Body>) {
+    fn hello(&mut self, hello: &Hello, answers: &mut VecDeque<FromManager<ToClient>>) {
         let resumed = self.established && hello.session == Some(Epoch(self.epoch));
-        answers.push_back(Body::Welcome(Welcome {
+        answers.push_back(FromManager::Control(Control::Welcome(Welcome {
             version: VERSION,
             epoch: Epoch(self.epoch),
             resumed,
             lease: Duration::from_secs(2).into(),
             payload_max: PAYLOAD_MAX as u32,
-        }));
+        })));
         for (&seq, known) in &self.known {
             if let Some(outcome) = known.outcome.clone() {
-                answers.push_back(Body::Outcome { seq, outcome });
+                answers.push_back(FromManager::Role(ToClient::Outcome { seq, outcome }));
             }
         }
     }
 
-    fn submit(&mut self, submit: &Submit, answers: &mut VecDeque<Body>) {
+    fn submit(&mut self, submit: &Submit, answers: &mut VecDeque<FromManager<ToClient>>) {
         let seq = submit.seq;
         assert!(seq >= self.floor, "finished, but submitted");
         if let Some(known) = self.known.get_mut(&seq) {
@@ -505,14 +508,14 @@ impl Manager {
     }
 }
 
-fn reject(seq: u64, reason: RejectReason, may_have_run: bool) -> Body {
-    Body::Reject {
+fn reject(seq: u64, reason: RejectReason, may_have_run: bool) -> FromManager<ToClient> {
+    FromManager::Role(ToClient::Reject {
         seq,
         reason,
         retry_after: Duration::from_millis(5).into(),
         may_have_run,
         similar: Vec::new(),
-    }
+    })
 }
 
 fn run(seed: u64, steps: Vec<Step>) -> World {

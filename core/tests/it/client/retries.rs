@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::bench::*;
-use argon_core::message::Body;
+use argon_core::message::{FromManager, ToClient, ToManager};
 use argon_core::retry::BASE;
 use argon_core::task::RejectReason;
 use argon_core::time::Nanos;
 
-fn refuse(bench: &mut Bench, seq: u64, reason: RejectReason, may_have_run: bool) -> Vec<Body> {
-    bench.receive(Body::Reject {
+fn refuse(bench: &mut Bench, seq: u64, reason: RejectReason, may_have_run: bool) -> Vec<ToManager> {
+    bench.receive(FromManager::Role(ToClient::Reject {
         seq,
         reason,
         retry_after: Nanos::ZERO,
         may_have_run,
         similar: Vec::new(),
-    })
+    }))
 }
 
-fn seqs(sent: &[Body]) -> Vec<u64> {
+fn seqs(sent: &[ToManager]) -> Vec<u64> {
     submitted(sent).iter().map(|(seq, _)| *seq).collect()
 }
 

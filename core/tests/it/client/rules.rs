@@ -7,7 +7,7 @@ use argon_core::client::SubmitError;
 use argon_core::event::CloseReason;
 use argon_core::link::LinkInput;
 use argon_core::machine::Machine as _;
-use argon_core::message::Body;
+use argon_core::message::{FromClient, FromManager, ToClient, ToManager};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, Priority, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
@@ -101,13 +101,13 @@ fn a_rejected_task_comes_back_later_and_gives_up_after_its_retries() {
     assert_eq!(submitted(&bench.settle()), [(0, false)]);
     for _ in 0..2 {
         let hint = Duration::from_millis(30);
-        let sent = bench.receive(Body::Reject {
+        let sent = bench.receive(FromManager::Role(ToClient::Reject {
             seq: 0,
             reason: RejectReason::QueueFull,
             retry_after: hint.into(),
             may_have_run: false,
             similar: Vec::new(),
-        });
+        }));
         assert_eq!(sent, []);
         assert_eq!(bench.pass(hint - MS), [], "the hint is honoured");
         assert_eq!(submitted(&bench.pass(MS * 101)), [(0, false)]);
@@ -128,13 +128,13 @@ fn what_may_have_run_is_tried_for_ever_and_never_ends_as_rejected() {
     bench.submit(task());
     bench.settle();
     for round in 1..20 {
-        bench.receive(Body::Reject {
+        bench.receive(FromManager::Role(ToClient::Reject {
             seq: 0,
             reason: RejectReason::Draining,
             retry_after: Nanos::ZERO,
             may_have_run: round == 1,
             similar: Vec::new(),
-        });
+        }));
         let mut sent = Vec::new();
         for _ in 0..6 {
             sent.extend(bench.pass(Duration::from_secs(1)));
@@ -164,7 +164,7 @@ fn after_a_cut_the_manager_is_asked_what_it_has() {
     let sent = bench.welcome(1, true);
     assert_eq!(sent[..2], [ack(1), resume(&[1, 2])]);
     assert_eq!(submitted(&sent), [(3, false)]);
-    let sent = bench.receive(Body::Unknown { seqs: vec![2, 9] });
+    let sent = bench.receive(FromManager::Role(ToClient::Unknown { seqs: vec![2, 9] }));
     assert_eq!(submitted(&sent), [(2, false)], "never started, so fresh");
 }
 
@@ -189,7 +189,7 @@ fn after_a_restart_everything_unanswered_may_have_run_and_goes_first() {
         // Unknown does not wash the mark off.
         bench.cut();
         bench.welcome(epoch, true);
-        let sent = bench.receive(Body::Unknown { seqs: vec![0] });
+        let sent = bench.receive(FromManager::Role(ToClient::Unknown { seqs: vec![0] }));
         assert_eq!(submitted(&sent), [(0, true)]);
     }
 }
@@ -204,7 +204,10 @@ fn cancel_is_at_once_for_what_waits_and_a_request_for_what_was_sent() {
     bench.welcome(1, false);
     bench.submit(task());
     bench.settle();
-    assert_eq!(bench.cancel(1), [Body::Cancel { seq: 1 }]);
+    assert_eq!(
+        bench.cancel(1),
+        [ToManager::Client(FromClient::Cancel { seq: 1 })]
+    );
     assert_eq!(bench.cancel(1), [], "once is enough");
     assert_eq!(bench.delivered(), []);
     bench.receive(outcome(1));
@@ -220,8 +223,15 @@ fn a_cancel_while_cut_off_is_sent_on_resuming() {
     bench.cut();
     assert_eq!(bench.cancel(0), []);
     let sent = bench.welcome(1, true);
-    assert_eq!(sent, [ack(0), resume(&[0, 1]), Body::Cancel { seq: 0 }]);
-    bench.receive(Body::Unknown { seqs: vec![0] });
+    assert_eq!(
+        sent,
+        [
+            ack(0),
+            resume(&[0, 1]),
+            ToManager::Client(FromClient::Cancel { seq: 0 })
+        ]
+    );
+    bench.receive(FromManager::Role(ToClient::Unknown { seqs: vec![0] }));
     let may_have_run = false;
     assert_eq!(
         bench.delivered(),
@@ -232,7 +242,10 @@ fn a_cancel_while_cut_off_is_sent_on_resuming() {
     bench.cancel(1);
     let sent = bench.welcome(2, false);
     assert_eq!(submitted(&sent), [(1, true)]);
-    assert_eq!(sent.last(), Some(&Body::Cancel { seq: 1 }));
+    assert_eq!(
+        sent.last(),
+        Some(&ToManager::Client(FromClient::Cancel { seq: 1 }))
+    );
     bench.receive(reject(1, RejectReason::QueueFull));
     let may_have_run = true;
     assert_eq!(
@@ -247,7 +260,7 @@ fn deadlines_travel_as_what_is_left() {
     bench.submit(until(MS * 100));
     bench.pass(MS * 30);
     let sent = bench.welcome(1, false);
-    let Some(Body::Submit(submit)) = sent.last() else {
+    let Some(ToManager::Client(FromClient::Submit(submit))) = sent.last() else {
         panic!("{sent:?}");
     };
     assert_eq!(submit.deadline, (MS * 70).into());
@@ -275,7 +288,10 @@ fn cut_off_the_client_keeps_deadlines_itself() {
     assert_eq!(bench.delivered(), [(sent, expired(true))]);
     bench.pass(Duration::from_secs(3));
     let sent = bench.welcome(1, true);
-    assert_eq!(sent, [Body::Cancel { seq: 0 }, ack(2)]);
+    assert_eq!(
+        sent,
+        [ToManager::Client(FromClient::Cancel { seq: 0 }), ack(2)]
+    );
 }
 
 #[test]
@@ -286,7 +302,7 @@ fn stopping_gives_everything_up_honestly() {
     bench.settle();
     bench.receive(reject(1, RejectReason::QueueFull));
     bench.submit(task());
-    assert_eq!(bench.stop(), [Body::Goodbye]);
+    assert_eq!(bench.stop(), [ToManager::Goodbye]);
     let cancelled = |may_have_run| Outcome::Cancelled { may_have_run };
     assert_eq!(
         bench.delivered(),
@@ -329,7 +345,7 @@ fn what_is_not_for_clients_closes_the_connection() {
     let mut bench = Bench::up();
     bench.submit(task());
     bench.settle();
-    bench.receive(Body::Draining);
+    bench.receive(FromManager::Misdirected);
     assert_eq!(
         bench.closed,
         [CloseReason::Protocol(ProtocolError::Misdirected)]

@@ -278,34 +278,35 @@ fn outcomes() -> Vec<Outcome> {
 
 /// Every message of the native protocol.
 #[expect(clippy::too_many_lines, reason = "a list")]
-pub(crate) fn native() -> Vec<Example<Body>> {
-    let mut all: Vec<Example<Body>> = Vec::new();
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
-    add("hello_client", Body::Hello(hello()));
+pub(crate) fn native() -> Vec<Example<Said>> {
+    let mut all: Vec<Example<Said>> = Vec::new();
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
+    add("hello_client", Said::ToManager(ToManager::Hello(hello())));
     add(
         "hello_worker_resuming",
-        Body::Hello(Hello {
+        Said::ToManager(ToManager::Hello(Hello {
             role: Role::Worker { capacity: 8 },
             connection: 2,
             session: Some(EPOCH),
             name: name("wörker"),
             ..hello()
-        }),
+        })),
     );
     add(
         "hello_observer",
-        Body::Hello(Hello {
+        Said::ToManager(ToManager::Hello(Hello {
             role: Role::Observer,
             ..hello()
-        }),
+        })),
     );
-    add("welcome", Body::Welcome(welcome()));
+    add("welcome", Control::Welcome(welcome()).into());
     add(
         "welcome_resumed",
-        Body::Welcome(Welcome {
+        Control::Welcome(Welcome {
             resumed: true,
             ..welcome()
-        }),
+        })
+        .into(),
     );
     numbered(
         "refuse",
@@ -317,37 +318,45 @@ pub(crate) fn native() -> Vec<Example<Body>> {
             RefuseReason::BadCapacity,
             RefuseReason::Replaced,
         ]
-        .map(Body::Refuse),
+        .map(|value| Control::Refuse(value).into()),
         &mut all,
     );
     let beat = Beat {
         nonce: 5,
         received: 1_000,
     };
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
-    add("ping", Body::Ping(beat));
-    add("pong", Body::Pong(beat));
-    add("goodbye", Body::Goodbye);
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
+    add("ping", Said::ToManager(ToManager::Ping(beat)));
+    add("pong", Control::Pong(beat).into());
+    add("goodbye", Said::ToManager(ToManager::Goodbye));
     all.push((
         "submit".into(),
-        with_payload(Body::Submit(submit()), b"hello"),
+        with_payload(FromClient::Submit(submit()).into(), b"hello"),
     ));
     all.push((
         "submit_json".into(),
-        holding(Content::JSON, Body::Submit(submit()), b"[4, 7]"),
+        holding(
+            Content::JSON,
+            FromClient::Submit(submit()).into(),
+            b"[4, 7]",
+        ),
     ));
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
-    add("cancel", Body::Cancel { seq: 7 });
-    add("resume", Body::Resume { seqs: vec![7, 9] });
-    add("resume_nothing", Body::Resume { seqs: Vec::new() });
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
+    add("cancel", FromClient::Cancel { seq: 7 }.into());
+    add("resume", FromClient::Resume { seqs: vec![7, 9] }.into());
+    add(
+        "resume_nothing",
+        FromClient::Resume { seqs: Vec::new() }.into(),
+    );
     add(
         "ack_outcomes",
-        Body::AckOutcomes {
+        FromClient::AckOutcomes {
             floor: 8,
             seqs: vec![10, 12],
-        },
+        }
+        .into(),
     );
-    add("status_query", Body::StatusQuery { page: 1 });
+    add("status_query", Query::StatusQuery { page: 1 }.into());
     let completed = Outcome::Completed(Completion {
         last: last_attempt(),
         charged: 1,
@@ -355,47 +364,53 @@ pub(crate) fn native() -> Vec<Example<Body>> {
     all.push((
         "outcome_completed".into(),
         with_payload(
-            Body::Outcome {
+            ToClient::Outcome {
                 seq: 7,
                 outcome: completed,
-            },
+            }
+            .into(),
             b"result",
         ),
     ));
-    let outcome = |outcome| Body::Outcome { seq: 7, outcome };
+    let outcome = |outcome| ToClient::Outcome { seq: 7, outcome }.into();
     numbered("outcome", outcomes().into_iter().map(outcome), &mut all);
-    let reject = |reason| Body::Reject {
-        seq: 7,
-        reason,
-        retry_after: Nanos(SECOND / 10),
-        may_have_run: false,
-        similar: Vec::new(),
+    let reject = |reason| {
+        ToClient::Reject {
+            seq: 7,
+            reason,
+            retry_after: Nanos(SECOND / 10),
+            may_have_run: false,
+            similar: Vec::new(),
+        }
+        .into()
     };
     numbered("reject", REASONS.map(reject), &mut all);
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
     add(
         "reject_naming",
-        Body::Reject {
+        ToClient::Reject {
             seq: 7,
             reason: RejectReason::NoRunner,
             retry_after: Nanos::ZERO,
             may_have_run: false,
             similar: vec![name("echo"), name("each")],
-        },
+        }
+        .into(),
     );
-    add("unknown", Body::Unknown { seqs: vec![9] });
-    add("status", Body::Status(Box::new(status())));
+    add("unknown", ToClient::Unknown { seqs: vec![9] }.into());
+    add("status", ToObserver::Status(Box::new(status())).into());
     all.push((
         "assign".into(),
         with_payload(
-            Body::Assign(Assign {
+            ToWorker::Assign(Assign {
                 attempt: attempt(),
                 task: task(),
                 at_most_once: true,
                 deadline: Nanos(10 * SECOND),
                 time_limit: Nanos::NONE,
                 name: name("echo"),
-            }),
+            })
+            .into(),
             b"hello",
         ),
     ));
@@ -403,38 +418,41 @@ pub(crate) fn native() -> Vec<Example<Body>> {
     all
 }
 
-fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
+fn to_and_from_workers(all: &mut Vec<Example<Said>>) {
     let attempts = vec![attempt()];
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
     add(
         "recall",
-        Body::Recall {
+        ToWorker::Recall {
             attempts: attempts.clone(),
-        },
+        }
+        .into(),
     );
-    add("kill", Body::Kill { attempt: attempt() });
+    add("kill", ToWorker::Kill { attempt: attempt() }.into());
     add(
         "ack_results",
-        Body::AckResults {
+        ToWorker::AckResults {
             attempts: attempts.clone(),
-        },
+        }
+        .into(),
     );
-    add("resend", Body::Resend { attempt: attempt() });
+    add("resend", ToWorker::Resend { attempt: attempt() }.into());
     add(
         "report",
-        Body::Report(Report {
+        FromWorker::Report(Report {
             running: vec![reported()],
             finished: vec![ReportedAttempt {
                 task: TaskId { seq: 8, ..task() },
                 ..reported()
             }],
             last: true,
-        }),
+        })
+        .into(),
     );
-    add("grant", Body::Grant { window: 16 });
+    add("grant", FromWorker::Grant { window: 16 }.into());
     all.push((
         "finished_completed".into(),
-        with_payload(Body::Finished(finished()), b"result"),
+        with_payload(FromWorker::Finished(finished()).into(), b"result"),
     ));
     let mut ends: Vec<_> = error_kinds()
         .into_iter()
@@ -442,39 +460,45 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
         .collect();
     ends.extend(CAUSES.map(|cause| AttemptEnd::Crashed(cause, "last words".into())));
     ends.extend([AttemptEnd::Killed, AttemptEnd::Expired]);
-    let finished = |end| Body::Finished(Finished { end, ..finished() });
+    let finished = |end| FromWorker::Finished(Finished { end, ..finished() }).into();
     numbered("finished", ends.into_iter().map(finished), all);
-    let mut add = |name: &str, body: Body| all.push((name.into(), body.into()));
+    let mut add = |name: &str, body: Said| all.push((name.into(), body.into()));
     add(
         "returned",
-        Body::Returned {
+        FromWorker::Returned {
             not_started: attempts,
             started: Vec::new(),
-        },
+        }
+        .into(),
     );
-    add("draining", Body::Draining);
-    add("capabilities", Body::Capabilities(capabilities()));
+    add("draining", FromWorker::Draining.into());
+    add(
+        "capabilities",
+        FromWorker::Capabilities(capabilities()).into(),
+    );
     add(
         "capabilities_anything",
-        Body::Capabilities(Capabilities::anything()),
+        FromWorker::Capabilities(Capabilities::anything()).into(),
     );
     add(
         "within",
-        Body::Within(PoolProcess {
+        FromClient::Within(PoolProcess {
             worker: PeerId(0x0102_0304_0506_0708),
             slot: SlotId(3),
             life: 4,
-        }),
+        })
+        .into(),
     );
     add(
         "gone",
-        Body::Gone {
+        FromWorker::Gone {
             slot: SlotId(3),
             life: 4,
-        },
+        }
+        .into(),
     );
-    add("paused", Body::Paused);
-    add("running_query", Body::RunningQuery { page: 0 });
+    add("paused", Control::Paused.into());
+    add("running_query", Query::RunningQuery { page: 0 }.into());
     let running = RunningTask {
         task: task(),
         name: name("echo"),
@@ -485,7 +509,7 @@ fn to_and_from_workers(all: &mut Vec<Example<Body>>) {
         tasks: vec![running],
         more: false,
     };
-    add("running", Body::Running(Box::new(report)));
+    add("running", ToObserver::Running(Box::new(report)).into());
 }
 
 fn capabilities() -> Capabilities {

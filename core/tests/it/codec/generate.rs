@@ -380,97 +380,138 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
 }
 
 /// Any body of the native protocol; every variant is drawn as often as any other.
-pub(crate) fn body() -> impl Strategy<Value = Body> {
-    // Boxed, since proptest's unions stop at ten arms of different types.
-    proptest::strategy::Union::new([
-        hello().prop_map(Body::Hello).boxed(),
-        welcome().prop_map(Body::Welcome).boxed(),
-        refusal().prop_map(Body::Refuse).boxed(),
-        beat().prop_map(Body::Ping).boxed(),
-        beat().prop_map(Body::Pong).boxed(),
-        Just(Body::Goodbye).boxed(),
-        submit().prop_map(Body::Submit).boxed(),
-        any::<u64>().prop_map(|seq| Body::Cancel { seq }).boxed(),
-        seqs().prop_map(|seqs| Body::Resume { seqs }).boxed(),
+pub(crate) fn body() -> impl Strategy<Value = Said> {
+    let all = to_manager().into_iter().chain(from_manager());
+    proptest::strategy::Union::new(all)
+}
+
+/// Each message to a manager. Boxed, since proptest's unions stop at ten arms of different types.
+fn to_manager() -> Vec<BoxedStrategy<Said>> {
+    vec![
+        hello()
+            .prop_map(|value| Said::from(ToManager::Hello(value)))
+            .boxed(),
+        beat()
+            .prop_map(|value| Said::from(ToManager::Ping(value)))
+            .boxed(),
+        Just(Said::from(ToManager::Goodbye)).boxed(),
+        submit()
+            .prop_map(|value| Said::from(FromClient::Submit(value)))
+            .boxed(),
+        any::<u64>()
+            .prop_map(|seq| Said::from(FromClient::Cancel { seq }))
+            .boxed(),
+        seqs()
+            .prop_map(|seqs| Said::from(FromClient::Resume { seqs }))
+            .boxed(),
         (any::<u64>(), seqs())
-            .prop_map(|(floor, seqs)| Body::AckOutcomes { floor, seqs })
+            .prop_map(|(floor, seqs)| Said::from(FromClient::AckOutcomes { floor, seqs }))
             .boxed(),
         any::<u32>()
-            .prop_map(|page| Body::StatusQuery { page })
-            .boxed(),
-        (any::<u64>(), outcome())
-            .prop_map(|(seq, outcome)| Body::Outcome { seq, outcome })
-            .boxed(),
-        (any::<u64>(), reason(), nanos(), any::<bool>(), similar())
-            .prop_map(
-                |(seq, reason, retry_after, may_have_run, similar)| Body::Reject {
-                    seq,
-                    reason,
-                    retry_after,
-                    may_have_run,
-                    similar,
-                },
-            )
-            .boxed(),
-        seqs().prop_map(|seqs| Body::Unknown { seqs }).boxed(),
-        status()
-            .prop_map(|status| Body::Status(Box::new(status)))
-            .boxed(),
-        assign().prop_map(Body::Assign).boxed(),
-        attempts()
-            .prop_map(|attempts| Body::Recall { attempts })
-            .boxed(),
-        attempt().prop_map(|attempt| Body::Kill { attempt }).boxed(),
-        attempts()
-            .prop_map(|attempts| Body::AckResults { attempts })
-            .boxed(),
-        attempt()
-            .prop_map(|attempt| Body::Resend { attempt })
+            .prop_map(|page| Said::from(Query::StatusQuery { page }))
             .boxed(),
         (reported(), reported(), any::<bool>())
             .prop_map(|(running, finished, last)| {
-                Body::Report(Report {
+                Said::from(FromWorker::Report(Report {
                     running,
                     finished,
                     last,
+                }))
+            })
+            .boxed(),
+        any::<u32>()
+            .prop_map(|window| Said::from(FromWorker::Grant { window }))
+            .boxed(),
+        finished()
+            .prop_map(|value| Said::from(FromWorker::Finished(value)))
+            .boxed(),
+        (attempts(), attempts())
+            .prop_map(|(not_started, started)| {
+                Said::from(FromWorker::Returned {
+                    not_started,
+                    started,
                 })
             })
             .boxed(),
+        Just(Said::from(FromWorker::Draining)).boxed(),
+        capabilities()
+            .prop_map(|value| Said::from(FromWorker::Capabilities(value)))
+            .boxed(),
         any::<u32>()
-            .prop_map(|window| Body::Grant { window })
-            .boxed(),
-        finished().prop_map(Body::Finished).boxed(),
-        (attempts(), attempts())
-            .prop_map(|(not_started, started)| Body::Returned {
-                not_started,
-                started,
-            })
-            .boxed(),
-        Just(Body::Draining).boxed(),
-        capabilities().prop_map(Body::Capabilities).boxed(),
-        any::<u32>()
-            .prop_map(|page| Body::RunningQuery { page })
-            .boxed(),
-        running()
-            .prop_map(|report| Body::Running(Box::new(report)))
+            .prop_map(|page| Said::from(Query::RunningQuery { page }))
             .boxed(),
         any::<(u64, u32, u64)>()
             .prop_map(|(worker, slot, life)| {
-                Body::Within(PoolProcess {
+                Said::from(FromClient::Within(PoolProcess {
                     worker: PeerId(worker),
+                    slot: SlotId(slot),
+                    life,
+                }))
+            })
+            .boxed(),
+        any::<(u32, u64)>()
+            .prop_map(|(slot, life)| {
+                Said::from(FromWorker::Gone {
                     slot: SlotId(slot),
                     life,
                 })
             })
             .boxed(),
-        any::<(u32, u64)>()
-            .prop_map(|(slot, life)| Body::Gone {
-                slot: SlotId(slot),
-                life,
+    ]
+}
+
+/// Each message of a manager.
+fn from_manager() -> Vec<BoxedStrategy<Said>> {
+    vec![
+        welcome()
+            .prop_map(|value| Said::from(Control::Welcome(value)))
+            .boxed(),
+        refusal()
+            .prop_map(|value| Said::from(Control::Refuse(value)))
+            .boxed(),
+        beat()
+            .prop_map(|value| Said::from(Control::Pong(value)))
+            .boxed(),
+        (any::<u64>(), outcome())
+            .prop_map(|(seq, outcome)| Said::from(ToClient::Outcome { seq, outcome }))
+            .boxed(),
+        (any::<u64>(), reason(), nanos(), any::<bool>(), similar())
+            .prop_map(|(seq, reason, retry_after, may_have_run, similar)| {
+                Said::from(ToClient::Reject {
+                    seq,
+                    reason,
+                    retry_after,
+                    may_have_run,
+                    similar,
+                })
             })
             .boxed(),
-        Just(Body::Paused).boxed(),
-    ])
+        seqs()
+            .prop_map(|seqs| Said::from(ToClient::Unknown { seqs }))
+            .boxed(),
+        status()
+            .prop_map(|status| Said::from(ToObserver::Status(Box::new(status))))
+            .boxed(),
+        assign()
+            .prop_map(|value| Said::from(ToWorker::Assign(value)))
+            .boxed(),
+        attempts()
+            .prop_map(|attempts| Said::from(ToWorker::Recall { attempts }))
+            .boxed(),
+        attempt()
+            .prop_map(|attempt| Said::from(ToWorker::Kill { attempt }))
+            .boxed(),
+        attempts()
+            .prop_map(|attempts| Said::from(ToWorker::AckResults { attempts }))
+            .boxed(),
+        attempt()
+            .prop_map(|attempt| Said::from(ToWorker::Resend { attempt }))
+            .boxed(),
+        running()
+            .prop_map(|report| Said::from(ToObserver::Running(Box::new(report))))
+            .boxed(),
+        Just(Said::from(Control::Paused)).boxed(),
+    ]
 }
 
 /// Any body of the pool protocol.

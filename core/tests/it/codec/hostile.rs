@@ -2,7 +2,7 @@
 
 use argon_core::codec::{self, DecodeError};
 use argon_core::limits::{HEADER_MAX, NAME_MAX};
-use argon_core::message::{Body, Message, PoolBody};
+use argon_core::message::{FromClient, Message, PoolBody, Said, ToClient, ToManager, ToPeer};
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
@@ -22,7 +22,7 @@ fn refused(header: &[u8]) {
     let mut buffer = framed(header);
     let before = buffer.clone();
     assert_eq!(
-        codec::decode::<Body>(&mut buffer, FRAME_MAX),
+        codec::decode::<Said>(&mut buffer, FRAME_MAX),
         Err(DecodeError::BadHeader)
     );
     assert_eq!(buffer, before);
@@ -37,7 +37,7 @@ fn a_frame_above_the_limit_is_refused_by_its_length_alone() {
     ] {
         let mut buffer = BytesMut::new();
         buffer.put_u32_le(length as u32);
-        let answer = codec::decode::<Body>(&mut buffer, FRAME_MAX);
+        let answer = codec::decode::<Said>(&mut buffer, FRAME_MAX);
         let limit = FRAME_MAX;
         let expected = if ok {
             Ok(None)
@@ -73,15 +73,17 @@ fn bools_options_and_priorities_have_one_form() {
     // Outcome, task 1, Expired, with a bool of 2.
     refused(&[11, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2]);
     // Submit with priority 8: levels index arrays.
-    let submit = Message::from(Body::Submit(super::examples::submit()));
+    let submit = Message::from(Said::ToManager(ToManager::Client(FromClient::Submit(
+        super::examples::submit(),
+    ))));
     let mut bytes = frame(&submit);
     assert_eq!(bytes[17], 4, "the offset in docs/protocol.md");
     bytes[17] = 7;
-    assert!(codec::decode::<Body>(&mut bytes.clone(), FRAME_MAX).is_ok());
+    assert!(codec::decode::<Said>(&mut bytes.clone(), FRAME_MAX).is_ok());
     bytes[17] = 8;
     refused(&bytes[5..]);
     // Hello with an option tag of 2.
-    let hello = Message::from(Body::Hello(super::examples::hello()));
+    let hello = Message::from(Said::ToManager(ToManager::Hello(super::examples::hello())));
     let mut bytes = frame(&hello);
     assert_eq!(bytes[37], 0, "the offset in docs/protocol.md");
     bytes[37] = 2;
@@ -113,7 +115,7 @@ fn texts_must_be_utf_8() {
     header.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
     let mut good = header.clone();
     good.push(b'x');
-    assert!(codec::decode::<Body>(&mut framed(&good), FRAME_MAX).is_ok());
+    assert!(codec::decode::<Said>(&mut framed(&good), FRAME_MAX).is_ok());
     header.push(0xff);
     refused(&header);
 }
@@ -144,7 +146,15 @@ fn lists_that_cannot_be_there_are_refused() {
 fn a_header_too_long_is_not_sent() {
     let seqs = vec![0; HEADER_MAX / 8];
     let mut out = BytesMut::from(&b"before"[..]);
-    assert!(codec::encode(&Message::from(Body::Unknown { seqs }), &mut out).is_err());
+    assert!(
+        codec::encode(
+            &Message::from(Said::FromManager(ToPeer::Client(ToClient::Unknown {
+                seqs
+            }))),
+            &mut out
+        )
+        .is_err()
+    );
     assert_eq!(&out[..], b"before");
 }
 
@@ -166,9 +176,9 @@ where
 proptest! {
     #[test]
     fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        swallow::<Body>(&bytes);
+        swallow::<Said>(&bytes);
         swallow::<PoolBody>(&bytes);
-        swallow::<Body>(&framed(&bytes));
+        swallow::<Said>(&framed(&bytes));
         swallow::<PoolBody>(&framed(&bytes));
     }
 
@@ -182,6 +192,6 @@ proptest! {
             let spot = spot.index(bytes.len());
             bytes[spot] = byte;
         }
-        swallow::<Body>(&bytes);
+        swallow::<Said>(&bytes);
     }
 }

@@ -28,7 +28,11 @@ fn error() -> TaskError {
     }
 }
 
-fn fits<B>(body: B)
+fn fits(said: impl Into<Said>) {
+    fits_alone::<Said>(said.into());
+}
+
+fn fits_alone<B>(body: B)
 where
     B: bincode::Encode + bincode::Decode<()> + PartialEq + std::fmt::Debug,
 {
@@ -47,8 +51,8 @@ fn a_hello_fits_into_the_frame_that_strangers_may_send() {
         role: Role::Worker { capacity: 1 },
         ..examples::hello()
     };
-    let message = Message::from(Body::Hello(hello));
-    assert!(codec::decode::<Body>(&mut frame(&message), HELLO_FRAME_MAX).is_ok());
+    let message = Message::from(Said::ToManager(ToManager::Hello(hello)));
+    assert!(codec::decode::<Said>(&mut frame(&message), HELLO_FRAME_MAX).is_ok());
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn the_largest_errors_fit() {
         end: AttemptLoss::ChildCrashed(ExitCause::Exit(1)),
     };
     let history = vec![record; usize::from(ATTEMPTS_MAX)];
-    let outcome = |outcome| Body::Outcome { seq: 1, outcome };
+    let outcome = |outcome| ToClient::Outcome { seq: 1, outcome };
     fits(outcome(Outcome::Failed(Box::new(Failure {
         error: error(),
         last: LastAttempt {
@@ -69,14 +73,14 @@ fn the_largest_errors_fit() {
     }))));
     fits(outcome(Outcome::Lost { history }));
     let finished = |end| {
-        Body::Finished(Finished {
+        FromWorker::Finished(Finished {
             end,
             ..examples::finished()
         })
     };
     fits(finished(AttemptEnd::Failed(Box::new(error()))));
     fits(finished(AttemptEnd::Crashed(ExitCause::Exit(1), text())));
-    fits(PoolBody::Failed {
+    fits_alone(PoolBody::Failed {
         id: 1,
         ran: Nanos(1),
         error: error(),
@@ -88,26 +92,26 @@ fn the_longest_lists_fit() {
     let attempt = examples::attempt();
     let attempts = vec![attempt; IDS_MAX];
     let seqs = vec![u64::MAX; IDS_MAX];
-    fits(Body::Resume { seqs: seqs.clone() });
-    fits(Body::Unknown { seqs: seqs.clone() });
-    fits(Body::AckOutcomes { floor: 1, seqs });
-    fits(Body::Recall {
+    fits(FromClient::Resume { seqs: seqs.clone() });
+    fits(ToClient::Unknown { seqs: seqs.clone() });
+    fits(FromClient::AckOutcomes { floor: 1, seqs });
+    fits(ToWorker::Recall {
         attempts: attempts.clone(),
     });
-    fits(Body::AckResults {
+    fits(ToWorker::AckResults {
         attempts: attempts.clone(),
     });
-    fits(Body::Returned {
+    fits(FromWorker::Returned {
         not_started: attempts.clone(),
         started: Vec::new(),
     });
-    fits(Body::Returned {
+    fits(FromWorker::Returned {
         not_started: Vec::new(),
         started: attempts,
     });
     let reported = vec![examples::reported(); IDS_MAX];
     for split in [0, 1, IDS_MAX / 2, IDS_MAX] {
-        fits(Body::Report(Report {
+        fits(FromWorker::Report(Report {
             running: reported[..split].to_vec(),
             finished: reported[split..].to_vec(),
             last: true,
@@ -135,5 +139,5 @@ fn a_full_page_of_status_fits() {
         };
         STATUS_PAGE
     ];
-    fits(Body::Status(Box::new(report)));
+    fits(ToObserver::Status(Box::new(report)));
 }

@@ -1,6 +1,6 @@
 //! What is charged for a message that is held or waits to be read is about what its frame takes.
 
-use argon_core::message::{Body, Message};
+use argon_core::message::{FromWorker, Message, Said, ToClient, ToManager, ToPeer};
 use proptest::prelude::*;
 
 use super::{frame, generate};
@@ -14,8 +14,8 @@ proptest! {
         message in generate::message(generate::body()),
     ) {
         let texts = match &message.body {
-            Body::Outcome { outcome, .. } => outcome.text_bytes(),
-            Body::Finished(finished) => finished.end.text_bytes(),
+            Said::FromManager(ToPeer::Client(ToClient::Outcome { outcome, .. })) => outcome.text_bytes(),
+            Said::ToManager(ToManager::Worker(FromWorker::Finished(finished))) => finished.end.text_bytes(),
             _ => return Ok(()),
         };
         let Message { payload, .. } = &message;

@@ -8,7 +8,10 @@ use argon_core::event::{CloseReason, LinkDown};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::limits::LEASE;
 use argon_core::link::{Link, LinkConfig, LinkEvent, LinkInput, LinkOutput};
-use argon_core::message::{Beat, Body, Hello, Message, Role, VERSION, Welcome};
+use argon_core::message::{
+    Beat, Control, FromManager, FromWorker, Hello, Message, Role, ToManager, ToWorker, VERSION,
+    Welcome,
+};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::time::{Deadline, Instant, Nanos, WakeReason};
@@ -58,7 +61,7 @@ impl Bench {
         }
     }
 
-    pub(crate) fn input(&mut self, input: LinkInput) -> Option<LinkEvent> {
+    pub(crate) fn input(&mut self, input: LinkInput<ToWorker>) -> Option<LinkEvent<ToWorker>> {
         let event = self.link.handle_input(self.now, input, &mut self.out);
         self.expect();
         event
@@ -69,19 +72,23 @@ impl Bench {
         self.link.expect(next);
     }
 
-    pub(crate) fn say(&mut self, conn: ConnId, body: Body) -> Option<LinkEvent> {
+    pub(crate) fn say(
+        &mut self,
+        conn: ConnId,
+        body: FromManager<ToWorker>,
+    ) -> Option<LinkEvent<ToWorker>> {
         let message = Message::from(body);
         self.input(LinkInput::Received { conn, message })
     }
 
-    pub(crate) fn timeout(&mut self) -> Option<LinkEvent> {
+    pub(crate) fn timeout(&mut self) -> Option<LinkEvent<ToWorker>> {
         let event = self.link.handle_timeout(self.now, &mut self.out);
         self.expect();
         event
     }
 
     /// Goes to the next deadline and does what is due.
-    pub(crate) fn wake(&mut self) -> Option<LinkEvent> {
+    pub(crate) fn wake(&mut self) -> Option<LinkEvent<ToWorker>> {
         self.now = self.due().at.max(self.now);
         self.timeout()
     }
@@ -126,7 +133,7 @@ impl Bench {
             LinkOutput::Send { conn: on, message } => {
                 assert_eq!(on, conn);
                 match message.body {
-                    Body::Hello(hello) => hello,
+                    ToManager::Hello(hello) => hello,
                     other => panic!("no hello: {other:?}"),
                 }
             }
@@ -137,7 +144,7 @@ impl Bench {
     pub(crate) fn up_with(&mut self, welcome: Welcome) -> ConnId {
         let (conn, _) = self.dial();
         self.greet(conn);
-        let event = self.say(conn, Body::Welcome(welcome));
+        let event = self.say(conn, FromManager::Control(Control::Welcome(welcome)));
         assert_eq!(event, Some(LinkEvent::Up(welcome)));
         assert_eq!(self.out, []);
         conn
@@ -154,7 +161,7 @@ impl Bench {
             LinkOutput::Send { conn: on, message } => {
                 assert_eq!(on, conn);
                 match message.body {
-                    Body::Ping(beat) => beat,
+                    ToManager::Ping(beat) => beat,
                     other => panic!("no ping: {other:?}"),
                 }
             }
@@ -162,19 +169,31 @@ impl Bench {
         }
     }
 
-    pub(crate) fn pong(&mut self, conn: ConnId, nonce: u64, received: u64) -> Option<LinkEvent> {
-        self.say(conn, Body::Pong(Beat { nonce, received }))
+    pub(crate) fn pong(
+        &mut self,
+        conn: ConnId,
+        nonce: u64,
+        received: u64,
+    ) -> Option<LinkEvent<ToWorker>> {
+        self.say(
+            conn,
+            FromManager::Control(Control::Pong(Beat { nonce, received })),
+        )
     }
 
     pub(crate) fn send(&mut self) -> bool {
-        self.link.send(self.now, Body::Draining, &mut self.out)
+        self.link.send(
+            self.now,
+            ToManager::Worker(FromWorker::Draining),
+            &mut self.out,
+        )
     }
 
-    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<LinkEvent> {
+    pub(crate) fn closed(&mut self, conn: ConnId) -> Option<LinkEvent<ToWorker>> {
         self.input(LinkInput::Closed { conn })
     }
 }
 
-pub(crate) fn ours(reason: CloseReason) -> Option<LinkEvent> {
+pub(crate) fn ours(reason: CloseReason) -> Option<LinkEvent<ToWorker>> {
     Some(LinkEvent::Down(LinkDown::Ours(reason)))
 }

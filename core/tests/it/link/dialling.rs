@@ -10,7 +10,8 @@ use argon_core::ids::{ConnId, Epoch};
 use argon_core::limits::{HANDSHAKE, LEASE, RECONNECT_DELAY_FIRST, RECONNECT_DELAY_MAX};
 use argon_core::link::{LinkEvent, LinkInput, LinkOutput};
 use argon_core::message::{
-    Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome,
+    Beat, Control, FromManager, FromWorker, Hello, MAGIC, RefuseReason, Role, ToManager, ToWorker,
+    VERSION, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::protocol_error::ProtocolError;
@@ -18,6 +19,9 @@ use argon_core::time::{Deadline, Instant, WakeReason};
 use proptest::prelude::*;
 
 const BEFORE: Duration = Duration::from_nanos(1);
+
+/// What comes of a call that changes nothing for the machine.
+const NOTHING: Option<LinkEvent<ToWorker>> = None;
 
 #[test]
 fn it_dials_at_once_and_says_who_it_is_and_nothing_else_before_it_is_let_in() {
@@ -42,11 +46,11 @@ fn it_dials_at_once_and_says_who_it_is_and_nothing_else_before_it_is_let_in() {
     assert!(!bench.link.is_up());
     assert_eq!((bench.link.session(), bench.link.sent()), (None, 0));
     assert_eq!(bench.link.lease(), LEASE);
-    bench.say(conn, Body::Welcome(welcome(7)));
+    bench.say(conn, FromManager::Control(Control::Welcome(welcome(7))));
     assert!(bench.link.is_up());
     assert_eq!(bench.link.session(), Some(Epoch(7)));
     assert!(bench.send());
-    let message = Body::Draining.into();
+    let message = ToManager::Worker(FromWorker::Draining).into();
     assert_eq!(bench.only(), LinkOutput::Send { conn, message });
 }
 
@@ -60,7 +64,7 @@ fn the_next_connection_has_a_higher_number_and_names_the_session() {
     let hello = bench.greet(conn);
     assert_eq!(hello.connection, conn.0);
     assert_eq!(hello.session, Some(Epoch(7)));
-    bench.say(conn, Body::Welcome(welcome(8)));
+    bench.say(conn, FromManager::Control(Control::Welcome(welcome(8))));
     assert_eq!(bench.link.session(), Some(Epoch(8)));
 }
 
@@ -114,23 +118,23 @@ fn facts_about_other_connections_mean_nothing() {
             LinkInput::Connected { conn },
             LinkInput::Received {
                 conn,
-                message: Body::Welcome(welcome(3)).into(),
+                message: FromManager::Control(Control::Welcome(welcome(3))).into(),
             },
             LinkInput::Received {
                 conn,
-                message: Body::Refuse(RefuseReason::Full).into(),
+                message: FromManager::Control(Control::Refuse(RefuseReason::Full)).into(),
             },
             LinkInput::Received {
                 conn,
-                message: Body::Pong(Beat {
+                message: FromManager::Control(Control::Pong(Beat {
                     nonce: 1,
                     received: 9,
-                })
+                }))
                 .into(),
             },
             LinkInput::Received {
                 conn,
-                message: Body::Draining.into(),
+                message: FromManager::Role(ToWorker::AckResults { attempts: vec![] }).into(),
             },
             LinkInput::Progress { conn },
             LinkInput::Closed { conn },
@@ -145,7 +149,7 @@ fn facts_about_other_connections_mean_nothing() {
                 bench.greet(conn);
             }
             if stage > 2 {
-                bench.say(conn, Body::Welcome(welcome(7)));
+                bench.say(conn, FromManager::Control(Control::Welcome(welcome(7))));
                 bench.ping(conn);
                 bench.send();
                 bench.out.clear();
@@ -175,15 +179,16 @@ fn only_a_welcome_of_its_major_version_lets_it_in() {
         minor: 0,
     };
     let bodies = [
-        Body::Draining,
-        Body::Welcome(Welcome {
+        FromManager::Misdirected,
+        FromManager::Role(ToWorker::AckResults { attempts: vec![] }),
+        FromManager::Control(Control::Welcome(Welcome {
             version,
             ..welcome(7)
-        }),
-        Body::Pong(Beat {
+        })),
+        FromManager::Control(Control::Pong(Beat {
             nonce: 0,
             received: 0,
-        }),
+        })),
     ];
     for body in bodies {
         let mut bench = Bench::new(2);
@@ -202,7 +207,7 @@ fn only_a_welcome_of_its_major_version_lets_it_in() {
 fn refuse(bench: &mut Bench, reason: RefuseReason) {
     let (conn, _) = bench.dial();
     bench.greet(conn);
-    let event = bench.say(conn, Body::Refuse(reason));
+    let event = bench.say(conn, FromManager::Control(Control::Refuse(reason)));
     assert_eq!(event, Some(LinkEvent::Refused(reason)));
     let reason = CloseReason::Refused(reason);
     assert_eq!(bench.only(), LinkOutput::Close { conn, reason });
@@ -239,7 +244,10 @@ fn every_manager_is_tried_in_its_turn_whatever_the_others_say() {
                     }
                     _ => {
                         bench.greet(conn);
-                        bench.say(conn, Body::Refuse(RefuseReason::Full));
+                        bench.say(
+                            conn,
+                            FromManager::Control(Control::Refuse(RefuseReason::Full)),
+                        );
                         bench.out.clear();
                     }
                 }
@@ -261,14 +269,14 @@ fn a_cut_is_mended_at_once_but_a_door_that_shuts_again_is_not_hammered() {
     assert_eq!(address, 0, "with the same manager");
     // Up, and closed again within the time: that counts as a failure.
     bench.greet(conn);
-    bench.say(conn, Body::Welcome(welcome(7)));
+    bench.say(conn, FromManager::Control(Control::Welcome(welcome(7))));
     bench.now = bench.now + (RECONNECT_DELAY_MAX - BEFORE);
     bench.closed(conn);
     let (conn, address) = bench.dial();
     assert_eq!(address, 1);
     // Up for so long: that was a success.
     bench.greet(conn);
-    bench.say(conn, Body::Welcome(welcome(7)));
+    bench.say(conn, FromManager::Control(Control::Welcome(welcome(7))));
     bench.now = bench.now + RECONNECT_DELAY_MAX;
     bench.closed(conn);
     assert_eq!(bench.wait(), Duration::ZERO);
@@ -317,12 +325,12 @@ fn it_can_be_sent_on_to_the_next_manager() {
     for managers in [2, 3] {
         let mut bench = Bench::new(managers);
         for turn in 0..5 {
-            assert_eq!(bench.link.move_on(bench.now, &mut bench.out), None);
+            assert_eq!(bench.link.move_on(bench.now, &mut bench.out), NOTHING);
             let (conn, address) = bench.dial();
             assert_eq!(address, turn % managers);
             if turn % 2 == 0 {
                 bench.greet(conn);
-                bench.say(conn, Body::Welcome(welcome(7)));
+                bench.say(conn, FromManager::Control(Control::Welcome(welcome(7))));
             }
             let reason = CloseReason::MovedOn;
             let event = bench.link.move_on(bench.now, &mut bench.out);
@@ -333,7 +341,7 @@ fn it_can_be_sent_on_to_the_next_manager() {
     }
     let mut bench = Bench::new(1);
     bench.up();
-    assert_eq!(bench.link.move_on(bench.now, &mut bench.out), None);
+    assert_eq!(bench.link.move_on(bench.now, &mut bench.out), NOTHING);
     assert!(bench.link.is_up() && bench.out.is_empty(), "there is none");
 }
 
@@ -370,7 +378,7 @@ fn stopped_it_says_goodbye_and_stays_closed() {
         bench.link.stop(bench.now, &mut bench.out);
         let goodbye = LinkOutput::Send {
             conn,
-            message: Body::Goodbye.into(),
+            message: ToManager::Goodbye.into(),
         };
         let close = LinkOutput::Close { conn, reason };
         let expected: &[LinkOutput] = match stage {
@@ -386,8 +394,8 @@ fn stopped_it_says_goodbye_and_stays_closed() {
         assert_eq!(bench.timeout(), None);
         assert_eq!(bench.closed(conn), None);
         let again = CloseReason::Silent;
-        assert_eq!(bench.link.close(bench.now, again, &mut bench.out), None);
-        assert_eq!(bench.link.move_on(bench.now, &mut bench.out), None);
+        assert_eq!(bench.link.close(bench.now, again, &mut bench.out), NOTHING);
+        assert_eq!(bench.link.move_on(bench.now, &mut bench.out), NOTHING);
         bench.link.stop(bench.now, &mut bench.out);
         assert!(!bench.send() && bench.out.is_empty());
         assert_eq!(bench.link.poll_timeout(), None);

@@ -5,7 +5,7 @@ use argon_core::event::CloseReason;
 use argon_core::ids::ConnId;
 use argon_core::limits::LEASE;
 use argon_core::link::{LinkEvent, LinkInput, LinkOutput};
-use argon_core::message::{Body, Welcome};
+use argon_core::message::{Control, FromManager, ToManager, ToWorker, Welcome};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::time::{Instant, Nanos, WakeReason};
 use std::time::Duration;
@@ -21,8 +21,8 @@ fn four_times_in_a_lease_it_says_what_it_has_received() {
     assert_eq!(bench.wait(), LEASE / 4);
     bench.pong(conn, first.nonce, 0);
     assert_eq!(
-        bench.say(conn, Body::Draining),
-        Some(LinkEvent::Message(Body::Draining.into())),
+        bench.say(conn, FromManager::Role(nothing())),
+        Some(LinkEvent::Message(nothing().into())),
         "what is not the link's own business"
     );
     let second = bench.ping(conn);
@@ -114,8 +114,13 @@ fn a_ping_can_be_had_sooner_if_none_is_under_way() {
     assert_eq!(bench.wait(), LEASE / 4, "the next in its time");
 }
 
+/// A message that asks for nothing.
+fn nothing() -> ToWorker {
+    ToWorker::AckResults { attempts: vec![] }
+}
+
 /// Lets the link wake until something happens; says what and when.
-fn until_event(bench: &mut Bench) -> (LinkEvent, Instant) {
+fn until_event(bench: &mut Bench) -> (LinkEvent<ToWorker>, Instant) {
     for _ in 0..100 {
         if let Some(event) = bench.wake() {
             return (event, bench.now);
@@ -135,7 +140,7 @@ fn a_manager_that_reads_later_is_not_silent() {
         assert_eq!(bench.wake(), None);
         if bench.now.since(said) >= LEASE / 4 {
             said = bench.now;
-            assert_eq!(bench.say(conn, Body::Paused), None);
+            assert_eq!(bench.say(conn, FromManager::Control(Control::Paused)), None);
         }
     }
     bench.out.clear();
@@ -166,7 +171,7 @@ fn whatever_is_heard_counts_as_hearing_and_so_does_progress() {
     type Hear = fn(&mut Bench, ConnId);
     let ways: [Hear; 3] = [
         |bench, conn| {
-            bench.say(conn, Body::Draining);
+            bench.say(conn, FromManager::Role(nothing()));
         },
         |bench, conn| {
             bench.pong(conn, 77, 0);
@@ -274,7 +279,7 @@ fn a_heartbeat_does_not_overtake_what_was_said_before_it() {
         .out
         .drain(..)
         .map(|output| match output {
-            LinkOutput::Send { message, .. } => matches!(message.body, Body::Ping(_)),
+            LinkOutput::Send { message, .. } => matches!(message.body, ToManager::Ping(_)),
             other => panic!("on {conn:?}: {other:?}"),
         })
         .collect();

@@ -5,7 +5,10 @@ use argon_core::codec;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::manager::ManagerInput;
-use argon_core::message::{AttemptEnd, Body, Finished, Message, ReportedAttempt, Role, Submit};
+use argon_core::message::{
+    AttemptEnd, Finished, FromClient, FromWorker, Message, ReportedAttempt, Role, Submit, ToClient,
+    ToManager, ToPeer, ToWorker,
+};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, RejectReason, TaskError};
 use argon_core::time::Nanos;
 use bytes::{Bytes, BytesMut};
@@ -93,11 +96,11 @@ fn what_may_have_run_is_refused_without_ending() {
             bench.submit(client, then);
             let inbox = bench.inbox(client);
             inbox.first().map(|message| match message.body {
-                Body::Reject {
+                ToPeer::Client(ToClient::Reject {
                     reason,
                     may_have_run,
                     ..
-                } => {
+                }) => {
                     assert!(may_have_run);
                     reason
                 }
@@ -150,14 +153,14 @@ fn room_that_was_held_is_given_back() {
     for seq in 0..3 {
         bench.submit(client, may_have_run(seq));
         assert_eq!(bench.rejects(client), [], "{seq}");
-        bench.send(client, Body::Cancel { seq });
+        bench.send(client, ToManager::Client(FromClient::Cancel { seq }));
         let floor = seq + 1;
         bench.send(
             client,
-            Body::AckOutcomes {
+            ToManager::Client(FromClient::AckOutcomes {
                 floor,
                 seqs: vec![],
-            },
+            }),
         );
         bench.inbox(client);
     }
@@ -166,7 +169,7 @@ fn room_that_was_held_is_given_back() {
 #[test]
 fn what_just_fits_is_taken() {
     let payload = |bench: &mut Bench, conn, seq, bytes: usize| {
-        let body = Body::Submit(submit(seq));
+        let body = ToManager::Client(FromClient::Submit(submit(seq)));
         let payload = Bytes::from(vec![0; bytes]);
         bench.send(
             conn,
@@ -196,7 +199,9 @@ fn what_just_fits_is_taken() {
 fn retry_after(bench: &mut Bench, conn: ConnId) -> Duration {
     let inbox = bench.inbox(conn);
     match inbox.last().map(|message| &message.body) {
-        Some(Body::Reject { retry_after, .. }) => retry_after.to_duration().expect("advice"),
+        Some(ToPeer::Client(ToClient::Reject { retry_after, .. })) => {
+            retry_after.to_duration().expect("advice")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -216,7 +221,7 @@ fn advice_on_when_to_come_back_fits_the_reason() {
     // A quarter of the queue.
     assert_eq!(retry_after(&mut bench, client), ms(20));
     let large = Message {
-        body: Body::Submit(submit(20)),
+        body: ToManager::Client(FromClient::Submit(submit(20))),
         payload: Bytes::from(vec![0; 65 << 20]).into(),
     };
     bench.send(client, large);
@@ -302,7 +307,7 @@ fn the_status_counts_everything() {
     assert_eq!(assign.task, task(2, 4), "the important one");
     bench.complete(worker, &assign);
     let assign = bench.assigned(worker).remove(0);
-    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
     bench.finish_with(worker, &assign, AttemptEnd::Killed);
     let status = bench.manager.status(bench.now, 0);
     let it = &status.manager;
@@ -367,10 +372,10 @@ fn what_workers_hold_for_a_client_that_stays_away_is_let_go() {
     assert_eq!(
         said,
         [
-            Body::Kill { attempt: running },
-            Body::AckResults {
+            ToPeer::Worker(ToWorker::Kill { attempt: running }),
+            ToPeer::Worker(ToWorker::AckResults {
                 attempts: vec![finished]
-            }
+            })
         ]
     );
     assert_eq!(bench.manager.status(bench.now, 0).manager.orphans, 0);
@@ -379,10 +384,10 @@ fn what_workers_hold_for_a_client_that_stays_away_is_let_go() {
     let floor = 10;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
     let (other, _) = bench.hello(3, 1, Role::Worker { capacity: 2 }, Some(old), "x");
     bench.report(other, vec![reported(5, 9)], vec![reported(6, 8)]);
@@ -413,7 +418,10 @@ fn the_result_of_an_orphan_waits_at_its_worker() {
         ran: Nanos::from(ms(5)),
         end: AttemptEnd::Completed,
     };
-    bench.send(worker, Body::Finished(finished.clone()));
+    bench.send(
+        worker,
+        ToManager::Worker(FromWorker::Finished(finished.clone())),
+    );
     assert_eq!(bench.inbox(worker), [], "neither acknowledged nor killed");
     let client = bench.client(7);
     bench.submit(client, may_have_run(0));
@@ -421,9 +429,9 @@ fn the_result_of_an_orphan_waits_at_its_worker() {
         event,
         Event::OrphanMatched { .. }
     )));
-    let resend: Vec<Message> = vec![Body::Resend { attempt }.into()];
+    let resend: Vec<Message<ToPeer>> = vec![ToPeer::Worker(ToWorker::Resend { attempt }).into()];
     assert_eq!(bench.inbox(worker), resend);
-    bench.send(worker, Body::Finished(finished));
+    bench.send(worker, ToManager::Worker(FromWorker::Finished(finished)));
     assert!(completed(&one(bench.outcomes(client))));
 }
 
@@ -463,7 +471,7 @@ fn what_was_never_started_is_refused_as_such() {
     let flags = |bench: &mut Bench, conn| -> Vec<bool> {
         let inbox = bench.inbox(conn).into_iter();
         let flags = inbox.filter_map(|message| match message.body {
-            Body::Reject { may_have_run, .. } => Some(may_have_run),
+            ToPeer::Client(ToClient::Reject { may_have_run, .. }) => Some(may_have_run),
             _ => None,
         });
         flags.collect()
@@ -532,8 +540,8 @@ fn the_most_important_tasks_are_waited_for_too() {
 }
 
 /// Bytes of all frames in `messages`.
-fn frames(messages: &[Message]) -> usize {
-    let bytes = |message: &Message| {
+fn frames(messages: &[Message<ToPeer>]) -> usize {
+    let bytes = |message: &Message<ToPeer>| {
         let mut frame = BytesMut::new();
         codec::encode(message, &mut frame).expect("it fits");
         frame.len()
@@ -577,16 +585,16 @@ fn outcomes_with_long_texts_wait_for_acknowledgements_like_those_with_long_paylo
         assert!(bytes <= WINDOW + 5 * TEXT, "{bytes} bytes on their way");
         let outcomes = messages
             .iter()
-            .filter(|message| matches!(message.body, Body::Outcome { .. }));
+            .filter(|message| matches!(message.body, ToPeer::Client(ToClient::Outcome { .. })));
         floor += outcomes.count() as u64;
         // 64 may have been on their way when the client had too much to read.
         assert!((ended - floor) as usize <= 2 * WINDOW / (4 * TEXT) + 1 + 64);
         bench.send(
             client,
-            Body::AckOutcomes {
+            ToManager::Client(FromClient::AckOutcomes {
                 floor,
                 seqs: Vec::new(),
-            },
+            }),
         );
     }
 }

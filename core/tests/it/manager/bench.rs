@@ -10,8 +10,8 @@ use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
 use argon_core::machine::Machine;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
-    Assign, AttemptEnd, Beat, Body, Finished, Hello, MAGIC, Message, Report, ReportedAttempt, Role,
-    Submit, VERSION, Welcome,
+    Assign, AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Hello, MAGIC, Message,
+    Report, ReportedAttempt, Role, Submit, ToClient, ToManager, ToPeer, ToWorker, VERSION, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::task::{Outcome, Priority, RejectReason};
@@ -47,7 +47,7 @@ pub(crate) struct Bench {
     pub manager: Manager,
     pub now: Instant,
     next_conn: u64,
-    inboxes: BTreeMap<ConnId, Vec<Message>>,
+    inboxes: BTreeMap<ConnId, Vec<Message<ToPeer>>>,
     /// Counted messages that each connection was sent.
     counts: BTreeMap<ConnId, u64>,
     pub closed: Vec<ConnId>,
@@ -101,13 +101,15 @@ impl Bench {
         while let Some(output) = self.manager.poll_output() {
             match output {
                 ManagerOutput::Send { conn, message } => {
-                    if let Body::Pong(beat) = message.body {
+                    if let ToPeer::Control(Control::Pong(beat)) = message.body {
                         self.pongs.push((conn, beat));
                         continue;
                     }
                     if !matches!(
                         message.body,
-                        Body::Welcome(_) | Body::Refuse(_) | Body::Paused
+                        ToPeer::Control(Control::Welcome(_))
+                            | ToPeer::Control(Control::Refuse(_))
+                            | ToPeer::Control(Control::Paused)
                     ) {
                         *self.counts.entry(conn).or_default() += 1;
                     }
@@ -148,25 +150,25 @@ impl Bench {
             left -= step;
             for &conn in conns {
                 let received = self.counts.get(&conn).copied().unwrap_or(0);
-                self.send(conn, Body::Ping(Beat { nonce: 0, received }));
+                self.send(conn, ToManager::Ping(Beat { nonce: 0, received }));
             }
         }
     }
 
     /// As `submit`, without a look at the invariants: there is a crowd.
     pub(crate) fn quietly(&mut self, conn: ConnId, submit: Submit) {
-        self.quietly_body(conn, Body::Submit(submit));
+        self.quietly_body(conn, ToManager::Client(FromClient::Submit(submit)));
     }
 
     /// As `send`, without a look at the invariants: there is a crowd.
-    pub(crate) fn quietly_body(&mut self, conn: ConnId, body: Body) {
+    pub(crate) fn quietly_body(&mut self, conn: ConnId, body: ToManager) {
         let message = body.into();
         let input = ManagerInput::Received { conn, message };
         self.manager.handle_input(self.now, input);
         self.settle();
     }
 
-    pub(crate) fn send(&mut self, conn: ConnId, message: impl Into<Message>) {
+    pub(crate) fn send(&mut self, conn: ConnId, message: impl Into<Message<ToManager>>) {
         let message = message.into();
         self.step(ManagerInput::Received { conn, message });
     }
@@ -176,11 +178,11 @@ impl Bench {
     }
 
     /// What came on a connection since the last look.
-    pub(crate) fn inbox(&mut self, conn: ConnId) -> Vec<Message> {
+    pub(crate) fn inbox(&mut self, conn: ConnId) -> Vec<Message<ToPeer>> {
         self.inboxes.remove(&conn).unwrap_or_default()
     }
 
-    pub(crate) fn bodies(&mut self, conn: ConnId) -> Vec<Body> {
+    pub(crate) fn bodies(&mut self, conn: ConnId) -> Vec<ToPeer> {
         let inbox = self.inbox(conn).into_iter();
         inbox.map(|message| message.body).collect()
     }
@@ -211,10 +213,10 @@ impl Bench {
             session,
             name: name(called),
         };
-        self.send(conn, Body::Hello(hello));
+        self.send(conn, ToManager::Hello(hello));
         let inbox = self.inboxes.entry(conn).or_default();
         let welcome = match inbox.first().map(|message| &message.body) {
-            Some(Body::Welcome(welcome)) => Some(*welcome),
+            Some(ToPeer::Control(Control::Welcome(welcome))) => Some(*welcome),
             _ => None,
         };
         if welcome.is_some() {
@@ -245,11 +247,14 @@ impl Bench {
 
     /// Says what a worker can run.
     pub(crate) fn capabilities(&mut self, conn: ConnId, patterns: &[&str]) {
-        self.send(conn, Body::Capabilities(capabilities(patterns)));
+        self.send(
+            conn,
+            ToManager::Worker(FromWorker::Capabilities(capabilities(patterns))),
+        );
     }
 
     pub(crate) fn grant(&mut self, conn: ConnId, window: u32) {
-        self.send(conn, Body::Grant { window });
+        self.send(conn, ToManager::Worker(FromWorker::Grant { window }));
     }
 
     pub(crate) fn report(
@@ -260,11 +265,11 @@ impl Bench {
     ) {
         self.send(
             conn,
-            Body::Report(Report {
+            ToManager::Worker(FromWorker::Report(Report {
                 running,
                 finished,
                 last: true,
-            }),
+            })),
         );
         self.capabilities(conn, &["*"]);
     }
@@ -273,7 +278,7 @@ impl Bench {
         self.send(
             conn,
             Message {
-                body: Body::Submit(submit),
+                body: ToManager::Client(FromClient::Submit(submit)),
                 payload: Bytes::from_static(b"x").into(),
             },
         );
@@ -284,7 +289,7 @@ impl Bench {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::Assign(assign) => Some(assign),
+                ToPeer::Worker(ToWorker::Assign(assign)) => Some(assign),
                 _ => None,
             })
             .collect()
@@ -295,7 +300,7 @@ impl Bench {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::Kill { attempt } => Some(attempt),
+                ToPeer::Worker(ToWorker::Kill { attempt }) => Some(attempt),
                 _ => None,
             })
             .collect()
@@ -306,7 +311,7 @@ impl Bench {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::Recall { attempts } => Some(attempts),
+                ToPeer::Worker(ToWorker::Recall { attempts }) => Some(attempts),
                 _ => None,
             })
             .flatten()
@@ -318,7 +323,7 @@ impl Bench {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::Outcome { seq, outcome } => Some((seq, outcome)),
+                ToPeer::Client(ToClient::Outcome { seq, outcome }) => Some((seq, outcome)),
                 _ => None,
             })
             .collect()
@@ -329,7 +334,7 @@ impl Bench {
         self.bodies(conn)
             .into_iter()
             .filter_map(|body| match body {
-                Body::Reject { seq, reason, .. } => Some((seq, reason)),
+                ToPeer::Client(ToClient::Reject { seq, reason, .. }) => Some((seq, reason)),
                 _ => None,
             })
             .collect()
@@ -338,12 +343,12 @@ impl Bench {
     pub(crate) fn finish_with(&mut self, conn: ConnId, assign: &Assign, end: AttemptEnd) {
         let (attempt, task) = (assign.attempt, assign.task);
         let ran = Nanos::from(ms(10));
-        let body = Body::Finished(Finished {
+        let body = ToManager::Worker(FromWorker::Finished(Finished {
             attempt,
             task,
             ran,
             end,
-        });
+        }));
         self.send(
             conn,
             Message {

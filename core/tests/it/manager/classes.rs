@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::bench::{Bench, name, submit};
 use argon_core::ids::ConnId;
 use argon_core::limits::{OLDEST_EVERY, RUNNER_WAIT};
-use argon_core::message::{Body, Report, Role, Submit};
+use argon_core::message::{FromWorker, Report, Role, Submit, ToClient, ToManager, ToPeer};
 use argon_core::task::{Outcome, Priority, RejectReason};
 
 fn called(seq: u64, what: &str) -> Submit {
@@ -45,12 +45,12 @@ fn rejected(bench: &mut Bench, client: ConnId) -> Vec<(u64, RejectReason, Vec<St
     let said = bench.inbox(client);
     said.into_iter()
         .filter_map(|message| match message.body {
-            Body::Reject {
+            ToPeer::Client(ToClient::Reject {
                 seq,
                 reason,
                 similar,
                 ..
-            } => Some((
+            }) => Some((
                 seq,
                 reason,
                 similar.iter().map(ToString::to_string).collect(),
@@ -192,7 +192,7 @@ fn without_any_worker_or_before_its_word_nothing_is_decided() {
         finished: vec![],
         last: true,
     };
-    bench.send(worker, Body::Report(report));
+    bench.send(worker, ToManager::Worker(FromWorker::Report(report)));
     bench.grant(worker, 1);
     bench.submit(client, called(0, "a"));
     bench.advance_alive(RUNNER_WAIT * 2, &[client, worker]);

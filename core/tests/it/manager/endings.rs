@@ -5,7 +5,9 @@ use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId};
 use argon_core::limits::ERROR_TEXT_MAX;
 use argon_core::manager::ManagerInput;
-use argon_core::message::{Assign, AttemptEnd, Body, Message, Role, Submit};
+use argon_core::message::{
+    Assign, AttemptEnd, FromClient, FromWorker, Message, Role, Submit, ToManager, ToPeer, ToWorker,
+};
 use argon_core::task::{
     AttemptLoss, AttemptRecord, ErrorKind, ExitCause, Outcome, RejectReason, TaskError,
 };
@@ -36,11 +38,11 @@ fn one(mut outcomes: Vec<(u64, Outcome)>) -> Outcome {
     outcomes.remove(0).1
 }
 
-fn returned(attempts: &[Attempt]) -> Body {
-    Body::Returned {
+fn returned(attempts: &[Attempt]) -> ToManager {
+    ToManager::Worker(FromWorker::Returned {
         not_started: attempts.to_vec(),
         started: vec![],
-    }
+    })
 }
 
 fn has(bench: &Bench, wanted: impl Fn(&Event) -> bool) -> bool {
@@ -202,7 +204,7 @@ fn an_outcome_names_the_worker_that_brought_it() {
 #[test]
 fn a_crash_of_what_was_to_end_ends_it() {
     let (mut bench, worker, client, assign) = assigned(submit(0));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     assert_eq!(bench.kills(worker), [assign.attempt]);
     bench.finish_with(worker, &assign, crashed());
     let may_have_run = true;
@@ -219,7 +221,7 @@ fn a_kill_that_nobody_asked_for_costs_nothing_but_at_most_once_is_lost() {
     bench.finish_with(worker, &first, AttemptEnd::Killed);
     let second = bench.assigned(worker).remove(0);
     // It did run, so what is taken back later may have run.
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.send(worker, returned(&[second.attempt]));
     let may_have_run = true;
     assert_eq!(
@@ -239,7 +241,7 @@ fn a_kill_that_nobody_asked_for_costs_nothing_but_at_most_once_is_lost() {
 #[test]
 fn what_never_started_is_cancelled_as_such() {
     let (mut bench, worker, client, assign) = assigned(submit(0));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.send(worker, returned(&[assign.attempt]));
     let may_have_run = false;
     assert_eq!(
@@ -259,15 +261,15 @@ fn a_result_that_comes_again_counts_once_and_not_when_it_was_acknowledged() {
     let floor = 1;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
-    let acks: Vec<Message> = vec![
-        Body::AckResults {
+    let acks: Vec<Message<ToPeer>> = vec![
+        ToPeer::Worker(ToWorker::AckResults {
             attempts: vec![assign.attempt],
-        }
+        })
         .into(),
     ];
     assert_eq!(bench.inbox(worker), acks);
@@ -283,7 +285,7 @@ fn goodbye_charges_nothing_but_at_most_once_is_lost() {
     bench.submit(client, at_most_once(1));
     bench.grant(worker, 2);
     assert_eq!(bench.assigned(worker).len(), 1);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     let Outcome::Lost { history } = one(bench.outcomes(client)) else {
         panic!("at most once");
     };
@@ -293,7 +295,7 @@ fn goodbye_charges_nothing_but_at_most_once_is_lost() {
     let other = bench.worker(3, 1);
     let again = bench.assigned(other).remove(0);
     // The first attempt may have done something.
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.send(other, returned(&[again.attempt]));
     let may_have_run = true;
     assert_eq!(
@@ -347,7 +349,7 @@ fn the_last_attempt_waits_for_its_worker_as_long_as_its_session() {
 #[test]
 fn what_was_to_end_ends_with_its_worker() {
     let (mut bench, worker, client, _) = assigned(submit(0));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.close(worker);
     assert_eq!(bench.outcomes(client), [], "it may be back in a moment");
     bench.advance(ms(251));
@@ -360,7 +362,7 @@ fn what_was_to_end_ends_with_its_worker() {
     let (mut bench, worker, client, _) = assigned(with_attempts(0, 1));
     bench.close(worker);
     bench.advance(ms(251));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     assert_eq!(
         one(bench.outcomes(client)),
         Outcome::Cancelled { may_have_run }
@@ -371,7 +373,7 @@ fn what_was_to_end_ends_with_its_worker() {
 fn a_worker_that_comes_back_is_told_what_to_end() {
     let (mut bench, worker, client, assign) = assigned(submit(0));
     bench.close(worker);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let role = Role::Worker { capacity: 1 };
     let (worker, _) = bench.hello(1, 2, role, Some(EPOCH), "worker-1");
     bench.report(worker, vec![reported(&assign)], vec![]);

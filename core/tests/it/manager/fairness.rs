@@ -6,7 +6,10 @@ use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::limits::OLDEST_EVERY;
 use argon_core::machine::Machine as _;
 use argon_core::manager::ManagerInput;
-use argon_core::message::{Beat, Body, Message, ReportedAttempt, Role, Submit};
+use argon_core::message::{
+    Beat, FromClient, FromWorker, Message, Query, ReportedAttempt, Role, Submit, ToManager,
+    ToObserver, ToPeer,
+};
 use argon_core::task::{Outcome, Priority};
 use argon_core::time::{Instant, Nanos, WakeReason};
 
@@ -91,10 +94,10 @@ fn in_flight_what_has_its_room_goes_first_and_nothing_else_goes() {
         let started = vec![];
         bench.send(
             worker,
-            Body::Returned {
+            ToManager::Worker(FromWorker::Returned {
                 not_started,
                 started,
-            },
+            }),
         );
         bench.grant(worker, 1);
         assert_eq!(
@@ -114,7 +117,7 @@ fn in_flight_what_has_its_room_goes_first_and_nothing_else_goes() {
 /// Hands several submissions to the manager before it settles.
 fn batch(bench: &mut Bench, client: ConnId, tasks: Vec<Submit>) {
     for task in tasks {
-        let message = Message::from(Body::Submit(task));
+        let message = Message::from(ToManager::Client(FromClient::Submit(task)));
         let input = ManagerInput::Received {
             conn: client,
             message,
@@ -122,7 +125,7 @@ fn batch(bench: &mut Bench, client: ConnId, tasks: Vec<Submit>) {
         bench.manager.handle_input(bench.now, input);
     }
     // Something of no account, so that the bench collects what came of it.
-    bench.send(client, Body::Cancel { seq: 999 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 999 }));
 }
 
 #[test]
@@ -200,10 +203,10 @@ fn each_that_is_stuck_is_asked_in_its_turn() {
                     let started = vec![];
                     bench.send(
                         *worker,
-                        Body::Returned {
+                        ToManager::Worker(FromWorker::Returned {
                             not_started,
                             started,
-                        },
+                        }),
                     );
                 }
                 is_asked
@@ -306,10 +309,10 @@ fn started(bench: &mut Bench, worker: ConnId, attempt: Attempt) {
     let (not_started, started) = (vec![], vec![attempt]);
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
 }
 
@@ -348,7 +351,7 @@ fn the_time_for_an_answer_is_not_over_before_the_question_was_heard() {
     // It was sent four tasks, then the question.
     let beat = |bench: &mut Bench, received| {
         bench.step(ManagerInput::Progress { conn: busy });
-        bench.send(busy, Body::Ping(Beat { nonce: 0, received }));
+        bench.send(busy, ToManager::Ping(Beat { nonce: 0, received }));
     };
     for _ in 0..14 {
         bench.advance_alive(ms(500), &[free, client]);
@@ -415,7 +418,7 @@ fn what_was_asked_for_first_is_how_it_ends() {
             },
         );
         bench.advance(if cancel_first { ms(50) } else { ms(150) });
-        bench.send(client, Body::Cancel { seq: 0 });
+        bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
         bench.advance(ms(100));
         let assign = bench.assigned(worker).remove(0);
         bench.finish_with(worker, &assign, argon_core::message::AttemptEnd::Killed);
@@ -433,9 +436,9 @@ fn asked_to_end_again_a_task_waits_no_longer_for_its_worker() {
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 1), bench.client(3));
     bench.submit(client, submit(0));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.advance_alive(ms(3_000), &[worker, client]);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.advance_alive(ms(1_000), &[worker, client]);
     assert_eq!(bench.outcomes(client).len(), 1);
 }
@@ -448,11 +451,11 @@ fn anybody_let_in_may_ask_what_runs_where() {
     bench.inbox(worker);
     let (observer, _) = bench.hello(9, 1, Role::Observer, None, "observer");
     for conn in [client, observer] {
-        bench.send(conn, Body::RunningQuery { page: 0 });
+        bench.send(conn, ToManager::Query(Query::RunningQuery { page: 0 }));
         let said = bench.inbox(conn);
         let answers = said
             .iter()
-            .filter(|message| matches!(message.body, Body::Running(_)));
+            .filter(|message| matches!(message.body, ToPeer::Observer(ToObserver::Running(_))));
         assert_eq!(answers.count(), 1);
         assert_eq!(bench.closed, []);
     }

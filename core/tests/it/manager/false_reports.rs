@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use argon_core::ids::{Attempt, ConnId, Epoch, TaskId};
-use argon_core::message::{Assign, AttemptEnd, Body, ReportedAttempt, Role, Submit};
+use argon_core::message::{Assign, AttemptEnd, ReportedAttempt, Role, Submit, ToPeer, ToWorker};
 use argon_core::time::Nanos;
 
 const OLD: Epoch = Epoch(1);
@@ -92,24 +92,24 @@ fn nobody_reports_what_was_given_to_another() {
             };
             bench.report(liar, running, held);
             bench.grant(liar, 4);
-            let said: Vec<Body> = bench
+            let said: Vec<ToPeer> = bench
                 .inbox(liar)
                 .into_iter()
                 .map(|said| said.body)
                 .collect();
             let unwanted = if finished {
-                Body::AckResults {
+                ToPeer::Worker(ToWorker::AckResults {
                     attempts: vec![reported.attempt],
-                }
+                })
             } else {
-                Body::Kill {
+                ToPeer::Worker(ToWorker::Kill {
                     attempt: reported.attempt,
-                }
+                })
             };
             assert!(said.contains(&unwanted), "{said:?}");
-            let resend = Body::Resend {
+            let resend = ToPeer::Worker(ToWorker::Resend {
                 attempt: reported.attempt,
-            };
+            });
             assert!(!said.contains(&resend));
             bench.finish_with(
                 liar,

@@ -11,7 +11,10 @@ use argon_core::limits::{
 };
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
-use argon_core::message::{Beat, Body, Hello, MAGIC, RefuseReason, Role, VERSION, Version};
+use argon_core::message::{
+    Beat, Control, FromClient, FromWorker, Hello, MAGIC, Query, RefuseReason, Role, ToClient,
+    ToManager, ToObserver, ToPeer, VERSION, Version,
+};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::time::Instant;
 
@@ -30,10 +33,10 @@ fn hello(peer: u64, connection: u64, role: Role) -> Hello {
 /// Says hello; why it was refused, if it was.
 fn refusal(bench: &mut Bench, hello: Hello) -> Option<RefuseReason> {
     let conn = bench.connect();
-    bench.send(conn, Body::Hello(hello));
+    bench.send(conn, ToManager::Hello(hello));
     let inbox = bench.inbox(conn);
     let refused = match inbox[0].body {
-        Body::Refuse(reason) => Some(reason),
+        ToPeer::Control(Control::Refuse(reason)) => Some(reason),
         _ => None,
     };
     assert_eq!(bench.closed.contains(&conn), refused.is_some());
@@ -118,7 +121,7 @@ fn there_is_room_for_so_many_and_no_more() {
     let conn = ConnId(u64::MAX);
     assert!(closed(&said(ManagerInput::Accepted { conn, from: None })));
     // It was not kept: what it says means nothing.
-    let message = Body::Hello(hello(1, 1, Role::Client)).into();
+    let message = ToManager::Hello(hello(1, 1, Role::Client)).into();
     assert_eq!(said(ManagerInput::Received { conn, message }), []);
     // One that leaves makes room.
     let conn = ConnId(0);
@@ -128,7 +131,7 @@ fn there_is_room_for_so_many_and_no_more() {
         next += 1;
         let conn = ConnId(next);
         assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
-        let message = Body::Hello(hello(next, 1, role)).into();
+        let message = ToManager::Hello(hello(next, 1, role)).into();
         !closed(&said(ManagerInput::Received { conn, message }))
     };
     for _ in 0..CLIENTS_MAX {
@@ -149,24 +152,24 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
         received: 0,
     };
     let early = bench.connect();
-    bench.send(early, Body::Ping(beat));
+    bench.send(early, ToManager::Ping(beat));
     let goodbye = bench.connect();
-    bench.send(goodbye, Body::Goodbye);
+    bench.send(goodbye, ToManager::Goodbye);
     let client = bench.client(1);
-    bench.send(client, Body::Draining);
+    bench.send(client, ToManager::Worker(FromWorker::Draining));
     let worker = bench.worker(2, 1);
-    bench.send(worker, Body::Cancel { seq: 1 });
+    bench.send(worker, ToManager::Client(FromClient::Cancel { seq: 1 }));
     let (unreported, _) = bench.hello(3, 1, Role::Worker { capacity: 1 }, None, "w3");
     bench.grant(unreported, 1);
     let again = bench.worker(4, 1);
     bench.report(again, vec![], vec![]);
     let twice = bench.client(5);
-    bench.send(twice, Body::Hello(hello(5, 2, Role::Client)));
+    bench.send(twice, ToManager::Hello(hello(5, 2, Role::Client)));
     let (observer, _) = bench.hello(6, 1, Role::Observer, None, "o");
-    bench.send(observer, Body::Cancel { seq: 1 });
+    bench.send(observer, ToManager::Client(FromClient::Cancel { seq: 1 }));
     let many = bench.client(7);
     let seqs = vec![1; IDS_MAX + 1];
-    bench.send(many, Body::Resume { seqs });
+    bench.send(many, ToManager::Client(FromClient::Resume { seqs }));
     let attempts = bench.client(8);
     bench.submit(
         attempts,
@@ -177,7 +180,7 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
     );
     let counts = bench.client(9);
     let received = 1;
-    bench.send(counts, Body::Ping(Beat { nonce: 1, received }));
+    bench.send(counts, ToManager::Ping(Beat { nonce: 1, received }));
     assert_eq!(
         bench.closed,
         [
@@ -213,7 +216,10 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
     let rude = bench.hello(1, 2, Role::Client, None, "client-1");
     assert!(rude.1.is_some(), "the session itself outlives it");
     let just_fits = vec![1; IDS_MAX];
-    bench.send(rude.0, Body::Resume { seqs: just_fits });
+    bench.send(
+        rude.0,
+        ToManager::Client(FromClient::Resume { seqs: just_fits }),
+    );
     assert!(!bench.closed.contains(&rude.0));
 }
 
@@ -221,10 +227,10 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
 fn heartbeats_are_answered_with_what_has_come() {
     let mut bench = Bench::new();
     let client = bench.client(1);
-    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
     bench.send(
         client,
-        Body::Ping(Beat {
+        ToManager::Ping(Beat {
             nonce: 77,
             received: 0,
         }),
@@ -243,12 +249,15 @@ fn anybody_let_in_may_ask_for_the_status_and_leave() {
     let worker = bench.worker(2, 1);
     let (observer, _) = bench.hello(3, 1, Role::Observer, None, "o");
     for conn in [client, observer] {
-        bench.send(conn, Body::StatusQuery { page: 0 });
+        bench.send(conn, ToManager::Query(Query::StatusQuery { page: 0 }));
         let inbox = bench.inbox(conn);
-        assert!(matches!(inbox[0].body, Body::Status(_)));
+        assert!(matches!(
+            inbox[0].body,
+            ToPeer::Observer(ToObserver::Status(_))
+        ));
     }
     for conn in [client, worker, observer] {
-        bench.send(conn, Body::Goodbye);
+        bench.send(conn, ToManager::Goodbye);
         assert!(bench.closed.contains(&conn));
         let reason = CloseReason::Done;
         assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
@@ -276,7 +285,7 @@ fn the_log_hears_who_comes_and_goes() {
         let (conn, _) = bench.hello(peer, 1, role, None, "p");
         assert!(bench.events.contains(&joined(false)));
         if peer == 1 {
-            bench.send(conn, Body::Cancel { seq: 0 });
+            bench.send(conn, ToManager::Client(FromClient::Cancel { seq: 0 }));
         }
         bench.close(conn);
         let peer = PeerId(peer);
@@ -316,7 +325,7 @@ fn a_session_is_resumed_only_by_whoever_knows_of_it() {
         nonce: 1,
         received: 0,
     };
-    bench.send(conn, Body::Ping(beat));
+    bench.send(conn, ToManager::Ping(beat));
     bench.close(conn);
     let (conn, welcome) = bench.hello(1, 3, Role::Client, Some(EPOCH), "c");
     assert!(resumed(welcome), "a heartbeat is a word too");
@@ -347,7 +356,7 @@ fn the_status_says_when_somebody_was_heard_last() {
     for conn in [client, worker] {
         bench.send(
             conn,
-            Body::Ping(Beat {
+            ToManager::Ping(Beat {
                 nonce: 1,
                 received: 0,
             }),
@@ -355,7 +364,7 @@ fn the_status_says_when_somebody_was_heard_last() {
     }
     assert_eq!(heard(&bench), [Duration::ZERO; 2]);
     bench.advance(ms(100));
-    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
     bench.grant(worker, 1);
     assert_eq!(heard(&bench), [Duration::ZERO; 2]);
     bench.advance(ms(100));
@@ -472,7 +481,7 @@ fn a_refusal_is_said_before_the_door_is_shut() {
     let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
     let conn = ConnId(1);
     manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
-    let message = Body::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
+    let message = ToManager::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
     manager.handle_input(now, ManagerInput::Received { conn, message });
     let mut said = std::iter::from_fn(|| manager.poll_output())
         .filter(|output| !matches!(output, ManagerOutput::Notify(_)));
@@ -498,20 +507,23 @@ fn who_resumes_hears_only_of_what_is_unknown_and_unfinished() {
     let floor = 5;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
     bench.inbox(client);
-    bench.send(client, Body::Resume { seqs: vec![4, 5] });
+    bench.send(
+        client,
+        ToManager::Client(FromClient::Resume { seqs: vec![4, 5] }),
+    );
     assert_eq!(bench.inbox(client), []);
     bench.send(
         client,
-        Body::Resume {
+        ToManager::Client(FromClient::Resume {
             seqs: vec![4, 5, 6],
-        },
+        }),
     );
-    let unknown = Body::Unknown { seqs: vec![6] };
+    let unknown = ToPeer::Client(ToClient::Unknown { seqs: vec![6] });
     assert_eq!(bench.inbox(client), [unknown.into()]);
 }

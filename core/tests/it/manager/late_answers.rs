@@ -6,7 +6,10 @@ use argon_core::event::{CloseReason, Event};
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::limits::{HANDSHAKE, IDS_MAX, WORKER_WINDOW_BYTES};
 use argon_core::manager::ManagerInput;
-use argon_core::message::{Assign, AttemptEnd, Body, Message, ReportedAttempt, Role, Submit};
+use argon_core::message::{
+    Assign, AttemptEnd, FromClient, FromWorker, Message, ReportedAttempt, Role, Submit, ToManager,
+    ToPeer, ToWorker,
+};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, RejectReason, TaskError};
 use bytes::Bytes;
 use std::time::Duration;
@@ -14,11 +17,11 @@ use std::time::Duration;
 const OLD: Epoch = Epoch(3);
 const WORKER: Role = Role::Worker { capacity: 1 };
 
-fn not_started(attempts: &[Attempt]) -> Body {
-    Body::Returned {
+fn not_started(attempts: &[Attempt]) -> ToManager {
+    ToManager::Worker(FromWorker::Returned {
         not_started: attempts.to_vec(),
         started: vec![],
-    }
+    })
 }
 
 /// A task whose first attempt was given up on, with the second at another worker, and the first
@@ -76,7 +79,10 @@ fn a_result_of_either_attempt_ends_the_task_and_the_other_is_killed() {
         // The other's result comes too late.
         it.bench.complete(*other, assign);
         let attempts = vec![assign.attempt];
-        assert_eq!(it.bench.bodies(*other), [Body::AckResults { attempts }]);
+        assert_eq!(
+            it.bench.bodies(*other),
+            [ToPeer::Worker(ToWorker::AckResults { attempts })]
+        );
         assert_eq!(it.bench.outcomes(it.client), []);
     }
 }
@@ -93,11 +99,15 @@ fn a_crash_of_the_attempt_that_was_given_up_on_decides_nothing() {
     };
     assert!(it.bench.events.contains(&stale));
     let attempts = vec![first.attempt];
-    assert_eq!(it.bench.bodies(*worker), [Body::AckResults { attempts }]);
+    assert_eq!(
+        it.bench.bodies(*worker),
+        [ToPeer::Worker(ToWorker::AckResults { attempts })]
+    );
     assert_eq!(it.bench.outcomes(it.client), []);
     // It did run, whatever becomes of the second.
     let (other, second) = &it.second;
-    it.bench.send(it.client, Body::Cancel { seq: 0 });
+    it.bench
+        .send(it.client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     it.bench.send(*other, not_started(&[second.attempt]));
     let may_have_run = true;
     let outcome = it.bench.outcomes(it.client).remove(0).1;
@@ -110,7 +120,8 @@ fn a_report_is_believed_more_than_a_later_denial() {
     let (worker, first) = &it.first;
     it.bench.send(*worker, not_started(&[first.attempt]));
     assert_eq!(it.bench.outcomes(it.client), [], "the second is out");
-    it.bench.send(it.client, Body::Cancel { seq: 0 });
+    it.bench
+        .send(it.client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let (other, second) = &it.second;
     it.bench.send(*other, not_started(&[second.attempt]));
     let may_have_run = true;
@@ -130,7 +141,7 @@ fn an_attempt_given_up_on_before_it_started_leaves_no_trace_on_a_queued_task() {
     // It comes back and says nothing of it: it never started, and is nobody's fault.
     let (worker, _) = bench.hello(1, 2, WORKER, Some(EPOCH), "worker-1");
     bench.report(worker, vec![], vec![]);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let may_have_run = false;
     let outcome = bench.outcomes(client).remove(0).1;
     assert_eq!(outcome, Outcome::Cancelled { may_have_run });
@@ -140,7 +151,7 @@ fn an_attempt_given_up_on_before_it_started_leaves_no_trace_on_a_queued_task() {
 fn a_worker_that_leaves_with_an_attempt_that_was_given_up_on_costs_nothing_more() {
     let mut it = twice();
     let (worker, _) = &it.first;
-    it.bench.send(*worker, Body::Goodbye);
+    it.bench.send(*worker, ToManager::Goodbye);
     assert_eq!(
         it.bench
             .manager
@@ -161,8 +172,8 @@ fn what_was_to_end_ends_with_its_workers_goodbye() {
     let client = bench.client(9);
     bench.submit(client, submit(0));
     bench.assigned(worker);
-    bench.send(client, Body::Cancel { seq: 0 });
-    bench.send(worker, Body::Goodbye);
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
+    bench.send(worker, ToManager::Goodbye);
     let may_have_run = true;
     let outcome = bench.outcomes(client).remove(0).1;
     assert_eq!(outcome, Outcome::Cancelled { may_have_run });
@@ -187,7 +198,7 @@ fn breaking_the_protocol_waits_the_grace_like_a_cut() {
     let other = bench.worker(2, 1);
     let client = bench.client(9);
     bench.submit(client, submit(0));
-    bench.send(worker, Body::Cancel { seq: 0 });
+    bench.send(worker, ToManager::Client(FromClient::Cancel { seq: 0 }));
     assert!(bench.closed.contains(&worker));
     bench.advance(ms(249));
     assert_eq!(bench.assigned(other), []);
@@ -217,7 +228,7 @@ fn a_worker_that_says_twice_that_it_drains_drains_once() {
     let worker = bench.worker(1, 3);
     bench.worker(2, 1);
     for _ in 0..2 {
-        bench.send(worker, Body::Draining);
+        bench.send(worker, ToManager::Worker(FromWorker::Draining));
         assert_eq!(bench.manager.status(bench.now, 0).manager.capacity, 1);
     }
     let client = bench.client(9);
@@ -258,7 +269,7 @@ fn so_many_payload_bytes_are_outstanding_at_a_worker() {
     let client = bench.client(9);
     let half = Bytes::from(vec![0; WORKER_WINDOW_BYTES as usize / 2]);
     for seq in 0..4 {
-        let body = Body::Submit(submit(seq));
+        let body = ToManager::Client(FromClient::Submit(submit(seq)));
         let payload = half.clone();
         bench.send(
             client,
@@ -277,7 +288,7 @@ fn so_many_payload_bytes_are_outstanding_at_a_worker() {
     let worker = bench.worker(1, 9);
     let client = bench.client(9);
     for seq in 0..4 {
-        let body = Body::Submit(submit(seq));
+        let body = ToManager::Client(FromClient::Submit(submit(seq)));
         let payload = half.slice(..half.len() - 4);
         bench.send(
             client,
@@ -302,10 +313,10 @@ fn many_results_are_acknowledged_in_parts() {
     let floor = 10_000;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
     for (count, sizes) in [(IDS_MAX, vec![IDS_MAX]), (IDS_MAX + 1, vec![IDS_MAX, 1])] {
         let (worker, _) = bench.hello(1, 2 + count as u64, WORKER, None, "w");
@@ -315,7 +326,7 @@ fn many_results_are_acknowledged_in_parts() {
         });
         bench.report(worker, vec![], finished.collect());
         let parts = bench.bodies(worker).into_iter().map(|body| match body {
-            Body::AckResults { attempts } => attempts.len(),
+            ToPeer::Worker(ToWorker::AckResults { attempts }) => attempts.len(),
             other => panic!("{other:?}"),
         });
         assert_eq!(parts.collect::<Vec<_>>(), sizes);
@@ -335,17 +346,20 @@ fn what_is_gone_before_its_acknowledgement_is_forgotten() {
     let floor = 1;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
     let (worker, _) = bench.hello(1, 2, WORKER, Some(EPOCH), "worker-1");
     assert_eq!(bench.bodies(worker), []);
     // It still has the result, and learns from the answer to its report that nobody needs it.
     bench.report(worker, vec![], vec![reported(&assign)]);
     let attempts = vec![assign.attempt];
-    assert_eq!(bench.bodies(worker), [Body::AckResults { attempts }]);
+    assert_eq!(
+        bench.bodies(worker),
+        [ToPeer::Worker(ToWorker::AckResults { attempts })]
+    );
 }
 
 #[test]
@@ -406,7 +420,10 @@ fn several_workers_may_have_attempts_of_a_task_that_comes_back() {
     let (third, _) = bench.hello(3, 1, WORKER, Some(OLD), "c");
     bench.report(third, vec![], vec![orphan(3)]);
     let attempt = orphan(3).attempt;
-    assert_eq!(bench.bodies(third), [Body::Resend { attempt }]);
+    assert_eq!(
+        bench.bodies(third),
+        [ToPeer::Worker(ToWorker::Resend { attempt })]
+    );
     let assign = Assign {
         attempt: orphan(2).attempt,
         task: task(7, 0),

@@ -7,20 +7,21 @@ use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::limits::OBSERVERS_MAX;
 use argon_core::manager::ManagerInput;
 use argon_core::message::{
-    AttemptEnd, Body, Finished, Message, RefuseReason, ReportedAttempt, Role, Submit,
+    AttemptEnd, Control, Finished, FromClient, FromWorker, Message, RefuseReason, ReportedAttempt,
+    Role, Submit, ToClient, ToManager, ToPeer, ToWorker,
 };
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
 
 /// Refusals with their word on whether the task may have run.
-fn refusals(inbox: Vec<Message>) -> Vec<(u64, RejectReason, bool)> {
-    let refusal = |message: Message| match message.body {
-        Body::Reject {
+fn refusals(inbox: Vec<Message<ToPeer>>) -> Vec<(u64, RejectReason, bool)> {
+    let refusal = |message: Message<ToPeer>| match message.body {
+        ToPeer::Client(ToClient::Reject {
             seq,
             reason,
             may_have_run,
             ..
-        } => Some((seq, reason, may_have_run)),
+        }) => Some((seq, reason, may_have_run)),
         _ => None,
     };
     inbox.into_iter().filter_map(refusal).collect()
@@ -36,7 +37,7 @@ fn what_waits_is_refused_once_the_last_worker_has_been_gone_for_the_restart_grac
         bench.submit(client, submit(seq));
     }
     assert_eq!(bench.assigned(worker).len(), 1);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.advance_alive(ms(2_900), &[client]);
     assert_eq!(refusals(bench.inbox(client)), []);
     bench.advance_alive(ms(200), &[client]);
@@ -52,7 +53,7 @@ fn a_worker_that_comes_in_time_gets_what_waits() {
     let client = bench.client(3);
     bench.advance_alive(ms(4_000), &[worker, client]);
     bench.submit(client, submit(0));
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.advance_alive(ms(2_900), &[client]);
     let other = bench.worker(2, 1);
     bench.advance_alive(ms(200), &[client, other]);
@@ -109,7 +110,7 @@ fn a_worker_that_never_answers_a_kill_does_not_hold_its_task_open() {
     };
     let other = bench.worker(2, 1);
     bench.submit(client, hurried);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let alive = [worker, other, client];
     bench.advance_alive(ms(3_900), &alive);
     assert!(bench.outcomes(client).is_empty(), "the answer may come");
@@ -223,7 +224,7 @@ fn of_two_workers_that_have_an_orphan_the_one_that_is_there_is_waited_for() {
     bench.submit(client, again);
     bench.advance_alive(ms(5_000), &[there, other, client]);
     assert!(bench.assigned(other).is_empty() && bench.assigned(there).is_empty());
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let killed = bench.kills(there);
     assert_eq!(killed, [old_attempt(1, 0).attempt]);
 }
@@ -265,17 +266,17 @@ fn what_a_worker_said_it_started_is_not_believed_never_to_have_started() {
         bench.submit(client, once);
         let attempt = bench.assigned(worker)[0].attempt;
         let (not_started, started) = (vec![], vec![attempt]);
-        let body = Body::Returned {
+        let body = ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        };
+        });
         bench.send(worker, body);
         if gone == "returned" {
             let (not_started, started) = (vec![attempt], vec![]);
-            let body = Body::Returned {
+            let body = ToManager::Worker(FromWorker::Returned {
                 not_started,
                 started,
-            };
+            });
             bench.send(worker, body);
         } else {
             bench.close(worker);
@@ -304,12 +305,12 @@ fn a_result_that_nobody_asked_for_stays_with_its_worker_until_its_client_returns
         "worker-1",
     );
     bench.report(worker, vec![], vec![orphan]);
-    let finished = Body::Finished(Finished {
+    let finished = ToManager::Worker(FromWorker::Finished(Finished {
         attempt: orphan.attempt,
         task: orphan.task,
         ran: Nanos::ZERO,
         end: AttemptEnd::Completed,
-    });
+    }));
     bench.send(worker, finished.clone());
     bench.advance_alive(ms(2_000), &[worker]);
     let inbox = bench.inbox(worker);
@@ -321,7 +322,10 @@ fn a_result_that_nobody_asked_for_stays_with_its_worker_until_its_client_returns
     };
     bench.submit(client, again);
     let attempt = orphan.attempt;
-    assert_eq!(bench.inbox(worker)[0].body, Body::Resend { attempt });
+    assert_eq!(
+        bench.inbox(worker)[0].body,
+        ToPeer::Worker(ToWorker::Resend { attempt })
+    );
     bench.send(worker, finished);
     assert!(super::bench::completed(&bench.outcomes(client)[0].1));
 }
@@ -336,7 +340,7 @@ fn observers_are_bounded_and_make_room_when_they_leave() {
         .collect();
     let (refused, welcome) = observe(&mut bench, 9_999);
     assert_eq!(welcome, None);
-    let full = Body::Refuse(RefuseReason::Full);
+    let full = ToPeer::Control(Control::Refuse(RefuseReason::Full));
     assert_eq!(bench.inbox(refused)[0].body, full);
     bench.close(conns[0].0);
     let (_, welcome) = observe(&mut bench, 10_000);
@@ -352,13 +356,19 @@ fn what_ran_before_its_rejection_was_lost_has_still_run() {
     bench.submit(client, submit(1));
     let assign = bench.assigned(worker).remove(0);
     bench.finish_with(worker, &assign, AttemptEnd::Killed);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.close(client);
     bench.advance(ms(3_100));
     let (client, _) = bench.hello(3, 2, Role::Client, Some(EPOCH), "client-3");
     let seqs = vec![0, 1];
-    bench.send(client, Body::Resume { seqs: seqs.clone() });
-    assert_eq!(bench.inbox(client), [Body::Unknown { seqs }.into()]);
+    bench.send(
+        client,
+        ToManager::Client(FromClient::Resume { seqs: seqs.clone() }),
+    );
+    assert_eq!(
+        bench.inbox(client),
+        [ToPeer::Client(ToClient::Unknown { seqs }).into()]
+    );
     let no_workers = RejectReason::NoWorkers;
     for _ in 0..2 {
         bench.submit(client, submit(0));
@@ -380,7 +390,7 @@ fn what_was_rejected_though_it_may_have_run_counts_as_the_clients() {
     bench.submit(client, submit(0));
     let assign = bench.assigned(worker).remove(0);
     bench.finish_with(worker, &assign, AttemptEnd::Killed);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.advance_alive(ms(3_100), &[client]);
     let refused = [(0, RejectReason::NoWorkers, true)];
     assert_eq!(refusals(bench.inbox(client)), refused);
@@ -392,10 +402,10 @@ fn what_was_rejected_though_it_may_have_run_counts_as_the_clients() {
     let floor = 1;
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor,
             seqs: vec![],
-        },
+        }),
     );
     bench.submit(client, submit(2));
     assert_eq!(refusals(bench.inbox(client)), []);
@@ -411,16 +421,16 @@ fn what_the_client_knows_to_have_run_is_forgotten() {
     for assign in bench.assigned(worker) {
         bench.finish_with(worker, &assign, AttemptEnd::Killed);
     }
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.advance_alive(ms(3_100), &[client]);
     assert_eq!(refusals(bench.inbox(client)).len(), 2);
     bench.worker(2, 1);
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 0,
             seqs: vec![1],
-        },
+        }),
     );
     bench.submit(client, submit(2));
     bench.submit(client, submit(3));
@@ -447,7 +457,10 @@ fn a_worker_may_finish_and_leave_in_one_breath() {
         ran: Nanos(1),
         end: AttemptEnd::Completed,
     };
-    for body in [Body::Finished(finished), Body::Goodbye] {
+    for body in [
+        ToManager::Worker(FromWorker::Finished(finished)),
+        ToManager::Goodbye,
+    ] {
         let (conn, message) = (worker, body.into());
         let input = ManagerInput::Received { conn, message };
         bench.manager.handle_input(bench.now, input);
@@ -465,7 +478,7 @@ fn a_peer_that_is_not_read_is_told_so_and_not_taken_for_silent() {
     for _ in 0..12 {
         bench.advance(lease / 4);
         bench.step(ManagerInput::Paused { conn: worker });
-        assert_eq!(bench.bodies(worker), [Body::Paused]);
+        assert_eq!(bench.bodies(worker), [ToPeer::Control(Control::Paused)]);
     }
     assert_eq!(bench.closed, []);
     bench.advance(lease);

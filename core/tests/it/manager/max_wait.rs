@@ -1,7 +1,7 @@
 //! `max_wait`: how long a task may wait for its start, wherever it waits.
 
 use super::bench::*;
-use argon_core::message::{Body, Submit};
+use argon_core::message::{FromWorker, Submit, ToManager};
 use argon_core::task::{Outcome, RejectReason};
 use argon_core::time::Nanos;
 
@@ -26,10 +26,10 @@ fn what_has_waited_its_max_wait_in_the_queue_is_rejected_then() {
     let not_started = vec![];
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
     bench.advance_alive(ms(299), &[worker, client]);
     assert_eq!(bench.rejects(client), []);
@@ -78,10 +78,10 @@ fn what_has_waited_its_max_wait_at_a_worker_is_asked_back_and_rejected() {
     let (not_started, started) = (vec![asked[0]], vec![asked[1]]);
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
     assert_eq!(bench.rejects(client), [(1, RejectReason::TooSlow)]);
     bench.complete(worker, &assigned[2]);
@@ -131,10 +131,10 @@ fn what_a_slot_is_free_for_is_asked_back_too() {
     let (not_started, started) = (vec![], vec![assigned[0].attempt]);
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
     bench.advance_alive(ms(1_000), &[worker, client]);
     assert_eq!(bench.recalled(worker), []);

@@ -4,21 +4,21 @@
 use super::bench::*;
 use argon_core::event::Event;
 use argon_core::ids::{ConnId, PeerId, PoolProcess, SlotId};
-use argon_core::message::Body;
+use argon_core::message::{FromClient, FromWorker, ToManager};
 use argon_core::status::ManagerStatus;
 use std::time::Duration;
 
-const GONE: Body = Body::Gone {
+const GONE: ToManager = ToManager::Worker(FromWorker::Gone {
     slot: SlotId(0),
     life: 7,
-};
+});
 
-fn process(worker: u64, slot: u32) -> Body {
-    Body::Within(PoolProcess {
+fn process(worker: u64, slot: u32) -> ToManager {
+    ToManager::Client(FromClient::Within(PoolProcess {
         worker: PeerId(worker),
         slot: SlotId(slot),
         life: 7,
-    })
+    }))
 }
 
 /// A client in a process of a worker.
@@ -100,7 +100,7 @@ fn a_deadlock_is_said_once() {
     bench.advance_alive(Duration::from_secs(5), &all);
     assert_eq!((status(&bench).waiting, all_wait(&bench)), (2, 1));
     assert!(bench.events.contains(&Event::AllWait { processes: 2 }));
-    bench.send(second, Body::Cancel { seq: 0 });
+    bench.send(second, ToManager::Client(FromClient::Cancel { seq: 0 }));
     for assign in bench.assigned(worker) {
         bench.complete(worker, &assign);
     }
@@ -117,11 +117,11 @@ fn what_clients_claim_is_no_more_than_there_are_places() {
         let client = bench.client(peer);
         bench.send(
             client,
-            Body::Within(PoolProcess {
+            ToManager::Client(FromClient::Within(PoolProcess {
                 worker: PeerId(1),
                 slot: SlotId(slot),
                 life,
-            }),
+            })),
         );
         bench.submit(client, submit(0));
         all.push(client);

@@ -5,12 +5,15 @@ use argon_core::ids::{Attempt, ConnId};
 use argon_core::limits::{HEARTBEATS_PER_LEASE, LEASE};
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ManagerInput, ManagerOutput};
-use argon_core::message::{Assign, AttemptEnd, Beat, Body, Finished, Message, Submit};
+use argon_core::message::{
+    Assign, AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Message, Submit, ToClient,
+    ToManager, ToPeer, ToWorker,
+};
 use argon_core::time::{Nanos, WakeReason};
 use std::time::Duration;
 
 /// Hands several facts to the manager before it settles, as a driver does with what came at once.
-fn batch(bench: &mut Bench, inputs: Vec<(ConnId, Body)>) -> Vec<ManagerOutput> {
+fn batch(bench: &mut Bench, inputs: Vec<(ConnId, ToManager)>) -> Vec<ManagerOutput> {
     for (conn, body) in inputs {
         let message = Message::from(body);
         let input = ManagerInput::Received { conn, message };
@@ -26,15 +29,15 @@ fn batch(bench: &mut Bench, inputs: Vec<(ConnId, Body)>) -> Vec<ManagerOutput> {
 fn acks(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
     let inbox = bench.inbox(worker).into_iter();
     let acks = inbox.filter_map(|message| match message.body {
-        Body::AckResults { attempts } => Some(attempts),
+        ToPeer::Worker(ToWorker::AckResults { attempts }) => Some(attempts),
         _ => None,
     });
     acks.flatten().collect()
 }
 
-fn ack_outcomes(seqs: &[u64]) -> Body {
+fn ack_outcomes(seqs: &[u64]) -> ToManager {
     let (floor, seqs) = (0, seqs.to_vec());
-    Body::AckOutcomes { floor, seqs }
+    ToManager::Client(FromClient::AckOutcomes { floor, seqs })
 }
 
 fn named(seq: u64, called: &str) -> Submit {
@@ -45,12 +48,12 @@ fn named(seq: u64, called: &str) -> Submit {
 }
 
 fn finish_after(bench: &mut Bench, worker: ConnId, assign: &Assign, ran: Duration) {
-    let body = Body::Finished(Finished {
+    let body = ToManager::Worker(FromWorker::Finished(Finished {
         attempt: assign.attempt,
         task: assign.task,
         ran: Nanos::from(ran),
         end: AttemptEnd::Completed,
-    });
+    }));
     bench.send(worker, body);
 }
 
@@ -65,11 +68,11 @@ fn what_there_is_to_say_to_a_message_is_said_before_it_is_confirmed() {
     let said = batch(
         &mut bench,
         vec![
-            (client, Body::Submit(submit(1))),
-            (client, Body::Ping(Beat { nonce, received })),
+            (client, ToManager::Client(FromClient::Submit(submit(1)))),
+            (client, ToManager::Ping(Beat { nonce, received })),
         ],
     );
-    let bodies: Vec<&Body> = said
+    let bodies: Vec<&ToPeer> = said
         .iter()
         .filter_map(|output| match output {
             ManagerOutput::Send { message, .. } => Some(&message.body),
@@ -77,7 +80,7 @@ fn what_there_is_to_say_to_a_message_is_said_before_it_is_confirmed() {
         })
         .collect();
     assert!(
-        matches!(bodies[..], [Body::Reject { seq: 1, .. }, Body::Pong(beat)] if beat.received == 2),
+        matches!(bodies[..], [ToPeer::Client(ToClient::Reject { seq: 1, .. }), ToPeer::Control(Control::Pong(beat))] if beat.received == 2),
         "{bodies:?}"
     );
 }
@@ -102,7 +105,7 @@ fn that_the_drain_is_done_is_the_last_that_is_said() {
     let attempts = vec![assign.attempt];
     assert_eq!(
         (conn, &message.body),
-        (&worker, &Body::AckResults { attempts })
+        (&worker, &ToPeer::Worker(ToWorker::AckResults { attempts }))
     );
 }
 
@@ -119,12 +122,15 @@ fn a_worker_that_leaves_takes_no_acknowledgement_of_another_with_it() {
     let said = batch(
         &mut bench,
         vec![
-            (client, Body::AckOutcomes { floor, seqs }),
-            (one, Body::Goodbye),
+            (
+                client,
+                ToManager::Client(FromClient::AckOutcomes { floor, seqs }),
+            ),
+            (one, ToManager::Goodbye),
         ],
     );
     let attempts = vec![second.attempt];
-    let message = Body::AckResults { attempts }.into();
+    let message = ToPeer::Worker(ToWorker::AckResults { attempts }).into();
     assert!(
         said.contains(&ManagerOutput::Send { conn: two, message }),
         "{said:?}"
@@ -285,7 +291,7 @@ fn nobody_pays_for_a_client_that_was_there_before() {
         };
         finish_after(&mut bench, worker, &assign, ms(ran));
     }
-    bench.send(greedy, Body::Goodbye);
+    bench.send(greedy, ToManager::Goodbye);
     let newcomer = bench.client(4);
     for seq in 0..20 {
         bench.submit(newcomer, submit(seq));

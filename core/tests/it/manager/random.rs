@@ -8,7 +8,8 @@ use std::time::Duration;
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::manager::ManagerInput;
 use argon_core::message::{
-    Assign, AttemptEnd, Body, Finished, Message, Report, ReportedAttempt, Role, Submit,
+    Assign, AttemptEnd, Finished, FromClient, FromWorker, Message, Report, ReportedAttempt, Role,
+    Submit, ToManager,
 };
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, TaskError};
 use argon_core::time::Nanos;
@@ -246,11 +247,11 @@ impl Chaos {
                 let last = honest % 5 > 0;
                 self.bench.send(
                     conn,
-                    Body::Report(Report {
+                    ToManager::Worker(FromWorker::Report(Report {
                         running,
                         finished,
                         last,
-                    }),
+                    })),
                 );
             }
             Step::Grant { conn, window } => {
@@ -293,22 +294,27 @@ impl Chaos {
                 self.bench.send(
                     conn,
                     Message {
-                        body: Body::Submit(submit),
+                        body: ToManager::Client(FromClient::Submit(submit)),
                         payload: payload.into(),
                     },
                 );
             }
             Step::Cancel { conn, seq } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::Cancel { seq });
+                self.bench
+                    .send(conn, ToManager::Client(FromClient::Cancel { seq }));
             }
             Step::Ack { conn, floor, seqs } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::AckOutcomes { floor, seqs });
+                self.bench.send(
+                    conn,
+                    ToManager::Client(FromClient::AckOutcomes { floor, seqs }),
+                );
             }
             Step::Resume { conn, seqs } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::Resume { seqs });
+                self.bench
+                    .send(conn, ToManager::Client(FromClient::Resume { seqs }));
             }
             Step::Finish { conn, which, end } => {
                 let Some(conn) = self.conn(conn) else { return };
@@ -340,7 +346,8 @@ impl Chaos {
                     ran: Nanos(u64::MAX),
                     end: AttemptEnd::Completed,
                 };
-                self.bench.send(conn, Body::Finished(finished));
+                self.bench
+                    .send(conn, ToManager::Worker(FromWorker::Finished(finished)));
             }
             Step::Return {
                 conn,
@@ -358,19 +365,20 @@ impl Chaos {
                 }
                 self.bench.send(
                     conn,
-                    Body::Returned {
+                    ToManager::Worker(FromWorker::Returned {
                         not_started: not,
                         started: yes,
-                    },
+                    }),
                 );
             }
             Step::Draining { conn } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::Draining);
+                self.bench
+                    .send(conn, ToManager::Worker(FromWorker::Draining));
             }
             Step::Goodbye { conn } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::Goodbye);
+                self.bench.send(conn, ToManager::Goodbye);
             }
             Step::Close { conn } => {
                 let Some(conn) = self.conn(conn) else { return };
@@ -379,7 +387,7 @@ impl Chaos {
             }
             Step::Nonsense { conn } => {
                 let Some(conn) = self.conn(conn) else { return };
-                self.bench.send(conn, Body::Recall { attempts: vec![] });
+                self.bench.send(conn, ToManager::Misdirected);
             }
             Step::Drain => self.bench.step(ManagerInput::Drain),
             Step::Wait { ms } => self.bench.advance(Duration::from_millis(ms)),

@@ -4,7 +4,7 @@
 use super::bench::*;
 use argon_core::ids::{Attempt, ConnId};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Assign, Body, Role, Submit};
+use argon_core::message::{Assign, FromWorker, Role, Submit, ToManager};
 use argon_core::time::{Instant, WakeReason};
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ fn answer(bench: &mut Bench, worker: ConnId, started: bool, attempts: Vec<Attemp
     };
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
 }
 

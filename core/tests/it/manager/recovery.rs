@@ -3,7 +3,10 @@
 
 use super::bench::{Bench, EPOCH, completed, ms, name, reported, submit, task};
 use argon_core::event::Event;
-use argon_core::message::{AttemptEnd, Body, Message, RefuseReason, Role};
+use argon_core::message::{
+    AttemptEnd, Control, FromClient, FromWorker, Message, RefuseReason, Role, ToClient, ToManager,
+    ToPeer, ToWorker,
+};
 use argon_core::task::{AttemptLoss, Outcome};
 use argon_core::time::Nanos;
 
@@ -170,9 +173,9 @@ fn the_first_result_of_any_attempt_counts_and_the_others_are_killed() {
     let acks = bench.inbox(second);
     assert_eq!(
         acks[0].body,
-        Body::AckResults {
+        ToPeer::Worker(ToWorker::AckResults {
             attempts: vec![new[0].attempt]
-        }
+        })
     );
 }
 
@@ -217,7 +220,7 @@ fn a_restarted_manager_matches_what_workers_report_with_what_clients_submit() {
             ran: Nanos(1),
             end: AttemptEnd::Completed,
         };
-        bench.send(worker, Body::Finished(finished));
+        bench.send(worker, ToManager::Worker(FromWorker::Finished(finished)));
         assert!(completed(&bench.outcomes(client)[0].1));
     }
 }
@@ -246,14 +249,17 @@ fn a_result_held_by_a_worker_is_fetched_when_its_client_returns() {
             ..submit(0)
         },
     );
-    assert_eq!(bench.inbox(worker)[0].body, Body::Resend { attempt });
+    assert_eq!(
+        bench.inbox(worker)[0].body,
+        ToPeer::Worker(ToWorker::Resend { attempt })
+    );
     let finished = argon_core::message::Finished {
         attempt,
         task: task(3, 0),
         ran: Nanos(1),
         end: AttemptEnd::Completed,
     };
-    bench.send(worker, Body::Finished(finished));
+    bench.send(worker, ToManager::Worker(FromWorker::Finished(finished)));
     assert!(completed(&bench.outcomes(client)[0].1));
 }
 
@@ -293,7 +299,7 @@ fn a_worker_of_the_same_name_ends_its_predecessor_at_once() {
 fn of_two_workers_with_one_name_the_older_is_told_and_not_let_in_again() {
     let mut bench = Bench::new();
     let old = bench.worker(1, 1);
-    let replaced = Message::from(Body::Refuse(RefuseReason::Replaced));
+    let replaced = Message::from(ToPeer::Control(Control::Refuse(RefuseReason::Replaced)));
     let capacity = Role::Worker { capacity: 1 };
     let (new, _) = bench.hello(4, 1, capacity, None, "worker-1");
     assert_eq!(bench.inbox(old).last(), Some(&replaced));
@@ -316,10 +322,10 @@ fn an_older_connection_of_a_process_is_refused_and_closed() {
     let (first, _) = bench.hello(3, 5, Role::Client, None, "client-3");
     bench.send(
         first,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 0,
             seqs: vec![],
-        },
+        }),
     );
     let (second, welcome) = bench.hello(3, 6, Role::Client, Some(EPOCH), "client-3");
     assert!(welcome.unwrap().resumed);
@@ -339,10 +345,19 @@ fn a_resumed_client_learns_what_never_arrived_and_gets_its_outcomes_again() {
     bench.close(client);
     bench.complete(worker, &assigned[0]);
     let (back, _) = bench.hello(3, 2, Role::Client, Some(EPOCH), "client-3");
-    bench.send(back, Body::Resume { seqs: vec![0, 1] });
+    bench.send(
+        back,
+        ToManager::Client(FromClient::Resume { seqs: vec![0, 1] }),
+    );
     let inbox = bench.inbox(back);
-    assert!(matches!(inbox[0].body, Body::Outcome { seq: 0, .. }));
-    assert_eq!(inbox[1].body, Body::Unknown { seqs: vec![1] });
+    assert!(matches!(
+        inbox[0].body,
+        ToPeer::Client(ToClient::Outcome { seq: 0, .. })
+    ));
+    assert_eq!(
+        inbox[1].body,
+        ToPeer::Client(ToClient::Unknown { seqs: vec![1] })
+    );
 }
 
 #[test]
@@ -378,18 +393,18 @@ fn a_draining_worker_gets_nothing_more_and_hands_back_for_free() {
     bench.submit(client, submit(1));
     let assigned = bench.assigned(worker);
     let other = bench.worker(2, 2);
-    bench.send(worker, Body::Draining);
+    bench.send(worker, ToManager::Worker(FromWorker::Draining));
     let not_started = vec![assigned[1].attempt];
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started: vec![],
-        },
+        }),
     );
     let moved = bench.assigned(other);
     assert_eq!(moved[0].task, task(3, 1));
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     assert_eq!(
         bench.assigned(other)[0].task,
         task(3, 0),

@@ -4,7 +4,8 @@
 use super::bench::*;
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::message::{
-    Assign, AttemptEnd, Body, Message, Report, ReportedAttempt, Role, Submit,
+    Assign, AttemptEnd, FromClient, FromWorker, Message, Report, ReportedAttempt, Role, Submit,
+    ToManager, ToPeer, ToWorker,
 };
 use argon_core::task::{ExitCause, Outcome};
 use argon_core::time::Nanos;
@@ -35,7 +36,7 @@ fn come_in(bench: &mut Bench, peer: u64, connection: u64) -> ConnId {
 fn acks(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
     let inbox = bench.inbox(worker).into_iter();
     let acks = inbox.filter_map(|message| match message.body {
-        Body::AckResults { attempts } => Some(attempts),
+        ToPeer::Worker(ToWorker::AckResults { attempts }) => Some(attempts),
         _ => None,
     });
     acks.flatten().collect()
@@ -78,7 +79,7 @@ fn what_was_given_up_on_and_came_back_costs_no_attempt() {
 fn what_came_back_and_is_lost_again_is_tried_elsewhere() {
     let (mut bench, worker, _, _) = reclaimed(3);
     let other = bench.worker(2, 1);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     assert_eq!(bench.assigned(other).len(), 1);
 }
 
@@ -86,7 +87,7 @@ fn what_came_back_and_is_lost_again_is_tried_elsewhere() {
 fn a_worker_that_came_back_is_waited_for_again_when_it_is_cut_off_again() {
     let (mut bench, worker, client, assign) = reclaimed(3);
     bench.close(worker);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     assert_eq!(bench.outcomes(client), [], "its answer decides");
     let worker = come_in(&mut bench, 1, 3);
     bench.report(worker, vec![], vec![reported(&assign)]);
@@ -100,7 +101,7 @@ fn an_end_that_is_asked_for_while_the_worker_is_away_waits_for_it() {
     let (worker, client) = (bench.worker(1, 1), bench.client(3));
     bench.submit(client, submit(0));
     bench.close(worker);
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     assert_eq!(bench.outcomes(client), []);
     bench.advance(ms(249));
     assert_eq!(bench.outcomes(client), []);
@@ -116,11 +117,14 @@ fn an_end_that_is_asked_for_while_the_worker_is_away_waits_for_it() {
 fn what_is_to_end_is_said_once_and_after_the_report() {
     type End = fn(&mut Bench, ConnId);
     let ends: [End; 3] = [
-        |bench, client| bench.send(client, Body::Cancel { seq: 0 }),
-        |bench, client| bench.send(client, Body::Goodbye),
+        |bench, client| bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 })),
+        |bench, client| bench.send(client, ToManager::Goodbye),
         |bench, client| {
             let (floor, seqs) = (1, vec![]);
-            bench.send(client, Body::AckOutcomes { floor, seqs });
+            bench.send(
+                client,
+                ToManager::Client(FromClient::AckOutcomes { floor, seqs }),
+            );
         },
     ];
     for end in ends {
@@ -180,11 +184,11 @@ fn the_first_attempt_that_was_not_made_yet_is_a_lie() {
     let liar = come_in(&mut bench, 2, 1);
     bench.send(
         liar,
-        Body::Report(Report {
+        ToManager::Worker(FromWorker::Report(Report {
             running: vec![next],
             finished: vec![],
             last: true,
-        }),
+        })),
     );
     assert_eq!(bench.closed, [liar]);
 }
@@ -199,11 +203,11 @@ fn who_lies_gets_no_task_by_it() {
     lie.attempt.epoch = EPOCH;
     bench.send(
         liar,
-        Body::Report(Report {
+        ToManager::Worker(FromWorker::Report(Report {
             running: vec![lie],
             finished: vec![],
             last: true,
-        }),
+        })),
     );
     assert_eq!(bench.closed, [liar]);
     let worker = bench.worker(1, 1);
@@ -224,9 +228,9 @@ fn a_result_is_asked_for_and_what_runs_is_not() {
         };
         bench.report(worker, running, done);
         let attempt = old(0, 0).attempt;
-        let expected: Vec<Message> = match finished {
+        let expected: Vec<Message<ToPeer>> = match finished {
             false => vec![],
-            true => vec![Body::Resend { attempt }.into()],
+            true => vec![ToPeer::Worker(ToWorker::Resend { attempt }).into()],
         };
         assert_eq!(bench.inbox(worker), expected);
     }
@@ -238,7 +242,10 @@ fn only_below_the_floor_is_a_task_known_to_be_over() {
         let mut bench = Bench::new();
         let client = bench.client(3);
         let (floor, seqs) = (5, vec![]);
-        bench.send(client, Body::AckOutcomes { floor, seqs });
+        bench.send(
+            client,
+            ToManager::Client(FromClient::AckOutcomes { floor, seqs }),
+        );
         let worker = come_in(&mut bench, 1, 1);
         bench.report(worker, vec![old(0, seq)], vec![]);
         assert_eq!(bench.kills(worker).len(), usize::from(is_over), "{seq}");
@@ -253,7 +260,7 @@ fn an_attempt_of_this_manager_whose_task_is_gone_is_nobodys() {
     bench.submit(client, submit(0));
     let assign = bench.assigned(worker).remove(0);
     bench.close(worker);
-    bench.send(client, Body::Goodbye);
+    bench.send(client, ToManager::Goodbye);
     bench.advance(ms(31_000));
     let worker = come_in(&mut bench, 1, 2);
     bench.report(worker, vec![reported(&assign)], vec![]);
@@ -287,10 +294,10 @@ fn what_a_worker_brought_is_charged_when_it_denies_it() {
     let (not_started, started) = (vec![old(0, 0).attempt], vec![]);
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
     assert_eq!(bench.manager.status(bench.now, 0).manager.attempts_lost, 1);
 }
@@ -350,7 +357,7 @@ fn a_manager_that_has_just_started_expects_workers_for_so_long_whoever_looks_in(
     let mut bench = Bench::new();
     let (worker, client) = (bench.worker(1, 1), bench.client(3));
     bench.advance_alive(ms(1_000), &[worker, client]);
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     bench.submit(client, submit(0));
     bench.advance_alive(ms(1_999), &[client]);
     assert_eq!(bench.rejects(client), []);

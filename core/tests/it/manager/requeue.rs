@@ -7,7 +7,8 @@ use argon_core::limits::{HELD_BYTES_DEFAULT, HELD_RESULTS_DEFAULT, ORPHANS_MAX, 
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{
-    Assign, AttemptEnd, Body, Finished, Message, Report, ReportedAttempt, Role, Submit,
+    Assign, AttemptEnd, Finished, FromClient, FromWorker, Message, Report, ReportedAttempt, Role,
+    Submit, ToManager, ToPeer, ToWorker,
 };
 use argon_core::task::{ErrorKind, ExitCause, Outcome, TaskError};
 use argon_core::time::{Nanos, WakeReason};
@@ -19,7 +20,7 @@ const MIB: usize = 1 << 20;
 fn acks(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
     let inbox = bench.inbox(worker).into_iter();
     let acks = inbox.filter_map(|message| match message.body {
-        Body::AckResults { attempts } => Some(attempts),
+        ToPeer::Worker(ToWorker::AckResults { attempts }) => Some(attempts),
         _ => None,
     });
     acks.flatten().collect()
@@ -27,17 +28,20 @@ fn acks(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
 
 fn ack_outcomes(bench: &mut Bench, client: ConnId, floor: u64, seqs: &[u64]) {
     let seqs = seqs.to_vec();
-    bench.send(client, Body::AckOutcomes { floor, seqs });
+    bench.send(
+        client,
+        ToManager::Client(FromClient::AckOutcomes { floor, seqs }),
+    );
 }
 
 /// A result of so many bytes.
 fn finish_large(bench: &mut Bench, worker: ConnId, assign: &Assign, bytes: usize) {
-    let body = Body::Finished(Finished {
+    let body = ToManager::Worker(FromWorker::Finished(Finished {
         attempt: assign.attempt,
         task: assign.task,
         ran: Nanos::from(ms(1)),
         end: AttemptEnd::Completed,
-    });
+    }));
     let payload = Bytes::from(vec![0; bytes]);
     bench.send(
         worker,
@@ -95,7 +99,7 @@ fn so_many_results_wait_to_be_confirmed_and_then_the_oldest_goes() {
     let mut first = None;
     let mut acked = Vec::new();
     // The invariants are not looked at each time: that would take for ever.
-    let mut step = |manager: &mut argon_core::Manager, conn, message: Message| {
+    let mut step = |manager: &mut argon_core::Manager, conn, message: Message<ToManager>| {
         let input = ManagerInput::Received { conn, message };
         manager.handle_input(bench.now, input);
         manager.settle(bench.now);
@@ -103,8 +107,8 @@ fn so_many_results_wait_to_be_confirmed_and_then_the_oldest_goes() {
         while let Some(output) = manager.poll_output() {
             if let ManagerOutput::Send { message, .. } = output {
                 match message.body {
-                    Body::Assign(given) => assign = Some(given),
-                    Body::AckResults { attempts } => acked.extend(attempts),
+                    ToPeer::Worker(ToWorker::Assign(given)) => assign = Some(given),
+                    ToPeer::Worker(ToWorker::AckResults { attempts }) => acked.extend(attempts),
                     _ => {}
                 }
             }
@@ -113,16 +117,16 @@ fn so_many_results_wait_to_be_confirmed_and_then_the_oldest_goes() {
     };
     // Half of what a worker holds.
     for seq in 0..=HELD_RESULTS_DEFAULT as u64 / 2 {
-        let message = Body::Submit(submit(seq)).into();
+        let message = ToManager::Client(FromClient::Submit(submit(seq))).into();
         let assign = step(&mut bench.manager, client, message).expect("a free slot");
         let attempt = assign.attempt;
         first.get_or_insert(attempt);
-        let message = Body::Finished(Finished {
+        let message = ToManager::Worker(FromWorker::Finished(Finished {
             attempt,
             task: assign.task,
             ran: Nanos::from(ms(1)),
             end: AttemptEnd::Completed,
-        });
+        }));
         step(&mut bench.manager, worker, message.into());
     }
     assert_eq!(acked, [first.expect("one")]);
@@ -231,12 +235,12 @@ fn what_a_task_really_took_is_what_its_client_pays_however_it_ended() {
             bench.submit(short, named(seq, "short"));
         }
         let first = bench.assigned(worker).remove(0);
-        let body = Body::Finished(Finished {
+        let body = ToManager::Worker(FromWorker::Finished(Finished {
             attempt: first.attempt,
             task: first.task,
             ran: Nanos::from(ms(100)),
             end,
-        });
+        }));
         bench.send(worker, body);
         // 10 ms each: nine of them for one long one, before the oldest's turn.
         let mut order = Vec::new();
@@ -255,7 +259,7 @@ fn whatever_is_heard_counts_as_hearing() {
     let (talker, loader) = (bench.client(1), bench.client(2));
     for _ in 0..10 {
         bench.advance(ms(500));
-        bench.send(talker, Body::Cancel { seq: 1 });
+        bench.send(talker, ToManager::Client(FromClient::Cancel { seq: 1 }));
         bench.step(ManagerInput::Progress { conn: loader });
     }
     assert_eq!(bench.closed, []);
@@ -349,7 +353,10 @@ fn what_is_not_reported_never_started_unless_the_worker_was_elsewhere() {
 fn what_ended_meanwhile_is_asked_for_and_what_runs_is_not() {
     let (mut bench, worker, client, assign) = came_back(EPOCH, false, true);
     let attempt = assign.attempt;
-    assert_eq!(bench.inbox(worker), [Body::Resend { attempt }.into()]);
+    assert_eq!(
+        bench.inbox(worker),
+        [ToPeer::Worker(ToWorker::Resend { attempt }).into()]
+    );
     bench.complete(worker, &assign);
     assert!(completed(&bench.outcomes(client)[0].1));
     let (mut bench, worker, _, _) = came_back(EPOCH, true, false);
@@ -399,18 +406,18 @@ fn what_nobody_wants_is_killed_or_forgotten() {
     let (other, _) = bench.hello(5, 1, Role::Worker { capacity: 2 }, None, "w5");
     let [running, finished] = [0, 1].map(|index: usize| reported(&assigned[index]));
     bench.report(other, vec![running], vec![finished]);
-    let said: Vec<Body> = bench
+    let said: Vec<ToPeer> = bench
         .inbox(other)
         .into_iter()
         .map(|message| message.body)
         .collect();
     assert_eq!(said.len(), 2);
-    assert!(said.contains(&Body::Kill {
+    assert!(said.contains(&ToPeer::Worker(ToWorker::Kill {
         attempt: running.attempt
-    }));
-    assert!(said.contains(&Body::AckResults {
+    })));
+    assert!(said.contains(&ToPeer::Worker(ToWorker::AckResults {
         attempts: vec![finished.attempt]
-    }));
+    })));
     assert_eq!(bench.manager.status(bench.now, 0).manager.orphans, 0);
     // What is to be killed occupies its slot until it has let go.
     bench.grant(other, 2);
@@ -443,11 +450,11 @@ fn a_report_is_as_long_as_a_worker_can_have() {
         let finished = vec![];
         bench.send(
             worker,
-            Body::Report(Report {
+            ToManager::Worker(FromWorker::Report(Report {
                 running,
                 finished,
                 last,
-            }),
+            })),
         );
         bench.report(worker, vec![], old_attempts(room - 10 + more, 100));
         assert_eq!(bench.closed.contains(&worker), closed);
@@ -491,7 +498,7 @@ fn only_as_many_are_asked_back_as_there_are_free_slots() {
         let bodies = inboxes.into_iter().flatten().map(|message| message.body);
         bodies
             .map(|body| match body {
-                Body::Recall { attempts } => attempts.len(),
+                ToPeer::Worker(ToWorker::Recall { attempts }) => attempts.len(),
                 other => panic!("{other:?}"),
             })
             .sum()
@@ -528,7 +535,10 @@ fn a_worker_that_is_slow_by_nature_is_not_stuck() {
     assert_eq!(bench.inbox(busy), []);
     bench.advance(Duration::from_nanos(1));
     let said = bench.inbox(busy);
-    assert!(matches!(said[0].body, Body::Recall { .. }));
+    assert!(matches!(
+        said[0].body,
+        ToPeer::Worker(ToWorker::Recall { .. })
+    ));
 }
 
 #[test]

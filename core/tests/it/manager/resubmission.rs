@@ -4,7 +4,9 @@ use super::bench::*;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch};
 use argon_core::limits::ATTEMPTS_MAX;
-use argon_core::message::{AttemptEnd, Body, ReportedAttempt, Role, Submit};
+use argon_core::message::{
+    AttemptEnd, FromClient, FromWorker, ReportedAttempt, Role, Submit, ToClient, ToManager, ToPeer,
+};
 use argon_core::task::{ExitCause, Outcome, Priority, RejectReason};
 use proptest::prelude::*;
 
@@ -32,10 +34,10 @@ fn not_started(bench: &mut Bench, worker: ConnId, attempts: &[Attempt]) {
     let (not_started, started) = (attempts.to_vec(), vec![]);
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started,
-        },
+        }),
     );
 }
 
@@ -43,12 +45,12 @@ fn not_started(bench: &mut Bench, worker: ConnId, attempts: &[Attempt]) {
 fn refusals(bench: &mut Bench, client: ConnId) -> Vec<(u64, RejectReason, bool)> {
     let inbox = bench.inbox(client).into_iter();
     let refusals = inbox.filter_map(|message| match message.body {
-        Body::Reject {
+        ToPeer::Client(ToClient::Reject {
             seq,
             reason,
             may_have_run,
             ..
-        } => Some((seq, reason, may_have_run)),
+        }) => Some((seq, reason, may_have_run)),
         _ => None,
     });
     refusals.collect()
@@ -255,7 +257,7 @@ fn a_cancelled_task_is_cancelled_although_it_may_have_run_elsewhere() {
     bench.submit(client, once(0));
     let assign = bench.assigned(worker).remove(0);
     bench.submit(client, flagged(once(0)));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     not_started(&mut bench, worker, &[assign.attempt]);
     let may_have_run = true;
     assert_eq!(
@@ -283,7 +285,7 @@ fn what_somebody_was_seen_to_run_may_have_run_whatever_becomes_of_that() {
             let end = AttemptEnd::Crashed(ExitCause::Exit(1), String::new());
             bench.finish_with(worker, &assign, end);
         },
-        |bench, worker, _| bench.send(worker, Body::Goodbye),
+        |bench, worker, _| bench.send(worker, ToManager::Goodbye),
         |bench, worker, _| {
             bench.close(worker);
             bench.advance(ms(250));
@@ -300,7 +302,7 @@ fn what_somebody_was_seen_to_run_may_have_run_whatever_becomes_of_that() {
         bench.grant(worker, 0);
         end(&mut bench, first, old(0, 0));
         not_started(&mut bench, worker, &[assign.attempt]);
-        bench.send(client, Body::Cancel { seq: 0 });
+        bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
         let may_have_run = true;
         let cancelled = (0, Outcome::Cancelled { may_have_run });
         assert_eq!(bench.outcomes(client), [cancelled], "way {way}");
@@ -319,7 +321,7 @@ fn what_must_not_run_twice_and_is_lost_is_not_called_poison() {
             ..once(0)
         },
     );
-    bench.send(worker, Body::Goodbye);
+    bench.send(worker, ToManager::Goodbye);
     let id = task(3, 0);
     assert!(bench.events.contains(&Event::TaskLost { task: id }));
     assert!(!bench.events.contains(&Event::PoisonStopped { task: id }));

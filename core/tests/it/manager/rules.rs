@@ -3,7 +3,9 @@
 use super::bench::{Bench, completed, ms, submit, task};
 use argon_core::Machine;
 use argon_core::manager::ManagerInput;
-use argon_core::message::{AttemptEnd, Body, Message};
+use argon_core::message::{
+    AttemptEnd, FromClient, FromWorker, Message, ToManager, ToPeer, ToWorker,
+};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, RejectReason, TaskError};
 use argon_core::time::Nanos;
 
@@ -26,10 +28,10 @@ fn a_task_goes_to_a_worker_and_its_outcome_comes_back_once() {
     );
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 1,
             seqs: vec![],
-        },
+        }),
     );
     bench.submit(client, submit(0));
     assert!(
@@ -52,25 +54,25 @@ fn results_are_acknowledged_to_the_worker_when_the_client_has_them_or_after_a_se
     assert!(bench.inbox(worker).is_empty());
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 1,
             seqs: vec![],
-        },
+        }),
     );
     let acks = bench.inbox(worker);
     assert_eq!(
         acks[0].body,
-        Body::AckResults {
+        ToPeer::Worker(ToWorker::AckResults {
             attempts: vec![assigned[0].attempt]
-        }
+        })
     );
     bench.advance_alive(ms(1_001), &[worker, client]);
     let acks = bench.inbox(worker);
     assert_eq!(
         acks[0].body,
-        Body::AckResults {
+        ToPeer::Worker(ToWorker::AckResults {
             attempts: vec![assigned[1].attempt]
-        }
+        })
     );
 }
 
@@ -107,7 +109,7 @@ fn a_batch_larger_than_the_queue_is_taken_while_workers_are_free() {
     };
     for seq in 1..5 {
         let message = Message {
-            body: Body::Submit(patient(seq)),
+            body: ToManager::Client(FromClient::Submit(patient(seq))),
             payload: bytes::Bytes::new().into(),
         };
         let (conn, now) = (client, bench.now);
@@ -176,7 +178,7 @@ fn cancel_is_decided_by_the_first_answer() {
     let mut bench = Bench::new();
     let client = bench.client(3);
     bench.submit(client, submit(0));
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     let queued = bench.outcomes(client);
     assert_eq!(
         queued[0].1,
@@ -188,7 +190,7 @@ fn cancel_is_decided_by_the_first_answer() {
     let worker = bench.worker(1, 1);
     bench.submit(client, submit(1));
     let assigned = bench.assigned(worker);
-    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
     assert_eq!(bench.kills(worker), [assigned[0].attempt]);
     assert!(
         bench.outcomes(client).is_empty(),
@@ -200,14 +202,14 @@ fn cancel_is_decided_by_the_first_answer() {
 
     bench.submit(client, submit(2));
     let assigned = bench.assigned(worker);
-    bench.send(client, Body::Cancel { seq: 2 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 2 }));
     let not_started = vec![assigned[0].attempt];
     bench.send(
         worker,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started,
             started: vec![],
-        },
+        }),
     );
     let returned = bench.outcomes(client);
     assert_eq!(
@@ -259,10 +261,10 @@ fn tasks_behind_a_long_one_are_taken_back_for_a_free_worker() {
     );
     bench.send(
         busy,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started: asked,
             started: vec![],
-        },
+        }),
     );
     assert_eq!(bench.assigned(free)[0].task, task(3, 2));
 }
@@ -280,10 +282,10 @@ fn a_client_that_reads_no_results_gets_no_more_tasks_run() {
     assert!(bench.assigned(worker).is_empty());
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 1,
             seqs: vec![],
-        },
+        }),
     );
     assert_eq!(bench.assigned(worker).len(), 1);
 }
@@ -308,10 +310,10 @@ fn a_draining_manager_refuses_what_has_not_started_and_finishes_what_has() {
     assert!(!bench.drained, "its client has not got the outcome yet");
     bench.send(
         client,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 3,
             seqs: vec![],
-        },
+        }),
     );
     assert!(bench.drained);
 }
@@ -333,7 +335,7 @@ fn what_is_too_large_is_refused_as_such() {
     let mut bench = Bench::with(|config| config.payload_max = 3);
     let client = bench.client(3);
     let message = Message {
-        body: Body::Submit(submit(0)),
+        body: ToManager::Client(FromClient::Submit(submit(0))),
         payload: bytes::Bytes::from_static(b"four").into(),
     };
     bench.send(client, message);
@@ -375,17 +377,18 @@ fn what_a_worker_has_started_is_asked_for_once() {
     bench.advance_alive(ms(100), &[busy, free, client]);
     let asked = |bench: &mut Bench| {
         let inbox = bench.inbox(busy).into_iter();
-        let asked = inbox.filter(|message| matches!(message.body, Body::Recall { .. }));
+        let asked =
+            inbox.filter(|message| matches!(message.body, ToPeer::Worker(ToWorker::Recall { .. })));
         asked.count()
     };
     assert_eq!(asked(&mut bench), 1);
     let started = vec![assigned[1].attempt, assigned[2].attempt];
     bench.send(
         busy,
-        Body::Returned {
+        ToManager::Worker(FromWorker::Returned {
             not_started: vec![],
             started,
-        },
+        }),
     );
     bench.advance_alive(ms(5_000), &[busy, free, client]);
     assert_eq!(asked(&mut bench), 0);

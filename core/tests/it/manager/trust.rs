@@ -3,7 +3,7 @@
 use super::bench::*;
 use argon_core::event::Event;
 use argon_core::ids::ConnId;
-use argon_core::message::{Assign, AttemptEnd, Body, Submit};
+use argon_core::message::{Assign, AttemptEnd, FromWorker, Submit, ToManager};
 use argon_core::task::{ErrorKind, ExitCause, Outcome, TaskError};
 use std::time::Duration;
 
@@ -161,7 +161,7 @@ fn who_is_alone_is_never_doubted() {
 
 #[test]
 fn who_is_left_alone_is_pardoned() {
-    for leave in [Body::Draining, Body::Goodbye] {
+    for leave in [ToManager::Worker(FromWorker::Draining), ToManager::Goodbye] {
         let mut shop = Shop::new(2, 2, 100);
         shop.complete(1);
         let ruined = shop.end_all(0, &failed());
@@ -197,7 +197,8 @@ fn who_is_left_alone_with_a_class_is_pardoned() {
     shop.collect();
     assert_eq!(shop.workers[0].1.len(), 0);
     assert_eq!(shop.workers[2].1.len(), 2);
-    shop.bench.send(workers[2], Body::Draining);
+    shop.bench
+        .send(workers[2], ToManager::Worker(FromWorker::Draining));
     shop.collect();
     assert_eq!(shop.workers[0].1.len(), 2, "nobody else runs the one name");
 }

@@ -3,7 +3,7 @@
 use super::bench::*;
 use argon_core::ids::ConnId;
 use argon_core::machine::Machine as _;
-use argon_core::message::{Body, Role};
+use argon_core::message::{FromClient, Role, ToManager};
 
 #[test]
 fn all_outcomes_come_after_a_reconnect_however_many() {
@@ -38,10 +38,10 @@ fn all_outcomes_come_after_a_reconnect_however_many() {
         // As many as one message may name.
         for part in outcomes.chunks(4_096) {
             let seqs: Vec<u64> = part.iter().map(|(seq, _)| *seq).collect();
-            let acks = Body::AckOutcomes {
+            let acks = ToManager::Client(FromClient::AckOutcomes {
                 floor: 0,
                 seqs: seqs.clone(),
-            };
+            });
             bench.send(client, acks);
             heard.extend(seqs);
         }
@@ -75,14 +75,17 @@ fn past_the_bound_of_all_clients_each_may_leave_an_even_share_unread() {
     assert_eq!(fill(&mut bench, modest, 0..20), 4, "more than half of it");
     // Who reads goes on.
     let seqs = (0..4).collect();
-    bench.send(modest, Body::AckOutcomes { floor: 4, seqs });
+    bench.send(
+        modest,
+        ToManager::Client(FromClient::AckOutcomes { floor: 4, seqs }),
+    );
     assert_eq!(fill(&mut bench, modest, 20..20), 4);
     bench.send(
         greedy,
-        Body::AckOutcomes {
+        ToManager::Client(FromClient::AckOutcomes {
             floor: 8,
             seqs: vec![],
-        },
+        }),
     );
     assert_eq!(fill(&mut bench, greedy, 20..20), 4);
 }

@@ -8,7 +8,10 @@ use argon_core::event::Event;
 use argon_core::ids::ConnId;
 use argon_core::limits::{CLIENTS_MAX, GROUPS_MAX, RESUME_WINDOW, RUNNER_WAIT};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Body, Message, RefuseReason, Report, Role, Submit};
+use argon_core::message::{
+    Control, FromClient, FromWorker, Message, RefuseReason, Report, Role, Submit, ToClient,
+    ToManager, ToPeer,
+};
 use argon_core::task::{Outcome, Priority, RejectReason};
 use argon_core::time::WakeReason;
 
@@ -39,7 +42,7 @@ fn silent(bench: &mut Bench, peer: u64, connection: u64) -> ConnId {
         finished: vec![],
         last: true,
     };
-    bench.send(conn, Body::Report(report));
+    bench.send(conn, ToManager::Worker(FromWorker::Report(report)));
     conn
 }
 
@@ -53,13 +56,13 @@ struct Refusal {
 fn refusals(bench: &mut Bench, client: ConnId) -> Vec<Refusal> {
     let inbox = bench.inbox(client).into_iter();
     let refusals = inbox.filter_map(|message| match message.body {
-        Body::Reject {
+        ToPeer::Client(ToClient::Reject {
             seq,
             reason,
             may_have_run,
             similar,
             ..
-        } => Some(Refusal {
+        }) => Some(Refusal {
             seq,
             reason,
             may_have_run,
@@ -133,7 +136,7 @@ fn there_are_so_many_groups_of_workers_and_who_is_one_more_is_shown_out() {
     assert_eq!(bench.closed, []);
     let other = worker_of(&mut bench, 1_000, &["other"]);
     assert_eq!(bench.closed, [other]);
-    bench.send(workers[7], Body::Goodbye);
+    bench.send(workers[7], ToManager::Goodbye);
     let other = worker_of(&mut bench, 1_001, &["other"]);
     let client = bench.client(3_000);
     bench.submit(client, called(0, "other"));
@@ -219,7 +222,7 @@ fn it_is_not_asked_more_often_than_it_must_be() {
         bench.advance(due.at.since(bench.now));
         bench.send(
             unknown,
-            Body::Ping(argon_core::message::Beat {
+            ToManager::Ping(argon_core::message::Beat {
                 nonce: 0,
                 received: 0,
             }),
@@ -257,7 +260,7 @@ fn a_task_that_found_no_room_does_not_begin_the_wait_of_the_next() {
     bench.submit(client, called(2, "x"));
     assert_eq!(refused(&mut bench, client), [2]);
     bench.advance_alive(ms(5_000), &[worker, client]);
-    bench.send(client, Body::Cancel { seq: 1 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
     bench.submit(client, called(3, "x"));
     refused_after(&mut bench, &[worker, client], client, RUNNER_WAIT, &[3]);
 }
@@ -331,7 +334,7 @@ fn a_change_of_groups_leaves_what_is_newest_the_newest() {
     for seq in 0..3 {
         bench.submit(client, called(seq, "x"));
     }
-    bench.send(client, Body::Cancel { seq: 0 });
+    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 0 }));
     bench.submit(client, called(3, "x"));
     let worker = silent(&mut bench, 1, 1);
     bench.capabilities(worker, &["x"]);
@@ -359,7 +362,7 @@ fn who_has_gone_and_has_nothing_here_makes_room() {
     assert!(!bench.closed.contains(&new) && !bench.closed.contains(&newer));
     let one_more = worker_of(&mut bench, 3, &["newest"]);
     assert!(bench.closed.contains(&one_more), "all the others are here");
-    let full = Message::from(Body::Refuse(RefuseReason::Full));
+    let full = Message::from(ToPeer::Control(Control::Refuse(RefuseReason::Full)));
     assert!(bench.inbox(one_more).contains(&full), "and it is told");
     let told = |event: &&Event| matches!(event, Event::GroupRefused { .. });
     assert_eq!(bench.events.iter().filter(told).count(), 1);
@@ -403,7 +406,7 @@ fn an_offer_that_waits_for_its_turn_is_dropped_with_its_worker_or_for_the_next()
         assert!(!groups(&bench).contains(&"second".to_owned()));
         match next {
             Some(pattern) => bench.capabilities(changed, &[pattern]),
-            None => bench.send(changed, Body::Goodbye),
+            None => bench.send(changed, ToManager::Goodbye),
         }
         bench.advance_alive(ms(500), &[client]);
         assert_eq!(groups(&bench), ["*"]);

@@ -4,7 +4,10 @@ use super::bench::*;
 use argon_core::ids::{Attempt, ConnId, PeerId, PoolProcess, SlotId};
 use argon_core::limits::UNCONFIRMED_BYTES_EACH;
 use argon_core::manager::ManagerInput;
-use argon_core::message::{AttemptEnd, Beat, Body, Finished, Message, Role, Submit};
+use argon_core::message::{
+    AttemptEnd, Beat, Finished, FromClient, FromWorker, Message, Query, Role, Submit, ToManager,
+    ToPeer, ToWorker,
+};
 use argon_core::steps;
 use argon_core::time::Nanos;
 use bytes::Bytes;
@@ -85,12 +88,12 @@ impl Crowd {
                 let Finished { attempt, task, .. } = end(&assign);
                 bench.quietly_body(
                     worker,
-                    Body::Finished(Finished {
+                    ToManager::Worker(FromWorker::Finished(Finished {
                         attempt,
                         task,
                         ran: Nanos::from(ms(1)),
                         end: AttemptEnd::Completed,
-                    }),
+                    })),
                 );
             }
             seq += 1;
@@ -126,7 +129,7 @@ impl Crowd {
     }
 
     /// Steps that a message takes.
-    fn cost(&mut self, conn: ConnId, body: Body) -> u64 {
+    fn cost(&mut self, conn: ConnId, body: ToManager) -> u64 {
         let _ = steps::take();
         self.bench.quietly_body(conn, body);
         steps::take()
@@ -169,56 +172,74 @@ fn every_message_takes_a_bounded_number_of_steps_whatever_waits() {
             slot,
             life: 2,
         };
-        let script: Vec<(ConnId, Body)> = vec![
-            (client, Body::Submit(submit(seq))),
-            (client, Body::Submit(named(seq + 1, "new-name".into()))),
-            (client, Body::Submit(named(seq + 2, "newer-name".into()))),
+        let script: Vec<(ConnId, ToManager)> = vec![
+            (client, ToManager::Client(FromClient::Submit(submit(seq)))),
             (
                 client,
-                Body::Submit(Submit {
+                ToManager::Client(FromClient::Submit(named(seq + 1, "new-name".into()))),
+            ),
+            (
+                client,
+                ToManager::Client(FromClient::Submit(named(seq + 2, "newer-name".into()))),
+            ),
+            (
+                client,
+                ToManager::Client(FromClient::Submit(Submit {
                     may_have_run: true,
                     ..submit(seq + 3)
-                }),
+                })),
             ),
-            (client, Body::Submit(submit(seq))),
-            (client, Body::Cancel { seq }),
-            (client, Body::Resume { seqs: many.clone() }),
-            (client, Body::Ping(beat)),
-            (client, Body::StatusQuery { page: 0 }),
-            (client, Body::StatusQuery { page: u32::MAX }),
-            (client, Body::RunningQuery { page: 0 }),
-            (client, Body::RunningQuery { page: u32::MAX }),
-            (client, Body::Within(process)),
-            (client, Body::Within(process)),
-            (observer, Body::StatusQuery { page: 0 }),
-            (observer, Body::RunningQuery { page: 3 }),
+            (client, ToManager::Client(FromClient::Submit(submit(seq)))),
+            (client, ToManager::Client(FromClient::Cancel { seq })),
+            (
+                client,
+                ToManager::Client(FromClient::Resume { seqs: many.clone() }),
+            ),
+            (client, ToManager::Ping(beat)),
+            (client, ToManager::Query(Query::StatusQuery { page: 0 })),
+            (
+                client,
+                ToManager::Query(Query::StatusQuery { page: u32::MAX }),
+            ),
+            (client, ToManager::Query(Query::RunningQuery { page: 0 })),
+            (
+                client,
+                ToManager::Query(Query::RunningQuery { page: u32::MAX }),
+            ),
+            (client, ToManager::Client(FromClient::Within(process))),
+            (client, ToManager::Client(FromClient::Within(process))),
+            (observer, ToManager::Query(Query::StatusQuery { page: 0 })),
+            (observer, ToManager::Query(Query::RunningQuery { page: 3 })),
             (
                 reader,
-                Body::AckOutcomes {
+                ToManager::Client(FromClient::AckOutcomes {
                     floor: 1,
                     seqs: vec![],
-                },
+                }),
             ),
             (
                 reader,
-                Body::AckOutcomes {
+                ToManager::Client(FromClient::AckOutcomes {
                     floor: 1,
                     seqs: many,
-                },
+                }),
             ),
-            (worker, Body::Ping(beat)),
-            (worker, Body::Finished(ended)),
+            (worker, ToManager::Ping(beat)),
+            (worker, ToManager::Worker(FromWorker::Finished(ended))),
             (
                 worker,
-                Body::Returned {
+                ToManager::Worker(FromWorker::Returned {
                     not_started: vec![given_back],
                     started: vec![started],
-                },
+                }),
             ),
-            (worker, Body::Grant { window: 0 }),
-            (worker, Body::Grant { window: 128 }),
-            (worker, Body::Gone { slot, life: 1 }),
-            (worker, Body::Draining),
+            (worker, ToManager::Worker(FromWorker::Grant { window: 0 })),
+            (worker, ToManager::Worker(FromWorker::Grant { window: 128 })),
+            (
+                worker,
+                ToManager::Worker(FromWorker::Gone { slot, life: 1 }),
+            ),
+            (worker, ToManager::Worker(FromWorker::Draining)),
         ];
         for (conn, body) in script {
             let shown = format!("{body:?}");
@@ -274,7 +295,10 @@ fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
     for seq in 0..SMALL_RESULTS {
         bench.quietly(client, submit(seq));
         let assign = bench.assigned(worker).remove(0);
-        bench.quietly_body(worker, Body::Finished(end(&assign)));
+        bench.quietly_body(
+            worker,
+            ToManager::Worker(FromWorker::Finished(end(&assign))),
+        );
     }
     bench.quietly(client, submit(SMALL_RESULTS));
     let assign = bench.assigned(worker).remove(0);
@@ -282,7 +306,7 @@ fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
     bench.send(
         worker,
         Message {
-            body: Body::Finished(end(&assign)),
+            body: ToManager::Worker(FromWorker::Finished(end(&assign))),
             payload: Bytes::from(vec![0; LARGE]).into(),
         },
     );
@@ -292,7 +316,7 @@ fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
         .bodies(worker)
         .into_iter()
         .map(|body| match body {
-            Body::AckResults { attempts } => attempts.len(),
+            ToPeer::Worker(ToWorker::AckResults { attempts }) => attempts.len(),
             _ => 0,
         })
         .sum();
@@ -312,9 +336,10 @@ fn workers_that_change_their_minds_cost_a_small_part_of_the_time() {
     let _ = steps::take();
     for turn in 0..200 {
         let capabilities = capabilities(&["a", if turn % 2 == 0 { "b" } else { "c" }]);
-        crowd
-            .bench
-            .quietly_body(flipper, Body::Capabilities(capabilities));
+        crowd.bench.quietly_body(
+            flipper,
+            ToManager::Worker(FromWorker::Capabilities(capabilities)),
+        );
         crowd.bench.now = crowd.bench.now + Duration::from_millis(5);
     }
     let steps = steps::take();
@@ -358,10 +383,10 @@ fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
         let not_started = vec![];
         bench.quietly_body(
             stuck[0],
-            Body::Returned {
+            ToManager::Worker(FromWorker::Returned {
                 not_started,
                 started,
-            },
+            }),
         );
         bench.now = bench.now + Duration::from_micros(100);
     }

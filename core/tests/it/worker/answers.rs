@@ -8,7 +8,9 @@ use argon_core::event::Event;
 use argon_core::limits::WORKER_WINDOW_BYTES;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Assign, AttemptEnd, Body, Message};
+use argon_core::message::{
+    Assign, AttemptEnd, Control, FromManager, FromWorker, Message, ToManager, ToWorker,
+};
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::worker::{PoolInput, PoolOutput, RunEnd, WorkerInput, WorkerOutput};
 use bytes::Bytes;
@@ -18,7 +20,7 @@ fn more_bytes_than_two_windows_of_waiting_payloads_end_the_connection() {
     let large = Bytes::from(vec![0; WORKER_WINDOW_BYTES as usize]);
     let mut rig = Rig::up(config(1));
     let assign_large = |rig: &mut Rig, number| {
-        let body = Body::Assign(assign(number));
+        let body = FromManager::Role(ToWorker::Assign(assign(number)));
         let payload = large.clone();
         rig.say(Message {
             body,
@@ -102,7 +104,7 @@ fn nothing_is_taken_until_half_of_the_bytes_are_acknowledged() {
     assert_eq!(full.count(), 1, "it is full only once");
     for number in 1..=2 {
         let attempts = vec![attempt(number)];
-        rig.say(Body::AckResults { attempts });
+        rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
         let expected: &[u32] = if number == 2 { &[1] } else { &[] };
         assert_eq!(grants(&rig.step()), expected, "after {number}");
     }
@@ -114,7 +116,7 @@ fn an_acknowledgement_of_what_runs_is_passed_over() {
     rig.assign_all([1]);
     rig.step();
     let attempts = vec![attempt(1)];
-    rig.say(Body::AckResults { attempts });
+    rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
     rig.done(life(0, 1), 1, MS);
     assert_eq!(rig.step(), vec![rig.completed(1, MS)]);
 }
@@ -126,7 +128,7 @@ fn asked_for_an_end_again_it_says_what_is_started_and_keeps_quiet_on_what_waits(
     rig.step();
     for number in [1, 2] {
         let attempt = attempt(number);
-        rig.say(Body::Resend { attempt });
+        rig.say(FromManager::Role(ToWorker::Resend { attempt }));
     }
     assert_eq!(rig.step(), vec![rig.returned(&[], &[1])]);
 }
@@ -144,7 +146,7 @@ fn what_came_back_from_a_dead_child_is_killed_without_waiting_for_another() {
     rig.exited(life(0, 1), ExitCause::Signal(11));
     rig.step();
     let attempt = attempt(2);
-    rig.say(Body::Kill { attempt });
+    rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     let killed = rig.finished(2, Duration::ZERO, AttemptEnd::Killed);
     assert_eq!(rig.step(), vec![killed]);
     assert_eq!(rig.pass(MS * 60), vec![], "its deadline is of no more use");
@@ -184,9 +186,9 @@ fn answers_come_in_parts_of_so_many_ids() {
     rig.assign_all([1]);
     rig.step();
     let attempts = (1..=4_096).map(attempt).collect();
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     let attempts = (5_000..5_001).map(attempt).collect();
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     let all: Vec<u64> = (2..=4_096).chain([5_000]).collect();
     assert_eq!(
         rig.step(),
@@ -249,7 +251,7 @@ fn a_kill_of_what_is_stopped_already_changes_nothing() {
     assert_eq!(rig.pass(MS), vec![terminate(life(0, 1))]);
     let events = rig.events.len();
     let attempt = attempt(1);
-    rig.say(Body::Kill { attempt });
+    rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     assert_eq!(rig.step(), vec![]);
     assert_eq!(rig.events.len(), events);
 }
@@ -265,7 +267,7 @@ fn errors_are_cut_to_what_travels() {
     let WorkerOutput::Link(LinkOutput::Send { message, .. }) = &said[0] else {
         panic!("{said:?}");
     };
-    let Body::Finished(finished) = &message.body else {
+    let ToManager::Worker(FromWorker::Finished(finished)) = &message.body else {
         panic!("{said:?}");
     };
     let AttemptEnd::Failed(error) = &finished.end else {
@@ -284,11 +286,11 @@ fn the_last_answers_are_given_before_it_leaves() {
     });
     rig.step();
     let attempts = vec![attempt(9)];
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     rig.feed(WorkerInput::Stop);
     let said = rig.step();
     assert_eq!(said[0], rig.returned(&[9], &[]));
-    assert!(said.contains(&rig.sent(Body::Goodbye)));
+    assert!(said.contains(&rig.sent(ToManager::Goodbye)));
     rig.feed(WorkerInput::Stop);
     assert_eq!(rig.step(), vec![]);
     rig.exited(life(0, 1), ExitCause::Signal(9));
@@ -316,10 +318,12 @@ fn heartbeats_for_the_round_trip_keep_their_distance() {
     let said = rig.step();
     let beat = said.iter().find_map(ping).unwrap();
     let received = 3; // report, window, and nothing else
-    rig.say(Body::Pong(argon_core::message::Beat {
-        received: received - 1,
-        ..beat
-    }));
+    rig.say(FromManager::Control(Control::Pong(
+        argon_core::message::Beat {
+            received: received - 1,
+            ..beat
+        },
+    )));
     rig.step();
     rig.pass(MS * 49);
     rig.assign_all([2]);
@@ -349,7 +353,7 @@ fn what_is_asked_ahead_is_not_given_up_at_once() {
             let ran = if number == 0 { first } else { MS * 9 };
             rig.done(life(0, 1), number, ran);
             let attempts = vec![attempt(number)];
-            rig.say(Body::AckResults { attempts });
+            rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
             window = grants(&rig.step()).last().copied().unwrap_or(window);
         }
         window
@@ -401,7 +405,7 @@ fn only_the_last_part_of_a_report_says_that_it_is() {
         .iter()
         .filter_map(|output| match output {
             WorkerOutput::Link(LinkOutput::Send { message, .. }) => match &message.body {
-                Body::Report(report) => Some(report.last),
+                ToManager::Worker(FromWorker::Report(report)) => Some(report.last),
                 _ => None,
             },
             _ => None,
@@ -422,7 +426,7 @@ fn children_that_are_not_ready_get_nothing() {
     rig.assign_all([1]);
     rig.step();
     let attempt = attempt(1);
-    rig.say(Body::Kill { attempt });
+    rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     rig.pass(MS);
     let mut rig = knowing(1, US);
     rig.assign_all([1]);
@@ -489,7 +493,7 @@ fn a_process_that_can_start_nothing_makes_room_for_a_while() {
         assert!(said.contains(&retire(slot)), "{said:?}");
         let unavailable = |said: &WorkerOutput| match said {
             WorkerOutput::Link(LinkOutput::Send { message, .. }) => {
-                matches!(&message.body, Body::Finished(finished)
+                matches!(&message.body, ToManager::Worker(FromWorker::Finished(finished))
                 if matches!(&finished.end, AttemptEnd::Failed(error)
                     if error.kind == ErrorKind::Unavailable))
             }

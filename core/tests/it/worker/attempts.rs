@@ -4,7 +4,7 @@ use super::bench::*;
 use argon_core::event::{CloseReason, Event};
 use argon_core::ids::SlotId;
 use argon_core::link::LinkOutput;
-use argon_core::message::{Assign, AttemptEnd, Body};
+use argon_core::message::{Assign, AttemptEnd, FromManager, FromWorker, ToManager, ToWorker};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::Nanos;
@@ -94,7 +94,7 @@ fn a_result_in_spite_of_the_signal_counts_and_an_error_because_of_it_does_not() 
     let WorkerOutput::Link(LinkOutput::Send { message, .. }) = &said[1] else {
         panic!("{said:?}");
     };
-    let Body::Finished(finished) = &message.body else {
+    let ToManager::Worker(FromWorker::Finished(finished)) = &message.body else {
         panic!("{message:?}");
     };
     let AttemptEnd::Failed(error) = &finished.end else {
@@ -161,7 +161,7 @@ fn a_kill_hands_back_what_has_not_started_and_ends_what_has() {
     rig.step();
     for number in [2, 1, 77] {
         let attempt = attempt(number);
-        rig.say(Body::Kill { attempt });
+        rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     }
     assert_eq!(
         rig.step(),
@@ -206,7 +206,7 @@ fn taking_back_is_a_question_with_an_honest_answer() {
     rig.assign_all([4]);
     rig.step();
     let attempts = [1, 2, 3, 4, 5].map(attempt).to_vec();
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     assert_eq!(rig.step(), vec![rig.returned(&[5, 4], &[1, 2, 3])]);
     rig.done(life(0, 1), 1, MS);
     assert_eq!(rig.step(), vec![rig.completed(1, MS)], "4 is forgotten");
@@ -218,7 +218,7 @@ fn an_answer_never_comes_after_the_end_that_it_announces() {
     rig.assign_all([1]);
     rig.step();
     let attempts = vec![attempt(1)];
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     rig.done(life(0, 1), 1, MS);
     assert_eq!(
         rig.step(),
@@ -231,7 +231,7 @@ fn a_message_that_is_not_for_a_worker_ends_the_connection() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1]);
     rig.step();
-    rig.say(Body::Cancel { seq: 1 });
+    rig.say(FromManager::Misdirected);
     let reason = CloseReason::Protocol(ProtocolError::Misdirected);
     let conn = rig.conn.unwrap();
     assert_eq!(
@@ -323,7 +323,7 @@ fn what_is_asked_back_as_it_arrives_starts_if_a_slot_is_free() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1, 2]);
     let attempts = vec![attempt(1), attempt(2)];
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     let said = rig.step();
     assert!(said.contains(&rig.returned(&[2], &[1])), "{said:?}");
 }
@@ -334,9 +334,9 @@ fn what_was_asked_back_just_before_a_cut_stays() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1, 2]);
     rig.step();
-    rig.say(Body::Recall {
+    rig.say(FromManager::Role(ToWorker::Recall {
         attempts: vec![attempt(2)],
-    });
+    }));
     rig.cut();
     rig.step();
     rig.done(life(0, 1), 1, MS);

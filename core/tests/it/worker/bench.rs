@@ -14,7 +14,8 @@ use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, SlotId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{
-    Assign, AttemptEnd, Beat, Body, Finished, Message, Report, ReportedAttempt, VERSION, Welcome,
+    Assign, AttemptEnd, Beat, Control, Finished, FromManager, FromWorker, Message, Report,
+    ReportedAttempt, ToManager, ToWorker, VERSION, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::rng::Rng;
@@ -187,7 +188,7 @@ impl Rig {
             lease: LEASE.into(),
             payload_max: self.payload_max,
         };
-        self.say(Body::Welcome(welcome));
+        self.say(FromManager::Control(Control::Welcome(welcome)));
         let said = self.step();
         // The first heartbeat is answered at once: the round trip is nothing.
         self.worker.handle_timeout(self.now);
@@ -202,7 +203,10 @@ impl Rig {
         self.now = self.now + after;
         for beat in pings {
             let received = self.heard;
-            self.say(Body::Pong(Beat { received, ..beat }));
+            self.say(FromManager::Control(Control::Pong(Beat {
+                received,
+                ..beat
+            })));
         }
         let mut rest: Vec<_> = outputs.into_iter().filter(|o| ping(o).is_none()).collect();
         rest.extend(self.step());
@@ -221,7 +225,7 @@ impl Rig {
         self.worker.check_invariants();
     }
 
-    pub fn say(&mut self, body: impl Into<Message>) {
+    pub fn say(&mut self, body: impl Into<Message<FromManager<ToWorker>>>) {
         let conn = self.conn.unwrap();
         let message = body.into();
         self.feed(WorkerInput::Link(LinkInput::Received { conn, message }));
@@ -229,7 +233,7 @@ impl Rig {
 
     pub fn assign(&mut self, assign: Assign) {
         let payload = payload(assign.attempt.number);
-        let body = Body::Assign(assign);
+        let body = FromManager::Role(ToWorker::Assign(assign));
         self.say(Message {
             body,
             payload: payload.into(),
@@ -247,7 +251,7 @@ impl Rig {
         for number in numbers {
             let conn = self.conn.unwrap();
             let message = Message {
-                body: Body::Assign(assign(number)),
+                body: FromManager::Role(ToWorker::Assign(assign(number))),
                 payload: payload(number).into(),
             };
             let input = WorkerInput::Link(LinkInput::Received { conn, message });
@@ -260,7 +264,7 @@ impl Rig {
     pub fn assign_many_unchecked(&mut self, number: u64) {
         let conn = self.conn.unwrap();
         let message = Message {
-            body: Body::Assign(assign(number)),
+            body: FromManager::Role(ToWorker::Assign(assign(number))),
             payload: payload(number).into(),
         };
         let input = WorkerInput::Link(LinkInput::Received { conn, message });
@@ -366,7 +370,7 @@ impl Rig {
         said
     }
 
-    pub fn sent(&self, message: impl Into<Message>) -> WorkerOutput {
+    pub fn sent(&self, message: impl Into<Message<ToManager>>) -> WorkerOutput {
         WorkerOutput::Link(LinkOutput::Send {
             conn: self.conn.unwrap(),
             message: message.into(),
@@ -378,12 +382,12 @@ impl Rig {
             AttemptEnd::Completed => payload(number + 1_000),
             _ => Bytes::new(),
         };
-        let body = Body::Finished(Finished {
+        let body = ToManager::Worker(FromWorker::Finished(Finished {
             attempt: attempt(number),
             task: task(number),
             ran: ran.into(),
             end,
-        });
+        }));
         self.sent(Message {
             body,
             payload: payload.into(),
@@ -396,27 +400,29 @@ impl Rig {
 
     pub fn returned(&self, not_started: &[u64], started: &[u64]) -> WorkerOutput {
         let attempts = |numbers: &[u64]| numbers.iter().map(|&number| attempt(number)).collect();
-        self.sent(Body::Returned {
+        self.sent(ToManager::Worker(FromWorker::Returned {
             not_started: attempts(not_started),
             started: attempts(started),
-        })
+        }))
     }
 
     pub fn grant(&self, window: u32) -> WorkerOutput {
-        self.sent(Body::Grant { window })
+        self.sent(ToManager::Worker(FromWorker::Grant { window }))
     }
 
     pub fn capabilities(&self) -> WorkerOutput {
-        self.sent(Body::Capabilities(Capabilities::anything()))
+        self.sent(ToManager::Worker(FromWorker::Capabilities(
+            Capabilities::anything(),
+        )))
     }
 
     pub fn report(&self, running: &[u64], finished: &[u64]) -> WorkerOutput {
         let all = |numbers: &[u64]| numbers.iter().map(|&number| reported(number)).collect();
-        self.sent(Body::Report(Report {
+        self.sent(ToManager::Worker(FromWorker::Report(Report {
             running: all(running),
             finished: all(finished),
             last: true,
-        }))
+        })))
     }
 }
 
@@ -424,7 +430,7 @@ impl Rig {
 fn gone(output: &WorkerOutput) -> Option<SlotLife> {
     match output {
         WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
-            Body::Gone { slot, life } => Some(SlotLife { slot, life }),
+            ToManager::Worker(FromWorker::Gone { slot, life }) => Some(SlotLife { slot, life }),
             _ => None,
         },
         _ => None,
@@ -434,7 +440,7 @@ fn gone(output: &WorkerOutput) -> Option<SlotLife> {
 pub fn ping(output: &WorkerOutput) -> Option<Beat> {
     match output {
         WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
-            Body::Ping(beat) => Some(beat),
+            ToManager::Ping(beat) => Some(beat),
             _ => None,
         },
         _ => None,
@@ -449,7 +455,7 @@ pub fn knowing(capacity: u32, ran: Duration) -> Rig {
         rig.step();
         rig.done(life(0, 1), number, ran);
         let attempts = vec![attempt(number)];
-        rig.say(Body::AckResults { attempts });
+        rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
     }
     rig.step();
     rig
@@ -467,7 +473,7 @@ pub fn given(said: &[WorkerOutput]) -> Vec<u64> {
 pub fn grants(said: &[WorkerOutput]) -> Vec<u32> {
     let grant = |output: &WorkerOutput| match output {
         WorkerOutput::Link(LinkOutput::Send { message, .. }) => match message.body {
-            Body::Grant { window } => Some(window),
+            ToManager::Worker(FromWorker::Grant { window }) => Some(window),
             _ => None,
         },
         _ => None,

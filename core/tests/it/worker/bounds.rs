@@ -9,7 +9,9 @@ use argon_core::ids::{PeerId, SlotId};
 use argon_core::limits::{CHILD_QUEUE_MAX, CHILD_WORK_MIN, YOUNG};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Assign, AttemptEnd, Body, RefuseReason};
+use argon_core::message::{
+    Assign, AttemptEnd, Control, FromManager, FromWorker, RefuseReason, ToManager, ToWorker,
+};
 use argon_core::task::ExitCause;
 use argon_core::time::{Deadline, WakeReason};
 use argon_core::worker::{WorkerConfig, WorkerInput, WorkerOutput};
@@ -33,7 +35,7 @@ fn settings_that_allow_nothing_allow_one() {
     assert_eq!(grants(&said), [0], "one result is as many as may be held");
     assert!(said.contains(&retire(life(0, 1))), "its share was one");
     let attempts = vec![attempt(1)];
-    rig.say(Body::AckResults { attempts });
+    rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
     rig.exited(life(0, 1), ExitCause::Exit(0));
     assert_eq!(grants(&rig.step()), [1]);
 }
@@ -135,7 +137,7 @@ fn the_log_is_told_of_the_connection_and_of_each_process() {
     };
     rig.feed(WorkerInput::Link(LinkInput::Connected { conn }));
     rig.conn = Some(conn);
-    rig.say(Body::Refuse(RefuseReason::Full));
+    rig.say(FromManager::Control(Control::Refuse(RefuseReason::Full)));
     rig.step();
     assert!(rig.events.contains(&Event::LinkRefused {
         reason: RefuseReason::Full
@@ -338,7 +340,7 @@ fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
     let offers = |said: &[WorkerOutput]| {
         let is_offer = |output: &&WorkerOutput| {
             matches!(output, WorkerOutput::Link(LinkOutput::Send { message, .. })
-                if matches!(message.body, Body::Capabilities(_)))
+                if matches!(message.body, ToManager::Worker(FromWorker::Capabilities(_))))
         };
         said.iter().filter(is_offer).count()
     };
@@ -373,7 +375,7 @@ fn what_is_asked_back_is_answered_before_it_is_confirmed() {
     assert_eq!(due.reason, WakeReason::Heartbeat);
     rig.now = due.at;
     let attempts = vec![attempt(2)];
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     rig.worker.handle_timeout(rig.now);
     let said = rig.step();
     let answer = rig.returned(&[2], &[]);

@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use argon_core::limits::CHILD_WORK_MIN;
-use argon_core::message::{Assign, AttemptEnd, Body};
+use argon_core::message::{Assign, AttemptEnd, FromManager, ToWorker};
 use argon_core::task::ExitCause;
 use argon_core::worker::{PoolOutput, SlotLife, WorkerOutput};
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn tiny(capacity: u32) -> Rig {
         rig.step();
         rig.done(life(0, 1), number, US);
         let attempts = vec![attempt(number)];
-        rig.say(Body::AckResults { attempts });
+        rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
     }
     rig.step();
     rig
@@ -199,7 +199,7 @@ fn the_death_of_a_child_is_charged_to_its_oldest_attempt_and_the_others_go_first
         vec![rig.finished(1, MS, end), spawn(life(0, 2))]
     );
     let attempts = [2, 3, 4].map(attempt).to_vec();
-    rig.say(Body::Recall { attempts });
+    rig.say(FromManager::Role(ToWorker::Recall { attempts }));
     assert_eq!(
         rig.step(),
         vec![rig.returned(&[4], &[2, 3])],
@@ -218,7 +218,7 @@ fn an_attempt_to_be_killed_behind_another_is_killed_in_its_turn() {
     rig.assign_all(1..=3);
     rig.step();
     let attempt = attempt(2);
-    rig.say(Body::Kill { attempt });
+    rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     assert_eq!(rig.step(), vec![], "1 is innocent");
     rig.done(life(0, 1), 1, US);
     rig.step();
@@ -238,7 +238,7 @@ fn an_attempt_to_be_killed_is_not_run_again_after_its_child_died() {
     rig.assign_all(1..=2);
     rig.step();
     let attempt = attempt(2);
-    rig.say(Body::Kill { attempt });
+    rig.say(FromManager::Role(ToWorker::Kill { attempt }));
     rig.exited(life(0, 1), ExitCause::Signal(11));
     let crash = AttemptEnd::Crashed(ExitCause::Signal(11), "last words".into());
     assert_eq!(

@@ -5,19 +5,22 @@ use argon_core::event::{CloseReason, Event};
 use argon_core::ids::ConnId;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{AttemptEnd, Body, Message, RefuseReason, Report};
+use argon_core::message::{
+    AttemptEnd, Control, FromManager, FromWorker, Message, RefuseReason, Report, ToManager,
+    ToWorker,
+};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{ErrorKind, ExitCause};
 use argon_core::worker::{WorkerInput, WorkerOutput};
 use std::time::Duration;
 
-fn ack(numbers: impl IntoIterator<Item = u64>) -> Body {
-    Body::AckResults {
+fn ack(numbers: impl IntoIterator<Item = u64>) -> FromManager<ToWorker> {
+    FromManager::Role(ToWorker::AckResults {
         attempts: numbers.into_iter().map(attempt).collect(),
-    }
+    })
 }
 
-fn bodies(said: &[WorkerOutput]) -> Vec<&Message> {
+fn bodies(said: &[WorkerOutput]) -> Vec<&Message<ToManager>> {
     let body = |output| match output {
         &WorkerOutput::Link(LinkOutput::Send { ref message, .. }) => Some(message),
         _ => None,
@@ -76,7 +79,9 @@ fn a_long_report_comes_in_parts() {
     let sizes: Vec<_> = bodies(&said)
         .iter()
         .filter_map(|message| match &message.body {
-            Body::Report(Report { finished, last, .. }) => Some((finished.len(), *last)),
+            ToManager::Worker(FromWorker::Report(Report { finished, last, .. })) => {
+                Some((finished.len(), *last))
+            }
             _ => None,
         })
         .collect();
@@ -92,13 +97,13 @@ fn a_result_is_held_until_it_is_acknowledged_and_sent_as_often_as_asked() {
     rig.step();
     for _ in 0..2 {
         let attempt = attempt(1);
-        rig.say(Body::Resend { attempt });
+        rig.say(FromManager::Role(ToWorker::Resend { attempt }));
         assert_eq!(rig.step(), vec![rig.completed(1, MS)]);
     }
     rig.say(ack([1]));
     let attempt = attempt(1);
     let conn = rig.conn.unwrap();
-    rig.say(Body::Resend { attempt });
+    rig.say(FromManager::Role(ToWorker::Resend { attempt }));
     let reason = CloseReason::Protocol(ProtocolError::ResendOfAcknowledged);
     let close = WorkerOutput::Link(LinkOutput::Close { conn, reason });
     assert_eq!(rig.step(), vec![close], "it did start, and its end is gone");
@@ -207,7 +212,7 @@ fn tiny_tasks_ask_ahead_for_what_hides_the_round_trip() {
     let window = bodies(&said)
         .iter()
         .find_map(|message| match message.body {
-            Body::Grant { window } => Some(window),
+            ToManager::Worker(FromWorker::Grant { window }) => Some(window),
             _ => None,
         })
         .unwrap();
@@ -239,7 +244,7 @@ fn a_drain_hands_back_finishes_and_leaves_when_all_is_acknowledged() {
     assert_eq!(
         rig.step(),
         vec![
-            rig.sent(Body::Draining),
+            rig.sent(ToManager::Worker(FromWorker::Draining)),
             rig.returned(&[3], &[]),
             rig.grant(0)
         ]
@@ -255,7 +260,7 @@ fn a_drain_hands_back_finishes_and_leaves_when_all_is_acknowledged() {
     let goodbye = vec![
         retire(life(0, 1)),
         retire(life(1, 1)),
-        rig.sent(Body::Goodbye),
+        rig.sent(ToManager::Goodbye),
         WorkerOutput::Link(LinkOutput::Close {
             conn: rig.conn.unwrap(),
             reason: CloseReason::Stopping,
@@ -283,7 +288,7 @@ fn a_drain_that_takes_too_long_leaves_what_runs() {
         rig.pass(MS * 700),
         vec![
             terminate(life(0, 1)),
-            rig.sent(Body::Goodbye),
+            rig.sent(ToManager::Goodbye),
             WorkerOutput::Link(LinkOutput::Close {
                 conn: rig.conn.unwrap(),
                 reason: CloseReason::Stopping,
@@ -308,7 +313,7 @@ fn a_draining_worker_says_so_to_every_manager() {
         said,
         vec![
             rig.report(&[1], &[]),
-            rig.sent(Body::Draining),
+            rig.sent(ToManager::Worker(FromWorker::Draining)),
             rig.capabilities(),
             rig.grant(0)
         ]
@@ -323,7 +328,7 @@ fn stopping_kills_everything_now() {
     rig.feed(WorkerInput::Stop);
     let said = rig.step();
     assert_eq!(said[..2], [kill(life(0, 1)), kill(life(1, 1))]);
-    assert_eq!(said[2], rig.sent(Body::Goodbye));
+    assert_eq!(said[2], rig.sent(ToManager::Goodbye));
     rig.exited(life(0, 1), ExitCause::Signal(9));
     rig.exited(life(1, 1), ExitCause::Signal(9));
     assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
@@ -334,7 +339,9 @@ fn a_worker_whose_name_another_has_taken_leaves_and_does_not_come_back() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1]);
     rig.step();
-    rig.say(Body::Refuse(RefuseReason::Replaced));
+    rig.say(FromManager::Control(Control::Refuse(
+        RefuseReason::Replaced,
+    )));
     let said = rig.step();
     assert!(said.contains(&WorkerOutput::Replaced));
     assert!(
@@ -372,7 +379,7 @@ fn facts_about_old_connections_mean_nothing() {
     rig.cut();
     rig.connect();
     let message = Message {
-        body: Body::Assign(assign(1)),
+        body: FromManager::Role(ToWorker::Assign(assign(1))),
         payload: payload(1).into(),
     };
     let conn = ConnId(0);
@@ -391,7 +398,7 @@ fn long_texts_are_cut_to_what_travels() {
         stderr: "ä".repeat(20_000) + "end",
     }));
     let said = rig.step();
-    let Body::Finished(finished) = &bodies(&said)[0].body else {
+    let ToManager::Worker(FromWorker::Finished(finished)) = &bodies(&said)[0].body else {
         panic!("{said:?}");
     };
     let AttemptEnd::Crashed(_, stderr) = &finished.end else {
@@ -410,7 +417,7 @@ fn a_result_that_the_manager_does_not_take_fails_there_and_is_kept_for_another()
     rig.done(life(0, 1), 1, MS);
     let said = rig.step();
     let failed = bodies(&said).into_iter().any(|message| {
-        let Body::Finished(finished) = &message.body else {
+        let ToManager::Worker(FromWorker::Finished(finished)) = &message.body else {
             return false;
         };
         let AttemptEnd::Failed(error) = &finished.end else {
@@ -429,6 +436,6 @@ fn a_result_that_the_manager_does_not_take_fails_there_and_is_kept_for_another()
         vec![rig.report(&[], &[1]), rig.capabilities(), rig.grant(1)]
     );
     let attempt = attempt(1);
-    rig.say(Body::Resend { attempt });
+    rig.say(FromManager::Role(ToWorker::Resend { attempt }));
     assert_eq!(rig.step(), vec![rig.completed(1, MS)]);
 }

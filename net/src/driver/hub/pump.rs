@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
+use argon_core::message::ToManager;
 use argon_core::pressure::is_slow;
 use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -240,7 +241,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                     Ok(Some(message)) => {
                         self.moved = false;
                         fed = true;
-                        let asks_for_page = message.body.asks_for_page();
+                        let asks_for_page = matches!(message.body, ToManager::Query(_));
                         if !ended {
                             let input = ManagerInput::Received { conn, message };
                             state.machine.handle_input(now, input);

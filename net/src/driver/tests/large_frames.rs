@@ -19,7 +19,7 @@ async fn many_large_frames_at_once_are_read_by_and_by_and_all_arrive() {
             guest.stream.write_all(&whole).await.unwrap();
             loop {
                 let message = guest.hear().await;
-                if message.body != Body::Paused {
+                if message.body != ToPeer::Control(Control::Paused) {
                     break message.payload.len();
                 }
             }
@@ -58,7 +58,7 @@ async fn who_is_not_read_is_told_so_now_and_then_and_goes_on_when_the_other_is_g
     });
     // Ten times a second, for longer than a frame may take that does not count as slow.
     let mut told = BytesMut::new();
-    while told.len() < 80 * frame_of(Body::Paused, b"").len() {
+    while told.len() < 80 * frame_of(ToPeer::Control(Control::Paused), b"").len() {
         answers.read_buf(&mut told).await.unwrap();
     }
     assert!(!sent.is_finished());

@@ -11,7 +11,9 @@ use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, SlotId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Assign, Beat, Body, Message, VERSION, Welcome};
+use argon_core::message::{
+    Assign, Beat, Control, FromManager, FromWorker, Message, ToManager, ToWorker, VERSION, Welcome,
+};
 use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
@@ -104,7 +106,7 @@ impl World {
         self.worker.check_invariants();
     }
 
-    pub(crate) fn say(&mut self, body: Body, payload: Bytes) {
+    pub(crate) fn say(&mut self, body: FromManager<ToWorker>, payload: Bytes) {
         if let (true, Some(conn)) = (self.up, self.conn) {
             let message = Message {
                 body,
@@ -154,8 +156,8 @@ impl World {
             LinkOutput::Send { conn, message } => {
                 assert_eq!(self.conn, Some(conn));
                 match message.body {
-                    Body::Hello(_) => {}
-                    Body::Ping(beat) => self.pings.push(beat),
+                    ToManager::Hello(_) => {}
+                    ToManager::Ping(beat) => self.pings.push(beat),
                     body => {
                         assert!(self.up);
                         self.counted += 1;
@@ -166,10 +168,10 @@ impl World {
         }
     }
 
-    pub(crate) fn on_message(&mut self, body: Body) {
+    pub(crate) fn on_message(&mut self, body: ToManager) {
         let first = std::mem::take(&mut self.reporting);
         match body {
-            Body::Report(report) => {
+            ToManager::Worker(FromWorker::Report(report)) => {
                 assert!(first, "a report comes first and once");
                 let (running, finished) = &mut self.report;
                 running.extend(report.running.iter().map(|r| r.attempt));
@@ -179,16 +181,16 @@ impl World {
                     self.compare_report();
                 }
             }
-            Body::Grant { window } => self.window = window,
-            Body::Finished(finished) => {
+            ToManager::Worker(FromWorker::Grant { window }) => self.window = window,
+            ToManager::Worker(FromWorker::Finished(finished)) => {
                 let old = self.known.insert(finished.attempt, Known::Finished);
                 assert!(!matches!(old, None | Some(Known::NotStarted)), "{old:?}");
                 assert!(!self.acked.contains(&finished.attempt));
             }
-            Body::Returned {
+            ToManager::Worker(FromWorker::Returned {
                 not_started,
                 started,
-            } => {
+            }) => {
                 for attempt in not_started {
                     self.on_not_started(attempt);
                 }
@@ -203,12 +205,12 @@ impl World {
                     }
                 }
             }
-            Body::Draining => assert!(self.draining),
-            Body::Capabilities(capabilities) => {
+            ToManager::Worker(FromWorker::Draining) => assert!(self.draining),
+            ToManager::Worker(FromWorker::Capabilities(capabilities)) => {
                 assert!(!self.reporting, "the report comes first");
                 assert_eq!(capabilities, self.newest);
             }
-            Body::Goodbye | Body::Gone { .. } => {}
+            ToManager::Goodbye | ToManager::Worker(FromWorker::Gone { .. }) => {}
             body => panic!("a worker never says {body:?}"),
         }
     }
@@ -337,7 +339,7 @@ impl World {
             self.at_most_once.insert(new.attempt);
         }
         let payload = payload(new.attempt.number);
-        self.say(Body::Assign(new), payload);
+        self.say(FromManager::Role(ToWorker::Assign(new)), payload);
     }
 
     pub(crate) fn done(&mut self, slot: usize, life: SlotLife, ran: Duration, fails: bool) {
@@ -416,7 +418,7 @@ impl World {
                 lease: LEASE.into(),
                 payload_max: u32::MAX,
             };
-            let message = Body::Welcome(welcome).into();
+            let message = FromManager::Control(Control::Welcome(welcome)).into();
             self.feed(WorkerInput::Link(LinkInput::Received { conn, message }));
         }
     }
@@ -424,7 +426,10 @@ impl World {
     pub(crate) fn pong(&mut self) {
         for beat in std::mem::take(&mut self.pings) {
             let received = self.counted;
-            self.say(Body::Pong(Beat { received, ..beat }), Bytes::new());
+            self.say(
+                FromManager::Control(Control::Pong(Beat { received, ..beat })),
+                Bytes::new(),
+            );
         }
     }
 
@@ -456,7 +461,10 @@ impl World {
         let attempts: Vec<_> = attempts.into_iter().filter(finished).collect();
         if self.up {
             self.acked.extend(&attempts);
-            self.say(Body::AckResults { attempts }, Bytes::new());
+            self.say(
+                FromManager::Role(ToWorker::AckResults { attempts }),
+                Bytes::new(),
+            );
         }
     }
 
@@ -490,7 +498,10 @@ impl World {
             };
             let unheard: Vec<_> = self.known.iter().filter_map(unheard).collect();
             for attempt in unheard {
-                self.say(Body::Resend { attempt }, Bytes::new());
+                self.say(
+                    FromManager::Role(ToWorker::Resend { attempt }),
+                    Bytes::new(),
+                );
             }
             let attempts: Vec<_> = self.known.keys().copied().collect();
             self.ack(attempts);

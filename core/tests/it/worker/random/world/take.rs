@@ -40,20 +40,29 @@ impl World {
                 let known = self.known.get(&attempt);
                 if matches!(known, Some(Known::Running)) {
                     let again = assign(attempt.number);
-                    self.say(Body::Assign(again), payload(attempt.number));
+                    self.say(
+                        FromManager::Role(ToWorker::Assign(again)),
+                        payload(attempt.number),
+                    );
                 }
             }
             Step::Recall(picks) => {
                 let attempts = picks.into_iter().map(|pick| self.pick(pick)).collect();
-                self.say(Body::Recall { attempts }, Bytes::new());
+                self.say(
+                    FromManager::Role(ToWorker::Recall { attempts }),
+                    Bytes::new(),
+                );
             }
             Step::Kill(pick) => {
                 let attempt = self.pick(pick);
-                self.say(Body::Kill { attempt }, Bytes::new());
+                self.say(FromManager::Role(ToWorker::Kill { attempt }), Bytes::new());
             }
             Step::Resend(pick) => {
                 let attempt = self.pick(pick);
-                self.say(Body::Resend { attempt }, Bytes::new());
+                self.say(
+                    FromManager::Role(ToWorker::Resend { attempt }),
+                    Bytes::new(),
+                );
             }
             Step::Ack(picks) => {
                 let attempts: Vec<_> = picks.into_iter().map(|pick| self.pick(pick)).collect();
@@ -65,13 +74,11 @@ impl World {
             }
             Step::Nonsense(what) => {
                 let body = match what % 4 {
-                    0 => Body::Goodbye,
-                    1 => Body::Grant { window: 9 },
-                    2 => Body::Unknown { seqs: Vec::new() },
-                    _ => Body::Pong(Beat {
+                    0..=2 => FromManager::Misdirected,
+                    _ => FromManager::Control(Control::Pong(Beat {
                         nonce: 0,
                         received: u64::MAX,
-                    }),
+                    })),
                 };
                 self.say(body, Bytes::new());
             }

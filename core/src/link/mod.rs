@@ -6,101 +6,24 @@
 //! opened; nothing but handshake is sent before `Welcome`. Units: driver instants outside, awake
 //! instants for silence.
 
+mod facts;
+
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::event::{CloseReason, LinkDown};
 use crate::failure_detector::FailureDetector;
-use crate::ids::{ConnId, Epoch, PeerId};
+use crate::ids::{ConnId, Epoch};
 use crate::limits::{
     HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, LEASE_MAX, LEASE_MIN, RECONNECT_DELAY_FIRST,
     RECONNECT_DELAY_MAX,
 };
-use crate::message::{Beat, Body, Hello, MAGIC, Message, RefuseReason, Role, VERSION, Welcome};
-use crate::name::Name;
+use crate::message::{Beat, Control, FromManager, Hello, MAGIC, Message, ToManager, VERSION};
 use crate::protocol_error::ProtocolError;
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
 
-/// Who this side is, and how many managers it knows.
-#[derive(Clone, Debug)]
-pub struct LinkConfig {
-    /// This process, drawn at random at its start.
-    pub peer: PeerId,
-    /// For people to read.
-    pub name: Name,
-    /// What this side is.
-    pub role: Role,
-    /// How many manager addresses there are; they are named by index. At least 1.
-    pub addresses: usize,
-}
-
-/// A fact about the connection, from the driver.
-#[derive(Clone, Debug)]
-pub enum LinkInput {
-    /// The connection that was asked for is open.
-    Connected {
-        /// As named in [`LinkOutput::Connect`].
-        conn: ConnId,
-    },
-    /// A message came.
-    Received {
-        /// On this connection.
-        conn: ConnId,
-        /// The message.
-        message: Message,
-    },
-    /// Bytes moved although no message was finished. The driver says so now and then, not at
-    /// every byte.
-    Progress {
-        /// On this connection.
-        conn: ConnId,
-    },
-    /// The connection could not be opened, or is closed.
-    Closed {
-        /// Which.
-        conn: ConnId,
-    },
-}
-
-/// What the driver is to do with the connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkOutput {
-    /// Open a connection to the manager at this index of the list.
-    Connect {
-        /// How it will be named; never used before.
-        conn: ConnId,
-        /// Index into the list of addresses.
-        address: usize,
-    },
-    /// Send this message.
-    Send {
-        /// On this connection.
-        conn: ConnId,
-        /// The message.
-        message: Message,
-    },
-    /// Close it; no `Closed` needs to come back. A connection being opened may be closed too.
-    Close {
-        /// Which.
-        conn: ConnId,
-        /// For the log.
-        reason: CloseReason,
-    },
-}
-
-/// What a fact meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkEvent {
-    /// The manager let us in.
-    Up(Welcome),
-    /// The connection is gone; another will be tried.
-    Down(LinkDown),
-    /// The manager said something that is not the link's own business.
-    Message(Message),
-    /// The manager refused us; another try will be made.
-    Refused(RefuseReason),
-}
+pub use facts::{LinkConfig, LinkEvent, LinkInput, LinkOutput};
 
 #[derive(Clone, Debug)]
 enum State {
@@ -210,7 +133,7 @@ impl Link {
     pub fn send<O: From<LinkOutput>>(
         &mut self,
         now: Instant,
-        message: impl Into<Message>,
+        message: impl Into<Message<ToManager>>,
         out: &mut VecDeque<O>,
     ) -> bool {
         self.send_made(now, out, || message.into())
@@ -223,7 +146,7 @@ impl Link {
         &mut self,
         now: Instant,
         out: &mut VecDeque<O>,
-        make: impl FnOnce() -> Message,
+        make: impl FnOnce() -> Message<ToManager>,
     ) -> bool {
         let awake = self.clock.at(now);
         let State::Up { conn, detector, .. } = &mut self.state else {
@@ -235,36 +158,48 @@ impl Link {
         true
     }
 
-    /// Whether a message came on the connection that is up, and is not the link's own business:
-    /// then it was counted, and is for the machine. The way of nearly all messages; others go
-    /// through [`handle_input`](Self::handle_input).
-    pub(crate) fn is_for_machine(&mut self, now: Instant, input: &LinkInput) -> bool {
+    /// The message for the machine, if one came on the connection that is up: then it was counted. The
+    /// way of nearly all messages; other facts go through [`handle_input`](Self::handle_input).
+    ///
+    /// # Errors
+    /// The fact, if it is something else.
+    #[inline(always)]
+    pub(crate) fn take_message<T>(
+        &mut self,
+        now: Instant,
+        input: LinkInput<T>,
+    ) -> Result<Message<T>, LinkInput<T>> {
         let awake = self.clock.read(now);
         match (input, &mut self.state) {
             (
-                LinkInput::Received { conn, message },
+                LinkInput::Received {
+                    conn,
+                    message:
+                        Message {
+                            body: FromManager::Role(body),
+                            payload,
+                        },
+                },
                 State::Up {
                     conn: ours,
                     detector,
                     ..
                 },
-            ) if conn == ours
-                && !matches!(message.body, Body::Pong(_) | Body::Refuse(_) | Body::Paused) =>
-            {
+            ) if conn == *ours => {
                 detector.on_received(awake);
-                true
+                Ok(Message { body, payload })
             }
-            _ => false,
+            (other, _) => Err(other),
         }
     }
 
     /// Takes in a fact; facts about connections that are no longer ours mean nothing.
-    pub fn handle_input<O: From<LinkOutput>>(
+    pub fn handle_input<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,
-        input: LinkInput,
+        input: LinkInput<T>,
         out: &mut VecDeque<O>,
-    ) -> Option<LinkEvent> {
+    ) -> Option<LinkEvent<T>> {
         let awake = self.clock.read(now);
         match (input, &mut self.state) {
             (LinkInput::Connected { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
@@ -272,7 +207,7 @@ impl Link {
                 out.push_back(
                     LinkOutput::Send {
                         conn,
-                        message: Body::Hello(hello).into(),
+                        message: ToManager::Hello(hello).into(),
                     }
                     .into(),
                 );
@@ -281,7 +216,7 @@ impl Link {
             (LinkInput::Received { conn, message }, State::Opening { conn: ours, .. })
                 if conn == *ours =>
             {
-                self.on_greeting(now, awake, conn, &message, out)
+                self.on_greeting(now, awake, conn, &message.body, out)
             }
             (
                 LinkInput::Received { conn, message },
@@ -292,31 +227,34 @@ impl Link {
                     ..
                 },
             ) if conn == *ours => {
-                if let Body::Pong(beat) = message.body {
-                    if !detector.on_beat(awake, beat.received) {
-                        return self.close(
-                            now,
-                            CloseReason::Protocol(ProtocolError::Overcounted),
-                            out,
-                        );
+                let Message { body, payload } = message;
+                match body {
+                    FromManager::Role(body) => {
+                        detector.on_received(awake);
+                        return Some(LinkEvent::Message(Message { body, payload }));
                     }
-                    if let Some((nonce, sent)) = *ping
-                        && nonce == beat.nonce
-                    {
-                        *ping = None;
-                        self.observe_round_trip(now.since(sent));
+                    FromManager::Control(Control::Pong(beat)) => {
+                        if !detector.on_beat(awake, beat.received) {
+                            let reason = CloseReason::Protocol(ProtocolError::Overcounted);
+                            return self.close(now, reason, out);
+                        }
+                        if let Some((nonce, sent)) = *ping
+                            && nonce == beat.nonce
+                        {
+                            *ping = None;
+                            self.observe_round_trip(now.since(sent));
+                        }
                     }
-                    return None;
+                    FromManager::Control(Control::Refuse(reason)) => {
+                        return self.close(now, CloseReason::Refused(reason), out);
+                    }
+                    FromManager::Control(Control::Paused) => detector.on_progress(awake),
+                    FromManager::Control(Control::Welcome(_)) | FromManager::Misdirected => {
+                        let reason = CloseReason::Protocol(ProtocolError::Misdirected);
+                        return self.close(now, reason, out);
+                    }
                 }
-                if let Body::Refuse(reason) = message.body {
-                    return self.close(now, CloseReason::Refused(reason), out);
-                }
-                if message.body == Body::Paused {
-                    detector.on_progress(awake);
-                    return None;
-                }
-                detector.on_received(awake);
-                Some(LinkEvent::Message(message))
+                None
             }
             (
                 LinkInput::Progress { conn },
@@ -348,11 +286,11 @@ impl Link {
     }
 
     /// Does what is due: dials, gives up a handshake, pings, or notices silence.
-    pub fn handle_timeout<O: From<LinkOutput>>(
+    pub fn handle_timeout<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,
         out: &mut VecDeque<O>,
-    ) -> Option<LinkEvent> {
+    ) -> Option<LinkEvent<T>> {
         let awake = self.clock.read(now);
         match &mut self.state {
             State::Waiting { until } if *until <= now => {
@@ -397,7 +335,7 @@ impl Link {
                     nonce: self.nonce,
                     received: detector.received(),
                 };
-                let (conn, message) = (*conn, Body::Ping(beat).into());
+                let (conn, message) = (*conn, ToManager::Ping(beat).into());
                 out.push_back(LinkOutput::Send { conn, message }.into());
                 None
             }
@@ -455,11 +393,11 @@ impl Link {
     }
 
     /// Leaves this manager for the next of the list. Nothing happens if there is only one.
-    pub fn move_on<O: From<LinkOutput>>(
+    pub fn move_on<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,
         out: &mut VecDeque<O>,
-    ) -> Option<LinkEvent> {
+    ) -> Option<LinkEvent<T>> {
         if self.config.addresses < 2 {
             return None;
         }
@@ -475,7 +413,7 @@ impl Link {
 
     /// Says goodbye, closes, and stays closed.
     pub fn stop<O: From<LinkOutput>>(&mut self, now: Instant, out: &mut VecDeque<O>) {
-        self.send(now, Body::Goodbye, out);
+        self.send(now, ToManager::Goodbye, out);
         if let State::Up { conn, .. } | State::Opening { conn, .. } = self.state {
             out.push_back(
                 LinkOutput::Close {
@@ -489,12 +427,12 @@ impl Link {
     }
 
     /// Closes the connection because of `reason`; another is tried.
-    pub fn close<O: From<LinkOutput>>(
+    pub fn close<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,
         reason: CloseReason,
         out: &mut VecDeque<O>,
-    ) -> Option<LinkEvent> {
+    ) -> Option<LinkEvent<T>> {
         let (conn, since) = match self.state {
             State::Up { conn, since, .. } => (conn, since),
             State::Opening { conn, .. } => (conn, now),
@@ -521,16 +459,18 @@ impl Link {
         }
     }
 
-    fn on_greeting<O: From<LinkOutput>>(
+    fn on_greeting<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,
         awake: AwakeInstant,
         conn: ConnId,
-        message: &Message,
+        body: &FromManager<T>,
         out: &mut VecDeque<O>,
-    ) -> Option<LinkEvent> {
-        match &message.body {
-            Body::Welcome(welcome) if welcome.version.major == VERSION.major => {
+    ) -> Option<LinkEvent<T>> {
+        match body {
+            FromManager::Control(Control::Welcome(welcome))
+                if welcome.version.major == VERSION.major =>
+            {
                 self.session = Some(welcome.epoch);
                 let lease = welcome.lease.to_duration().unwrap_or(LEASE);
                 self.lease = lease.clamp(LEASE_MIN, LEASE_MAX);
@@ -543,9 +483,9 @@ impl Link {
                 };
                 Some(LinkEvent::Up(*welcome))
             }
-            Body::Refuse(reason) => {
+            FromManager::Control(Control::Refuse(reason)) => {
                 let reason = *reason;
-                self.close(now, CloseReason::Refused(reason), out);
+                self.close::<T, O>(now, CloseReason::Refused(reason), out);
                 Some(LinkEvent::Refused(reason))
             }
             _ => self.close(now, CloseReason::Protocol(ProtocolError::NoWelcome), out),

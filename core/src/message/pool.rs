@@ -1,0 +1,51 @@
+//! What a worker and its pool processes say to each other.
+
+use bincode::{Decode, Encode};
+
+use super::Version;
+use crate::capabilities::Capabilities;
+use crate::name::Name;
+use crate::task::TaskError;
+use crate::time::Nanos;
+
+/// Worker and pool process, over the child's standard input and output.
+///
+/// The order of variants is the wire format, so new ones are added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum PoolBody {
+    /// Child to worker, first: ready to run. Carries the version of the pool protocol.
+    Ready {
+        /// [`MAGIC`](super::MAGIC).
+        magic: [u8; 4],
+        /// [`POOL_VERSION`].
+        version: Version,
+        /// What it can run.
+        capabilities: Capabilities,
+    },
+    /// Worker to child: run this; the payload is the argument. Answered in order.
+    Run {
+        /// The worker's number for it.
+        id: u64,
+        /// What to run.
+        name: Name,
+    },
+    /// Child to worker: done; the payload is the result.
+    Completed {
+        /// The number of the `Run`.
+        id: u64,
+        /// How long it ran.
+        ran: Nanos,
+    },
+    /// Child to worker: failed; the payload is whatever detail the runtime adds.
+    Failed {
+        /// The number of the `Run`.
+        id: u64,
+        /// How long it ran.
+        ran: Nanos,
+        /// What happened.
+        error: TaskError,
+    },
+}
+
+/// The version of the pool protocol.
+pub const POOL_VERSION: Version = Version { major: 1, minor: 0 };

@@ -1,0 +1,40 @@
+//! What only clients are told.
+
+use alloc::vec::Vec;
+
+use super::tagged::tagged;
+use crate::name::Name;
+use crate::task::{Outcome, RejectReason};
+use crate::time::Nanos;
+
+tagged! {
+    /// Manager to client.
+    pub enum ToClient {
+        /// The one end of a task; held until acknowledged. The payload is the result.
+        11 => Outcome {
+            /// The client's number of the task.
+            seq: u64,
+            /// The end.
+            outcome: Outcome,
+        },
+        /// Not now. The manager forgets the task.
+        12 => Reject {
+            /// The client's number of the task.
+            seq: u64,
+            /// Why.
+            reason: RejectReason,
+            /// When it is worth another try.
+            retry_after: Nanos,
+            /// Whether an attempt may have started, now or in an earlier life.
+            may_have_run: bool,
+            /// For `NoRunner`: names like the task's that somebody runs, at most `SIMILAR_MAX`.
+            similar: Vec<Name>,
+        },
+        /// Of what you asked about in `Resume`, these I never had; in an unexpired session that means
+        /// never started.
+        13 => Unknown {
+            /// The client's numbers.
+            seqs: Vec<u64>,
+        },
+    }
+}
