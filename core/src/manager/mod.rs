@@ -195,37 +195,29 @@ impl Manager {
     fn on_message(&mut self, now: Instant, conn: ConnId, message: Message<ToManager>) {
         let Message { body, payload } = message;
         match body {
-            ToManager::Ping(beat) => return self.on_ping(now, conn, beat),
-            ToManager::Hello(hello) => return self.on_hello(now, conn, hello),
-            ToManager::Client(_)
-            | ToManager::Worker(_)
-            | ToManager::Query(_)
-            | ToManager::Goodbye
-            | ToManager::Misdirected => {}
-        }
-        let Some(peer) = self.hear(now, conn) else {
-            return;
-        };
-        match (peer, body) {
-            (Peer::Client(client), ToManager::Client(said)) => {
-                self.on_client(now, conn, client, said, payload);
+            ToManager::Ping(beat) => self.on_ping(now, conn, beat),
+            ToManager::Hello(hello) => self.on_hello(now, conn, hello),
+            ToManager::Client(said) => match self.hear(now, conn) {
+                Some(Peer::Client(client)) => self.on_client(now, conn, client, said, payload),
+                other => self.on_misdirected(now, conn, other),
+            },
+            ToManager::Worker(said) => match self.hear(now, conn) {
+                Some(Peer::Worker(worker)) => self.on_worker(now, conn, worker, said, payload),
+                other => self.on_misdirected(now, conn, other),
+            },
+            ToManager::Query(query) => match self.hear(now, conn) {
+                Some(Peer::Observer | Peer::Client(_)) => self.on_query(now, conn, query),
+                other => self.on_misdirected(now, conn, other),
+            },
+            ToManager::Goodbye => {
+                if let Some(peer) = self.hear(now, conn) {
+                    self.on_goodbye(now, conn, peer);
+                }
             }
-            (Peer::Worker(worker), ToManager::Worker(said)) => {
-                self.on_worker(now, conn, worker, said, payload);
+            ToManager::Misdirected => {
+                let peer = self.hear(now, conn);
+                self.on_misdirected(now, conn, peer);
             }
-            (Peer::Observer | Peer::Client(_), ToManager::Query(query)) => {
-                self.on_query(now, conn, query);
-            }
-            (peer, ToManager::Goodbye) => self.on_goodbye(now, conn, peer),
-            (
-                peer,
-                ToManager::Client(_)
-                | ToManager::Worker(_)
-                | ToManager::Query(_)
-                | ToManager::Misdirected
-                | ToManager::Ping(_)
-                | ToManager::Hello(_),
-            ) => self.on_misdirected(now, conn, peer),
         }
     }
 
@@ -246,13 +238,14 @@ impl Manager {
         Some(peer)
     }
 
-    /// A peer says what others say.
-    fn on_misdirected(&mut self, now: Instant, conn: ConnId, peer: Peer) {
+    /// A peer, if it may say anything, says what others say.
+    fn on_misdirected(&mut self, now: Instant, conn: ConnId, peer: Option<Peer>) {
         let error = match peer {
-            Peer::Worker(worker) if !self.workers[worker].reported => ProtocolError::BeforeReport,
-            Peer::Worker(_) | Peer::Client(_) | Peer::Observer | Peer::Pending => {
-                ProtocolError::Misdirected
+            None => return,
+            Some(Peer::Worker(worker)) if !self.workers[worker].reported => {
+                ProtocolError::BeforeReport
             }
+            Some(_) => ProtocolError::Misdirected,
         };
         self.close(now, conn, CloseReason::Protocol(error));
     }
