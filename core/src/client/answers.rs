@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::Event;
 use crate::ids::TaskId;
-use crate::message::{Message, ToClient};
+use crate::message::ToClient;
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -17,11 +17,9 @@ use super::Client;
 use super::tasks::State;
 
 impl Client {
-    pub(super) fn on_message(&mut self, now: Instant, message: Message<ToClient>) {
-        match message.body {
-            ToClient::Outcome { seq, outcome } => {
-                self.on_outcome(now, seq, outcome, message.payload)
-            }
+    pub(super) fn on_message(&mut self, now: Instant, said: ToClient, payload: Payload) {
+        match said {
+            ToClient::Outcome { seq, outcome } => self.on_outcome(now, seq, outcome, payload),
             ToClient::Reject {
                 seq,
                 reason,

@@ -8,7 +8,7 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Epoch;
 use crate::limits::RECONNECT_DELAY_MAX;
 use crate::link::{LinkEvent, LinkInput};
-use crate::message::{FromClient, ToClient, ToManager, Welcome};
+use crate::message::{FromClient, FromManager, Message, ToClient, ToManager, Welcome};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::task::Outcome;
@@ -77,9 +77,16 @@ impl Session {
 
 impl Client {
     pub(super) fn on_link_input(&mut self, now: Instant, input: LinkInput<ToClient>) {
-        match self.link.take_message(now, input) {
-            Ok(message) => self.on_message(now, message),
-            Err(input) => {
+        match input {
+            LinkInput::Received {
+                conn,
+                message:
+                    Message {
+                        body: FromManager::Role(said),
+                        payload,
+                    },
+            } if self.link.hear(now, conn) => self.on_message(now, said, payload),
+            input => {
                 let event = self.link.handle_input(now, input, &mut self.outputs);
                 self.on_link(now, event);
             }
@@ -91,7 +98,9 @@ impl Client {
             None => {}
             Some(LinkEvent::Up(welcome)) => self.on_up(now, welcome),
             Some(LinkEvent::Down(reason)) => self.on_down(now, reason),
-            Some(LinkEvent::Message(message)) => self.on_message(now, message),
+            Some(LinkEvent::Message(message)) => {
+                self.on_message(now, message.body, message.payload);
+            }
             Some(LinkEvent::Refused(reason)) => {
                 self.refused = Some(reason);
                 self.notify(Event::LinkRefused { reason });

@@ -158,38 +158,24 @@ impl Link {
         true
     }
 
-    /// The message for the machine, if one came on the connection that is up: then it was counted. The
-    /// way of nearly all messages; other facts go through [`handle_input`](Self::handle_input).
-    ///
-    /// # Errors
-    /// The fact, if it is something else.
+    /// A message came on this connection that is for the machine: whether it is the one that is up.
+    /// Then it is counted. The way of nearly all messages; other facts, and those for which this is
+    /// false, go through [`handle_input`](Self::handle_input).
     #[inline(always)]
-    pub(crate) fn take_message<T>(
-        &mut self,
-        now: Instant,
-        input: LinkInput<T>,
-    ) -> Result<Message<T>, LinkInput<T>> {
+    pub(crate) fn hear(&mut self, now: Instant, conn: ConnId) -> bool {
         let awake = self.clock.read(now);
-        match (input, &mut self.state) {
-            (
-                LinkInput::Received {
-                    conn,
-                    message:
-                        Message {
-                            body: FromManager::Role(body),
-                            payload,
-                        },
-                },
-                State::Up {
-                    conn: ours,
-                    detector,
-                    ..
-                },
-            ) if conn == *ours => {
+        match &mut self.state {
+            State::Up {
+                conn: ours,
+                detector,
+                ..
+            } if conn == *ours => {
                 detector.on_received(awake);
-                Ok(Message { body, payload })
+                true
             }
-            (other, _) => Err(other),
+            State::Up { .. } | State::Opening { .. } | State::Waiting { .. } | State::Stopped => {
+                false
+            }
         }
     }
 

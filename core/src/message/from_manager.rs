@@ -77,16 +77,13 @@ impl<T: Tagged> Decode<()> for FromManager<T> {
     #[inline(always)]
     fn decode<D: Decoder<Context = ()>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let tag = u32::decode(decoder)?;
-        if let Some(role) = T::decode_tagged(tag, decoder)? {
-            return Ok(Self::Role(role));
+        if T::owns(tag) {
+            T::decode_rest(tag, decoder, Self::Role)
+        } else if tag < TAGS && !Control::owns(tag) {
+            Ok(Self::Misdirected)
+        } else {
+            Control::decode_rest(tag, decoder, Self::Control)
         }
-        if let Some(control) = Control::decode_tagged(tag, decoder)? {
-            return Ok(Self::Control(control));
-        }
-        if tag < TAGS {
-            return Ok(Self::Misdirected);
-        }
-        Err(DecodeError::Other("no message has this number"))
     }
 }
 
@@ -103,21 +100,24 @@ impl Encode for ToPeer {
 }
 
 impl Tagged for ToPeer {
-    fn decode_tagged<D: Decoder<Context = ()>>(
+    fn owns(tag: u32) -> bool {
+        Control::owns(tag) || ToClient::owns(tag) || ToWorker::owns(tag) || ToObserver::owns(tag)
+    }
+
+    fn decode_rest<D: Decoder<Context = ()>, R>(
         tag: u32,
         decoder: &mut D,
-    ) -> Result<Option<Self>, DecodeError> {
-        if let Some(control) = Control::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Control(control)));
+        wrap: impl FnOnce(Self) -> R,
+    ) -> Result<R, DecodeError> {
+        if ToClient::owns(tag) {
+            ToClient::decode_rest(tag, decoder, |said| wrap(Self::Client(said)))
+        } else if ToWorker::owns(tag) {
+            ToWorker::decode_rest(tag, decoder, |said| wrap(Self::Worker(said)))
+        } else if ToObserver::owns(tag) {
+            ToObserver::decode_rest(tag, decoder, |said| wrap(Self::Observer(said)))
+        } else {
+            Control::decode_rest(tag, decoder, |said| wrap(Self::Control(said)))
         }
-        if let Some(client) = ToClient::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Client(client)));
-        }
-        if let Some(worker) = ToWorker::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Worker(worker)));
-        }
-        let observer = ToObserver::decode_tagged(tag, decoder)?;
-        Ok(observer.map(Self::Observer))
     }
 }
 
@@ -125,10 +125,7 @@ impl Tagged for ToPeer {
 impl Decode<()> for ToPeer {
     fn decode<D: Decoder<Context = ()>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let tag = u32::decode(decoder)?;
-        let message = Self::decode_tagged(tag, decoder)?;
-        message.ok_or(DecodeError::Other(
-            "no manager says a message of this number",
-        ))
+        Self::decode_rest(tag, decoder, |said| said)
     }
 }
 

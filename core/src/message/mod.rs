@@ -21,6 +21,7 @@ pub use from_manager::{Control, FromManager, RefuseReason, ToObserver, ToPeer, W
 pub use pool::{POOL_VERSION, PoolBody};
 pub use said::Said;
 pub use tagged::Tagged;
+use tagged::UNKNOWN;
 pub use to_client::ToClient;
 pub use to_manager::{
     AttemptEnd, Finished, FromClient, FromWorker, Hello, Query, Report, ReportedAttempt, Role,

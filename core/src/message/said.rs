@@ -49,12 +49,11 @@ impl Encode for Said {
 impl Decode<()> for Said {
     fn decode<D: Decoder<Context = ()>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let tag = u32::decode(decoder)?;
-        if let Some(said) = ToManager::decode_tagged(tag, decoder)? {
-            return Ok(Self::ToManager(said));
+        if ToManager::owns(tag) {
+            ToManager::decode_rest(tag, decoder, Self::ToManager)
+        } else {
+            ToPeer::decode_rest(tag, decoder, Self::FromManager)
         }
-        let said = ToPeer::decode_tagged(tag, decoder)?;
-        said.map(Self::FromManager)
-            .ok_or(DecodeError::Other("no message has this number"))
     }
 }
 

@@ -6,16 +6,24 @@ use bincode::error::DecodeError;
 /// Numbers of messages below this one are known, in one direction or the other.
 pub(super) const TAGS: u32 = 31;
 
+/// What is wrong with other numbers.
+pub(super) const UNKNOWN: &str = "no message has this number";
+
 /// A part of the messages of a direction: told apart by the number with which they begin.
 pub trait Tagged: Sized {
-    /// Reads the rest of the message of this number, if it is one of these.
+    /// Whether one of these has this number.
+    fn owns(tag: u32) -> bool;
+
+    /// Reads the rest of the message of this number, and makes of it what `wrap` says: in place, since
+    /// to move a message costs as much as to read it.
     ///
     /// # Errors
-    /// If the rest is not as it should be.
-    fn decode_tagged<D: Decoder<Context = ()>>(
+    /// If the rest is not as it should be, or the number is of another.
+    fn decode_rest<D: Decoder<Context = ()>, R>(
         tag: u32,
         decoder: &mut D,
-    ) -> Result<Option<Self>, DecodeError>;
+        wrap: impl FnOnce(Self) -> R,
+    ) -> Result<R, DecodeError>;
 }
 
 /// Defines an enum whose variants begin with a number on the wire: `number => Variant`, with fields by
@@ -53,17 +61,23 @@ macro_rules! tagged {
 
         impl $crate::message::Tagged for $enum {
             #[inline(always)]
-            fn decode_tagged<D: bincode::de::Decoder<Context = ()>>(
+            fn owns(tag: u32) -> bool {
+                [$($tag),+].contains(&tag)
+            }
+
+            #[inline(always)]
+            fn decode_rest<D: bincode::de::Decoder<Context = ()>, R>(
                 tag: u32,
                 decoder: &mut D,
-            ) -> Result<Option<Self>, bincode::error::DecodeError> {
-                Ok(Some(match tag {
-                    $($tag => Self::$variant {
+                wrap: impl FnOnce(Self) -> R,
+            ) -> Result<R, bincode::error::DecodeError> {
+                match tag {
+                    $($tag => Ok(wrap(Self::$variant {
                         $(0: <$type as bincode::Decode<()>>::decode(decoder)?,)?
                         $($($field: <$field_type as bincode::Decode<()>>::decode(decoder)?,)+)?
-                    },)+
-                    _ => return Ok(None),
-                }))
+                    })),)+
+                    _ => Err(bincode::error::DecodeError::Other($crate::message::UNKNOWN)),
+                }
             }
         }
     };

@@ -146,25 +146,31 @@ impl Encode for ToManager {
 
 impl Tagged for ToManager {
     #[inline(always)]
-    fn decode_tagged<D: Decoder<Context = ()>>(
+    fn owns(tag: u32) -> bool {
+        FromClient::owns(tag)
+            || FromWorker::owns(tag)
+            || Query::owns(tag)
+            || matches!(tag, HELLO | PING | GOODBYE)
+    }
+
+    #[inline(always)]
+    fn decode_rest<D: Decoder<Context = ()>, R>(
         tag: u32,
         decoder: &mut D,
-    ) -> Result<Option<Self>, DecodeError> {
-        if let Some(client) = FromClient::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Client(client)));
+        wrap: impl FnOnce(Self) -> R,
+    ) -> Result<R, DecodeError> {
+        if FromClient::owns(tag) {
+            return FromClient::decode_rest(tag, decoder, |said| wrap(Self::Client(said)));
         }
-        if let Some(worker) = FromWorker::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Worker(worker)));
+        if FromWorker::owns(tag) {
+            return FromWorker::decode_rest(tag, decoder, |said| wrap(Self::Worker(said)));
         }
-        if let Some(query) = Query::decode_tagged(tag, decoder)? {
-            return Ok(Some(Self::Query(query)));
+        match tag {
+            HELLO => Ok(wrap(Self::Hello(Decode::decode(decoder)?))),
+            PING => Ok(wrap(Self::Ping(Decode::decode(decoder)?))),
+            GOODBYE => Ok(wrap(Self::Goodbye)),
+            _ => Query::decode_rest(tag, decoder, |said| wrap(Self::Query(said))),
         }
-        Ok(match tag {
-            HELLO => Some(Self::Hello(Decode::decode(decoder)?)),
-            PING => Some(Self::Ping(Decode::decode(decoder)?)),
-            GOODBYE => Some(Self::Goodbye),
-            _ => None,
-        })
     }
 }
 
@@ -172,11 +178,10 @@ impl Decode<()> for ToManager {
     #[inline(always)]
     fn decode<D: Decoder<Context = ()>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let tag = u32::decode(decoder)?;
-        match Self::decode_tagged(tag, decoder)? {
-            Some(message) => Ok(message),
-            None if tag < TAGS => Ok(Self::Misdirected),
-            None => Err(DecodeError::Other("no message has this number")),
+        if tag < TAGS && !Self::owns(tag) {
+            return Ok(Self::Misdirected);
         }
+        Self::decode_rest(tag, decoder, |said| said)
     }
 }
 

@@ -9,7 +9,9 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
 use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
-use crate::message::{Assign, AttemptEnd, FromWorker, Message, RefuseReason, ToWorker};
+use crate::message::{
+    Assign, AttemptEnd, FromManager, FromWorker, Message, RefuseReason, ToWorker,
+};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::time::Instant;
@@ -17,9 +19,16 @@ use crate::time::Instant;
 impl Worker {
     /// Takes in a fact about the connection.
     pub(super) fn on_link(&mut self, now: Instant, input: LinkInput<ToWorker>) {
-        match self.link.take_message(now, input) {
-            Ok(message) => self.on_message(now, message),
-            Err(input) => {
+        match input {
+            LinkInput::Received {
+                conn,
+                message:
+                    Message {
+                        body: FromManager::Role(said),
+                        payload,
+                    },
+            } if self.link.hear(now, conn) => self.on_message(now, said, payload),
+            input => {
                 let event = self.link.handle_input(now, input, &mut self.out);
                 self.on_link_event(now, event);
             }
@@ -52,7 +61,9 @@ impl Worker {
                 self.notify(Event::LinkRefused { reason });
                 self.on_refused(now, reason);
             }
-            Some(LinkEvent::Message(message)) => self.on_message(now, message),
+            Some(LinkEvent::Message(message)) => {
+                self.on_message(now, message.body, message.payload);
+            }
         }
     }
 
@@ -91,9 +102,8 @@ impl Worker {
         self.outage.is_past(self.link.lease(), self.awake)
     }
 
-    fn on_message(&mut self, now: Instant, message: Message<ToWorker>) {
-        let Message { body, payload } = message;
-        match body {
+    fn on_message(&mut self, now: Instant, said: ToWorker, payload: Payload) {
+        match said {
             ToWorker::Assign(assign) => self.on_assign(now, assign, payload),
             ToWorker::Recall { attempts } => self.on_recall(attempts),
             ToWorker::Kill { attempt } => self.on_kill(now, attempt),
