@@ -127,10 +127,7 @@ fn manager(choices: &mut Choices<'_>) {
 }
 
 /// A fact about the one connection that the machine may have.
-fn link_input<T: Tagged>(
-    conn: Option<ConnId>,
-    choices: &mut Choices<'_>,
-) -> Option<LinkInput<T>> {
+fn link_input<T: Tagged>(conn: Option<ConnId>, choices: &mut Choices<'_>) -> Option<LinkInput<T>> {
     let conn = conn?;
     match choices.below(8) {
         0 | 1 => Some(LinkInput::Connected { conn }),

@@ -474,7 +474,11 @@ impl Link {
                 self.close::<T, O>(now, CloseReason::Refused(reason), out);
                 Some(LinkEvent::Refused(reason))
             }
-            _ => self.close(now, CloseReason::Protocol(ProtocolError::NoWelcome), out),
+            FromManager::Control(Control::Welcome(_) | Control::Pong(_) | Control::Paused)
+            | FromManager::Role(_)
+            | FromManager::Misdirected => {
+                self.close(now, CloseReason::Protocol(ProtocolError::NoWelcome), out)
+            }
         }
     }
 
