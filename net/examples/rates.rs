@@ -14,13 +14,13 @@ use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use argon::core::status::StatusReport;
 use argon::executor::{Launcher, ProcessExecutor, ProcessOptions, ThreadExecutor};
 use argon::runtime::builtin;
 use argon::{
     Capabilities, Client, ClientOptions, LinkState, ManagerOptions, ManagerServer, Name, Outcome,
     TaskSpec, WorkerOptions, WorkerServer, guard, status,
 };
+use argon_core::status::StatusReport;
 use tokio::runtime::{Builder, Runtime};
 
 fn runtime() -> Runtime {

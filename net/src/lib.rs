@@ -85,21 +85,24 @@ mod who;
 mod worker;
 mod yielding;
 
-pub use argon_core as core;
-pub use argon_core::capabilities::Capabilities;
+// What a program that submits tasks says and hears.
 pub use argon_core::ids::{Attempt, Epoch, PeerId, TaskId};
-pub use argon_core::manager::ManagerConfig;
 pub use argon_core::name::{Name, NameError};
 pub use argon_core::payload::{Content, Payload};
-pub use argon_core::status::{
-    ClientStatus, GroupStatus, ManagerStatus, RunningReport, RunningTask, StatusReport,
-    WorkerStatus,
-};
 pub use argon_core::task::{
     AttemptLoss, AttemptRecord, Completion, ErrorKind, ExitCause, Failure, LastAttempt, Outcome,
     Priority, RejectReason, TaskError, TaskSpec,
 };
+// What one that runs a manager or a worker sets, and what its pool can run.
+pub use argon_core::capabilities::Capabilities;
+pub use argon_core::manager::ManagerConfig;
 pub use argon_core::worker::WorkerConfig;
+// What one that asks a manager is told.
+pub use argon_core::status::{
+    ClientStatus, GroupStatus, ManagerStatus, RunningReport, RunningTask, StatusReport,
+    WorkerStatus,
+};
+
 /// Makes a function a task: something that can run in another process, on another machine.
 ///
 /// It becomes

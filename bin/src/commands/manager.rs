@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use argon::core::limits::{CLIENTS_MAX, WORKERS_MAX};
 use argon::{ManagerConfig, ManagerOptions, ManagerServer};
 use argon_core::limits::PAYLOAD_MAX_DEFAULT;
+use argon_core::limits::{CLIENTS_MAX, WORKERS_MAX};
 use clap::Args;
 
 use crate::memory;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use argon::Executor;
-use argon::core::worker::{PoolInput, PoolOutput};
+use argon_core::worker::{PoolInput, PoolOutput};
 use tokio::sync::Notify;
 
 use super::scene::{Scene, Why};

@@ -4,11 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use argon::core::rng::Rng;
 use argon::{
     Client, ClientOptions, ManagerOptions, ManagerServer, Priority, TaskSpec, WorkerOptions,
     WorkerServer,
 };
+use argon_core::rng::Rng;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep;
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use argon::core::codec;
-use argon::core::message::{Message, ToManager};
-use argon::core::rng::Rng;
 use argon::{Transport, status_on};
+use argon_core::codec;
+use argon_core::message::{Message, ToManager};
+use argon_core::rng::Rng;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;

@@ -1,7 +1,7 @@
 //! Frames as they pass: lines for the trace, and what order is judged by.
 
-use argon::core::codec;
-use argon::core::message::{FromClient, Message, ToClient, ToManager, ToPeer, ToWorker};
+use argon_core::codec;
+use argon_core::message::{FromClient, Message, ToClient, ToManager, ToPeer, ToWorker};
 use bytes::BytesMut;
 
 use super::scene::{Scene, called};

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use argon::Transport;
-use argon::core::rng::Rng;
+use argon_core::rng::Rng;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::sleep;
 use turmoil::net::{TcpListener, TcpStream};
