@@ -6,8 +6,8 @@
 //! a process that was stopped for a while does not take its own absence for its peers' silence.
 
 pub(crate) mod clock;
-pub(crate) mod hub;
 pub(crate) mod log;
+pub(crate) mod manager;
 pub(crate) mod peer;
 pub(crate) mod uplink;
 

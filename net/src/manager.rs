@@ -11,7 +11,7 @@ use argon_core::time::Instant;
 use tokio::net::{TcpListener, lookup_host};
 
 use crate::driver::clock::{Clock, entropy};
-use crate::driver::hub::Hub;
+use crate::driver::manager::ManagerDriver;
 use crate::error::{RunError, StartError};
 use crate::transport::{TokioTransport, Transport};
 
@@ -43,7 +43,7 @@ impl ManagerOptions {
 /// A manager that listens; [`run`](Self::run) it.
 #[derive(Debug)]
 pub struct ManagerServer<T: Transport = TokioTransport> {
-    hub: Arc<Hub<Manager>>,
+    driver: Arc<ManagerDriver<Manager>>,
     transport: T,
     listener: T::Listener,
     local: Option<SocketAddr>,
@@ -84,10 +84,10 @@ impl<T: Transport> ManagerServer<T> {
         options: ManagerOptions,
         listener: T::Listener,
     ) -> Result<Self, StartError> {
-        let hub = new_hub(options.config)?;
+        let driver = new_driver(options.config)?;
         let local = transport.local_addr(&listener);
         Ok(Self {
-            hub,
+            driver,
             transport,
             listener,
             local,
@@ -97,17 +97,17 @@ impl<T: Transport> ManagerServer<T> {
     /// To drain or stop it while it runs.
     #[must_use]
     pub fn handle(&self) -> ManagerHandle {
-        ManagerHandle::of(&self.hub)
+        ManagerHandle::of(&self.driver)
     }
 
     /// Takes no new tasks, finishes what runs, then ends.
     pub fn drain(&self) {
-        self.hub.drain();
+        self.driver.drain();
     }
 
     /// Ends now. Its peers keep what they know and wait for another manager at this address.
     pub fn stop(&self) {
-        self.hub.stop();
+        self.driver.stop();
     }
 
     /// Runs until it is stopped or drained.
@@ -116,16 +116,16 @@ impl<T: Transport> ManagerServer<T> {
     /// If the state machine panicked.
     pub async fn run(self) -> Result<(), RunError> {
         let Self {
-            hub,
+            driver,
             transport,
             mut listener,
             ..
         } = self;
-        let _stop = StopOnDrop(Arc::clone(&hub));
+        let _stop = StopOnDrop(Arc::clone(&driver));
         tokio::select! {
             biased;
-            result = hub.run() => result,
-            () = hub.accept_from(&transport, &mut listener) => Ok(()),
+            result = driver.run() => result,
+            () = driver.accept_from(&transport, &mut listener) => Ok(()),
         }
     }
 }
@@ -133,29 +133,29 @@ impl<T: Transport> ManagerServer<T> {
 /// Commands to a manager that runs.
 #[derive(Clone, Debug)]
 pub struct ManagerHandle {
-    hub: Arc<Hub<Manager>>,
+    driver: Arc<ManagerDriver<Manager>>,
 }
 
 impl ManagerHandle {
-    pub(crate) fn of(hub: &Arc<Hub<Manager>>) -> Self {
+    pub(crate) fn of(driver: &Arc<ManagerDriver<Manager>>) -> Self {
         Self {
-            hub: Arc::clone(hub),
+            driver: Arc::clone(driver),
         }
     }
 
     /// Takes no new tasks, finishes what runs, then ends.
     pub fn drain(&self) {
-        self.hub.drain();
+        self.driver.drain();
     }
 
     /// Ends now. Its peers keep what they know and wait for another manager at this address.
     pub fn stop(&self) {
-        self.hub.stop();
+        self.driver.stop();
     }
 }
 
 /// Connections have tasks of their own, which must not outlive the manager.
-pub(crate) struct StopOnDrop(pub(crate) Arc<Hub<Manager>>);
+pub(crate) struct StopOnDrop(pub(crate) Arc<ManagerDriver<Manager>>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -164,12 +164,12 @@ impl Drop for StopOnDrop {
 }
 
 /// A manager without connections.
-pub(crate) fn new_hub(config: ManagerConfig) -> Result<Arc<Hub<Manager>>, StartError> {
+pub(crate) fn new_driver(config: ManagerConfig) -> Result<Arc<ManagerDriver<Manager>>, StartError> {
     config.validate().map_err(StartError::Config)?;
     let (payload_max, memory) = (config.payload_max, config.memory);
     let clock = Clock::start();
     let machine = Manager::new(config, Instant::ZERO);
-    Ok(Hub::new(machine, clock, payload_max, memory))
+    Ok(ManagerDriver::new(machine, clock, payload_max, memory))
 }
 
 /// Listens, and says what was wrong if that does not work.

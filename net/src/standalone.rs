@@ -13,7 +13,7 @@ use crate::client::{Client, ClientOptions};
 use crate::driver::clock::entropy;
 use crate::error::{RunError, StartError};
 use crate::executor::Executor;
-use crate::manager::{ManagerHandle, StopOnDrop, bind, bind_checked, check_listen, new_hub};
+use crate::manager::{ManagerHandle, StopOnDrop, bind, bind_checked, check_listen, new_driver};
 use crate::transport::{MemoryTransport, TokioTransport, Transport};
 use crate::worker::{WorkerHandle, WorkerOptions, WorkerServer};
 
@@ -85,7 +85,7 @@ impl Standalone {
         let worker = WorkerServer::new_on(network.clone(), worker_options, executor, entropy()?)?;
         let worker_handle = worker.handle();
 
-        let hub = new_hub(options.manager)?;
+        let driver = new_driver(options.manager)?;
         let mut inner = bind(&network, MANAGER).await?;
         let mut outer = match &options.listen {
             Some(listen) => {
@@ -97,23 +97,23 @@ impl Standalone {
         let local = outer
             .as_ref()
             .and_then(|listener| TokioTransport.local_addr(listener));
-        let manager_handle = ManagerHandle::of(&hub);
+        let manager_handle = ManagerHandle::of(&driver);
 
         let (tell, done) = oneshot::channel();
         let memory = network.clone();
         let leave = worker_handle.clone();
         let manager = async move {
-            let _stop = StopOnDrop(hub.clone());
+            let _stop = StopOnDrop(driver.clone());
             let accept_outer = async {
                 match &mut outer {
-                    Some(listener) => hub.accept_from(&TokioTransport, listener).await,
+                    Some(listener) => driver.accept_from(&TokioTransport, listener).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
-                result = hub.run() => result,
-                () = hub.accept_from(&memory, &mut inner) => Ok(()),
+                result = driver.run() => result,
+                () = driver.accept_from(&memory, &mut inner) => Ok(()),
                 () = accept_outer => Ok(()),
             }
         };

@@ -387,7 +387,7 @@ impl Machine for Client {
         if self.stopped {
             return;
         }
-        self.pump_link(now);
+        self.drive_link(now);
         // Before the alarms: it arms those of deadlines that only the manager watched.
         self.move_on_if_due(now);
         while let Some(alarm) = self.tasks.alarms.pop_due(now) {

@@ -103,7 +103,7 @@ impl Client {
         self.window.set_limited(limited);
         if self.window.wants_ack(self.link.sent()) {
             self.link.ping_now(now);
-            self.pump_link(now);
+            self.drive_link(now);
         }
     }
 

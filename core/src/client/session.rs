@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// Lets the link do all that is due: noticing silence, dialling.
-    pub(super) fn pump_link(&mut self, now: Instant) {
+    pub(super) fn drive_link(&mut self, now: Instant) {
         // Silence, then the dial; a deadline that stayed would be a busy loop of the driver.
         for _ in 0..4 {
             let due = self.link.poll_timeout();
@@ -256,6 +256,6 @@ impl Client {
         self.link.send(now, ToManager::Goodbye, &mut self.outputs);
         let event = self.link.move_on(now, &mut self.outputs);
         self.on_link(now, event);
-        self.pump_link(now);
+        self.drive_link(now);
     }
 }

@@ -104,7 +104,7 @@ impl Manager {
     /// Tells the router how good a choice this worker is now.
     pub(super) fn rescore(&mut self, key: WorkerKey) {
         self.placement.rescore(key, &self.workers[key]);
-        self.workers.update_ahead(key);
+        self.workers.update_prefetching(key);
     }
 
     fn rescore_stale(&mut self) {

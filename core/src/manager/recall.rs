@@ -58,7 +58,7 @@ impl Manager {
     /// goes on where this one ends.
     pub(super) fn recall(&mut self, now: Instant) {
         self.schedule.alarms.cancel(Alarm::Recall);
-        if self.workers.ahead().is_empty() {
+        if self.workers.prefetching().is_empty() {
             return;
         }
         if let Some(at) = self.recall.rest.wait(now, RECALL_BURST) {
@@ -105,8 +105,8 @@ impl Manager {
         let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
         let mut next_look = self.schedule.alarms.get(Alarm::Recall);
         // Begins where the last look ended, so that every worker has its turn.
-        let later = self.workers.ahead().range(self.recall.worker..);
-        let earlier = self.workers.ahead().range(..self.recall.worker);
+        let later = self.workers.prefetching().range(self.recall.worker..);
+        let earlier = self.workers.prefetching().range(..self.recall.worker);
         let busy: Vec<WorkerKey> = later.chain(earlier).take(RECALL_WORKERS).copied().collect();
         for key in busy {
             if wanted == 0 || *budget == 0 {

@@ -1,4 +1,4 @@
-//! How much a worker asks for: what it runs at once, and just enough ahead to hide the round trip.
+//! How much a worker asks for: what it runs at once, and just enough prefetched to hide the round trip.
 //!
 //! Owns: the measured pace of the pool. Never: decides whether to ask at all. Units: nanoseconds.
 
@@ -72,9 +72,9 @@ impl Demand {
     /// How many attempts `slots` processes can use, if a round trip takes so long.
     pub(super) fn wanted(&self, slots: u32, round_trip: Option<Duration>) -> Window {
         let base = slots.max(1);
-        let asking = self.granted.is_some_and(|granted| granted.ahead > 0);
-        let ahead = self.pace.ahead(base, round_trip, asking);
-        Window { base, ahead }
+        let asking = self.granted.is_some_and(|granted| granted.prefetch > 0);
+        let prefetch = self.pace.prefetch(base, round_trip, asking);
+        Window { base, prefetch }
     }
 
     /// Whether this is worth a message; then it counts as granted.
@@ -117,23 +117,26 @@ pub(super) struct Window {
     /// Attempts run at once, or 0 while nothing is taken.
     pub(super) base: u32,
     /// Attempts beyond these that hide the round trip.
-    pub(super) ahead: u32,
+    pub(super) prefetch: u32,
 }
 
 impl Window {
     /// Nothing is taken.
-    pub(super) const CLOSED: Self = Self { base: 0, ahead: 0 };
+    pub(super) const CLOSED: Self = Self {
+        base: 0,
+        prefetch: 0,
+    };
 
     /// The level as the manager sees it.
     pub(super) fn level(self) -> u32 {
-        self.base + self.ahead
+        self.base + self.prefetch
     }
 
     /// Whether `new` differs by enough to say so.
     pub(super) fn differs(self, new: Self) -> bool {
         self.base != new.base
-            || (self.ahead == 0) != (new.ahead == 0)
-            || self.ahead.abs_diff(new.ahead) > (self.level() / MATTERS).max(1)
+            || (self.prefetch == 0) != (new.prefetch == 0)
+            || self.prefetch.abs_diff(new.prefetch) > (self.level() / MATTERS).max(1)
     }
 }
 
@@ -170,7 +173,7 @@ impl Pace {
     /// Once some are asked for (`asking`), they go on being asked for until the round trip is
     /// well below what is worth hiding, so that a mean on the brink does not cost a message each
     /// time it crosses.
-    fn ahead(&self, parallel: u32, round_trip: Option<Duration>, asking: bool) -> u32 {
+    fn prefetch(&self, parallel: u32, round_trip: Option<Duration>, asking: bool) -> u32 {
         let (Some(service), Some(round_trip)) = (self.service, round_trip) else {
             return 0;
         };
@@ -185,11 +188,11 @@ impl Pace {
             return 0;
         }
         let service = service.max(saturating_nanos(SERVICE_FLOOR));
-        let ahead = u64::from(parallel)
+        let prefetch = u64::from(parallel)
             .saturating_mul(hide)
             .saturating_mul(SAFETY)
             .div_ceil(service);
-        ahead.min(u64::from(WINDOW_MAX.saturating_sub(parallel))) as u32
+        prefetch.min(u64::from(WINDOW_MAX.saturating_sub(parallel))) as u32
     }
 }
 
@@ -206,31 +209,31 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_ahead_for_long_tasks_or_before_anything_is_known() {
-        assert_eq!(Pace::default().ahead(4, Some(US * 100), false), 0);
-        assert_eq!(pace(US).ahead(4, None, false), 0);
+    fn nothing_is_prefetched_for_long_tasks_or_before_anything_is_known() {
+        assert_eq!(Pace::default().prefetch(4, Some(US * 100), false), 0);
+        assert_eq!(pace(US).prefetch(4, None, false), 0);
         assert_eq!(
-            pace(Duration::from_secs(1)).ahead(4, Some(US * 100), false),
+            pace(Duration::from_secs(1)).prefetch(4, Some(US * 100), false),
             0
         );
     }
 
     #[test]
     fn short_tasks_hide_twice_the_round_trip() {
-        assert_eq!(pace(US * 10).ahead(4, Some(US * 100), false), 80);
-        assert_eq!(pace(US * 100).ahead(4, Some(US * 100), false), 8);
-        assert_eq!(pace(US * 6_000).ahead(4, Some(US * 100), false), 1);
-        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100), false), 0);
-        assert_eq!(pace(US * 6_500).ahead(4, Some(US * 100), true), 1);
-        assert_eq!(pace(US * 13_000).ahead(4, Some(US * 100), true), 0);
+        assert_eq!(pace(US * 10).prefetch(4, Some(US * 100), false), 80);
+        assert_eq!(pace(US * 100).prefetch(4, Some(US * 100), false), 8);
+        assert_eq!(pace(US * 6_000).prefetch(4, Some(US * 100), false), 1);
+        assert_eq!(pace(US * 6_500).prefetch(4, Some(US * 100), false), 0);
+        assert_eq!(pace(US * 6_500).prefetch(4, Some(US * 100), true), 1);
+        assert_eq!(pace(US * 13_000).prefetch(4, Some(US * 100), true), 0);
     }
 
     #[test]
     fn tasks_of_no_time_at_all_ask_for_no_more_than_the_bound() {
-        let ahead = pace(Duration::ZERO).ahead(64, Some(Duration::from_secs(1)), false);
-        assert_eq!(ahead + 64, WINDOW_MAX);
+        let prefetch = pace(Duration::ZERO).prefetch(64, Some(Duration::from_secs(1)), false);
+        assert_eq!(prefetch + 64, WINDOW_MAX);
         assert_eq!(
-            pace(Duration::MAX).ahead(1, Some(Duration::MAX), false),
+            pace(Duration::MAX).prefetch(1, Some(Duration::MAX), false),
             WINDOW_MAX - 1
         );
     }
@@ -241,11 +244,11 @@ mod tests {
         for _ in 0..200 {
             pace.on_run(US * 10);
         }
-        assert!(pace.ahead(1, Some(US * 100), false) >= 10);
+        assert!(pace.prefetch(1, Some(US * 100), false) >= 10);
         for _ in 0..3 {
             pace.on_run(Duration::from_secs(1));
         }
-        assert_eq!(pace.ahead(1, Some(US * 100), false), 0);
+        assert_eq!(pace.prefetch(1, Some(US * 100), false), 0);
     }
 
     #[test]
@@ -254,14 +257,14 @@ mod tests {
         for _ in 0..100 {
             pace.on_hop(US * 160);
         }
-        assert_eq!(pace.ahead(1, Some(Duration::ZERO), false), 32);
+        assert_eq!(pace.prefetch(1, Some(Duration::ZERO), false), 32);
         pace.on_hop(US * 480);
-        assert_eq!(pace.ahead(1, Some(Duration::ZERO), false), 36);
+        assert_eq!(pace.prefetch(1, Some(Duration::ZERO), false), 36);
     }
 
     #[test]
     fn small_changes_are_not_worth_a_message() {
-        let window = |ahead| Window { base: 4, ahead };
+        let window = |prefetch| Window { base: 4, prefetch };
         assert!(!window(60).differs(window(68)));
         assert!(window(60).differs(window(69)));
         assert!(window(0).differs(window(1)));

@@ -102,7 +102,7 @@ pub struct Map<T, S> {
     window: Window<T>,
     in_flight: usize,
     /// Calls on their way into the client, behind the one that waits for room.
-    lot: VecDeque<(TaskSpec, Place)>,
+    batch: VecDeque<(TaskSpec, Place)>,
     /// The call that waits for room in the client.
     waiting: Option<Waiting>,
 }
@@ -130,7 +130,7 @@ impl<T, S> Map<T, S> {
             source: Some(calls),
             window,
             in_flight: IN_FLIGHT,
-            lot: VecDeque::new(),
+            batch: VecDeque::new(),
             waiting: None,
         }
     }
@@ -184,10 +184,10 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
                 self.window.sent(waiting.token, taken);
                 self.waiting = None;
             }
-            if self.lot.is_empty() {
+            if self.batch.is_empty() {
                 self.gather(cx);
             }
-            if self.lot.is_empty() {
+            if self.batch.is_empty() {
                 return;
             }
             self.hand_over();
@@ -197,7 +197,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     /// Takes the next calls from their source.
     fn gather(&mut self, cx: &mut Context<'_>) {
         let most = self.lot_size();
-        while self.lot.len() < most && self.window.len() < self.in_flight {
+        while self.batch.len() < most && self.window.len() < self.in_flight {
             let Some(source) = &mut self.source else {
                 return;
             };
@@ -205,7 +205,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
                 Poll::Ready(Some(call)) => match call.into_parts() {
                     Ok((spec, read)) => {
                         let place = self.window.push(&spec, read);
-                        self.lot.push_back((spec, place));
+                        self.batch.push_back((spec, place));
                     }
                     Err(error) => self.window.push_refused(error),
                 },
@@ -218,7 +218,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     /// Hands calls to the client until one has to wait for room.
     fn hand_over(&mut self) {
         let mut submit_guard = self.client.handle.shared.submit_guard();
-        while let Some((spec, place)) = self.lot.pop_front() {
+        while let Some((spec, place)) = self.batch.pop_front() {
             let (token, whom) = (place.token, For::CompletionQueue(place));
             let taken = match &mut submit_guard {
                 Ok(submit_guard) => submit_guard.submit(spec, whom),

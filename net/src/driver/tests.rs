@@ -26,7 +26,7 @@ use tokio::task::yield_now;
 use tokio::time::advance;
 
 use super::clock::Clock;
-use super::hub::Hub;
+use super::manager::ManagerDriver;
 use super::{TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME};
 use crate::connection::Incoming;
 use crate::transport::{MemoryTransport, Transport};
@@ -153,7 +153,7 @@ impl Machine for Scribe {
 }
 
 struct Stage {
-    hub: Arc<Hub<Scribe>>,
+    driver: Arc<ManagerDriver<Scribe>>,
     network: MemoryTransport,
     notes: Notes,
 }
@@ -171,10 +171,10 @@ impl Stage {
             deadline: None,
             welcomed: Vec::new(),
         };
-        let hub = Hub::new(scribe, Clock::start(), PAYLOAD_MAX, memory);
+        let driver = ManagerDriver::new(scribe, Clock::start(), PAYLOAD_MAX, memory);
         let network = MemoryTransport::new();
-        let mut listener = network.bind("hub").await.unwrap();
-        let (serving, transport) = (Arc::clone(&hub), network.clone());
+        let mut listener = network.bind("server").await.unwrap();
+        let (serving, transport) = (Arc::clone(&driver), network.clone());
         tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -183,7 +183,7 @@ impl Stage {
             }
         });
         Self {
-            hub,
+            driver,
             network,
             notes,
         }
@@ -191,7 +191,7 @@ impl Stage {
 
     /// A connection, not yet welcome.
     async fn stranger(&self) -> DuplexStream {
-        self.network.connect("hub").await.unwrap()
+        self.network.connect("server").await.unwrap()
     }
 
     async fn guest(&self) -> Guest {
@@ -417,7 +417,7 @@ async fn input_that_waits_goes_in_before_a_timeout() {
         yield_now().await;
     }
     stage.notes.lock().unwrap().clear();
-    // Both are there when the hub comes to run again, and its timer was first.
+    // Both are there when the driver comes to run again, and its timer was first.
     let writer = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(50)).await;
         guest.stream.write_all(&frame(b"in time")).await.unwrap();
@@ -449,11 +449,11 @@ async fn stopping_closes_every_connection() {
     for _ in 0..10 {
         guests.push(stage.guest().await);
     }
-    stage.hub.stop();
+    stage.driver.stop();
     for guest in &mut guests {
         assert!(guest.try_hear().await.is_none());
     }
-    let late = stage.network.connect("hub").await;
+    let late = stage.network.connect("server").await;
     if let Ok(mut late) = late {
         assert_eq!(late.read(&mut [0; 1]).await.unwrap_or(0), 0);
     }
@@ -486,10 +486,10 @@ async fn peers_that_always_have_more_let_the_sockets_of_others_be_looked_at() {
     let stage = Stage::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to = listener.local_addr().unwrap();
-    let hub = Arc::clone(&stage.hub);
+    let driver = Arc::clone(&stage.driver);
     tokio::spawn(async move {
         while let Ok((stream, from)) = listener.accept().await {
-            tokio::spawn(Arc::clone(&hub).serve(stream, Some(from)));
+            tokio::spawn(Arc::clone(&driver).serve(stream, Some(from)));
         }
     });
     let stream = TcpStream::connect(to).await.unwrap();
@@ -538,20 +538,20 @@ async fn a_panic_in_the_machine_ends_the_manager() {
         }
         fn check_invariants(&self) {}
     }
-    let hub = Hub::new(Bomb, Clock::start(), PAYLOAD_MAX, MEMORY);
+    let driver = ManagerDriver::new(Bomb, Clock::start(), PAYLOAD_MAX, MEMORY);
     let (mut near, far) = tokio::io::duplex(1 << 10);
-    let served = tokio::spawn(Arc::clone(&hub).serve(far, None));
+    let served = tokio::spawn(Arc::clone(&driver).serve(far, None));
     near.write_all(&frame(b"x")).await.unwrap();
-    assert_eq!(hub.run().await, Err(crate::RunError::Broken));
+    assert_eq!(driver.run().await, Err(crate::RunError::Broken));
     assert!(served.await.is_err());
 }
 
 #[tokio::test]
 async fn draining_ends_the_loop() {
-    let hub = {
+    let driver = {
         let stage = Stage::new().await;
-        stage.hub.drain();
-        stage.hub
+        stage.driver.drain();
+        stage.driver
     };
-    hub.run().await.unwrap();
+    driver.run().await.unwrap();
 }

@@ -2,7 +2,7 @@
 //! dead.
 //!
 //! Death drops the task at its next turn, inside its own runtime, so that what its destructors do
-//! (connections close, the hub forgets them) happens at a virtual instant and in an order that
+//! (connections close, the driver forgets them) happens at a virtual instant and in an order that
 //! depends on nothing but the seed. turmoil's own `crash` drops tasks outside of any runtime.
 
 use std::cell::Cell;

@@ -181,7 +181,7 @@ impl WorkerSession {
     }
 
     /// Whether it has more attempts than slots.
-    pub(super) fn is_ahead(&self) -> bool {
+    pub(super) fn is_prefetching(&self) -> bool {
         self.reported_on().is_some() && self.outstanding() > self.capacity
     }
 }

@@ -32,7 +32,7 @@ pub(in crate::manager) struct Workers {
     capacity: u64,
     connected: usize,
     /// Workers with more attempts than slots; where tasks can be taken back from.
-    ahead: BTreeSet<WorkerKey>,
+    prefetching: BTreeSet<WorkerKey>,
 }
 
 impl Workers {
@@ -55,8 +55,8 @@ impl Workers {
     }
 
     /// Workers with more attempts than slots.
-    pub(in crate::manager) fn ahead(&self) -> &BTreeSet<WorkerKey> {
-        &self.ahead
+    pub(in crate::manager) fn prefetching(&self) -> &BTreeSet<WorkerKey> {
+        &self.prefetching
     }
 
     pub(in crate::manager) fn iter(
@@ -108,7 +108,7 @@ impl Workers {
     /// Ends a session.
     pub(in crate::manager) fn remove(&mut self, key: WorkerKey) -> WorkerSession {
         self.idle.cancel(key);
-        self.ahead.remove(&key);
+        self.prefetching.remove(&key);
         let session = self.sessions.remove(key);
         self.by_id.remove(&session.peer.id);
         if self.by_name.get(&session.peer.name) == Some(&key) {
@@ -206,11 +206,11 @@ impl Workers {
     }
 
     /// Keeps the list of those that have more attempts than slots.
-    pub(in crate::manager) fn update_ahead(&mut self, key: WorkerKey) {
-        if self.sessions[key].is_ahead() {
-            self.ahead.insert(key);
+    pub(in crate::manager) fn update_prefetching(&mut self, key: WorkerKey) {
+        if self.sessions[key].is_prefetching() {
+            self.prefetching.insert(key);
         } else {
-            self.ahead.remove(&key);
+            self.prefetching.remove(&key);
         }
     }
 

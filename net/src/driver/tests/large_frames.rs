@@ -27,7 +27,7 @@ async fn many_large_frames_at_once_are_read_by_and_by_and_all_arrive() {
     }
     let mut most = 0;
     for _ in 0..LOOKS {
-        most = most.max(stage.hub.receiving());
+        most = most.max(stage.driver.receiving());
         yield_now().await;
     }
     // Each was woken when there was room: while we look, time stands still and nobody asks again.
@@ -37,7 +37,7 @@ async fn many_large_frames_at_once_are_read_by_and_by_and_all_arrive() {
     }
     assert!(stage.count("paused") > 0);
     assert!(most <= 3 * PAYLOAD_MAX as u64, "{most} bytes at once");
-    assert_eq!(stage.hub.receiving(), 0);
+    assert_eq!(stage.driver.receiving(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn who_is_not_read_is_told_so_now_and_then_and_goes_on_when_the_other_is_g
     for _ in 0..LOOKS {
         yield_now().await;
     }
-    let held = stage.hub.receiving();
+    let held = stage.driver.receiving();
     assert!(
         held >= PAYLOAD_MAX as u64,
         "not slow, since the wait was ours: {held}"

@@ -18,14 +18,14 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::debug;
 
-use super::{End, Hub, ManagerMachine, State};
+use super::{End, ManagerDriver, ManagerMachine, State};
 use crate::connection::{Incoming, linger};
 use crate::driver::{
     LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME,
 };
 use crate::frames::Outgoing;
 
-impl<M: ManagerMachine> Hub<M> {
+impl<M: ManagerMachine> ManagerDriver<M> {
     /// Serves one connection until either side ends it.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
@@ -36,9 +36,12 @@ impl<M: ManagerMachine> Hub<M> {
             return;
         };
         // Told however this ends, by a panic or by the end of the runtime too.
-        let _forget = Forget { hub: &self, conn };
-        let mut pump = Pump {
-            hub: &self,
+        let _forget = Forget {
+            driver: &self,
+            conn,
+        };
+        let mut task = ConnectionTask {
+            driver: &self,
             conn,
             stream,
             incoming: Incoming::new(HELLO_FRAME_MAX),
@@ -51,28 +54,28 @@ impl<M: ManagerMachine> Hub<M> {
             large_since: None,
             paused: None,
         };
-        if poll_fn(|cx| pump.poll(cx)).await == End::Finish {
-            let Pump {
+        if poll_fn(|cx| task.poll(cx)).await == End::Finish {
+            let ConnectionTask {
                 stream, outgoing, ..
-            } = pump;
+            } = task;
             let _ = timeout(LINGER, linger(stream, outgoing)).await;
         }
     }
 }
 
 struct Forget<'a, M: ManagerMachine> {
-    hub: &'a Hub<M>,
+    driver: &'a ManagerDriver<M>,
     conn: ConnId,
 }
 
 impl<M: ManagerMachine> Drop for Forget<'_, M> {
     fn drop(&mut self) {
-        self.hub.forget(self.conn);
+        self.driver.forget(self.conn);
     }
 }
 
-struct Pump<'a, M, S> {
-    hub: &'a Hub<M>,
+struct ConnectionTask<'a, M, S> {
+    driver: &'a ManagerDriver<M>,
     conn: ConnId,
     stream: S,
     incoming: Incoming,
@@ -102,7 +105,7 @@ enum Read {
     Gone,
 }
 
-impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
+impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut bytes = 0;
         loop {
@@ -172,7 +175,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
 
     /// Whether a connection that was paused is read on; its peer is told now and then if not.
     fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
-        let Ok(mut state) = self.hub.lock() else {
+        let Ok(mut state) = self.driver.lock() else {
             // The exchange that follows ends it.
             return false;
         };
@@ -184,9 +187,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         }
         let pause = self.paused.as_mut();
         if pause.is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
-            let now = self.hub.clock.now();
+            let now = self.driver.clock.now();
             self.pause(&mut state, now, cx.waker());
-            self.hub.turn_at(&mut state, now);
+            self.driver.turn_at(&mut state, now);
         }
         false
     }
@@ -221,7 +224,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
 
     /// Gives the machine what was read, and takes what is to be written.
     fn exchange(&mut self, waker: &Waker, read: &Read, written: usize) -> Option<End> {
-        let Ok(mut state) = self.hub.lock() else {
+        let Ok(mut state) = self.driver.lock() else {
             return Some(End::Cut);
         };
         let conn = self.conn;
@@ -231,7 +234,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             peer.dirty = true;
         }
         if self.unseen || gone || self.moved {
-            let now = self.hub.clock.now();
+            let now = self.driver.clock.now();
             let (mut fed, mut handled) = (false, 0);
             let ended = state.peer(conn).is_none_or(|peer| peer.end.is_some());
             // Straight from the buffer into the machine: at millions of messages a second, what
@@ -255,7 +258,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
                         self.long = asks_for_page
                             || handled == TURN_MESSAGES
                             || handled % TURN_LOOKS_EVERY == 0
-                                && self.hub.clock.now().since(now) >= TURN_TIME;
+                                && self.driver.clock.now().since(now) >= TURN_TIME;
                     }
                     Ok(None) => self.unseen = false,
                     Err(error) => {
@@ -284,7 +287,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
             }
             if fed {
                 state.activity += 1;
-                self.hub.turn_at(&mut state, now);
+                self.driver.turn_at(&mut state, now);
             }
         }
         let Some(peer) = state.peer(conn) else {
@@ -295,7 +298,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> Pump<'_, M, S> {
         }
         if peer.welcome && !self.welcome {
             self.welcome = true;
-            self.incoming.set_frame_max(self.hub.frame_max);
+            self.incoming.set_frame_max(self.driver.frame_max);
         }
         peer.unwritten -= written;
         if self.outgoing.is_empty() {

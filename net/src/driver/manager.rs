@@ -10,7 +10,7 @@
 //! a part of it; past that their connections are not read until others' frames have ended. A
 //! connection's number names its place in the table and is never used twice.
 
-mod pump;
+mod connection_task;
 
 use std::io;
 use std::net::SocketAddr;
@@ -62,7 +62,7 @@ impl<M> ManagerMachine for M where
 
 /// A manager's machine and its connections.
 #[derive(Debug)]
-pub(crate) struct Hub<M> {
+pub(crate) struct ManagerDriver<M> {
     clock: Clock,
     state: Mutex<State<M>>,
     /// Wakes whoever keeps the time.
@@ -121,8 +121,8 @@ enum End {
     Cut,
 }
 
-impl<M: ManagerMachine> Hub<M> {
-    /// A hub around `machine`, which was made at the clock's zero.
+impl<M: ManagerMachine> ManagerDriver<M> {
+    /// A driver around `machine`, which was made at the clock's zero.
     pub(crate) fn new(machine: M, clock: Clock, payload_max: usize, memory: u64) -> Arc<Self> {
         Arc::new(Self {
             clock,
