@@ -1,5 +1,6 @@
 //! What the codec promises: round trips, golden bytes, and no harm from hostile ones.
 
+mod directions;
 mod examples;
 mod generate;
 mod hostile;
