@@ -90,7 +90,7 @@ pub enum Event {
     OrphanMatched { task: TaskId, attempt: Attempt },
     /// A result or loss of an attempt that no longer counts was ignored.
     StaleIgnored { task: TaskId, attempt: Attempt },
-    /// A waiting attempt was taken back from a busy worker.
+    /// A waiting attempt was recalled from a busy worker.
     Recalled { task: TaskId, attempt: Attempt },
     /// A resubmitted task was held for a worker to claim it.
     TaskHeld { task: TaskId },

@@ -64,7 +64,7 @@ pub const UNCONFIRMED_BYTES_MAX: u64 = HELD_BYTES_DEFAULT / 2;
 pub const UNCONFIRMED_BYTES_EACH: u64 = HELD_BYTES_DEFAULT / HELD_RESULTS_DEFAULT as u64;
 
 /// Only attempts whose name's recent maximum is below this queue inside a pool process, and at
-/// most so much work is queued in one: what is written to a child cannot be taken back.
+/// most so much work is queued in one: what is written to a child cannot be recalled.
 pub const CHILD_WORK_MAX: Duration = Duration::from_millis(1);
 /// An idle process is not woken for tiny attempts that take less than this together if another was
 /// just woken for some: to wake it takes about as long.

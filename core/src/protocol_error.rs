@@ -55,7 +55,7 @@ impl fmt::Display for ProtocolError {
             Self::ReportTooLong => "reported more than a worker can have",
             Self::UnknownAttempt => "reported an attempt that was never made",
             Self::EndedUnassigned => "ended an attempt that it does not have",
-            Self::RecallUnanswered => "did not say what became of what was asked back",
+            Self::RecallUnanswered => "did not say what became of what was recalled",
             Self::WindowExceeded => "assigned more than the window",
             Self::ResendOfAcknowledged => "asked again for what it had acknowledged",
             Self::EndedUnsubmitted => "ended a task that it was not sent",

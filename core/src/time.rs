@@ -143,7 +143,7 @@ pub enum WakeReason {
     Limit,
     /// A pool process is started again after it died.
     Respawn,
-    /// Tasks waiting behind a busy worker are asked back for a free one.
+    /// Tasks waiting behind a busy worker are recalled for a free one.
     Recall,
     /// A drain's time is up.
     Drain,

@@ -142,7 +142,7 @@ pub(crate) fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::OrphanKept { task, .. } => (Some(*task), "orphan-kept"),
         Event::OrphanMatched { task, .. } => (Some(*task), "orphan-matched"),
         Event::StaleIgnored { task, .. } => (Some(*task), "stale-ignored"),
-        Event::Recalled { task, .. } => (Some(*task), "taken-back"),
+        Event::Recalled { task, .. } => (Some(*task), "recalled"),
         Event::TaskHeld { task } => (Some(*task), "task-held"),
         Event::PoisonStopped { task } => (Some(*task), "poison-stopped"),
         Event::TaskLost { task } => (Some(*task), "task-lost"),

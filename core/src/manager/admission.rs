@@ -220,7 +220,7 @@ impl Manager {
     }
 
     /// The task has waited for as long as it may. If it waits here it is rejected; if it may wait at
-    /// its worker it is asked back, and rejected if it comes back as not started.
+    /// its worker it is recalled, and rejected if it comes back as not started.
     pub(super) fn on_start_by(&mut self, now: Instant, key: TaskKey) {
         let record = &self.tasks[key];
         match record.state {

@@ -18,7 +18,7 @@ use super::placement::{GroupKey, Rest};
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::Holder;
 
-/// Workers that one look for tasks to take back goes through, so that its cost has a bound.
+/// Workers that one look for tasks to recall goes through, so that its cost has a bound.
 const RECALL_WORKERS: usize = 16;
 /// Attempts, and workers, that one look goes over, so that its cost has a bound.
 const RECALL_LOOKS: usize = 512;
@@ -29,7 +29,7 @@ const RECALL_BURST: Duration = Duration::from_millis(1);
 /// A worker that finished nothing for less than this is not stuck behind long tasks.
 const STALL_MIN: Duration = Duration::from_millis(2);
 
-/// Where the next look for tasks to take back begins.
+/// Where the next look for tasks to recall begins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recall {
     rest: Rest,
@@ -86,7 +86,7 @@ impl Manager {
         self.recall.rest.owe(now, RECALL_REST * looks);
     }
 
-    /// Takes back what the best worker of `group` could run at once.
+    /// Recalls what the best worker of `group` could run at once.
     fn recall_for(&mut self, now: Instant, group: GroupKey, budget: &mut usize) {
         let runs = |class| {
             step();
@@ -231,7 +231,7 @@ impl Manager {
         self.send(now, conn, ToWorker::Recall { attempts });
     }
 
-    /// A worker had time to answer for what was asked back. One that has taken the question in
+    /// A worker had time to answer for what was recalled. One that has taken the question in
     /// and says nothing breaks the protocol: after a reconnect its report answers. One that a
     /// large payload keeps from hearing the question has more time.
     pub(super) fn check_recall(&mut self, now: Instant, conn: ConnId) {

@@ -53,7 +53,7 @@ pub(super) enum PeerTimer {
     Client(ClientKey),
     /// A held task waits no longer for a worker to claim it.
     Claim(TaskKey),
-    /// A worker should have answered for what was asked back on this connection.
+    /// A worker should have answered for what was recalled on this connection.
     Recall(ConnId),
     /// A task whose end was asked for waits no longer for its worker's answer.
     Ending(TaskKey),

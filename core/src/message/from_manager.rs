@@ -129,12 +129,6 @@ impl Decode<()> for ToPeer {
     }
 }
 
-impl<T> From<Control> for FromManager<T> {
-    fn from(control: Control) -> Self {
-        Self::Control(control)
-    }
-}
-
 macro_rules! to_peer {
     ($($part:ident($type:ty),)+) => {$(
         impl From<$type> for ToPeer {

@@ -81,7 +81,7 @@ tagged! {
         },
         /// An attempt ended. The payload is the result. Held until `AckResults`.
         22 => Finished(finished: Finished),
-        /// Whether these attempts, asked for or handed back, were started.
+        /// Whether these attempts, recalled or returned, were started.
         23 => Returned {
             /// Given back: never started here, and forgotten.
             not_started: Vec<Attempt>,

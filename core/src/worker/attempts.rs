@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) limit: Option<Duration>,
     pub(super) deadline: Option<Instant>,
     /// Written to a pool process at least once, so it may have started: it is answered for here,
-    /// never handed back.
+    /// never returned.
     pub(super) given: bool,
     /// The manager wants its end.
     pub(super) kill: bool,

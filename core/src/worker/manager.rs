@@ -120,7 +120,7 @@ impl Worker {
     }
 
     fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {
-        // With as many results as it may hold, it hands back what comes, whatever window it granted.
+        // With as many results as it may hold, it returns what comes, whatever window it granted.
         if self.phase != Phase::Running || self.demand.is_full() {
             if self.attempts.find(assign.attempt).is_none() {
                 self.answers.not_started(assign.attempt);
@@ -163,7 +163,7 @@ impl Worker {
     }
 
     /// Answers for what waited when it was asked for, once slots that are free have been given what
-    /// they can: tasks that may not wait are asked back soon, and would otherwise never start.
+    /// they can: tasks that may not wait are recalled soon, and would otherwise never start.
     pub(super) fn answer_recalls(&mut self, now: Instant) {
         if !self.answers.are_open() {
             return;

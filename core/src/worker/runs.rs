@@ -185,7 +185,7 @@ impl Worker {
         let entry = self.attempts.get(key);
         debug_assert!(!entry.at_most_once, "it would start twice");
         if entry.kill {
-            // Not handed back: it was written to a process, and the manager may know.
+            // Not returned: it was written to a process, and the manager may know.
             let end = AttemptEnd::Killed;
             self.finish(now, key, End::without_run(end));
             return;

@@ -112,7 +112,7 @@ pub(crate) fn event(event: &Event) {
             debug!(%task, %attempt, "attempt matched with its task");
         }
         Event::StaleIgnored { task, attempt } => debug!(%task, %attempt, "stale attempt ignored"),
-        Event::Recalled { task, attempt } => debug!(%task, %attempt, "attempt taken back"),
+        Event::Recalled { task, attempt } => debug!(%task, %attempt, "attempt recalled"),
         Event::TaskHeld { task } => debug!(%task, "task held until a worker claims it"),
         Event::PoisonStopped { task } => warn!(%task, "task stopped after killing its processes"),
         Event::TaskLost { task } => warn!(%task, "task lost"),

@@ -116,7 +116,7 @@ fn mark(message: &str, resumed: bool) -> Option<&'static str> {
         "attempt kept until its client returns" => "orphan-kept",
         "attempt matched with its task" => "orphan-matched",
         "stale attempt ignored" => "stale-ignored",
-        "attempt taken back" => "taken-back",
+        "attempt recalled" => "recalled",
         "task held until a worker claims it" => "task-held",
         "task stopped after killing its processes" => "poison-stopped",
         "task lost" => "task-lost",

@@ -80,7 +80,7 @@ pub(in crate::manager) struct Occupied {
     pub(in crate::manager) purpose: Purpose,
     pub(in crate::manager) at: Instant,
     pub(in crate::manager) bytes: u32,
-    /// Asked back and not yet answered: since when, and by which of the messages that were sent on
+    /// Recalled and not yet answered for: since when, and by which of the messages that were sent on
     /// the connection, counted from 1.
     pub(in crate::manager) recalled: Option<(AwakeInstant, u64)>,
     /// The worker has said that it may have started: asking again is of no use.

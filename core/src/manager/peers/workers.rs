@@ -31,7 +31,7 @@ pub(in crate::manager) struct Workers {
     /// Slots of the workers that are connected and take tasks.
     capacity: u64,
     connected: usize,
-    /// Workers with more attempts than slots; where tasks can be taken back from.
+    /// Workers with more attempts than slots; tasks can be recalled from them.
     prefetching: BTreeSet<WorkerKey>,
 }
 
@@ -257,7 +257,7 @@ impl Workers {
         Some(occupied.purpose)
     }
 
-    /// The attempt is asked back, by a message of this number.
+    /// The attempt is recalled, by a message of this number.
     pub(in crate::manager) fn mark_recalled(
         &mut self,
         awake: AwakeInstant,
