@@ -41,6 +41,8 @@ pub struct Bench {
     ping: Option<Beat>,
     /// Messages on this connection that the manager counts.
     counted: u64,
+    /// Messages on this connection that the client is to count.
+    heard: u64,
 }
 
 impl Bench {
@@ -59,6 +61,7 @@ impl Bench {
             payload_max: PAYLOAD_MAX,
             ping: None,
             counted: 0,
+            heard: 0,
         };
         assert_eq!(bench.pass(Duration::ZERO), []);
         bench
@@ -85,12 +88,16 @@ impl Bench {
                     self.conn = Some(conn);
                     self.address = address;
                     self.counted = 0;
+                    self.heard = 0;
                 }
                 ClientOutput::Link(LinkOutput::Send { conn, message }) => {
                     assert_eq!(Some(conn), self.conn);
                     match message.body {
                         ToManager::Hello(_) => {}
-                        ToManager::Ping(beat) => self.ping = Some(beat),
+                        ToManager::Ping(beat) => {
+                            assert_eq!(beat.received, self.heard, "it counts what it hears");
+                            self.ping = Some(beat);
+                        }
                         body => {
                             self.counted += 1;
                             sent.push(body);
@@ -116,6 +123,7 @@ impl Bench {
 
     pub fn receive(&mut self, body: FromManager<ToClient>) -> Vec<ToManager> {
         let conn = self.conn.expect("a connection");
+        self.heard += u64::from(matches!(body, FromManager::Role(_)));
         let message = Message::from(body);
         self.link(LinkInput::Received { conn, message })
     }
