@@ -58,7 +58,7 @@ fn all_promises_hold_for_many_seeds() {
         "retrying",
         "session-resumed",
         "stale-ignored",
-        "taken-back",
+        "recalled",
         "task-displaced",
         "task-held",
         "task-lost",

@@ -57,7 +57,7 @@ fn all_promises_hold_for_many_seeds() {
             "result-confirmed-early",
             "results-full",
             "stale-ignored",
-            "taken-back",
+            "recalled",
             "task-held",
         ]);
     }
