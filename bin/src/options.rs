@@ -10,7 +10,7 @@ use argon::{Priority, TaskSpec};
 use clap::{Args, CommandFactory as _};
 
 use crate::problem::Problem;
-use crate::units;
+use crate::units::{self, BadValue};
 
 /// Where tasks go.
 #[derive(Debug, Args)]
@@ -165,8 +165,8 @@ pub(crate) fn check_program(subcommand: &str, program: &OsString) -> Result<(), 
 const LIKE: f64 = 0.8;
 
 /// Checks that an address has a host and a port.
-pub(crate) fn address(text: &str) -> Result<String, String> {
-    let wrong = || format!("`{text}` is not HOST:PORT; write it like 127.0.0.1:8000");
+pub(crate) fn address(text: &str) -> Result<String, BadValue> {
+    let wrong = || BadValue::new(text, "is not HOST:PORT; write it like 127.0.0.1:8000");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let number: u16 = port.parse().map_err(|_| wrong())?;
     if host.is_empty() || number == 0 {
@@ -175,7 +175,7 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn priority(text: &str) -> Result<Priority, String> {
+fn priority(text: &str) -> Result<Priority, BadValue> {
     let level = match text {
         "high" => return Ok(Priority::HIGH),
         "normal" => return Ok(Priority::NORMAL),
@@ -183,7 +183,8 @@ fn priority(text: &str) -> Result<Priority, String> {
         _ => text.parse().ok().and_then(Priority::new),
     };
     level.ok_or_else(|| {
-        format!("`{text}` is not a priority; use high, normal, low, or 0 (most) to 7 (least)")
+        let problem = "is not a priority; use high, normal, low, or 0 (most) to 7 (least)";
+        BadValue::new(text, problem)
     })
 }
 
@@ -204,7 +205,8 @@ mod tests {
             "host:http",
             "host:70000",
         ] {
-            assert!(address(text).unwrap_err().contains("127.0.0.1:8000"));
+            let error = address(text).unwrap_err().to_string();
+            assert!(error.contains("127.0.0.1:8000"), "{error}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Durations and sizes as people write them.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -35,25 +36,53 @@ const SIZES: [(&str, u64); 15] = [
     ("p", 1 << 50),
 ];
 
+/// A value on the command line that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BadValue {
+    given: String,
+    problem: &'static str,
+}
+
+impl BadValue {
+    /// `problem` goes on after what was given: "is not a size; write it like 64MiB".
+    pub(crate) fn new(given: &str, problem: &'static str) -> Self {
+        Self {
+            given: given.to_owned(),
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for BadValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` {}", self.given, self.problem)
+    }
+}
+
+impl Error for BadValue {}
+
 /// Reads `250ms`, `1.5s`, `5m`, `1h`; a plain number is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, BadValue> {
     scaled(text, |unit| factor(&TIMES, unit))
         .map(Duration::from_nanos)
         .ok_or_else(|| {
-            format!("`{text}` is not a duration; write it like 250ms, 2s, 5m or 1h, or as seconds")
+            let problem = "is not a duration; write it like 250ms, 2s, 5m or 1h, or as seconds";
+            BadValue::new(text, problem)
         })
 }
 
 /// Reads `64MiB`, `1G`, `10kB`; a plain number is bytes.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, BadValue> {
     scaled(text, |unit| factor(&SIZES, &unit.to_ascii_lowercase())).ok_or_else(|| {
-        format!("`{text}` is not a size; write it like 64MiB, 1G or 500kB, or as bytes")
+        let problem = "is not a size; write it like 64MiB, 1G or 500kB, or as bytes";
+        BadValue::new(text, problem)
     })
 }
 
 /// A size that fits into memory.
-pub(crate) fn memory_size(text: &str) -> Result<usize, String> {
-    usize::try_from(size(text)?).map_err(|_| format!("`{text}` is more than this machine can hold"))
+pub(crate) fn memory_size(text: &str) -> Result<usize, BadValue> {
+    usize::try_from(size(text)?)
+        .map_err(|_| BadValue::new(text, "is more than this machine can hold"))
 }
 
 fn factor(units: &[(&str, u64)], unit: &str) -> Option<u64> {
@@ -178,9 +207,10 @@ mod tests {
     #[test]
     fn errors_say_what_was_wrong_and_what_would_be_right() {
         for text in ["", "s", "2x", "-1s", "1.2.3", ".", "1e3", "99999999999999h"] {
-            let error = duration(text).unwrap_err();
+            let error = duration(text).unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains("250ms"));
-            assert!(size(text).unwrap_err().contains("64MiB") || text == "2x");
+            let error = size(text).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains("64MiB")) || text == "2x");
         }
     }
 

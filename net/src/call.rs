@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::values::{self, Codec};
+use crate::values::{self, Codec, ValueError};
 
 /// Reads a result.
-pub(crate) type Read<T> = fn(Payload) -> Result<T, String>;
+pub(crate) type Read<T> = fn(Payload) -> Result<T, ValueError>;
 
 /// A call of a task, to be handed to a [`Client`](crate::Client): which task, its arguments, the
 /// type of its result, and how it is to be treated.
@@ -133,11 +133,11 @@ impl<T: DeserializeOwned + Any> Call<T> {
 }
 
 impl<T> Call<T> {
-    fn new(name: &str, payload: Result<Payload, String>, read: Read<T>) -> Self {
+    fn new(name: &str, payload: Result<Payload, ValueError>, read: Read<T>) -> Self {
         let spec = match (Name::new(name), payload) {
             (Ok(name), Ok(payload)) => Ok(TaskSpec::new(name, payload)),
             (Err(error), _) => Err(format!("no task can have this name: {error}")),
-            (_, Err(problem)) => Err(problem),
+            (_, Err(problem)) => Err(problem.to_string()),
         };
         let task = || name.to_owned();
         Self {

@@ -4,6 +4,7 @@
 //! read and answers in the same way, and everything else is an error that names both.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 
 use argon_core::limits::PAYLOAD_MAX_CEILING;
 use argon_core::payload::{Content, Payload};
@@ -19,6 +20,18 @@ const BINCODE: Configuration<LittleEndian, Fixint, Limit<PAYLOAD_MAX_CEILING>> =
         .with_fixed_int_encoding()
         .with_limit::<PAYLOAD_MAX_CEILING>();
 
+/// What is wrong with a value that was to be written or read, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ValueError(String);
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ValueError {}
+
 /// How the arguments of a call are written, and so its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -32,32 +45,38 @@ pub enum Codec {
 }
 
 /// Writes a value.
-pub(crate) fn encode<T: Serialize + ?Sized>(codec: Codec, value: &T) -> Result<Payload, String> {
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    codec: Codec,
+    value: &T,
+) -> Result<Payload, ValueError> {
     match codec {
         Codec::Json => serde_json::to_vec(value)
             .map(|bytes| Payload::new(Content::JSON, bytes))
-            .map_err(|error| format!("not to be written as JSON: {error}")),
+            .map_err(|error| ValueError(format!("not to be written as JSON: {error}"))),
         Codec::Bincode => bincode::serde::encode_to_vec(value, BINCODE)
             .map(|bytes| Payload::new(Content::BINCODE, bytes))
-            .map_err(|error| format!("not to be written as bincode: {error}")),
+            .map_err(|error| ValueError(format!("not to be written as bincode: {error}"))),
     }
 }
 
 /// Writes the arguments of a task of any language: what JSON has as a list, an object, or null.
-pub(crate) fn encode_list<T: Serialize + ?Sized>(arguments: &T) -> Result<Payload, String> {
+pub(crate) fn encode_list<T: Serialize + ?Sized>(arguments: &T) -> Result<Payload, ValueError> {
     let payload = encode(Codec::Json, arguments)?;
     match payload.first() {
         Some(b'[' | b'{') => Ok(payload),
         _ if &payload[..] == b"null" => Ok(Payload::new(Content::JSON, "[]")),
-        _ => Err(
+        _ => Err(ValueError(
             "the arguments of a call are a tuple, an array or a Vec; one alone is written (x,)"
                 .to_owned(),
-        ),
+        )),
     }
 }
 
 /// Writes a result; bytes as they are.
-pub(crate) fn encode_result<T: Serialize + Any>(codec: Codec, value: T) -> Result<Payload, String> {
+pub(crate) fn encode_result<T: Serialize + Any>(
+    codec: Codec,
+    value: T,
+) -> Result<Payload, ValueError> {
     let value = match same::<T, Vec<u8>>(value) {
         Ok(bytes) => return Ok(Payload::from(bytes)),
         Err(value) => value,
@@ -69,17 +88,21 @@ pub(crate) fn encode_result<T: Serialize + Any>(codec: Codec, value: T) -> Resul
 }
 
 /// Reads a result.
-pub(crate) fn decode_result<T: DeserializeOwned + Any>(payload: Payload) -> Result<T, String> {
+pub(crate) fn decode_result<T: DeserializeOwned + Any>(payload: Payload) -> Result<T, ValueError> {
     match payload.content() {
-        Content::JSON => serde_json::from_slice(&payload)
-            .map_err(|error| format!("it is JSON, but not of the type that was expected: {error}")),
+        Content::JSON => serde_json::from_slice(&payload).map_err(|error| {
+            ValueError(format!(
+                "it is JSON, but not of the type that was expected: {error}"
+            ))
+        }),
         Content::BINCODE => from_bincode(&payload),
         Content::BYTES => from_bytes(payload.into_bytes()).ok_or_else(|| {
-            "it is plain bytes; expect a Vec<u8> or Bytes to take them as they are".to_owned()
+            let problem = "it is plain bytes; expect a Vec<u8> or Bytes to take them as they are";
+            ValueError(problem.to_owned())
         }),
-        other => Err(format!(
+        other => Err(ValueError(format!(
             "it is {other}, where JSON, bincode or plain bytes are understood"
-        )),
+        ))),
     }
 }
 
@@ -87,7 +110,7 @@ pub(crate) fn decode_result<T: DeserializeOwned + Any>(payload: Payload) -> Resu
 pub(crate) fn decode_arguments<A: DeserializeOwned + Any>(
     payload: &Payload,
     parameters: &[&str],
-) -> Result<(A, Codec), String> {
+) -> Result<(A, Codec), ValueError> {
     match payload.content() {
         Content::JSON if starts_object(payload) => {
             let list = positional(payload, parameters)?;
@@ -108,16 +131,16 @@ pub(crate) fn decode_arguments<A: DeserializeOwned + Any>(
             let no_arguments = || payload.is_empty().then(from_nothing).flatten();
             let arguments = from_one(payload.to_bytes()).or_else(no_arguments);
             let arguments = arguments.ok_or_else(|| {
-                format!(
+                ValueError(format!(
                     "plain bytes came, and this task takes {}; send JSON or bincode",
                     listed(parameters)
-                )
+                ))
             });
             Ok((arguments?, Codec::Json))
         }
-        other => Err(format!(
+        other => Err(ValueError(format!(
             "{other} came, where JSON, bincode or plain bytes are understood"
-        )),
+        ))),
     }
 }
 
@@ -154,16 +177,16 @@ fn from_nothing<A: Any>() -> Option<A> {
     same([(); 0]).ok()
 }
 
-fn from_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+fn from_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ValueError> {
     let wrong = "it is bincode, but not of the types that are expected here; \
                  both programs need the same ones";
     match bincode::serde::decode_from_slice(bytes, BINCODE) {
         Ok((value, read)) if read == bytes.len() => Ok(value),
-        Ok((_, read)) => Err(format!(
+        Ok((_, read)) => Err(ValueError(format!(
             "{wrong} ({} bytes are left over)",
             bytes.len() - read
-        )),
-        Err(error) => Err(format!("{wrong} ({error})")),
+        ))),
+        Err(error) => Err(ValueError(format!("{wrong} ({error})"))),
     }
 }
 
@@ -188,9 +211,10 @@ struct Named {
 }
 
 /// Puts named arguments where they belong.
-fn positional(json: &[u8], parameters: &[&str]) -> Result<Value, String> {
+fn positional(json: &[u8], parameters: &[&str]) -> Result<Value, ValueError> {
     let named: Named = serde_json::from_slice(json).map_err(|error| {
-        format!("arguments are a list, or an object with \"args\" and \"kwargs\": {error}")
+        let problem = "arguments are a list, or an object with \"args\" and \"kwargs\"";
+        ValueError(format!("{problem}: {error}"))
     })?;
     let Named {
         mut args,
@@ -202,27 +226,29 @@ fn positional(json: &[u8], parameters: &[&str]) -> Result<Value, String> {
     for name in &parameters[args.len()..] {
         let value = kwargs.remove(*name);
         args.push(value.ok_or_else(|| {
-            format!("no argument {name}; this task takes {}", listed(parameters))
+            let takes = listed(parameters);
+            ValueError(format!("no argument {name}; this task takes {takes}"))
         })?);
     }
     match kwargs.keys().next() {
         None => Ok(Value::Array(args)),
         Some(name) if parameters.contains(&&name[..]) => {
-            Err(format!("the argument {name} was given twice"))
+            Err(ValueError(format!("the argument {name} was given twice")))
         }
-        Some(name) => Err(format!(
+        Some(name) => Err(ValueError(format!(
             "there is no argument {name}; this task takes {}",
             listed(parameters)
-        )),
+        ))),
     }
 }
 
-fn wrong_number(parameters: &[&str], given: usize) -> String {
-    format!("{given} came, and this task takes {}", listed(parameters))
+fn wrong_number(parameters: &[&str], given: usize) -> ValueError {
+    let takes = listed(parameters);
+    ValueError(format!("{given} came, and this task takes {takes}"))
 }
 
-fn misfit(parameters: &[&str], error: &serde_json::Error) -> String {
-    format!("{error}; this task takes {}", listed(parameters))
+fn misfit(parameters: &[&str], error: &serde_json::Error) -> ValueError {
+    ValueError(format!("{error}; this task takes {}", listed(parameters)))
 }
 
 fn listed(parameters: &[&str]) -> String {
@@ -241,7 +267,7 @@ mod tests {
         Payload::new(Content::JSON, text)
     }
 
-    fn pair(payload: &Payload) -> Result<(i64, String), String> {
+    fn pair(payload: &Payload) -> Result<(i64, String), ValueError> {
         decode_arguments(payload, &["x", "y"]).map(|(arguments, _)| arguments)
     }
 
@@ -272,12 +298,18 @@ mod tests {
         assert!(
             decode_result::<Vec<i64>>(payload.clone())
                 .unwrap_err()
+                .to_string()
                 .contains("Vec<u8>")
         );
         assert!(decode_result::<String>(payload.clone()).is_err());
         let (one, _) = decode_arguments::<(Vec<u8>,)>(&payload, &["data"]).unwrap();
         assert_eq!(one.0, bytes);
-        assert!(pair(&payload).unwrap_err().contains("2 arguments (x, y)"));
+        assert!(
+            pair(&payload)
+                .unwrap_err()
+                .to_string()
+                .contains("2 arguments (x, y)")
+        );
         assert_eq!(decode_result(Payload::empty()), Ok(()));
         assert!(decode_arguments::<[(); 0]>(&Payload::empty(), &[]).is_ok());
     }
@@ -311,14 +343,15 @@ mod tests {
             ),
             ("{\"x\": 1}", "\"kwargs\""),
         ] {
-            let text = pair(&json(text)).unwrap_err();
+            let text = pair(&json(text)).unwrap_err().to_string();
             assert!(text.contains(reason), "{text}");
         }
         let pickle = Payload::new(Content::PICKLE, "x");
-        assert!(pair(&pickle).unwrap_err().contains("a pickle"));
+        assert!(pair(&pickle).unwrap_err().to_string().contains("a pickle"));
         assert!(
             decode_result::<i64>(pickle)
                 .unwrap_err()
+                .to_string()
                 .contains("a pickle")
         );
     }
@@ -326,7 +359,9 @@ mod tests {
     #[test]
     fn bincode_of_other_types_is_refused() {
         let payload = encode(Codec::Bincode, &(1i64, 2i64, 3u8)).unwrap();
-        let text = decode_result::<(i64, i64)>(payload.clone()).unwrap_err();
+        let text = decode_result::<(i64, i64)>(payload.clone())
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("1 bytes are left over"), "{text}");
         assert!(decode_result::<(i64, i64, i64)>(payload).is_err());
         // A length that no payload has.
@@ -338,6 +373,6 @@ mod tests {
     fn calls_by_name_take_lists() {
         assert_eq!(&encode_list(&()).unwrap()[..], b"[]");
         assert_eq!(&encode_list(&(1, "a")).unwrap()[..], b"[1,\"a\"]");
-        assert!(encode_list(&5).unwrap_err().contains("(x,)"));
+        assert!(encode_list(&5).unwrap_err().to_string().contains("(x,)"));
     }
 }

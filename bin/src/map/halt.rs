@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::units::BadValue;
+
 /// How to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HaltMode {
@@ -41,14 +43,13 @@ impl Halt {
 }
 
 impl FromStr for Halt {
-    type Err = String;
+    type Err = BadValue;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BadValue> {
         let wrong = || {
-            format!(
-                "`{text}` is not a rule to halt by; use never, soon or now, \
-                 or soon,fail=3 or now,fail=10%"
-            )
+            let problem = "is not a rule to halt by; use never, soon or now, \
+                           or soon,fail=3 or now,fail=10%";
+            BadValue::new(text, problem)
         };
         let (mode, threshold) = match text.split_once(',') {
             None => (text, Threshold::Failures(1)),
@@ -114,7 +115,7 @@ mod tests {
             "soon,fail=101%",
             "never,fail=1",
         ] {
-            let error = rule.parse::<Halt>().unwrap_err();
+            let error = rule.parse::<Halt>().unwrap_err().to_string();
             assert!(error.contains("now,fail=10%"), "{error}");
         }
     }

@@ -84,7 +84,7 @@ pub(super) fn read_end<T>(
     let payload = Error::of(task.as_str(), bytes, ended.outcome, ended.payload)?;
     read(payload).map_err(|problem| Error::Result {
         task: task.as_str().to_owned(),
-        problem,
+        problem: problem.to_string(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! This program as a pool process.
 
 use std::env;
+use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::process::{self, ExitCode};
 use std::thread;
@@ -85,18 +86,18 @@ pub(super) fn run(tasks: Tasks) -> ExitCode {
 
 /// On a thread of its own: tasks have a runtime of their own, and this one may be in another.
 fn run_here(tasks: Tasks) -> Result<(), ()> {
-    let serve = || -> Result<(), String> {
-        let capabilities = tasks.capabilities().map_err(|error| error.to_string())?;
+    let serve = || -> Result<(), Box<dyn Error + Send + Sync>> {
+        let capabilities = tasks.capabilities()?;
         let handler = |name: &_, payload| tasks.run(name, payload);
-        runtime::serve(capabilities, handler).map_err(|error| error.to_string())
+        Ok(runtime::serve(capabilities, handler)?)
     };
     let served = thread::scope(|scope| {
         let thread = thread::Builder::new().name("argon-tasks".to_owned());
         match thread.spawn_scoped(scope, serve) {
             Ok(thread) => thread
                 .join()
-                .unwrap_or_else(|_| Err("a defect of Argon".to_owned())),
-            Err(error) => Err(error.to_string()),
+                .unwrap_or_else(|_| Err("a defect of Argon".into())),
+            Err(error) => Err(error.into()),
         }
     });
     served.map_err(|problem| eprintln!("the pool process ends: {problem}"))

@@ -93,7 +93,7 @@ pub fn arguments<A: DeserializeOwned + Any>(
     parameters: &[&str],
 ) -> Result<(A, Codec), TaskFailure> {
     values::decode_arguments(payload, parameters)
-        .map_err(|problem| TaskError::new(ErrorKind::BadPayload, problem).into())
+        .map_err(|problem| TaskError::new(ErrorKind::BadPayload, problem.to_string()).into())
 }
 
 /// Writes a result, where the task ran.

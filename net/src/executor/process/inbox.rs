@@ -1,11 +1,12 @@
 //! What a pool process says: bytes in, answers out, and what is wrong with the rest.
 
+use std::fmt;
 use std::time::Duration;
 
 use argon_core::capabilities::Capabilities;
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES};
 use argon_core::limits::HELLO_FRAME_MAX;
-use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
+use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, Version};
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
@@ -107,7 +108,7 @@ impl Inbox {
     }
 
     /// The next answer that has wholly come, or what is wrong with what came.
-    pub(super) fn next(&mut self) -> Result<Option<Answer>, String> {
+    pub(super) fn next(&mut self) -> Result<Option<Answer>, PoolViolation> {
         if self.skip > 0 {
             let skipped = self.skip.min(self.buffer.len());
             self.buffer.advance(skipped);
@@ -137,11 +138,11 @@ impl Inbox {
                         payload,
                     }))
                 }
-                PoolBody::Ready { .. } => Err("it said twice that it is ready".to_owned()),
-                PoolBody::Run { .. } => Err("it said what only a worker says".to_owned()),
+                PoolBody::Ready { .. } => Err(PoolViolation::ReadyTwice),
+                PoolBody::Run { .. } => Err(PoolViolation::WorkersMessage),
             },
             Err(DecodeError::TooLong { length, .. }) => self.too_long(length),
-            Err(DecodeError::BadHeader) => Err(self.nonsense()),
+            Err(DecodeError::BadHeader) => Err(self.not_a_frame()),
         }
     }
 
@@ -172,7 +173,7 @@ impl Inbox {
     }
 
     /// A result that is too large fails its attempt only: the rest of it is dropped as it comes.
-    fn too_long(&mut self, length: usize) -> Result<Option<Answer>, String> {
+    fn too_long(&mut self, length: usize) -> Result<Option<Answer>, PoolViolation> {
         let head = LENGTH_BYTES + COMPLETED_BYTES;
         if self.buffer.len() < head {
             return Ok(None);
@@ -193,14 +194,14 @@ impl Inbox {
                         length - COMPLETED_BYTES,
                     )))
                 }
-                _ => Err(self.nonsense()),
+                _ => Err(self.not_a_frame()),
             },
-            _ => Err(self.nonsense()),
+            _ => Err(self.not_a_frame()),
         }
     }
 
     /// The first frame must be `Ready`.
-    fn first(&mut self) -> Result<Option<Answer>, String> {
+    fn first(&mut self) -> Result<Option<Answer>, PoolViolation> {
         // The guard's word for a program that cannot be started; all of it is there at its end.
         if self.buffer.starts_with(&NOT_STARTED[..LENGTH_BYTES])
             && self.buffer.len() <= HELLO_FRAME_MAX
@@ -216,30 +217,60 @@ impl Inbox {
                     capabilities,
                 } => {
                     if version.major != POOL_VERSION.major {
-                        return Err(format!(
-                            "it speaks version {}.{} of the pool protocol, this worker {}.{}",
-                            version.major, version.minor, POOL_VERSION.major, POOL_VERSION.minor
-                        ));
+                        return Err(PoolViolation::Version(version));
                     }
                     self.ready = true;
                     Ok(Some(Answer::Ready(capabilities)))
                 }
-                _ => Err("the first that it said is not that it is ready".to_owned()),
+                _ => Err(PoolViolation::NotReadyFirst),
             },
-            Err(_) => Err(self.nonsense()),
+            Err(_) => Err(self.not_a_frame()),
         }
     }
 
-    /// Names the usual reason for bytes that are no frame.
-    fn nonsense(&self) -> String {
-        let shown = &self.buffer[..self.buffer.len().min(SHOWN)];
-        format!(
-            "it wrote \"{}\" to its standard output, which is for the pool protocol alone: a \
-             pool program must print to standard error",
-            shown.escape_ascii()
-        )
+    fn not_a_frame(&self) -> PoolViolation {
+        PoolViolation::NotAFrame(self.buffer[..self.buffer.len().min(SHOWN)].into())
     }
 }
+
+/// How a pool program broke the pool protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PoolViolation {
+    /// Its first message was another one than `Ready`.
+    NotReadyFirst,
+    /// It said `Ready` more than once.
+    ReadyTwice,
+    /// It said what only a worker says.
+    WorkersMessage,
+    /// It speaks another major version.
+    Version(Version),
+    /// The beginning of bytes that are no frame.
+    NotAFrame(Box<[u8]>),
+}
+
+impl fmt::Display for PoolViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotReadyFirst => f.write_str("the first that it said is not that it is ready"),
+            Self::ReadyTwice => f.write_str("it said twice that it is ready"),
+            Self::WorkersMessage => f.write_str("it said what only a worker says"),
+            Self::Version(version) => write!(
+                f,
+                "it speaks version {}.{} of the pool protocol, this worker {}.{}",
+                version.major, version.minor, POOL_VERSION.major, POOL_VERSION.minor
+            ),
+            // The usual reason is a task that prints.
+            Self::NotAFrame(shown) => write!(
+                f,
+                "it wrote \"{}\" to its standard output, which is for the pool protocol alone: \
+                 a pool program must print to standard error",
+                shown.escape_ascii()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PoolViolation {}
 
 fn span(ran: Nanos) -> Duration {
     ran.to_duration().unwrap_or(Duration::MAX)

@@ -433,7 +433,7 @@ impl Slot {
                         return self.fail(format!("it answered run {id}, which waits for none"));
                     }
                 },
-                Err(fault) => return self.fail(fault),
+                Err(violation) => return self.fail(violation.to_string()),
             }
         }
     }
