@@ -15,7 +15,7 @@ const CAPACITY: u32 = 4;
 fn decide(c: &mut Criterion) {
     let mut group = c.benchmark_group("router");
     for workers in [10u32, 1_000, 100_000] {
-        let mut router = Router::new();
+        let mut router = Router::default();
         let mut fleet = Vec::new();
         for key in 0..workers {
             let mut speed = Speed::new();

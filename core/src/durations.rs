@@ -104,12 +104,14 @@ impl Durations {
     }
 
     /// How many names are remembered.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.reached()
     }
 
     /// Whether no name is remembered.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.slots.reached() == 0

@@ -88,12 +88,6 @@ impl FailureDetector {
         self.confirmed
     }
 
-    /// When the peer was last heard.
-    #[must_use]
-    pub fn heard(&self) -> AwakeInstant {
-        self.heard
-    }
-
     /// When the peer counts as silent unless something is heard before.
     #[must_use]
     pub fn silent_at(&self, lease: Duration) -> AwakeInstant {
@@ -163,7 +157,7 @@ mod tests {
         detector.on_sent(s(1));
         assert!(detector.on_beat(s(2), 1));
         detector.on_received(s(5));
-        assert_eq!((detector.silent_at(LEASE), detector.heard()), (s(7), s(5)));
+        assert_eq!((detector.silent_at(LEASE), detector.heard), (s(7), s(5)));
         assert_eq!(
             (detector.sent(), detector.confirmed(), detector.received()),
             (1, 1, 1)

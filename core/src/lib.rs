@@ -10,13 +10,10 @@ extern crate alloc;
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
-pub mod arena;
 pub mod capabilities;
 pub mod client;
 pub mod codec;
-pub mod durations;
 pub mod event;
-pub mod failure_detector;
 pub mod ids;
 pub mod limits;
 pub mod link;
@@ -27,17 +24,28 @@ pub mod name;
 pub mod payload;
 pub mod pressure;
 pub mod protocol_error;
-pub mod queue;
 pub mod receive_budget;
-pub mod retry;
 pub mod rng;
-pub mod router;
 pub mod seq_map;
 pub mod status;
-pub mod steps;
 pub mod task;
 pub mod time;
 pub mod worker;
+
+/// Parts of the machines, which no driver needs: public for this repository's tests and benches
+/// alone, which take the feature `testing`.
+macro_rules! parts {
+    ($($name:ident)*) => {
+        $(
+            #[cfg(feature = "testing")]
+            pub mod $name;
+            #[cfg(not(feature = "testing"))]
+            #[allow(unreachable_pub, reason = "they are reachable with the feature")]
+            mod $name;
+        )*
+    };
+}
+parts! { arena durations failure_detector queue retry router steps }
 
 pub use client::Client;
 pub use machine::Machine;

@@ -78,13 +78,8 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router that knows nobody.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// How many workers have a score.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.len

@@ -296,7 +296,7 @@ impl<K: SeqKey, V> SeqMap<K, V> {
     ///
     /// # Panics
     /// If not.
-    pub fn check(&self) {
+    pub fn check_invariants(&self) {
         let gaps = self.row.iter().filter(|(_, value)| value.is_none());
         assert_eq!(gaps.count(), self.gaps);
         assert!(self.gaps <= GAPS + self.row.len() / 2);
@@ -373,7 +373,7 @@ mod tests {
                 assert_eq!(map.last(), model.last_key_value().map(|(key, _)| *key));
                 assert_eq!(map.len(), model.len());
                 if step % 64 == 0 {
-                    map.check();
+                    map.check_invariants();
                     let all: Vec<_> = map.iter().map(|(key, value)| (key, *value)).collect();
                     let expected: Vec<_> =
                         model.iter().map(|(&key, &value)| (key, value)).collect();
@@ -393,7 +393,7 @@ mod tests {
         assert!(!map.insert(9, 0) && !map.insert(8, 0));
         assert!(map.insert(10, 10));
         assert_eq!(map.keys().collect::<Vec<_>>(), [8, 9, 10]);
-        map.check();
+        map.check_invariants();
         assert!(!map.is_empty());
         map.clear();
         assert!(map.is_empty() && map.first().is_none() && map.keys().next().is_none());
@@ -428,7 +428,7 @@ mod tests {
         }
         for key in 0..250 {
             assert_eq!(map.pop_first(), Some((key, key)));
-            map.check();
+            map.check_invariants();
         }
         assert_eq!(map.pop_first(), Some((399, 399)));
         assert!(map.pop_first().is_none());

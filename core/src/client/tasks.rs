@@ -368,8 +368,8 @@ impl Tasks {
             expiry += usize::from(armed);
         }
         assert_eq!(bytes, self.bytes);
-        self.live.check();
-        self.waiting.iter().for_each(SeqMap::check);
+        self.live.check_invariants();
+        self.waiting.iter().for_each(SeqMap::check_invariants);
         assert_eq!(waiting, self.waiting_total);
         assert_eq!(waiting, self.waiting.iter().map(SeqMap::len).sum());
         assert_eq!(recovering, self.recovering.len());

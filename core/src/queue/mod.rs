@@ -334,6 +334,7 @@ impl Queue {
     }
 
     /// Whether nothing waits, within the bound or outside.
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()

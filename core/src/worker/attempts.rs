@@ -283,8 +283,8 @@ impl Attempts {
     }
 
     /// Asserts that the list, the counters and the table agree.
-    pub(super) fn check(&self) {
-        self.keys.check();
+    pub(super) fn check_invariants(&self) {
+        self.keys.check_invariants();
         assert_eq!(self.keys.len(), self.entries.len());
         let mut key = self.first;
         let (mut prev, mut waiting, mut fresh) = (AttemptKey::NONE, 0, false);

@@ -8,8 +8,8 @@ use crate::limits::WINDOW_MAX;
 impl Worker {
     /// Asserts all of it.
     pub(super) fn check(&self) {
-        self.attempts.check();
-        self.pool.check();
+        self.attempts.check_invariants();
+        self.pool.check_invariants();
         self.check_places();
         self.check_timers();
         self.check_bounds();

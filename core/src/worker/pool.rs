@@ -482,7 +482,7 @@ impl Pool {
     }
 
     /// Asserts what must hold of the slots alone.
-    pub(super) fn check(&self) {
+    pub(super) fn check_invariants(&self) {
         let count = |state: fn(State) -> bool| {
             self.slots.values().filter(|slot| state(slot.state)).count() as u32
         };

@@ -17,7 +17,7 @@ impl Fleet {
             .into_iter()
             .map(|(speed, capacity)| (speed, 0, capacity));
         let mut fleet = Self {
-            router: Router::new(),
+            router: Router::default(),
             workers: workers.collect(),
         };
         for worker in 0..fleet.workers.len() {
@@ -66,7 +66,7 @@ proptest! {
     fn picks_like_a_linear_scan(
         sets in prop::collection::vec((prop_oneof![0u32..8, 0u32..200], prop::option::of(0u8..8)), 1..300),
     ) {
-        let mut router = Router::new();
+        let mut router = Router::default();
         let mut model = vec![None; 200];
         for (worker, cost) in sets {
             let score = cost.map(score_of);
@@ -128,7 +128,7 @@ proptest! {
 
 #[test]
 fn nobody_is_picked_from_nobody() {
-    let mut router = Router::new();
+    let mut router = Router::default();
     assert_eq!(router.pick(), None);
     router.set(WorkerKey(70_000), None);
     assert!(router.is_empty());
@@ -314,7 +314,7 @@ fn hostile_measurements_do_no_harm() {
         speed.failed(0, u64::MAX);
     }
     let worst = Score::new(&speed, u32::MAX, 1);
-    let mut router = Router::new();
+    let mut router = Router::default();
     router.set(WorkerKey(3), Some(worst));
     assert_eq!(
         router.pick(),

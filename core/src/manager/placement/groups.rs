@@ -272,13 +272,14 @@ impl CapabilityGroups {
     }
 
     /// Asserts what must hold between any two calls.
-    pub(super) fn check(&self) {
+    pub(super) fn check_invariants(&self) {
         for (groups, &class) in &self.by_groups {
             assert_eq!(self.classes[class], *groups);
         }
         assert_eq!(self.by_groups.get(&0), Some(&NOBODY));
         for group in self.groups.values() {
             assert!(group.workers > 0 || group.router.is_empty());
+            group.router.check_invariants();
         }
     }
 }
@@ -403,7 +404,7 @@ mod tests {
         }
 
         fn check(&mut self) {
-            self.groups.check();
+            self.groups.check_invariants();
             let mut sets: BTreeMap<ClassId, Vec<u8>> = BTreeMap::new();
             for text in NAMES {
                 let class = self.class_of(text);
@@ -528,7 +529,7 @@ mod tests {
         groups.renew([].into_iter());
         let class = groups.number(keys[3].bit());
         assert!(groups.runs(keys[3], class) && !groups.runs(keys[2], class));
-        groups.check();
+        groups.check_invariants();
     }
 
     #[test]

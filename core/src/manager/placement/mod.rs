@@ -354,7 +354,8 @@ impl Placement {
     /// Asserts that classes, scores and counts agree with tasks and workers.
     pub(super) fn check_invariants(&self, tasks: &Tasks, workers: &Workers) {
         self.queue.check_invariants();
-        self.groups.check();
+        self.durations.check_invariants();
+        self.groups.check_invariants();
         for group in self.groups.keys() {
             let groups = workers.iter().map(|(key, _)| self.candidates[key].group);
             let same = groups.filter(|other| *other == Some(group)).count();
