@@ -7,5 +7,6 @@ mod manager;
 mod queue;
 mod retry;
 mod router;
+mod scenes;
 mod tidy;
 mod worker;

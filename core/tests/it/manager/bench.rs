@@ -295,17 +295,6 @@ impl Bench {
             .collect()
     }
 
-    /// The attempts that a worker was told to kill since the last look.
-    pub(crate) fn kills(&mut self, conn: ConnId) -> Vec<Attempt> {
-        self.bodies(conn)
-            .into_iter()
-            .filter_map(|body| match body {
-                ToPeer::Worker(ToWorker::Kill { attempt }) => Some(attempt),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// What a worker was asked to give back since the last look.
     pub(crate) fn recalled(&mut self, conn: ConnId) -> Vec<Attempt> {
         self.bodies(conn)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bench::*;
 use argon_core::event::{CloseReason, Event};
-use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
+use argon_core::ids::{ConnId, PeerId};
 use argon_core::limits::{
     CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, PAYLOAD_MAX_CEILING, PENDING_PEERS_MAX,
     RECONNECT_DELAY_MAX, WORKERS_MAX,
@@ -12,8 +12,8 @@ use argon_core::limits::{
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
-    Beat, Control, FromClient, FromWorker, Hello, MAGIC, Query, RefuseReason, Role, ToClient,
-    ToManager, ToObserver, ToPeer, VERSION, Version,
+    Beat, Control, FromClient, FromWorker, Hello, MAGIC, RefuseReason, Role, ToManager, ToPeer,
+    VERSION, Version,
 };
 use argon_core::protocol_error::ProtocolError;
 use argon_core::time::Instant;
@@ -224,187 +224,6 @@ fn whoever_speaks_out_of_turn_is_shown_out() {
 }
 
 #[test]
-fn heartbeats_are_answered_with_what_has_come() {
-    let mut bench = Bench::new();
-    let client = bench.client(1);
-    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
-    bench.send(
-        client,
-        ToManager::Ping(Beat {
-            nonce: 77,
-            received: 0,
-        }),
-    );
-    let beat = Beat {
-        nonce: 77,
-        received: 1,
-    };
-    assert_eq!(bench.pongs, [(client, beat)]);
-}
-
-#[test]
-fn anybody_let_in_may_ask_for_the_status_and_leave() {
-    let mut bench = Bench::new();
-    let client = bench.client(1);
-    let worker = bench.worker(2, 1);
-    let (observer, _) = bench.hello(3, 1, Role::Observer, None, "o");
-    for conn in [client, observer] {
-        bench.send(conn, ToManager::Query(Query::StatusQuery { page: 0 }));
-        let inbox = bench.inbox(conn);
-        assert!(matches!(
-            inbox[0].body,
-            ToPeer::Observer(ToObserver::Status(_))
-        ));
-    }
-    for conn in [client, worker, observer] {
-        bench.send(conn, ToManager::Goodbye);
-        assert!(bench.closed.contains(&conn));
-        let reason = CloseReason::Done;
-        assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
-    }
-    let status = bench.manager.status(bench.now, 0);
-    assert_eq!((status.manager.clients, status.workers.len()), (0, 0));
-    for peer in [1, 2] {
-        let gone = |event: &Event| {
-            matches!(event, Event::PeerGone { peer: gone, why: "said goodbye", .. }
-                if *gone == PeerId(peer))
-        };
-        assert!(bench.events.iter().any(gone), "{peer}");
-    }
-}
-
-#[test]
-fn the_log_hears_who_comes_and_goes() {
-    let mut bench = Bench::new();
-    for (peer, role) in [(1, Role::Client), (2, Role::Worker { capacity: 1 })] {
-        let joined = |resumed| Event::PeerJoined {
-            peer: PeerId(peer),
-            name: name("p"),
-            resumed,
-        };
-        let (conn, _) = bench.hello(peer, 1, role, None, "p");
-        assert!(bench.events.contains(&joined(false)));
-        if peer == 1 {
-            bench.send(conn, ToManager::Client(FromClient::Cancel { seq: 0 }));
-        }
-        bench.close(conn);
-        let peer = PeerId(peer);
-        assert!(bench.events.contains(&Event::PeerDisconnected { peer }));
-        let (_, welcome) = bench.hello(peer.0, 2, role, Some(EPOCH), "p");
-        assert!(welcome.unwrap().resumed);
-        assert!(bench.events.contains(&joined(true)));
-    }
-    let peer = PeerId(1);
-    assert!(bench.events.contains(&Event::SessionResumed { peer }));
-    bench.advance(ms(2_500));
-    for peer in [1, 2] {
-        let silent = |event: &&Event| **event == Event::PeerDisconnected { peer: PeerId(peer) };
-        assert_eq!(bench.events.iter().filter(silent).count(), 2);
-    }
-    bench.advance(ms(40_000));
-    for peer in [1, 2] {
-        let gone = |event: &Event| {
-            matches!(event, Event::PeerGone { peer: gone, why: "did not come back in time", .. }
-                if *gone == PeerId(peer))
-        };
-        assert!(bench.events.iter().any(gone), "{peer}");
-    }
-}
-
-#[test]
-fn a_session_is_resumed_only_by_whoever_knows_of_it() {
-    let mut bench = Bench::new();
-    let resumed = |welcome: Option<argon_core::message::Welcome>| welcome.unwrap().resumed;
-    let (conn, welcome) = bench.hello(1, 1, Role::Client, None, "c");
-    assert!(!resumed(welcome));
-    bench.close(conn);
-    // Its welcome may have been lost: it has not spoken since.
-    let (conn, welcome) = bench.hello(1, 2, Role::Client, Some(EPOCH), "c");
-    assert!(!resumed(welcome));
-    let beat = Beat {
-        nonce: 1,
-        received: 0,
-    };
-    bench.send(conn, ToManager::Ping(beat));
-    bench.close(conn);
-    let (conn, welcome) = bench.hello(1, 3, Role::Client, Some(EPOCH), "c");
-    assert!(resumed(welcome), "a heartbeat is a word too");
-    bench.close(conn);
-    let (_, welcome) = bench.hello(1, 4, Role::Client, Some(Epoch(1)), "c");
-    assert!(!resumed(welcome), "it was elsewhere");
-    let worker = Role::Worker { capacity: 1 };
-    let (_, welcome) = bench.hello(2, 1, worker, Some(EPOCH), "w");
-    assert!(!resumed(welcome), "nobody knows it");
-    let (_, welcome) = bench.hello(2, 2, worker, Some(Epoch(1)), "w");
-    assert!(!resumed(welcome));
-    let (_, welcome) = bench.hello(2, 3, worker, Some(EPOCH), "w");
-    assert!(resumed(welcome));
-}
-
-#[test]
-fn the_status_says_when_somebody_was_heard_last() {
-    let mut bench = Bench::new();
-    let client = bench.client(1);
-    let worker = bench.worker(2, 1);
-    let heard = |bench: &Bench| {
-        let status = bench.manager.status(bench.now, 0);
-        let heard = [status.clients[0].last_heard, status.workers[0].last_heard];
-        heard.map(|ago| ago.to_duration().unwrap())
-    };
-    bench.advance(ms(100));
-    assert_eq!(heard(&bench), [ms(100); 2]);
-    for conn in [client, worker] {
-        bench.send(
-            conn,
-            ToManager::Ping(Beat {
-                nonce: 1,
-                received: 0,
-            }),
-        );
-    }
-    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
-    bench.advance(ms(100));
-    bench.send(client, ToManager::Client(FromClient::Cancel { seq: 1 }));
-    bench.grant(worker, 1);
-    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
-    bench.advance(ms(100));
-    bench.hello(1, 2, Role::Client, Some(EPOCH), "client-1");
-    bench.hello(2, 2, Role::Worker { capacity: 1 }, Some(EPOCH), "worker-2");
-    assert_eq!(heard(&bench), [Duration::ZERO; 2]);
-}
-
-#[test]
-fn a_process_started_again_under_its_name_replaces_the_old_one_and_only_that() {
-    let mut bench = Bench::new();
-    let worker = Role::Worker { capacity: 1 };
-    bench.hello(1, 1, worker, None, "a");
-    bench.hello(2, 1, worker, None, "a");
-    let gone = |event: &Event| {
-        matches!(
-            event,
-            Event::PeerGone {
-                peer: PeerId(1),
-                ..
-            }
-        )
-    };
-    assert!(bench.events.iter().any(gone));
-    // It takes another name; the old one is free again.
-    bench.hello(2, 2, worker, None, "b");
-    bench.hello(3, 1, worker, None, "a");
-    bench.hello(4, 1, worker, None, "b");
-    let names: Vec<u64> = bench
-        .manager
-        .status(bench.now, 0)
-        .workers
-        .iter()
-        .map(|w| w.id.0)
-        .collect();
-    assert_eq!(names.len(), 2, "{names:?}");
-    assert!(!names.contains(&2));
-}
-
-#[test]
 fn settings_that_cannot_keep_the_promises_are_named() {
     let check = |change: fn(&mut ManagerConfig)| {
         let mut config = ManagerConfig::new(EPOCH);
@@ -456,26 +275,6 @@ fn settings_that_cannot_keep_the_promises_are_named() {
 }
 
 #[test]
-fn a_report_of_what_was_never_made_ends_the_connection() {
-    let mut bench = Bench::new();
-    let client = bench.client(1);
-    bench.worker(2, 1);
-    bench.submit(client, submit(1));
-    let (conn, _) = bench.hello(3, 1, Role::Worker { capacity: 1 }, None, "w3");
-    let number = 1_000;
-    let attempt = Attempt {
-        epoch: EPOCH,
-        number,
-    };
-    let running = argon_core::message::ReportedAttempt {
-        attempt,
-        task: task(1, 9),
-    };
-    bench.report(conn, vec![running], vec![]);
-    assert!(bench.closed.contains(&conn));
-}
-
-#[test]
 fn a_refusal_is_said_before_the_door_is_shut() {
     let now = Instant::from_nanos(1);
     let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
@@ -488,42 +287,4 @@ fn a_refusal_is_said_before_the_door_is_shut() {
     assert!(matches!(said.next(), Some(ManagerOutput::Send { .. })));
     assert!(matches!(said.next(), Some(ManagerOutput::Close { .. })));
     assert_eq!(said.next(), None);
-}
-
-#[test]
-fn an_observer_has_no_session() {
-    let mut bench = Bench::new();
-    let (conn, welcome) = bench.hello(1, 1, Role::Observer, Some(EPOCH), "o");
-    assert!(!welcome.unwrap().resumed);
-    bench.close(conn);
-    assert_eq!(bench.manager.status(bench.now, 0).manager.clients, 0);
-}
-
-#[test]
-fn who_resumes_hears_only_of_what_is_unknown_and_unfinished() {
-    let mut bench = Bench::new();
-    let client = bench.client(1);
-    bench.submit(client, submit(5));
-    let floor = 5;
-    bench.send(
-        client,
-        ToManager::Client(FromClient::AckOutcomes {
-            floor,
-            seqs: vec![],
-        }),
-    );
-    bench.inbox(client);
-    bench.send(
-        client,
-        ToManager::Client(FromClient::Resume { seqs: vec![4, 5] }),
-    );
-    assert_eq!(bench.inbox(client), []);
-    bench.send(
-        client,
-        ToManager::Client(FromClient::Resume {
-            seqs: vec![4, 5, 6],
-        }),
-    );
-    let unknown = ToPeer::Client(ToClient::Unknown { seqs: vec![6] });
-    assert_eq!(bench.inbox(client), [unknown.into()]);
 }

@@ -1,12 +1,12 @@
 //! In which order the manager says things, and in which order the clocks that it keeps run out.
 
 use super::bench::*;
-use argon_core::ids::{Attempt, ConnId};
+use argon_core::ids::ConnId;
 use argon_core::limits::{HEARTBEATS_PER_LEASE, LEASE};
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{
-    Assign, AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Message, Submit, ToClient,
+    Assign, AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Message, ToClient,
     ToManager, ToPeer, ToWorker,
 };
 use argon_core::time::{Nanos, WakeReason};
@@ -26,25 +26,9 @@ fn batch(bench: &mut Bench, inputs: Vec<(ConnId, ToManager)>) -> Vec<ManagerOutp
         .collect()
 }
 
-fn acks(bench: &mut Bench, worker: ConnId) -> Vec<Attempt> {
-    let inbox = bench.inbox(worker).into_iter();
-    let acks = inbox.filter_map(|message| match message.body {
-        ToPeer::Worker(ToWorker::AckResults { attempts }) => Some(attempts),
-        _ => None,
-    });
-    acks.flatten().collect()
-}
-
 fn ack_outcomes(seqs: &[u64]) -> ToManager {
     let (floor, seqs) = (0, seqs.to_vec());
     ToManager::Client(FromClient::AckOutcomes { floor, seqs })
-}
-
-fn named(seq: u64, called: &str) -> Submit {
-    Submit {
-        name: name(called),
-        ..submit(seq)
-    }
 }
 
 fn finish_after(bench: &mut Bench, worker: ConnId, assign: &Assign, ran: Duration) {
@@ -152,68 +136,6 @@ fn it_wants_to_be_woken_four_times_in_a_lease_however_many_come() {
     }
 }
 
-#[test]
-fn each_of_many_results_is_confirmed_in_its_time() {
-    let mut bench = Bench::new();
-    let (worker, client) = (bench.worker(1, 3), bench.client(3));
-    for seq in 0..3 {
-        bench.submit(client, submit(seq));
-    }
-    let assigned = bench.assigned(worker);
-    let mut due = Vec::new();
-    for assign in &assigned {
-        bench.complete(worker, assign);
-        due.push((bench.now + ms(1_000), assign.attempt));
-        bench.advance_alive(ms(200), &[worker, client]);
-    }
-    for (at, attempt) in due {
-        let before = at.since(bench.now) - Duration::from_nanos(1);
-        bench.advance_alive(before, &[worker, client]);
-        assert_eq!(acks(&mut bench, worker), []);
-        bench.advance(Duration::from_nanos(1));
-        assert_eq!(acks(&mut bench, worker), [attempt]);
-    }
-}
-
-#[test]
-fn a_result_is_not_confirmed_in_the_time_of_another() {
-    let mut bench = Bench::new();
-    let (worker, client) = (bench.worker(1, 2), bench.client(3));
-    bench.submit(client, submit(0));
-    bench.submit(client, submit(1));
-    let assigned = bench.assigned(worker);
-    bench.complete(worker, &assigned[0]);
-    bench.complete(worker, &assigned[1]);
-    // The second is done with, and another task takes its place.
-    bench.send(client, ack_outcomes(&[1]));
-    bench.submit(client, submit(2));
-    bench.advance_alive(ms(500), &[worker, client]);
-    let third = bench.assigned(worker).remove(0);
-    bench.complete(worker, &third);
-    bench.advance_alive(ms(500), &[worker, client]);
-    assert_eq!(acks(&mut bench, worker), [assigned[0].attempt]);
-    bench.advance_alive(ms(500), &[worker, client]);
-    assert_eq!(acks(&mut bench, worker), [third.attempt]);
-}
-
-#[test]
-fn up_to_its_bound_a_client_may_leave_results_unread() {
-    // Two results of six bytes, each with its worker's name of eight.
-    for (bound, given) in [(27, 2), (28, 3), (29, 3)] {
-        let mut bench = Bench::with(|config| config.client_result_bytes = bound);
-        let (worker, client) = (bench.worker(1, 1), bench.client(3));
-        for seq in 0..4 {
-            bench.submit(client, submit(seq));
-        }
-        let mut count = 0;
-        while let Some(assign) = bench.assigned(worker).first().cloned() {
-            count += 1;
-            bench.complete(worker, &assign);
-        }
-        assert_eq!(count, given, "{bound} bytes");
-    }
-}
-
 /// The clients of the next so many tasks.
 fn turns(bench: &mut Bench, worker: ConnId, count: usize, ran: Duration) -> Vec<u64> {
     (0..count)
@@ -223,33 +145,6 @@ fn turns(bench: &mut Bench, worker: ConnId, count: usize, ran: Duration) -> Vec<
             assign.task.client.0
         })
         .collect()
-}
-
-/// While tasks run, their clients are charged what tasks of their names took before.
-#[test]
-fn clients_share_by_what_their_tasks_are_known_to_take() {
-    let mut bench = Bench::new();
-    let (worker, teacher) = (bench.worker(1, 1), bench.client(9));
-    for (seq, called, ran) in [(0, "long", ms(80)), (1, "short", ms(10))] {
-        bench.submit(teacher, named(seq, called));
-        let assign = bench.assigned(worker).remove(0);
-        finish_after(&mut bench, worker, &assign, ran);
-    }
-    bench.grant(worker, 0);
-    let (long, short) = (bench.client(2), bench.client(3));
-    for seq in 0..20 {
-        bench.submit(long, named(seq, "long"));
-        bench.submit(short, named(seq, "short"));
-    }
-    // None of them ends. One in sixteen is the oldest's turn.
-    bench.grant(worker, 12);
-    let given = bench.assigned(worker);
-    let of_short = given.iter().filter(|one| one.task.client.0 == 3).count();
-    assert!(
-        (9..=11).contains(&of_short),
-        "{of_short} of {}",
-        given.len()
-    );
 }
 
 #[test]
@@ -271,34 +166,4 @@ fn a_task_that_took_much_longer_than_any_of_its_name_is_paid_for() {
     }
     finish_after(&mut bench, worker, &long, ms(1_000));
     assert_eq!(turns(&mut bench, worker, 10, ms(10)), [3; 10]);
-}
-
-#[test]
-fn nobody_pays_for_a_client_that_was_there_before() {
-    let mut bench = Bench::new();
-    let worker = bench.worker(1, 1);
-    let (greedy, modest) = (bench.client(2), bench.client(3));
-    for seq in 0..20 {
-        bench.submit(modest, submit(seq));
-    }
-    bench.submit(greedy, named(0, "long"));
-    for _ in 0..2 {
-        let assign = bench.assigned(worker).remove(0);
-        let ran = if assign.task.client.0 == 2 {
-            10_000
-        } else {
-            10
-        };
-        finish_after(&mut bench, worker, &assign, ms(ran));
-    }
-    bench.send(greedy, ToManager::Goodbye);
-    let newcomer = bench.client(4);
-    for seq in 0..20 {
-        bench.submit(newcomer, submit(seq));
-    }
-    let of_newcomer = turns(&mut bench, worker, 10, ms(10))
-        .iter()
-        .filter(|client| **client == 4)
-        .count();
-    assert!((4..=6).contains(&of_newcomer), "{of_newcomer} of 10");
 }

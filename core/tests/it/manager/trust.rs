@@ -112,21 +112,6 @@ fn a_worker_that_fails_at_once_ruins_few_tasks_beside_a_good_one() {
 }
 
 #[test]
-fn a_worker_that_does_well_again_is_trusted_at_once() {
-    let mut shop = Shop::new(2, 2, 1_000);
-    shop.complete(1);
-    shop.end_all(0, &failed());
-    assert_eq!(shop.doubts(), 1);
-    shop.pass(ms(249));
-    assert_eq!(shop.complete(0), 0);
-    shop.complete(1);
-    shop.pass(ms(1));
-    assert_eq!(shop.complete(0), 1, "it is tried with one");
-    shop.collect();
-    assert_eq!(shop.workers[0].1.len(), 2, "and has all that it can take");
-}
-
-#[test]
 fn tasks_that_fail_everywhere_are_nobodys_fault() {
     let mut shop = Shop::new(3, 2, 1_000);
     let mut ended = 0;
@@ -170,52 +155,5 @@ fn who_is_left_alone_is_pardoned() {
         let other = shop.workers[1].0;
         shop.bench.send(other, leave);
         assert!(shop.end_all(0, &failed()) > 50);
-    }
-}
-
-#[test]
-fn who_is_left_alone_with_a_class_is_pardoned() {
-    let mut shop = Shop::new(3, 2, 0);
-    let workers: Vec<ConnId> = shop.workers.iter().map(|(conn, _)| *conn).collect();
-    shop.bench.capabilities(workers[0], &["one", "two"]);
-    shop.bench.capabilities(workers[1], &["one"]);
-    shop.bench.capabilities(workers[2], &["two"]);
-    let named = |seq, text| Submit {
-        name: name(text),
-        max_attempts: 1,
-        ..submit(seq)
-    };
-    for seq in 0..100 {
-        shop.bench.submit(shop.client, named(seq, "one"));
-    }
-    shop.complete(1);
-    shop.end_all(0, &failed());
-    assert_eq!(shop.doubts(), 1);
-    for seq in 100..110 {
-        shop.bench.submit(shop.client, named(seq, "two"));
-    }
-    shop.collect();
-    assert_eq!(shop.workers[0].1.len(), 0);
-    assert_eq!(shop.workers[2].1.len(), 2);
-    shop.bench
-        .send(workers[2], ToManager::Worker(FromWorker::Draining));
-    shop.collect();
-    assert_eq!(shop.workers[0].1.len(), 2, "nobody else runs the one name");
-}
-
-#[test]
-fn nothing_waits_at_a_worker_whose_last_task_failed() {
-    let mut shop = Shop::new(2, 2, 100);
-    let conn = shop.workers[0].0;
-    shop.complete(1);
-    shop.bench.grant(conn, 10);
-    shop.collect();
-    assert_eq!(shop.workers[0].1.len(), 10);
-    let ahead: Vec<Assign> = shop.workers[0].1.drain(..).collect();
-    shop.bench.finish_with(conn, &ahead[0], failed());
-    for assign in &ahead[1..9] {
-        shop.bench.finish_with(conn, assign, failed());
-        shop.collect();
-        assert_eq!(shop.workers[0].1.len(), 0, "it is tried with what it has");
     }
 }

@@ -1,7 +1,6 @@
 //! Outcomes that clients have yet to acknowledge: all of them come, and they have a bound.
 
 use super::bench::*;
-use argon_core::ids::ConnId;
 use argon_core::machine::Machine as _;
 use argon_core::message::{FromClient, Role, ToManager};
 
@@ -49,43 +48,4 @@ fn all_outcomes_come_after_a_reconnect_however_many() {
     heard.sort_unstable();
     assert!(heard.into_iter().eq(0..TASKS));
     bench.manager.check_invariants();
-}
-
-#[test]
-fn past_the_bound_of_all_clients_each_may_leave_an_even_share_unread() {
-    // Results of six bytes, each with its worker's name of eight: seven of them are within the bound.
-    let mut bench = Bench::with(|config| config.unread_bytes = 100);
-    let (worker, greedy, modest) = (bench.worker(1, 1), bench.client(3), bench.client(4));
-    let fill = |bench: &mut Bench, client: ConnId, seqs: std::ops::Range<u64>| {
-        for seq in seqs {
-            bench.submit(client, submit(seq));
-        }
-        let mut done = 0;
-        while let Some(assign) = bench.assigned(worker).first().cloned() {
-            bench.complete(worker, &assign);
-            done += 1;
-        }
-        done
-    };
-    assert_eq!(
-        fill(&mut bench, greedy, 0..20),
-        8,
-        "more than the bound is out"
-    );
-    assert_eq!(fill(&mut bench, modest, 0..20), 4, "more than half of it");
-    // Who reads goes on.
-    let seqs = (0..4).collect();
-    bench.send(
-        modest,
-        ToManager::Client(FromClient::AckOutcomes { floor: 4, seqs }),
-    );
-    assert_eq!(fill(&mut bench, modest, 20..20), 4);
-    bench.send(
-        greedy,
-        ToManager::Client(FromClient::AckOutcomes {
-            floor: 8,
-            seqs: vec![],
-        }),
-    );
-    assert_eq!(fill(&mut bench, greedy, 20..20), 4);
 }
