@@ -9,15 +9,10 @@ use argon_core::ids::Epoch;
 use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_WINDOW};
 use argon_core::link::LinkInput;
 use argon_core::message::{Control, FromManager, ToClient, VERSION, Welcome};
-use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn unknown(seq: u64) -> FromManager<ToClient> {
-    FromManager::Role(ToClient::Unknown { seqs: vec![seq] })
-}
 
 fn once() -> TaskSpec {
     TaskSpec {
@@ -38,42 +33,6 @@ fn pass_alive(bench: &mut Bench, span: Duration) {
         bench.pass(MS * 400);
         bench.pong();
     }
-}
-
-#[test]
-fn unknown_is_believed_once_and_only_of_what_was_asked_about() {
-    let mut bench = Bench::up();
-    let seq = bench.submit(task());
-    bench.settle();
-    bench.cut();
-    assert!(bench.welcome(1, true).contains(&resume(&[seq])));
-    assert_eq!(submitted(&bench.receive(unknown(seq))), [(seq, false)]);
-    assert_eq!(bench.closed, []);
-    assert_eq!(
-        submitted(&bench.receive(unknown(seq))),
-        [],
-        "not a second time"
-    );
-    assert_eq!(
-        bench.closed,
-        [CloseReason::Protocol(ProtocolError::ForgotSubmitted)]
-    );
-    assert_eq!(bench.delivered, [], "the task is still held");
-}
-
-#[test]
-fn what_was_just_sent_is_not_unknown() {
-    let mut bench = Bench::up();
-    let seqs: Vec<u64> = (0..3).map(|_| bench.submit(task())).collect();
-    bench.settle();
-    bench.receive(FromManager::Role(ToClient::Unknown { seqs }));
-    let reason = CloseReason::Protocol(ProtocolError::ForgotSubmitted);
-    assert_eq!(bench.closed, [reason], "once");
-    assert_eq!(
-        bench.client.in_flight(),
-        3,
-        "they are asked about on the next connection"
-    );
 }
 
 #[test]

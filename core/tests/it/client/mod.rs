@@ -1,6 +1,6 @@
 //! The client, by subject.
 
-mod bench;
+pub(crate) mod bench;
 mod bounds;
 mod false_answers;
 mod overload;

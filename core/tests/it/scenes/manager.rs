@@ -15,12 +15,12 @@ use argon_core::message::{
     Report, ReportedAttempt, Role, Submit, ToManager, ToPeer, ToWorker, VERSION,
 };
 use argon_core::name::Name;
-use argon_core::task::{ErrorKind, ExitCause, Priority, TaskError};
+use argon_core::task::Priority;
 use argon_core::time::{Instant, Nanos};
 
 use super::EPOCH;
 use super::command::Command;
-use super::text::{short, span, time, without_fields};
+use super::text::{cause, error, short, span, time, without_fields};
 
 /// How often peers that stay alive speak.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -551,40 +551,4 @@ fn process(command: &Command<'_>) -> PoolProcess {
         },
         _ => command.unknown(),
     }
-}
-
-fn cause(command: &Command<'_>) -> ExitCause {
-    match command
-        .option("cause")
-        .map(|text| text.split_once(':').unwrap_or((text, "")))
-    {
-        None => ExitCause::Signal(11),
-        Some(("signal", number)) => ExitCause::Signal(command.read(number)),
-        Some(("exit", number)) => ExitCause::Exit(command.read(number)),
-        Some(("not_started", _)) => ExitCause::NotStarted,
-        Some(("protocol", _)) => ExitCause::Protocol,
-        Some(("memory", _)) => ExitCause::Memory,
-        Some(_) => command.unknown(),
-    }
-}
-
-fn error(command: &Command<'_>) -> TaskError {
-    let kind = match command
-        .option("kind")
-        .map(|text| text.split_once(':').unwrap_or((text, "")))
-    {
-        None => ErrorKind::Raised("Wrong".to_owned()),
-        Some(("raised", text)) => ErrorKind::Raised(text.to_owned()),
-        Some(("exit", number)) => ErrorKind::Exit(command.read(number)),
-        Some(("signal", number)) => ErrorKind::Signal(command.read(number)),
-        Some(("time_limit", _)) => ErrorKind::TimeLimit,
-        Some(("memory_limit", _)) => ErrorKind::MemoryLimit,
-        Some(("crashed", _)) => ErrorKind::Crashed(cause(command)),
-        Some(("unknown_task", _)) => ErrorKind::UnknownTask,
-        Some(("bad_payload", _)) => ErrorKind::BadPayload,
-        Some(("result_too_large", _)) => ErrorKind::ResultTooLarge,
-        Some(("unavailable", _)) => ErrorKind::Unavailable,
-        Some(_) => command.unknown(),
-    };
-    TaskError::new(kind, command.option("message").unwrap_or("it is wrong"))
 }

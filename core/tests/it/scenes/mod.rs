@@ -5,9 +5,11 @@
 //! is a command. `UPDATE=1 cargo test -p argon-core --test it scenes` writes the answers anew, and
 //! the difference is what a change did.
 
+mod client;
 mod command;
 mod manager;
 mod text;
+mod worker;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -124,4 +126,14 @@ fn difference(file: &str, old: &str, new: &str) -> String {
 #[test]
 fn managers_answer_as_written() {
     play_all::<manager::Stage>();
+}
+
+#[test]
+fn workers_answer_as_written() {
+    play_all::<worker::Stage>();
+}
+
+#[test]
+fn clients_answer_as_written() {
+    play_all::<client::Stage>();
 }

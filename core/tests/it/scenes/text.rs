@@ -3,13 +3,17 @@
 
 use std::time::Duration;
 
+use argon_core::task::{ErrorKind, ExitCause, TaskError};
+
+use super::command::Command;
+
 /// The `Debug` text of anything, shortened.
 pub(super) fn short(thing: &impl std::fmt::Debug) -> String {
     let mut text = format!("{thing:?}");
     for (open, shorten) in RULES {
         text = rewrite(&text, open, *shorten);
     }
-    let nothing = ["false", "never", "[]", "None", "\"\"", "{}"];
+    let nothing = ["..", "false", "never", "[]", "None", "\"\"", "{}"];
     let text = nothing
         .iter()
         .fold(text, |text, nothing| without_fields(&text, nothing));
@@ -34,7 +38,7 @@ const RULES: &[Rule] = &[
     }),
     ("ReportedAttempt { ", |inner| fields(inner).join(" of ")),
     ("LastAttempt { ", |inner| format!("({inner})")),
-    ("Payload(", str::to_owned),
+    ("Payload { ", |_| "..".to_owned()),
     ("Priority(", str::to_owned),
 ];
 
@@ -168,6 +172,44 @@ pub(super) fn span(text: &str) -> Duration {
         "" if number == 0 => Duration::ZERO,
         _ => panic!("{text} is no span: write it like 10ms"),
     }
+}
+
+/// Why a process ended: `cause=exit:3`, `cause=memory`; a signal if nothing is said.
+pub(super) fn cause(command: &Command<'_>) -> ExitCause {
+    match command
+        .option("cause")
+        .map(|text| text.split_once(':').unwrap_or((text, "")))
+    {
+        None => ExitCause::Signal(11),
+        Some(("signal", number)) => ExitCause::Signal(command.read(number)),
+        Some(("exit", number)) => ExitCause::Exit(command.read(number)),
+        Some(("not_started", _)) => ExitCause::NotStarted,
+        Some(("protocol", _)) => ExitCause::Protocol,
+        Some(("memory", _)) => ExitCause::Memory,
+        Some(_) => command.unknown(),
+    }
+}
+
+/// An error: `kind=exit:3`, `kind=time_limit`, `message=word`; one of the task if nothing is said.
+pub(super) fn error(command: &Command<'_>) -> TaskError {
+    let kind = match command
+        .option("kind")
+        .map(|text| text.split_once(':').unwrap_or((text, "")))
+    {
+        None => ErrorKind::Raised("Wrong".to_owned()),
+        Some(("raised", text)) => ErrorKind::Raised(text.to_owned()),
+        Some(("exit", number)) => ErrorKind::Exit(command.read(number)),
+        Some(("signal", number)) => ErrorKind::Signal(command.read(number)),
+        Some(("time_limit", _)) => ErrorKind::TimeLimit,
+        Some(("memory_limit", _)) => ErrorKind::MemoryLimit,
+        Some(("crashed", _)) => ErrorKind::Crashed(cause(command)),
+        Some(("unknown_task", _)) => ErrorKind::UnknownTask,
+        Some(("bad_payload", _)) => ErrorKind::BadPayload,
+        Some(("result_too_large", _)) => ErrorKind::ResultTooLarge,
+        Some(("unavailable", _)) => ErrorKind::Unavailable,
+        Some(_) => command.unknown(),
+    };
+    TaskError::new(kind, command.option("message").unwrap_or("it is wrong"))
 }
 
 #[test]

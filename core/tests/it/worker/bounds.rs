@@ -5,40 +5,14 @@ use std::time::Duration;
 
 use super::bench::*;
 use argon_core::event::Event;
-use argon_core::ids::{PeerId, SlotId};
-use argon_core::limits::{CHILD_QUEUE_MAX, CHILD_WORK_MIN, YOUNG};
+use argon_core::ids::SlotId;
+use argon_core::limits::{CHILD_QUEUE_MAX, CHILD_WORK_MIN};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
-use argon_core::message::{
-    Assign, AttemptEnd, Control, FromManager, FromWorker, RefuseReason, ToManager, ToWorker,
-};
+use argon_core::message::{Assign, AttemptEnd, Control, FromManager, RefuseReason, ToWorker};
 use argon_core::task::ExitCause;
 use argon_core::time::{Deadline, WakeReason};
-use argon_core::worker::{WorkerConfig, WorkerInput, WorkerOutput};
-
-#[test]
-fn settings_that_allow_nothing_allow_one() {
-    let mut config = WorkerConfig::new(PeerId(1), name("w"), 0);
-    config.addresses = 0;
-    config.max_requests = Some(0);
-    config.held_results = 0;
-    config.held_bytes = 0;
-    let mut rig = Rig::new(config);
-    assert_eq!(rig.step(), vec![spawn(life(0, 1))]);
-    rig.ready_again(life(0, 1));
-    let said = rig.connect();
-    assert_eq!(said[2], rig.grant(1));
-    rig.assign_all([1, 2]);
-    rig.step();
-    rig.done(life(0, 1), 1, MS);
-    let said = rig.step();
-    assert_eq!(grants(&said), [0], "one result is as many as may be held");
-    assert!(said.contains(&retire(life(0, 1))), "its share was one");
-    let attempts = vec![attempt(1)];
-    rig.say(FromManager::Role(ToWorker::AckResults { attempts }));
-    rig.exited(life(0, 1), ExitCause::Exit(0));
-    assert_eq!(grants(&rig.step()), [1]);
-}
+use argon_core::worker::{WorkerInput, WorkerOutput};
 
 #[test]
 fn a_worker_has_one_manager_and_half_a_minute_to_drain_unless_told_otherwise() {
@@ -145,69 +119,10 @@ fn the_log_is_told_of_the_connection_and_of_each_process() {
 }
 
 #[test]
-fn a_process_that_says_twice_that_it_is_ready_gets_no_more_for_it() {
-    let mut rig = Rig::up(config(1));
-    rig.assign_all([1, 2]);
-    rig.step();
-    assert_eq!(rig.ready_again(life(0, 1)), vec![]);
-}
-
-#[test]
-fn only_deaths_in_a_row_of_young_processes_that_were_of_no_use_count() {
-    let mut rig = Rig::up(config(1));
-    let mut process = 1;
-    let mut dies = |rig: &mut Rig, delay: Duration| {
-        rig.exited(life(0, process), ExitCause::Exit(1));
-        process += 1;
-        let next = spawn(life(0, process));
-        let at_once = rig.step().contains(&next);
-        assert_eq!(at_once, delay.is_zero(), "process {process}");
-        if !at_once {
-            assert!(!rig.pass(delay - US).contains(&next));
-            assert!(rig.pass(US).contains(&next));
-        }
-        process
-    };
-    // Each lives for long enough.
-    for _ in 0..3 {
-        rig.pass(YOUNG);
-        let next = dies(&mut rig, Duration::ZERO);
-        rig.ready_again(life(0, next));
-    }
-    // Young ones: the first may have been bad luck.
-    for delay in [0, 10, 20] {
-        rig.pass(YOUNG - US);
-        let next = dies(&mut rig, MS * delay);
-        // However long it takes to be ready does not count as its life.
-        rig.pass(YOUNG * 2);
-        rig.ready_again(life(0, next));
-    }
-    // One that was of use is forgiven, and what went before it.
-    rig.assign_all([1]);
-    rig.step();
-    rig.done(life(0, 4 + 3), 1, MS);
-    rig.step();
-    for delay in [0, 0, 10] {
-        let next = dies(&mut rig, MS * delay);
-        rig.ready_again(life(0, next));
-    }
-}
-
-#[test]
 fn a_child_is_written_so_many_attempts_and_no_more() {
     let mut rig = knowing(1, Duration::ZERO);
     rig.assign_many(1..=2_000);
     assert_eq!(given(&rig.step()).len(), CHILD_QUEUE_MAX);
-}
-
-#[test]
-fn what_is_written_to_a_child_never_sums_up_to_more_than_a_millisecond() {
-    let mut rig = knowing(1, US * 600);
-    rig.assign_all([1, 2]);
-    assert_eq!(given(&rig.step()), [1]);
-    let mut rig = knowing(1, US * 500);
-    rig.assign_all([1, 2, 3]);
-    assert_eq!(given(&rig.step()), [1, 2]);
 }
 
 #[test]
@@ -227,44 +142,6 @@ fn a_child_that_takes_no_more_has_no_share() {
     });
     rig.assign_all(2..=401);
     assert_eq!(given(&rig.step()).len(), 401);
-}
-
-#[test]
-fn nothing_is_queued_behind_a_name_that_is_not_always_short() {
-    let mut rig = knowing(1, US);
-    rig.assign(Assign {
-        name: name("slow"),
-        ..assign(1)
-    });
-    rig.assign_all([2]);
-    assert_eq!(given(&rig.step()), [1]);
-    // Nor behind one that has been at it for long, whatever came behind it meanwhile.
-    let mut rig = knowing(1, US);
-    rig.assign_all([1]);
-    rig.step();
-    rig.pass(US * 600);
-    rig.assign_all([2]);
-    assert_eq!(given(&rig.step()), [2]);
-    rig.pass(US * 600);
-    rig.assign_all([3]);
-    assert_eq!(given(&rig.step()), []);
-}
-
-#[test]
-fn each_attempt_in_a_child_has_its_whole_time() {
-    let mut rig = knowing(1, US);
-    for number in [1, 2] {
-        rig.assign(Assign {
-            time_limit: (MS * 5).into(),
-            ..assign(number)
-        });
-    }
-    assert_eq!(given(&rig.step()), [1, 2]);
-    rig.pass(MS * 4);
-    rig.done(life(0, 1), 1, MS * 4);
-    rig.step();
-    assert_eq!(rig.pass(MS * 5 - US), vec![]);
-    assert_eq!(rig.pass(US), vec![terminate(life(0, 1))]);
 }
 
 #[test]
@@ -299,25 +176,6 @@ fn whatever_ends_an_attempt_soonest_ends_it() {
     assert!(said.contains(&rig.returned(&[2], &[])));
 }
 
-/// What the way to an idle child takes is hidden as well; time spent behind others in it is not
-/// the way.
-#[test]
-fn the_way_to_an_idle_child_counts_for_the_window() {
-    let mut rig = knowing(1, US * 10);
-    rig.assign_all([1]);
-    rig.step();
-    rig.pass(US * 330);
-    rig.done(life(0, 1), 1, US * 10);
-    // A sixteenth of 320 us is new: twice that, over 10 us.
-    assert_eq!(grants(&rig.step()), [5]);
-    rig.assign_all([2, 3]);
-    assert_eq!(given(&rig.step()), [2, 3]);
-    rig.done(life(0, 1), 2, US * 10);
-    rig.pass(US * 900);
-    rig.done(life(0, 1), 3, US * 10);
-    assert_eq!(grants(&rig.step()), []);
-}
-
 #[test]
 fn what_it_holds_is_counted_by_what_it_waits_for() {
     let mut rig = Rig::up(config(2));
@@ -330,37 +188,6 @@ fn what_it_holds_is_counted_by_what_it_waits_for() {
     let load = rig.worker.load();
     assert_eq!((load.waiting, load.given, load.held), (2, 2, 1));
     assert!(load.held_bytes > 0);
-}
-
-/// Whatever the program of a pool can do is told when it is known, and again after a change.
-#[test]
-fn a_change_of_what_is_offered_is_told_once_and_after_every_connection() {
-    use argon_core::capabilities::Capabilities;
-    use argon_core::worker::PoolInput;
-    let offers = |said: &[WorkerOutput]| {
-        let is_offer = |output: &&WorkerOutput| {
-            matches!(output, WorkerOutput::Link(LinkOutput::Send { message, .. })
-                if matches!(message.body, ToManager::Worker(FromWorker::Capabilities(_))))
-        };
-        said.iter().filter(is_offer).count()
-    };
-    let mut rig = Rig::up(config(1));
-    let another = Capabilities::new([name("another")]).expect("few");
-    let mut said = Vec::new();
-    rig.exited(life(0, 1), ExitCause::Exit(0));
-    for life_number in 2..4 {
-        said.extend(rig.pass(Duration::from_secs(1)));
-        rig.feed(WorkerInput::Pool(PoolInput::Ready {
-            slot: life(0, life_number),
-            capabilities: another.clone(),
-        }));
-        said.extend(rig.step());
-        rig.exited(life(0, life_number), ExitCause::Exit(0));
-    }
-    assert_eq!(offers(&said), 1, "the same is not told twice");
-    rig.cut();
-    let said = rig.connect();
-    assert_eq!(offers(&said), 1);
 }
 
 /// A heartbeat tells how much was received, and whoever hears that relies on the answers having been

@@ -2,7 +2,7 @@
 
 mod answers;
 mod attempts;
-mod bench;
+pub(crate) mod bench;
 mod bounds;
 mod pool;
 mod random;

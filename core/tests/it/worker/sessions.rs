@@ -1,8 +1,7 @@
 //! A worker and its manager: reports, held results, the window, being cut off, leaving.
 
 use super::bench::*;
-use argon_core::event::{CloseReason, Event};
-use argon_core::ids::ConnId;
+use argon_core::event::CloseReason;
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{
@@ -36,33 +35,6 @@ fn first_a_report_then_a_window() {
         said,
         vec![rig.report(&[], &[]), rig.capabilities(), rig.grant(4)]
     );
-}
-
-#[test]
-fn a_cut_keeps_what_runs_reports_what_ended_and_drops_what_waits() {
-    let mut rig = Rig::up(config(2));
-    rig.assign_all(1..=3);
-    rig.step();
-    rig.cut();
-    rig.done(life(0, 1), 1, MS);
-    assert_eq!(rig.step(), vec![run(life(0, 1), 3)], "running goes on");
-    rig.done(life(1, 1), 2, MS);
-    rig.step();
-    rig.connect();
-    rig.assign_all([4, 5]);
-    rig.step();
-    rig.cut();
-    let said = rig.connect();
-    assert_eq!(
-        said,
-        vec![
-            rig.report(&[3, 4], &[1, 2]),
-            rig.capabilities(),
-            rig.grant(2)
-        ]
-    );
-    rig.done(life(1, 1), 4, MS);
-    assert_eq!(rig.step(), vec![rig.completed(4, MS)], "5 is forgotten");
 }
 
 #[test]
@@ -110,41 +82,6 @@ fn a_result_is_held_until_it_is_acknowledged_and_sent_as_often_as_asked() {
 }
 
 #[test]
-fn nothing_is_taken_while_too_many_results_are_held() {
-    let mut config = config(1);
-    config.held_results = 4;
-    let mut rig = Rig::up(config);
-    rig.assign_all(1..=4);
-    rig.step();
-    for number in 1..=3 {
-        rig.done(life(0, 1), number, MS * 50);
-        rig.step();
-    }
-    rig.done(life(0, 1), 4, MS * 50);
-    assert_eq!(rig.step(), vec![rig.completed(4, MS * 50), rig.grant(0)]);
-    assert!(rig.events.contains(&Event::ResultsFull));
-    rig.say(ack([1]));
-    assert_eq!(rig.step(), vec![]);
-    rig.say(ack([2]));
-    assert_eq!(rig.step(), vec![rig.grant(1)]);
-}
-
-#[test]
-fn nothing_is_taken_while_results_hold_too_many_bytes() {
-    let mut config = config(1);
-    config.held_bytes = 16;
-    let mut rig = Rig::up(config);
-    rig.assign_all([1, 2]);
-    rig.step();
-    rig.done(life(0, 1), 1, MS * 50);
-    rig.step();
-    rig.done(life(0, 1), 2, MS * 50);
-    assert!(rig.step().contains(&rig.grant(0)));
-    rig.say(ack([1]));
-    assert_eq!(rig.step(), vec![rig.grant(1)]);
-}
-
-#[test]
 fn a_worker_cut_off_for_a_lease_starts_nothing_that_has_not_started() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1, 2]);
@@ -163,20 +100,6 @@ fn a_worker_cut_off_for_a_lease_starts_nothing_that_has_not_started() {
     rig.feed(WorkerInput::Link(LinkInput::Closed { conn }));
     rig.step();
     rig.pass_alone(LEASE);
-    rig.done(life(0, 1), 1, MS);
-    assert_eq!(rig.step(), vec![]);
-}
-
-#[test]
-fn a_silent_manager_counts_as_away_for_a_lease_already() {
-    let mut rig = Rig::up(config(1));
-    rig.assign_all([1, 2]);
-    rig.step();
-    rig.pass_alone(LEASE + MS);
-    let reason = CloseReason::Silent;
-    assert!(rig.events.contains(&Event::LinkDown {
-        reason: argon_core::event::LinkDown::Ours(reason)
-    }));
     rig.done(life(0, 1), 1, MS);
     assert_eq!(rig.step(), vec![]);
 }
@@ -223,16 +146,6 @@ fn tiny_tasks_ask_ahead_for_what_hides_the_round_trip() {
     rig.pass_alone(MS * 900);
     rig.done(life(0, 1), 2, Duration::from_secs(1));
     assert!(rig.step().contains(&rig.grant(2)), "none for long ones");
-}
-
-#[test]
-fn a_heartbeat_goes_out_early_while_attempts_flow_but_not_often() {
-    let mut rig = Rig::up(config(1));
-    rig.pass(MS * 60);
-    rig.assign_all([1]);
-    assert_eq!(rig.step().iter().filter_map(ping).count(), 1);
-    rig.assign_all([2]);
-    assert_eq!(rig.step().iter().filter_map(ping).count(), 0);
 }
 
 #[test]
@@ -301,40 +214,6 @@ fn a_drain_that_takes_too_long_leaves_what_runs() {
 }
 
 #[test]
-fn a_draining_worker_says_so_to_every_manager() {
-    let mut rig = Rig::up(config(1));
-    rig.assign_all([1]);
-    rig.step();
-    rig.feed(WorkerInput::Drain);
-    rig.step();
-    rig.cut();
-    let said = rig.connect();
-    assert_eq!(
-        said,
-        vec![
-            rig.report(&[1], &[]),
-            rig.sent(ToManager::Worker(FromWorker::Draining)),
-            rig.capabilities(),
-            rig.grant(0)
-        ]
-    );
-}
-
-#[test]
-fn stopping_kills_everything_now() {
-    let mut rig = Rig::up(config(2));
-    rig.assign_all([1]);
-    rig.step();
-    rig.feed(WorkerInput::Stop);
-    let said = rig.step();
-    assert_eq!(said[..2], [kill(life(0, 1)), kill(life(1, 1))]);
-    assert_eq!(said[2], rig.sent(ToManager::Goodbye));
-    rig.exited(life(0, 1), ExitCause::Signal(9));
-    rig.exited(life(1, 1), ExitCause::Signal(9));
-    assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
-}
-
-#[test]
 fn a_worker_whose_name_another_has_taken_leaves_and_does_not_come_back() {
     let mut rig = Rig::up(config(1));
     rig.assign_all([1]);
@@ -351,40 +230,6 @@ fn a_worker_whose_name_another_has_taken_leaves_and_does_not_come_back() {
     );
     rig.exited(life(0, 1), ExitCause::Signal(15));
     assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
-}
-
-#[test]
-fn a_worker_without_a_manager_and_without_a_process_stops_at_once() {
-    let mut rig = Rig::new(config(1));
-    rig.step();
-    rig.exited(life(0, 1), ExitCause::NotStarted);
-    rig.feed(WorkerInput::Stop);
-    assert_eq!(rig.step(), vec![WorkerOutput::Stopped]);
-}
-
-#[test]
-fn the_window_follows_the_processes_that_are_there() {
-    let mut rig = Rig::new(config(2));
-    rig.step();
-    rig.exited(life(0, 1), ExitCause::NotStarted);
-    let said = rig.connect();
-    assert_eq!(said[1], rig.grant(1));
-    let said = rig.pass(MS * 10);
-    assert_eq!(said, vec![spawn(life(0, 2)), rig.grant(2)]);
-}
-
-#[test]
-fn facts_about_old_connections_mean_nothing() {
-    let mut rig = Rig::up(config(1));
-    rig.cut();
-    rig.connect();
-    let message = Message {
-        body: FromManager::Role(ToWorker::Assign(assign(1))),
-        payload: payload(1).into(),
-    };
-    let conn = ConnId(0);
-    rig.feed(WorkerInput::Link(LinkInput::Received { conn, message }));
-    assert_eq!(rig.step(), vec![]);
 }
 
 #[test]
