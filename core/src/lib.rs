@@ -7,7 +7,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "count_steps"))]
 extern crate std;
 
 pub mod capabilities;
@@ -29,6 +29,8 @@ pub mod rng;
 pub mod seq_map;
 pub mod status;
 pub mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod worker;
 

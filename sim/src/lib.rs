@@ -30,7 +30,6 @@ mod quiet;
 pub mod report;
 pub mod rng;
 pub mod run;
-mod said;
 pub mod scenario;
 pub mod study;
 pub mod timeline;

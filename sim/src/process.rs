@@ -9,10 +9,10 @@ use argon_core::link::LinkInput;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput};
 use argon_core::message::Message;
 
-use crate::said::{Told, at_manager, at_peer};
 use argon_core::message::Said;
 use argon_core::name::Name;
 use argon_core::rng::Rng;
+use argon_core::testing::{Told, at_manager, at_peer};
 use argon_core::time::Instant;
 use argon_core::worker::{PoolInput, Worker, WorkerConfig, WorkerInput};
 use std::time::Duration;

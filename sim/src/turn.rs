@@ -18,10 +18,10 @@ use crate::options::{Host, MS};
 use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
-use crate::said::{by_manager, by_peer};
 use crate::wire::{encoded, submitted, task_of, through_codec};
 use crate::world::{Event, World, short};
 use argon_core::message::Said;
+use argon_core::testing::{by_manager, by_peer};
 
 enum Output {
     Manager(ManagerOutput),

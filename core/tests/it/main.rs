@@ -1,5 +1,6 @@
 //! All that core promises, by subject: one program, so that the tests are linked once.
 
+mod anything;
 mod client;
 mod codec;
 mod link;

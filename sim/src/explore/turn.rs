@@ -17,9 +17,9 @@ use super::choice::Choice;
 use super::ledger::{Fault, RunEnd, result_of};
 use super::world::{LEASE, Node, Slot, World};
 use crate::process::{Fact, for_client, for_manager, for_worker};
-use crate::said::{by_manager, by_peer};
 use crate::wire::is_beat;
 use argon_core::message::Said;
+use argon_core::testing::{by_manager, by_peer};
 
 /// Turns at one instant after which a machine counts as going round in circles.
 const ROUNDS_MAX: u32 = 100;

@@ -13,10 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use super::nodes::{Node, address};
 use super::scene::Command;
-use crate::hostile::{MESSAGES_MAX, body, hello};
+use crate::hostile::MESSAGES_MAX;
 use crate::options::Host;
 use crate::rng::{Draw, mix, stream};
 use argon_core::message::Said;
+use argon_core::testing::{hello, to_manager};
 
 /// Longest time that a manager may take to say how it is.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -66,7 +67,7 @@ async fn pester(node: Node, fault: usize, manager: Host, span: u64) {
                 Said::ToManager(ToManager::Hello(hello(rng, id, index)))
             })
         } else {
-            frame(&mut rng, |rng| body(rng, id, index))
+            frame(&mut rng, |rng| Said::ToManager(to_manager(rng, id, index)))
         };
         if stream.write_all(&bytes).await.is_err() {
             return;

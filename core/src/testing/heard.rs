@@ -1,9 +1,10 @@
-//! A message on its way: sent by one machine, heard by another.
+//! A message on its way: said by one machine, heard by another.
 
-use argon_core::message::{FromManager, Message, Said, ToClient, ToManager, ToPeer, ToWorker};
+use crate::message::{FromManager, Message, Said, ToClient, ToManager, ToPeer, ToWorker};
 
 /// What peers of a sort are told.
-pub(crate) trait Told: Sized {
+pub trait Told: Sized {
+    /// It, if it is for them.
     fn of(said: ToPeer) -> Option<Self>;
 }
 
@@ -11,7 +12,7 @@ impl Told for ToClient {
     fn of(said: ToPeer) -> Option<Self> {
         match said {
             ToPeer::Client(said) => Some(said),
-            _ => None,
+            ToPeer::Control(_) | ToPeer::Worker(_) | ToPeer::Observer(_) => None,
         }
     }
 }
@@ -20,13 +21,14 @@ impl Told for ToWorker {
     fn of(said: ToPeer) -> Option<Self> {
         match said {
             ToPeer::Worker(said) => Some(said),
-            _ => None,
+            ToPeer::Control(_) | ToPeer::Client(_) | ToPeer::Observer(_) => None,
         }
     }
 }
 
 /// As a manager hears it.
-pub(crate) fn at_manager(message: Message<Said>) -> Message<ToManager> {
+#[must_use]
+pub fn at_manager(message: Message<Said>) -> Message<ToManager> {
     let body = match message.body {
         Said::ToManager(said) => said,
         Said::FromManager(_) => ToManager::Misdirected,
@@ -38,20 +40,26 @@ pub(crate) fn at_manager(message: Message<Said>) -> Message<ToManager> {
 }
 
 /// As a peer hears it.
-pub(crate) fn at_peer<T: Told>(message: Message<Said>) -> Message<FromManager<T>> {
-    let body = match message.body {
+pub(super) fn heard<T: Told>(said: Said) -> FromManager<T> {
+    match said {
         Said::FromManager(ToPeer::Control(control)) => FromManager::Control(control),
         Said::FromManager(said) => T::of(said).map_or(FromManager::Misdirected, FromManager::Role),
         Said::ToManager(_) => FromManager::Misdirected,
-    };
+    }
+}
+
+/// As a peer hears it.
+#[must_use]
+pub fn at_peer<T: Told>(message: Message<Said>) -> Message<FromManager<T>> {
     Message {
-        body,
+        body: heard(message.body),
         payload: message.payload,
     }
 }
 
 /// What a manager sends.
-pub(crate) fn by_manager(message: Message<ToPeer>) -> Message<Said> {
+#[must_use]
+pub fn by_manager(message: Message<ToPeer>) -> Message<Said> {
     Message {
         body: Said::FromManager(message.body),
         payload: message.payload,
@@ -59,7 +67,8 @@ pub(crate) fn by_manager(message: Message<ToPeer>) -> Message<Said> {
 }
 
 /// What a peer sends.
-pub(crate) fn by_peer(message: Message<ToManager>) -> Message<Said> {
+#[must_use]
+pub fn by_peer(message: Message<ToManager>) -> Message<Said> {
     Message {
         body: Said::ToManager(message.body),
         payload: message.payload,
