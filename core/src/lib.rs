@@ -5,6 +5,8 @@
 //! same calls give the same answers, byte for byte. Drivers live in the `argon` crate, simulated
 //! ones in `sim`.
 #![no_std]
+// Whoever adds a message, an input or a state is told of every place that must know it.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 extern crate alloc;
 #[cfg(any(test, feature = "count_steps"))]

@@ -270,7 +270,15 @@ impl TaskError {
     pub fn text_bytes(&self) -> usize {
         let kind = match &self.kind {
             ErrorKind::Raised(kind) => kind.len(),
-            _ => 0,
+            ErrorKind::Exit(_)
+            | ErrorKind::Signal(_)
+            | ErrorKind::TimeLimit
+            | ErrorKind::MemoryLimit
+            | ErrorKind::Crashed(_)
+            | ErrorKind::UnknownTask
+            | ErrorKind::BadPayload
+            | ErrorKind::ResultTooLarge
+            | ErrorKind::Unavailable => 0,
         };
         kind + self.message.len() + self.backtrace.len() + self.stderr.len()
     }

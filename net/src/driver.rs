@@ -4,6 +4,7 @@
 //! that is due; `settle` once; carry out every output, in order; write each connection's buffer
 //! once; sleep until something moves. Input that waits always goes in before a time-out, so that
 //! a process that was stopped for a while does not take its own absence for its peers' silence.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 pub(crate) mod clock;
 pub(crate) mod log;

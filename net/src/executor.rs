@@ -2,6 +2,7 @@
 //!
 //! Decisions are core's: who runs what, when a pool process is replaced, what is killed and when.
 //! An executor only carries them out and says what happened.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 mod process;
 mod thread;

@@ -1,4 +1,5 @@
 //! Asking a manager how things are.
+#![warn(clippy::wildcard_enum_match_arm)]
 
 use std::future::poll_fn;
 use std::io;
@@ -135,7 +136,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
                 manager: self.manager.to_owned(),
                 reason: refusal(reason),
             }),
-            _ => Err(self.not_ours()),
+            FromManager::Control(Control::Welcome(_) | Control::Pong(_) | Control::Paused)
+            | FromManager::Role(_)
+            | FromManager::Misdirected => Err(self.not_ours()),
         }
     }
 
@@ -157,7 +160,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
             match self.receive().await?.body {
                 FromManager::Role(ToObserver::Status(report)) => return Ok(*report),
                 FromManager::Control(Control::Pong(_)) => {}
-                _ => return Err(self.not_ours()),
+                FromManager::Role(ToObserver::Running(_))
+                | FromManager::Control(
+                    Control::Welcome(_) | Control::Refuse(_) | Control::Paused,
+                )
+                | FromManager::Misdirected => return Err(self.not_ours()),
             }
         }
     }

@@ -86,7 +86,10 @@ impl Client {
                         payload,
                     },
             } if self.link.hear(now, conn) => self.on_message(now, said, payload),
-            input => {
+            input @ (LinkInput::Received { .. }
+            | LinkInput::Connected { .. }
+            | LinkInput::Progress { .. }
+            | LinkInput::Closed { .. }) => {
                 let event = self.link.handle_input(now, input, &mut self.outputs);
                 self.on_link(now, event);
             }

@@ -115,7 +115,7 @@ impl Link {
     pub fn sent(&self) -> u64 {
         match &self.state {
             State::Up { detector, .. } => detector.sent(),
-            _ => 0,
+            State::Waiting { .. } | State::Opening { .. } | State::Stopped => 0,
         }
     }
 
@@ -125,7 +125,7 @@ impl Link {
     pub fn confirmed(&self) -> u64 {
         match &self.state {
             State::Up { detector, .. } => detector.confirmed(),
-            _ => 0,
+            State::Waiting { .. } | State::Opening { .. } | State::Stopped => 0,
         }
     }
 
@@ -325,7 +325,9 @@ impl Link {
                 out.push_back(LinkOutput::Send { conn, message }.into());
                 None
             }
-            _ => None,
+            State::Waiting { .. } | State::Opening { .. } | State::Up { .. } | State::Stopped => {
+                None
+            }
         }
     }
 

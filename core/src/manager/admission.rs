@@ -226,7 +226,7 @@ impl Manager {
         match record.state {
             State::Queued | State::Held if !record.may_have_run => self.reject_late(now, key),
             State::Assigned { holder, .. } => self.recall_one(now, holder),
-            _ => {}
+            State::Queued | State::Held | State::Detached | State::Ended(_) => {}
         }
     }
 

@@ -60,7 +60,12 @@ impl Manager {
         let absent = match reason {
             CloseReason::Silent => Absent::Silent,
             CloseReason::Protocol(_) => Absent::Gone,
-            _ => Absent::Replaced,
+            CloseReason::Done
+            | CloseReason::Refused(_)
+            | CloseReason::Superseded
+            | CloseReason::HandshakeTimeout
+            | CloseReason::MovedOn
+            | CloseReason::Stopping => Absent::Replaced,
         };
         self.disconnect(now, conn, absent);
     }

@@ -88,7 +88,11 @@ impl Manager {
         let is_current = record.holder() == Some(holder);
         let assigned_at = match record.state {
             State::Assigned { at, .. } if is_current => at,
-            _ => Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0)),
+            State::Queued
+            | State::Held
+            | State::Detached
+            | State::Assigned { .. }
+            | State::Ended(_) => Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0)),
         };
         let waited = assigned_at.since(record.times.accepted_at);
         let last = LastAttempt {
@@ -242,7 +246,7 @@ impl Manager {
         };
         match self.tasks[task].state {
             State::Ended(end) => self.results[end].confirm == Some(holder),
-            _ => false,
+            State::Queued | State::Held | State::Detached | State::Assigned { .. } => false,
         }
     }
 

@@ -182,7 +182,9 @@ impl Manager {
                 self.placement.withdraw(task);
             }
             State::Held => self.unhold(task),
-            _ => debug_assert!(false, "only waiting tasks are adopted"),
+            State::Detached | State::Assigned { .. } | State::Ended(_) => {
+                debug_assert!(false, "only waiting tasks are adopted");
+            }
         }
         self.place(task, holder);
     }

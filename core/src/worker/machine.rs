@@ -198,7 +198,9 @@ impl Worker {
                 _ if at_once => Stage::Killed,
                 State::Starting => Stage::Killed,
                 _ if place.queue.is_empty() => Stage::Retired,
-                _ => Stage::Terminated,
+                State::Ready | State::Stopping { .. } | State::Dead | State::Gone => {
+                    Stage::Terminated
+                }
             };
             self.pool.abandon(slot);
             self.pool.stop(now, slot, stage, None, &mut self.out);

@@ -28,7 +28,10 @@ impl Worker {
                         payload,
                     },
             } if self.link.hear(now, conn) => self.on_message(now, said, payload),
-            input => {
+            input @ (LinkInput::Received { .. }
+            | LinkInput::Connected { .. }
+            | LinkInput::Progress { .. }
+            | LinkInput::Closed { .. }) => {
                 let event = self.link.handle_input(now, input, &mut self.out);
                 self.on_link_event(now, event);
             }

@@ -33,7 +33,11 @@ fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message<ToManager> 
             AttemptEnd::Completed if !fits => {
                 AttemptEnd::Failed(too_large(bytes, payload_max).into())
             }
-            end => end.clone(),
+            end @ (AttemptEnd::Completed
+            | AttemptEnd::Failed(_)
+            | AttemptEnd::Crashed(..)
+            | AttemptEnd::Killed
+            | AttemptEnd::Expired) => end.clone(),
         },
     };
     Message {
@@ -89,9 +93,9 @@ impl Worker {
         let entry = self.attempts.get(key);
         match entry.place {
             Place::Held(_) => self.send_held(now, key),
-            _ if entry.given => self.answers.started(attempt),
+            Place::Waiting(_) | Place::Given { .. } if entry.given => self.answers.started(attempt),
             // It waits for its turn; the question is from before it was assigned.
-            _ => {}
+            Place::Waiting(_) | Place::Given { .. } => {}
         }
     }
 

@@ -79,7 +79,12 @@ pub(crate) fn event(event: &Event) {
         Event::WorkerLost { name, loss } => {
             let why = match loss {
                 AttemptLoss::WorkerSilent => "it was silent for longer than the lease",
-                _ => "its connection ended, and it did not come back in time",
+                AttemptLoss::WorkerGone
+                | AttemptLoss::WorkerReplaced
+                | AttemptLoss::WorkerDrained
+                | AttemptLoss::ChildCrashed(_) => {
+                    "its connection ended, and it did not come back in time"
+                }
             };
             warn!(worker = %name, why, "worker lost: its tasks are tried elsewhere");
         }

@@ -152,7 +152,9 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                 self.link = LinkState::Refused { reason };
                 self.changed = true;
             }
-            _ => {}
+            FromManager::Control(Control::Pong(_) | Control::Paused)
+            | FromManager::Role(_)
+            | FromManager::Misdirected => {}
         }
         Some(LinkInput::Received { conn, message })
     }
@@ -213,7 +215,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
         match &self.state {
             State::Dialing { conn: ours, .. } if *ours == conn => {}
             State::Open(open) if open.conn == conn => {}
-            _ => return,
+            State::Down | State::Dialing { .. } | State::Open(_) => return,
         }
         let text = match reason {
             CloseReason::HandshakeTimeout => "the manager did not answer in time".to_owned(),

@@ -201,7 +201,9 @@ impl ThreadExecutor {
                             cause: ExitCause::NotStarted,
                             stderr: format!("cannot start a thread: {error}"),
                         }),
-                        _ => None,
+                        Command::Run(..) | Command::End(..) | Command::Kill(_) | Command::Leave => {
+                            None
+                        }
                     }));
                 }
             }

@@ -175,7 +175,7 @@ impl Task {
     pub(in crate::manager) fn holder(&self) -> Option<Holder> {
         match self.state {
             State::Assigned { holder, .. } => Some(holder),
-            _ => None,
+            State::Queued | State::Held | State::Detached | State::Ended(_) => None,
         }
     }
 

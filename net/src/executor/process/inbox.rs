@@ -194,9 +194,11 @@ impl Inbox {
                         length - COMPLETED_BYTES,
                     )))
                 }
-                _ => Err(self.not_a_frame()),
+                PoolBody::Ready { .. } | PoolBody::Run { .. } | PoolBody::Failed { .. } => {
+                    Err(self.not_a_frame())
+                }
             },
-            _ => Err(self.not_a_frame()),
+            Ok(None) | Err(_) => Err(self.not_a_frame()),
         }
     }
 
@@ -222,7 +224,10 @@ impl Inbox {
                     self.ready = true;
                     Ok(Some(Answer::Ready(capabilities)))
                 }
-                _ => Err(PoolViolation::NotReadyFirst),
+                PoolBody::Ready { .. }
+                | PoolBody::Run { .. }
+                | PoolBody::Completed { .. }
+                | PoolBody::Failed { .. } => Err(PoolViolation::NotReadyFirst),
             },
             Err(_) => Err(self.not_a_frame()),
         }
