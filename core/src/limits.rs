@@ -51,6 +51,23 @@ pub const CLIENTS_MAX: usize = 65_536;
 pub const OBSERVERS_MAX: usize = 1_024;
 /// Workers that are remembered as shown out because of their name, the last of them.
 pub const REPLACED_MAX: usize = 256;
+/// Clients that are noted for one pool process. More may run in it; they are as other clients are.
+pub const CLIENTS_PER_PROCESS: usize = 16;
+/// Results that one ending can have acknowledged before their time; a large one makes room that
+/// many small ones had.
+pub const CONFIRMS_MAX: usize = 4_096;
+/// Outcomes that one message can have sent.
+pub const OUTCOMES_PER_MESSAGE: usize = 4_096;
+/// Most tasks that a client sends in one settling, so that answers are read in between.
+pub const SENDS_MAX: usize = 4_096;
+/// Payload bytes after which a settling of a client stops sending; one task is always let through.
+pub const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Names for which others are suggested at one time: looking for them takes a while.
+pub const SUGGESTIONS_MAX: usize = 16;
+/// Shortest advice on when to come back.
+pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
+/// Longest advice on when to come back.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 /// Most connections that have not finished their handshake.
 pub const PENDING_PEERS_MAX: usize = 4_096;
 /// Most results kept for clients that have yet to return after a restart of the manager; each

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::limits::{SEND_BYTES_MAX, SENDS_MAX};
 use crate::message::FromClient;
 use crate::name::Name;
 use crate::payload::Payload;
@@ -12,10 +13,6 @@ use crate::time::Instant;
 use super::Client;
 use super::tasks::State;
 
-/// Most tasks sent in one settling, so that answers are read in between.
-const SENDS_MAX: usize = 4_096;
-/// Payload bytes after which a settling stops sending; one task is always let through.
-const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How soon sending goes on after it stopped at those.
 const MORE_AFTER: Duration = Duration::from_millis(1);
 

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
-use crate::limits::ATTEMPTS_MAX;
+use crate::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 use crate::message::{Submit, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
@@ -18,9 +18,6 @@ use super::Manager;
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::State;
 
-/// Shortest and longest advice on when to come back.
-const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 impl Manager {
     pub(super) fn on_submit(
         &mut self,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::event::Event;
-use crate::limits::ANSWER;
+use crate::limits::{ANSWER, CONFIRMS_MAX, OUTCOMES_PER_MESSAGE};
 use crate::message::{Message, ToClient, ToPeer, ToWorker};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
@@ -15,12 +15,6 @@ use super::Manager;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::{Ending, Holder, State};
-
-/// Results that one ending can have acknowledged before their time; a large one makes room that
-/// many small ones had.
-const CONFIRMS_MAX: usize = 4_096;
-/// Outcomes that one message can have sent.
-const OUTCOMES_MAX: usize = 4_096;
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.
@@ -176,7 +170,7 @@ impl Manager {
             return;
         };
         let awake = self.schedule.awake(now);
-        for _ in 0..OUTCOMES_MAX {
+        for _ in 0..OUTCOMES_PER_MESSAGE {
             step();
             let Some(end) = self.results.next_to_send(key) else {
                 return;

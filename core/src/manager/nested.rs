@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{PeerId, PoolProcess, SlotId};
+use crate::limits::CLIENTS_PER_PROCESS;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::status::is_deadlock;
@@ -18,8 +19,6 @@ use crate::time::{AwakeInstant, Instant};
 use super::Manager;
 use super::peers::Clients;
 
-/// Clients that are noted for one process. More may run in it; they are as other clients are.
-const CLIENTS_PER_PROCESS: usize = 16;
 /// How long all processes have to wait for tasks of their own before that is said.
 const SAID_AFTER: Duration = Duration::from_secs(2);
 

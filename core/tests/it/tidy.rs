@@ -137,6 +137,200 @@ fn retired_words_stay_away() {
     none(&wrong);
 }
 
+/// Errors are types.
+#[test]
+fn errors_are_no_texts() {
+    let mut wrong = Vec::new();
+    for folder in ["core/src", "net/src", "bin/src"] {
+        for (path, text) in sources(folder) {
+            for (number, line) in (1..).zip(text.lines()) {
+                let shown = line.trim_start().starts_with("//");
+                if !shown && line.contains(", String>") && line.contains("Result<") {
+                    wrong.push(format!("{path}:{number}: an error that is a text"));
+                }
+            }
+        }
+    }
+    none(&wrong);
+}
+
+/// Constants outside of `limits.rs` that end in `_MAX` and are no bounds that an operator or a peer
+/// meets, each with its reason.
+const TUNING: &[(&str, &str, &str)] = &[
+    (
+        "core/src/client/congestion.rs",
+        "PAUSE_MAX",
+        "of the algorithm: how rarely a client that is refused tries",
+    ),
+    (
+        "core/src/client/congestion.rs",
+        "PROBE_INTERVAL_MAX",
+        "of the algorithm: how rarely it looks for more room",
+    ),
+    (
+        "core/src/durations.rs",
+        "RAN_MAX",
+        "of the arithmetic: sums of averages fit into a word",
+    ),
+    (
+        "core/src/manager/placement/similar.rs",
+        "COMPARED_MAX",
+        "of a suggestion, which may miss a name",
+    ),
+    (
+        "core/src/manager/placement/similar.rs",
+        "LENGTH_MAX",
+        "of a suggestion, which may miss a name",
+    ),
+    (
+        "core/src/manager/placement/trust.rs",
+        "PAUSE_MAX",
+        "of the algorithm: how rarely a doubted worker is tried",
+    ),
+    (
+        "core/src/payload.rs",
+        "INLINE_MAX",
+        "of the layout: what fits into the record itself",
+    ),
+    (
+        "core/src/queue/flow.rs",
+        "CHARGE_MAX",
+        "of the arithmetic: virtual time does not overflow",
+    ),
+    (
+        "core/src/retry.rs",
+        "HINT_MAX",
+        "belongs to the policy, which is one file",
+    ),
+    (
+        "net/src/client/map.rs",
+        "LOT_MAX",
+        "how many are handed over at once; a map is bounded by IN_FLIGHT",
+    ),
+    (
+        "net/src/connection.rs",
+        "PIECES_MAX",
+        "of one write; the rest goes with the next",
+    ),
+    (
+        "net/src/connection.rs",
+        "READ_MAX",
+        "of one read; the rest comes with the next",
+    ),
+    (
+        "net/src/executor/process/inbox.rs",
+        "SPACE_MAX",
+        "of one read; the rest comes with the next",
+    ),
+    (
+        "net/src/executor/process/printed.rs",
+        "LINE_MAX",
+        "of a line that is shown; longer ones are cut",
+    ),
+    (
+        "net/src/executor/process/slot.rs",
+        "LAST_WORDS_MAX",
+        "of what a process leaves behind in its pipes",
+    ),
+    (
+        "net/src/executor/process/slot.rs",
+        "STDERR_LOOK_MAX",
+        "of one look; the rest is seen at the next",
+    ),
+    (
+        "net/src/executor/process/slot.rs",
+        "SWEEPS_MAX",
+        "of the search for what a process left running",
+    ),
+    (
+        "net/src/executor/thread.rs",
+        "DONE_MAX",
+        "how many results are collected at once",
+    ),
+    (
+        "net/src/executor/thread.rs",
+        "LEFT_MAX",
+        "threads that do not come back; then no more are started",
+    ),
+    (
+        "net/src/frames.rs",
+        "KEEP_MAX",
+        "of a buffer that is kept for the next frame",
+    ),
+    (
+        "net/src/guard.rs",
+        "KILL_PAUSE_MAX",
+        "how rarely the guard looks whether all are gone",
+    ),
+    (
+        "net/src/observe.rs",
+        "PAGES_MAX",
+        "follows from the bound of workers",
+    ),
+    (
+        "net/src/runtime/answers.rs",
+        "BYTES_MAX",
+        "how much is written at once",
+    ),
+    (
+        "net/src/runtime/answers.rs",
+        "LOOKS_MAX",
+        "how often a thread looks before it sleeps",
+    ),
+    (
+        "net/src/text.rs",
+        "WORDS_MAX",
+        "of a text that is shown; longer ones are cut",
+    ),
+    (
+        "net/src/yielding.rs",
+        "SLEEPS_MAX",
+        "how rarely a thread looks whether yielding pays",
+    ),
+];
+
+/// What is bounded is found in one file.
+#[test]
+fn bounds_are_in_one_file() {
+    let mut wrong = Vec::new();
+    let mut found = Vec::new();
+    for folder in ["core/src", "net/src"] {
+        for (path, text) in sources(folder) {
+            if path.ends_with("limits.rs")
+                || path.contains("/testing/")
+                || path.ends_with("tests.rs")
+            {
+                continue;
+            }
+            let constant = |line: &str| {
+                let (_, rest) = line.split_once("const ")?;
+                let (name, rest) = rest.split_once(':')?;
+                let bounds = name.ends_with("_MAX") && !rest.contains("&str");
+                bounds.then(|| name.to_owned())
+            };
+            let code = text.split("#[cfg(test)]\nmod").next().unwrap_or("");
+            for name in code.lines().filter_map(constant) {
+                let listed = TUNING
+                    .iter()
+                    .any(|(file, known, _)| *file == path && *known == name);
+                if !listed {
+                    wrong.push(format!("{path}: {name} belongs in core/src/limits.rs"));
+                }
+                found.push((path.clone(), name));
+            }
+        }
+    }
+    for (file, name, _) in TUNING {
+        if !found
+            .iter()
+            .any(|(path, known)| path == file && known == name)
+        {
+            wrong.push(format!("{file} has no {name}: take it off the list"));
+        }
+    }
+    none(&wrong);
+}
+
 /// Structs of a machine that may have more fields, each with its reason.
 const WIDE: &[(&str, &str)] = &[
     ("ManagerConfig", "a list of settings"),

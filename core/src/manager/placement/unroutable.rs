@@ -4,6 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::limits::SUGGESTIONS_MAX;
 use crate::name::Name;
 use crate::queue::TaskKey;
 use crate::steps::step;
@@ -17,8 +18,6 @@ use super::{Placement, Tasks};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Names without tasks that may be listed before the list is made anew.
 const UNROUTABLE_SLACK: usize = 64;
-/// Names for which others are suggested at one time: looking for them takes a while.
-const SUGGESTIONS_MAX: usize = 16;
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]
