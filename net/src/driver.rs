@@ -20,17 +20,17 @@ use argon_core::time::Instant;
 /// How often a connection on which bytes move without a whole frame says so.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Bytes after which a connection that has more to read lets the others have their turn.
-pub(crate) const TURN_BYTES: usize = 32 * 1024;
+pub(crate) const STEP_BYTES: usize = 32 * 1024;
 /// So long one connection's messages are handled before the others have their turn, and before what
 /// they are answered with is encoded and counted: a few bytes can ask for a lot.
-pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
+pub(crate) const STEP_TIME: Duration = Duration::from_millis(1);
 /// Most messages of one connection in its turn; the smallest of them fill a read with thousands.
-pub(crate) const TURN_MESSAGES: u32 = 512;
+pub(crate) const STEP_MESSAGES: u32 = 512;
 /// Messages after which that time is looked at.
-pub(crate) const TURN_LOOKS_EVERY: u32 = 4;
+pub(crate) const STEP_LOOKS_EVERY: u32 = 4;
 /// How long a closed connection may take to send its last words.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// Calls of `handle_timeout`, and turns, in a row after which the next deadline must lie in the
+/// Calls of `handle_timeout`, and steps, in a row after which the next deadline must lie in the
 /// future.
 const TIMEOUTS_IN_A_ROW: usize = 16;
 
@@ -57,8 +57,8 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// To be called when the outputs of a turn with a time-out are carried out. What was decided
-    /// in that turn may be due at once, but not for ever.
+    /// To be called when the outputs of a step with a time-out are carried out. What was decided
+    /// in that step may be due at once, but not for ever.
     pub(crate) fn check<M: Machine>(&mut self, machine: &M, now: Instant) {
         let due = machine.poll_timeout().filter(|next| next.at <= now);
         self.restless = if due.is_some() { self.restless + 1 } else { 0 };

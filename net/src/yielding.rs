@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
 
-/// Later than that is not soon: longer than a turn of ours takes, shorter than a time slice.
+/// Later than that is not soon: longer than one of our steps takes, shorter than a time slice.
 const SOON: Duration = Duration::from_micros(500);
 /// Sleeps without letting others go first, after one that was not back soon.
 const SLEEPS_MIN: u32 = 16;

@@ -175,10 +175,10 @@ impl World<'_> {
             && Some(process.life) == life
         {
             process.paused -= 1;
-            if process.paused == 0 && !process.turn_due {
-                process.turn_due = true;
+            if process.paused == 0 && !process.step_due {
+                process.step_due = true;
                 let life = process.life;
-                self.after(0, Event::Turn(host, life));
+                self.after(0, Event::Step(host, life));
             }
         }
     }

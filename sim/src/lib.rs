@@ -31,12 +31,12 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod scenario;
+mod step;
 pub mod study;
 pub mod timeline;
 pub mod trace;
 #[cfg(feature = "turmoil")]
 pub mod turmoil;
-mod turn;
 mod wire;
 pub mod workload;
 mod world;

@@ -64,7 +64,7 @@ pub struct Options {
     /// One message in so many is late by up to 200 ms; 0 for none.
     pub late_one_in: u64,
     /// Longest wait of a driver between noticing a fact and taking its turn: makes batches.
-    pub turn: u64,
+    pub step: u64,
     /// Facts in one batch at most.
     pub batch: u32,
     /// How long a pool process takes to start, at most.
@@ -232,7 +232,7 @@ impl Options {
             client_held: 65_536,
             delay: (50 * US, 200 * US),
             late_one_in: 0,
-            turn: 20 * US,
+            step: 20 * US,
             batch: 1_000,
             spawn: 5 * MS,
             drift: 0,
@@ -309,7 +309,7 @@ impl Options {
                 options.late_one_in = 0;
             }
         }
-        options.turn = rng.pick(&[0, 20 * US, 20 * US, MS, 15 * MS]);
+        options.step = rng.pick(&[0, 20 * US, 20 * US, MS, 15 * MS]);
         options.batch = rng.pick(&[1, 3, 64, 1_000, 1_000]);
         options.spawn = rng.pick(&[MS, 5 * MS, 50 * MS, S]);
         options.drift = rng.pick(&[0, 0, 200, 200, 50_000]);

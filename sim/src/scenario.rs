@@ -18,7 +18,7 @@ use crate::workload::Submission;
 pub fn cluster(workers: u16, slots: u32, clients: u16) -> Options {
     let mut options = Options::calm(vec![slots; usize::from(workers)], clients);
     options.delay = (20 * US, 50 * US);
-    options.turn = 10 * US;
+    options.step = 10 * US;
     options.spawn = MS;
     options.check_every = 5_000;
     options

@@ -24,7 +24,7 @@ use argon_core::message::Said;
 /// What happens at an instant.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Turn(Host, usize),
+    Step(Host, usize),
     Wake(Host, usize),
     Deliver(ConnIndex, usize),
     Dial(ConnIndex),
@@ -184,7 +184,7 @@ impl<'p> World<'p> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Turn(host, life) => self.turn(host, life),
+            Event::Step(host, life) => self.step_process(host, life),
             Event::Wake(host, life) => {
                 let now = self.now;
                 if let Some(process) = &mut self.hosts[usize::from(host)].process
@@ -192,7 +192,7 @@ impl<'p> World<'p> {
                     && process.wake_at == Some(now)
                 {
                     process.wake_at = None;
-                    self.turn(host, life);
+                    self.step_process(host, life);
                 }
             }
             Event::Deliver(index, side) => self.deliver(index, side),
@@ -246,7 +246,7 @@ impl<'p> World<'p> {
         self.open[usize::from(host)] = 0;
         self.hosts[usize::from(host)].process = Some(process);
         self.say(host, None, || format!("starts, id {id:016x}"));
-        self.turn(host, life);
+        self.step_process(host, life);
     }
 
     /// Ends the process of a host; its host closes its connections if `polite`.
@@ -276,20 +276,20 @@ impl<'p> World<'p> {
 
     /// Puts a fact before a process, which takes its turn soon.
     pub(crate) fn tell(&mut self, host: Host, fact: Fact) {
-        let turn = self.options().turn;
+        let turn = self.options().step;
         let Some(process) = &mut self.hosts[usize::from(host)].process else {
             return;
         };
         process.inbox.push_back(fact);
-        if !process.turn_due && process.paused == 0 {
-            process.turn_due = true;
+        if !process.step_due && process.paused == 0 {
+            process.step_due = true;
             let delay = if turn == 0 {
                 0
             } else {
                 process.rng.up_to(turn)
             };
             let life = process.life;
-            self.after(delay, Event::Turn(host, life));
+            self.after(delay, Event::Step(host, life));
         }
     }
 

@@ -116,7 +116,7 @@ pub(super) enum Admission {
     Stopped,
 }
 
-/// What the driver is told at the start of a turn.
+/// What the driver is told at the start of a step.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
     pub(super) cancels: Vec<u64>,

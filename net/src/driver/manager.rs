@@ -4,7 +4,7 @@
 //! buffers of the connections they are for; each of those is woken once, and writes once. No
 //! other task lies between a frame that comes and the frames that it causes.
 //!
-//! Invariants: what waits for one peer is at most `output_max` and one turn; what is held for all
+//! Invariants: what waits for one peer is at most `output_max` and what one step says; what is held for all
 //! together, output that waits and large frames that come slowly, is at most `memory`. Past either
 //! the peer for which most is held is cut off, never waited for. Large frames that come quickly have
 //! a part of it; past that their connections are not read until others' frames have ended. A
@@ -77,13 +77,13 @@ struct State<M> {
     places: Vec<Option<Peer>>,
     free: Vec<u32>,
     serial: u64,
-    /// Connections to be woken at the end of the turn.
+    /// Connections to be woken at the end of the step.
     dirty: Vec<ConnId>,
     /// Connections that the machine has yet to be told about.
     cut: Vec<ConnId>,
     /// When the time keeper wakes up by itself.
     armed: Option<Instant>,
-    /// Counts turns with input.
+    /// Counts steps with input.
     activity: u64,
     stopping: bool,
     drained: bool,
@@ -154,7 +154,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             state
                 .machine
                 .handle_input(self.clock.now(), ManagerInput::Drain);
-            self.turn(&mut state);
+            self.step(&mut state);
         }
     }
 
@@ -251,7 +251,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         let mut state = self.lock()?;
         let now = self.clock.now();
         if handle_timeouts(&mut state.machine, now) {
-            self.turn_at(&mut state, now);
+            self.step_at(&mut state, now);
             let State { machine, rest, .. } = &mut *state;
             rest.check(machine, now);
         }
@@ -269,12 +269,12 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         self.lock().map_or(0, |state| state.receive_budget.total())
     }
 
-    fn turn(&self, state: &mut State<M>) {
-        self.turn_at(state, self.clock.now());
+    fn step(&self, state: &mut State<M>) {
+        self.step_at(state, self.clock.now());
     }
 
     /// Ends a batch of input: decides, carries out, wakes.
-    fn turn_at(&self, state: &mut State<M>, now: Instant) {
+    fn step_at(&self, state: &mut State<M>, now: Instant) {
         loop {
             state.machine.settle(now);
             while let Some(output) = state.machine.poll_output() {
@@ -377,7 +377,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         state
             .machine
             .handle_input(self.clock.now(), ManagerInput::Accepted { conn, from });
-        self.turn(&mut state);
+        self.step(&mut state);
         Some(conn)
     }
 
@@ -391,7 +391,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             state
                 .machine
                 .handle_input(now, ManagerInput::Closed { conn });
-            self.turn_at(&mut state, now);
+            self.step_at(&mut state, now);
         }
         self.changed.notify_one();
     }

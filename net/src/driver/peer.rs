@@ -19,9 +19,9 @@ use crate::link::LinkState;
 use crate::transport::Transport;
 
 /// Turns in one poll; then others get theirs.
-const TURNS_PER_POLL: usize = 8;
+const STEPS_PER_POLL: usize = 8;
 /// Turns by which waiting input may put off a time-out.
-const TURNS_BEFORE_TIMEOUT: usize = 16;
+const STEPS_BEFORE_TIMEOUT: usize = 16;
 
 /// What a machine that keeps one connection is driven with besides that connection.
 pub(crate) trait Endpoint {
@@ -32,7 +32,7 @@ pub(crate) trait Endpoint {
     /// What is around it: news for it, and what its outputs are about.
     type Io;
 
-    /// Lets the rest of the program in. True if the machine must have a turn.
+    /// Lets the rest of the program in. True if the machine must take a step.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool;
 
     /// The machine, for as long as nobody else needs it, and what is around it.
@@ -48,7 +48,7 @@ pub(crate) trait Endpoint {
     /// wait for the machine.
     fn carry_out(io: &mut Self::Io, output: <Self::Machine as Machine>::Output) -> CarriedOut;
 
-    /// The outputs of a turn are carried out. True if that woke somebody who may have something
+    /// The outputs of a step are carried out. True if that woke somebody who may have something
     /// to say.
     fn turned(&mut self, link: Option<LinkState>) -> bool;
 }
@@ -72,13 +72,13 @@ pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
     armed: Option<Instant>,
     /// Turns by which a time-out was put off.
     put_off: usize,
-    /// What the last turn wants sent waits for this one.
+    /// What the last step wants sent waits for this one.
     held_back: bool,
     rest: Rest,
     link_facts: Vec<LinkInput<S::Told>>,
 }
 
-enum Turn {
+enum Step {
     /// There may be more to do at once.
     Busy,
     /// Others are to have their turn before the next.
@@ -112,12 +112,12 @@ impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        for _ in 0..TURNS_PER_POLL {
-            match self.turn(cx) {
-                Turn::Busy => {}
-                Turn::Yield => break,
-                Turn::Idle => return Poll::Pending,
-                Turn::Stopped => return Poll::Ready(()),
+        for _ in 0..STEPS_PER_POLL {
+            match self.step(cx) {
+                Step::Busy => {}
+                Step::Yield => break,
+                Step::Idle => return Poll::Pending,
+                Step::Stopped => return Poll::Ready(()),
             }
         }
         // Behind all that can run now, the runtime's first future and its look at sockets too, which
@@ -126,8 +126,8 @@ impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
         Poll::Pending
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> Turn {
-        // Whom the last turn woke has spoken by now. That goes out before more is read: otherwise
+    fn step(&mut self, cx: &mut Context<'_>) -> Step {
+        // Tasks of this program that the last step woke have submitted by now. Their submissions go out before more is read: otherwise
         // whoever is at the other end first has nothing to do, and then a lot.
         let held_back = std::mem::take(&mut self.held_back);
         self.uplink.poll(cx, !held_back, &mut self.link_facts);
@@ -151,7 +151,7 @@ impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
             if news {
                 S::tell(io, &mut machine, now);
             }
-            if self.uplink.has_more() && self.put_off < TURNS_BEFORE_TIMEOUT {
+            if self.uplink.has_more() && self.put_off < STEPS_BEFORE_TIMEOUT {
                 self.put_off += 1;
             } else {
                 self.put_off = 0;
@@ -175,25 +175,25 @@ impl<T: Transport, S: Endpoint> PeerDriver<T, S> {
         }
 
         // Those who were waiting for an outcome often have the next task at hand. What they say
-        // goes out with what this turn wants sent, in one write. It waits for them once.
+        // goes out with what this step wants sent, in one write. It waits for them once.
         let woke = self.endpoint.turned(self.uplink.take_change());
         if woke && !held_back && !stopped {
             self.held_back = true;
-            return Turn::Yield;
+            return Step::Yield;
         }
         self.uplink.flush(cx, now, &mut self.link_facts);
         if stopped {
             self.endpoint.turned(self.uplink.take_change());
-            return Turn::Stopped;
+            return Step::Stopped;
         }
         let rung = self.poll_timer(cx, next);
         if held_back {
-            return Turn::Busy;
+            return Step::Busy;
         }
         if fed || timed || acted || rung || self.uplink.has_more() || !self.link_facts.is_empty() {
-            Turn::Busy
+            Step::Busy
         } else {
-            Turn::Idle
+            Step::Idle
         }
     }
 

@@ -27,7 +27,7 @@ use tokio::time::advance;
 
 use super::clock::Clock;
 use super::manager::ManagerDriver;
-use super::{TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME};
+use super::{STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME};
 use crate::connection::Incoming;
 use crate::transport::{MemoryTransport, Transport};
 
@@ -96,7 +96,7 @@ impl Scribe {
                     .push_back(ManagerOutput::Close { conn, reason });
             }
             b"quiet" => {}
-            b"long" => std::thread::sleep(TURN_TIME),
+            b"long" => std::thread::sleep(STEP_TIME),
             b"alarm" => self.deadline = Some(now + Duration::from_secs(5)),
             _ => self.send(conn, word(), message.payload.clone()),
         }
@@ -304,20 +304,20 @@ async fn longest_batch(frames: &[u8]) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_ends_after_so_many_messages() {
-    let most = TURN_MESSAGES as usize;
+async fn a_step_ends_after_so_many_messages() {
+    let most = STEP_MESSAGES as usize;
     assert_eq!(longest_batch(&frame(b"").repeat(99)).await, 100);
     assert_eq!(longest_batch(&frame(b"").repeat(3 * most)).await, most);
 }
 
 #[tokio::test]
-async fn a_turn_ends_when_it_takes_long() {
-    let most = TURN_LOOKS_EVERY as usize;
+async fn a_step_ends_when_it_takes_long() {
+    let most = STEP_LOOKS_EVERY as usize;
     assert!(longest_batch(&frame(b"long").repeat(3 * most)).await <= most);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_turn_ends_with_a_page() {
+async fn a_step_ends_with_a_page() {
     let query = frame_of(ToManager::Query(Query::StatusQuery { page: 0 }), b"");
     assert_eq!(longest_batch(&query.repeat(10)).await, 1);
 }
@@ -511,11 +511,11 @@ async fn peers_that_always_have_more_let_the_sockets_of_others_be_looked_at() {
         guest.say("ping").await;
         assert_eq!(guest.hear().await.payload, "ping".into());
         // Not before they are at it.
-        if stage.count("received 5") >= 4 * TURN_MESSAGES as usize {
+        if stage.count("received 5") >= 4 * STEP_MESSAGES as usize {
             answers.push(stage.count("settle"));
         }
     }
-    // Two or three rounds of five each. Sockets that are looked at now and then make it 160 turns.
+    // Two or three rounds of five each. Sockets that are looked at now and then make it 160 steps.
     assert!(answers.iter().sum::<usize>() <= 50 * 40, "{answers:?}");
 }
 

@@ -81,7 +81,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
         }
     }
 
-    /// Whether input was left for the next turn.
+    /// Whether input was left for the next step.
     pub(crate) fn has_more(&self) -> bool {
         self.more
     }

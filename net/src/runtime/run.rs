@@ -260,7 +260,7 @@ impl<'a> Talk<'a> {
         // Kernels without this wait for the pipes.
         let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok();
         while self.is_open() && !self.too_large {
-            if self.turn(ended.as_ref(), PollTimeout::NONE, scratch)? {
+            if self.step(ended.as_ref(), PollTimeout::NONE, scratch)? {
                 break;
             }
         }
@@ -272,7 +272,7 @@ impl<'a> Talk<'a> {
         self.stdin = None;
         while self.is_open() && !self.too_large {
             let before = self.left;
-            self.turn(None, PollTimeout::ZERO, scratch)?;
+            self.step(None, PollTimeout::ZERO, scratch)?;
             if self.left == before {
                 break;
             }
@@ -285,7 +285,7 @@ impl<'a> Talk<'a> {
     }
 
     /// Waits for something to do and does it; whether the command has ended.
-    fn turn(
+    fn step(
         &mut self,
         ended: Option<&OwnedFd>,
         timeout: PollTimeout,

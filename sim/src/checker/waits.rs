@@ -23,7 +23,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
         // Messages wait for one another, nobody can say for how long.
         return Ok(());
     }
-    let way = longest_delay(options) + 2 * options.turn + TURNS;
+    let way = longest_delay(options) + 2 * options.step + TURNS;
     let submitted = submissions(plan, history);
     let mut seen: BTreeSet<Id> = BTreeSet::new();
     for run in &history.executions {

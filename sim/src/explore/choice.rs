@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// One step of a small world. Connections and hosts are named by their number in it.
+/// One step of a small cluster. Connections and hosts are named by their number in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Choice {
     /// The first packet that this side (0 dialled) of this connection has sent arrives.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use argon_core::ids::Attempt;
 use argon_core::task::{ErrorKind, Outcome};
 
-use super::world::{DRAIN_TIMEOUT, GRACE, LEASE, RESTART_GRACE};
+use super::settings::{DRAIN_TIMEOUT, GRACE, LEASE, RESTART_GRACE};
 
 /// A run by its attempt, and by which life of which worker ran it.
 type RunName = (Attempt, usize, u32);

@@ -1,4 +1,4 @@
-//! A small world, gone through exhaustively: two tasks, two workers of one slot, one client, one
+//! A small cluster, gone through exhaustively: two tasks, two workers of one slot, one client, one
 //! manager (two for failover), and every order in which things can happen to them.
 //!
 //! What can happen next, a [`Choice`], is: the first packet of one direction of one connection
@@ -27,17 +27,19 @@
 //! inside a pool process.
 
 mod choice;
+mod cluster;
+mod deliver;
 mod ledger;
-mod network;
-mod quiet;
+mod link;
 mod search;
-mod turn;
-mod world;
+mod settings;
+mod settle;
+mod step;
 
 pub use choice::Choice;
 pub use search::{Counts, Found, Limits, explore, replay};
 
-/// What is special about a world.
+/// What is special about a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variant {
     /// Nothing.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::Variant;
 use super::choice::Choice;
-use super::world::World;
+use super::cluster::Cluster;
 use crate::run::caught;
 
 /// How far to go.
@@ -71,8 +71,8 @@ impl fmt::Display for Found {
 pub fn explore(variant: Variant, limits: Limits) -> Result<Counts, Found> {
     let mut search = Search::default();
     let result = guarded(|| {
-        let world = World::new(variant, limits.faults, limits.ticks, false)?;
-        search.go(&world, limits.depth)
+        let cluster = Cluster::new(variant, limits.faults, limits.ticks, false)?;
+        search.go(&cluster, limits.depth)
     });
     match result {
         Ok(()) => {
@@ -89,8 +89,10 @@ pub fn explore(variant: Variant, limits: Limits) -> Result<Counts, Found> {
 /// Repeats one path, and runs it to its end. Gives the trace, and what is wrong if anything is.
 #[must_use]
 pub fn replay(variant: Variant, path: &[Choice]) -> (String, Option<String>) {
-    let (world, wrong) = walk(variant, path, true);
-    let lines = world.and_then(|world| world.trace).unwrap_or_default();
+    let (cluster, wrong) = walk(variant, path, true);
+    let lines = cluster
+        .and_then(|cluster| cluster.trace)
+        .unwrap_or_default();
     (lines.join("\n"), wrong)
 }
 
@@ -103,21 +105,21 @@ struct Search {
 }
 
 impl Search {
-    fn go(&mut self, world: &World, left: u32) -> Result<(), String> {
+    fn go(&mut self, cluster: &Cluster, left: u32) -> Result<(), String> {
         let choices = if left == 0 {
             Vec::new()
         } else {
-            world.choices()
+            cluster.choices()
         };
         if choices.is_empty() {
             self.counts.leaves += 1;
             self.counts.dead_ends += u64::from(left > 0);
-            return world.clone().settle();
+            return cluster.clone().settle();
         }
         for choice in choices {
             self.path.push(choice);
             self.counts.steps += 1;
-            let mut next = world.clone();
+            let mut next = cluster.clone();
             next.take(choice)?;
             let seen = self.seen.entry(next.print()).or_insert(u32::MAX);
             // Kept as a number that falls, so that a fresh entry is above all.
@@ -133,22 +135,22 @@ impl Search {
 }
 
 /// Goes one way, and on to its end; what is wrong on it, if anything is.
-fn walk(variant: Variant, path: &[Choice], trace: bool) -> (Option<World>, Option<String>) {
+fn walk(variant: Variant, path: &[Choice], trace: bool) -> (Option<Cluster>, Option<String>) {
     let budget = path.len() as u32;
-    let mut world = match World::new(variant, budget, budget, trace) {
-        Ok(world) => world,
+    let mut cluster = match Cluster::new(variant, budget, budget, trace) {
+        Ok(cluster) => cluster,
         Err(text) => return (None, Some(text)),
     };
     for choice in path {
-        if !world.choices().contains(choice) {
-            return (Some(world), Some(format!("{choice}{NO_CHOICE}")));
+        if !cluster.choices().contains(choice) {
+            return (Some(cluster), Some(format!("{choice}{NO_CHOICE}")));
         }
-        if let Err(text) = guarded(|| world.take(*choice)) {
-            return (Some(world), Some(text));
+        if let Err(text) = guarded(|| cluster.take(*choice)) {
+            return (Some(cluster), Some(text));
         }
     }
-    let wrong = guarded(|| world.settle()).err();
-    (Some(world), wrong)
+    let wrong = guarded(|| cluster.settle()).err();
+    (Some(cluster), wrong)
 }
 
 /// Ends the text about a path that cannot be gone.

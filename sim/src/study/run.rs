@@ -47,7 +47,7 @@ fn plan(study: &Study) -> Plan {
     options.client_held = study.client_tasks;
     options.retries = Some(study.retries);
     options.delay = (study.latency.0, study.latency.0);
-    options.turn = 10 * US;
+    options.step = 10 * US;
     options.spawn = 5 * MS;
     options.check_every = 2_000;
     options.heal_at = START + study.duration.0 + DRAIN_MAX;

@@ -22,7 +22,7 @@ use crate::options::{Host, MS};
 use crate::process::{called as name_of, manager_config, name, worker_config};
 use crate::report::{Class, Failure};
 use crate::rng::{mix, stream};
-use crate::turn::in_own_words;
+use crate::step::in_own_words;
 use crate::world::short;
 
 /// Longest time that a process takes to get going.

@@ -38,7 +38,7 @@ pub fn plan(seed: u64) -> Plan {
     ]);
     // These belong to the other level's drivers and clocks.
     options.late_one_in = 0;
-    options.turn = 0;
+    options.step = 0;
     options.batch = 0;
     options.drift = 0;
     options.codec = true;

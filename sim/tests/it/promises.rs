@@ -129,7 +129,7 @@ fn p3_without_faults_every_task_runs_exactly_once() {
             retries: None,
             drift: plan.options.drift,
             delay: (50 * US, 2 * MS),
-            turn: plan.options.turn.min(MS),
+            step: plan.options.step.min(MS),
             batch: plan.options.batch,
             queue_tasks: plan.options.queue_tasks,
             heal_at: plan.options.heal_at,
@@ -270,7 +270,7 @@ fn p15_throughput_grows_linearly_with_workers() {
         let mut options = Options::calm(vec![2; usize::from(workers)], 1);
         options.delay = (20 * US, 50 * US);
         options.check_every = 1_000;
-        options.turn = 10 * US;
+        options.step = 10 * US;
         let client = 1 + workers;
         let tasks = (0..count)
             .map(|_| Submission::plain(100 * MS, client, run))

@@ -21,7 +21,7 @@ use tracing::debug;
 use super::{End, ManagerDriver, ManagerMachine, State};
 use crate::connection::{Incoming, linger};
 use crate::driver::{
-    LINGER, PROGRESS_EVERY, TURN_BYTES, TURN_LOOKS_EVERY, TURN_MESSAGES, TURN_TIME,
+    LINGER, PROGRESS_EVERY, STEP_BYTES, STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME,
 };
 use crate::frames::Outgoing;
 
@@ -138,7 +138,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
             match read {
                 Read::Dry => return Poll::Pending,
                 Read::Gone => return Poll::Ready(End::Cut),
-                Read::More if std::mem::take(&mut self.long) || bytes >= TURN_BYTES => {
+                Read::More if std::mem::take(&mut self.long) || bytes >= STEP_BYTES => {
                     // Behind all that is readable by now. Woken at once, peers that always have more
                     // would keep the runtime from looking who else has something to say.
                     let _ = pin!(yield_now()).poll(cx);
@@ -189,7 +189,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
         if pause.is_some_and(|pause| pause.as_mut().poll(cx).is_ready()) {
             let now = self.driver.clock.now();
             self.pause(&mut state, now, cx.waker());
-            self.driver.turn_at(&mut state, now);
+            self.driver.step_at(&mut state, now);
         }
         false
     }
@@ -256,9 +256,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
                         handled += 1;
                         // Whoever asks for many pages at once is in no hurry.
                         self.long = asks_for_page
-                            || handled == TURN_MESSAGES
-                            || handled % TURN_LOOKS_EVERY == 0
-                                && self.driver.clock.now().since(now) >= TURN_TIME;
+                            || handled == STEP_MESSAGES
+                            || handled % STEP_LOOKS_EVERY == 0
+                                && self.driver.clock.now().since(now) >= STEP_TIME;
                     }
                     Ok(None) => self.unseen = false,
                     Err(error) => {
@@ -287,7 +287,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
             }
             if fed {
                 state.activity += 1;
-                self.driver.turn_at(&mut state, now);
+                self.driver.step_at(&mut state, now);
             }
         }
         let Some(peer) = state.peer(conn) else {

@@ -1,4 +1,4 @@
-//! The state of a small world: processes, pools, connections, ledgers, time.
+//! The state of a small cluster: processes, pools, connections, ledger, time.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -18,18 +18,11 @@ use argon_core::worker::{SlotLife, Worker, WorkerConfig};
 
 use super::choice::Choice;
 use super::ledger::{Fault, Ledger};
-use super::network::Link;
+use super::link::Link;
+use super::settings::{DRAIN_TIMEOUT, GRACE, KILL_GRACE, LEASE, RESTART_GRACE, RESUME_WINDOW};
 use super::{Variant, WORKERS};
 use crate::options::{MS, S};
 use crate::process::name;
-
-/// The clocks, shorter than the defaults where waiting would only cost steps.
-pub(crate) const GRACE: u64 = 250 * MS;
-pub(crate) const LEASE: u64 = 2 * S;
-pub(crate) const RESTART_GRACE: u64 = 3 * S;
-pub(crate) const RESUME_WINDOW: u64 = 6 * S;
-pub(crate) const DRAIN_TIMEOUT: u64 = 4 * S;
-pub(crate) const KILL_GRACE: u64 = S;
 
 /// Hosts start one after the other, so that their heartbeats do not coincide.
 const START_EVERY: u64 = 7 * MS;
@@ -71,7 +64,7 @@ pub(crate) struct HostState {
 
 /// Everything.
 #[derive(Clone, Debug)]
-pub(crate) struct World {
+pub(crate) struct Cluster {
     pub variant: Variant,
     pub now: u64,
     pub hosts: Vec<HostState>,
@@ -88,7 +81,7 @@ pub(crate) struct World {
     pub trace: Option<Vec<String>>,
 }
 
-impl World {
+impl Cluster {
     /// All processes run and know each other, the pools are ready, and both tasks are on their way
     /// to the manager.
     pub(crate) fn new(
@@ -98,7 +91,7 @@ impl World {
         trace: bool,
     ) -> Result<Self, String> {
         let hosts = variant.managers() + WORKERS + 1;
-        let mut world = Self {
+        let mut cluster = Self {
             variant,
             now: 0,
             hosts: vec![HostState::default(); hosts],
@@ -119,29 +112,29 @@ impl World {
             trace: trace.then(Vec::new),
         };
         for host in 0..hosts {
-            world.now += START_EVERY;
-            world.start(host)?;
-            while let Some(choice) = world.eager_choice() {
+            cluster.now += START_EVERY;
+            cluster.start(host)?;
+            while let Some(choice) = cluster.eager_choice() {
                 if variant == Variant::SlowPool && matches!(choice, Choice::Ready(_)) {
                     break;
                 }
-                world.take(choice)?;
+                cluster.take(choice)?;
             }
         }
         for task in 0..variant.tasks() {
             let payload = format!("{task}").into_bytes();
             let mut spec = TaskSpec::new(name("t"), payload);
             spec.at_most_once = task == 0 && variant.is_careful();
-            let now = Instant::from_nanos(world.now);
-            if let Some(Node::Client(client)) = world.node(hosts - 1) {
+            let now = Instant::from_nanos(cluster.now);
+            if let Some(Node::Client(client)) = cluster.node(hosts - 1) {
                 client
                     .submit(now, spec)
                     .map_err(|error| error.to_string())?;
             }
         }
-        world.turn(hosts - 1, None)?;
-        world.beats()?;
-        Ok(world)
+        cluster.step(hosts - 1, None)?;
+        cluster.beats()?;
+        Ok(cluster)
     }
 
     pub(crate) fn client_host(&self) -> usize {
@@ -163,7 +156,7 @@ impl World {
         self.hosts[host].process.as_deref()
     }
 
-    /// The process of a host, to be changed; copied first if another world shares it.
+    /// The process of a host, to be changed; copied first if another cluster shares it.
     pub(crate) fn process_mut(&mut self, host: usize) -> Option<&mut Process> {
         let state = &mut self.hosts[host];
         state.print.set(None);
@@ -251,7 +244,7 @@ impl World {
             conns: BTreeMap::new(),
         }));
         self.say(|| format!("host {host} starts"));
-        self.turn(host, None)
+        self.step(host, None)
     }
 
     /// The process of a host ends: its host closes its connections, and its pool dies with it.

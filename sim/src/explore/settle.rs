@@ -2,13 +2,14 @@
 
 use super::WORKERS;
 use super::choice::Choice;
-use super::world::{Node, RESTART_GRACE, RESUME_WINDOW, World};
+use super::cluster::{Cluster, Node};
+use super::settings::{RESTART_GRACE, RESUME_WINDOW};
 use argon_core::time::Instant;
 
 /// How long everything may take to end: what may have to wait out a session, a restart, a drain.
 const BOUND: u64 = 3 * RESUME_WINDOW + RESTART_GRACE;
 
-impl World {
+impl Cluster {
     /// What happens next if nothing goes wrong and nobody dawdles.
     pub(crate) fn eager_choice(&self) -> Option<Choice> {
         self.choices()

@@ -33,18 +33,18 @@ enum Output {
 const ROUNDS_MAX: u32 = 10_000;
 
 impl World<'_> {
-    pub(crate) fn turn(&mut self, host: Host, life: usize) {
+    pub(crate) fn step_process(&mut self, host: Host, life: usize) {
         let Some(mut process) = self.hosts[usize::from(host)].process.take() else {
             return;
         };
         if process.life != life || process.paused > 0 {
             if process.life == life {
-                process.turn_due = false;
+                process.step_due = false;
             }
             self.hosts[usize::from(host)].process = Some(process);
             return;
         }
-        process.turn_due = false;
+        process.step_due = false;
         let local = process.clock.read(self.now);
         let mut left = false;
         let mut due = None;
@@ -90,12 +90,12 @@ impl World<'_> {
     }
 
     fn one_batch(&mut self, host: Host, process: &mut Process, local: Instant) {
-        process.turns += 1;
+        process.steps += 1;
         let check = process
-            .turns
+            .steps
             .is_multiple_of(self.options().check_every.max(1));
         // A call before its time does nothing, so now and then there is one.
-        let early = process.turns.is_multiple_of(8);
+        let early = process.steps.is_multiple_of(8);
         let batch = (self.options().batch.max(1) as usize).min(process.inbox.len());
         for _ in 0..batch {
             let Some(fact) = process.inbox.pop_front() else {

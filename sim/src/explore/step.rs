@@ -1,4 +1,4 @@
-//! A driver's turn in a small world, and what each choice does.
+//! A driver's turn in a small cluster, and what each choice does.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use argon_core::worker::{PoolInput, PoolOutput, RunEnd as SlotEnd, WorkerOutput}
 
 use super::Variant;
 use super::choice::Choice;
+use super::cluster::{Cluster, Node, Slot};
 use super::ledger::{Fault, RunEnd, result_of};
-use super::world::{LEASE, Node, Slot, World};
+use super::settings::LEASE;
 use crate::process::{Fact, for_client, for_manager, for_worker};
 use crate::wire::is_beat;
 use argon_core::message::Said;
@@ -40,7 +41,7 @@ pub(crate) fn short(body: &Said) -> String {
     crate::world::short(&format!("{body:?}"))
 }
 
-impl World {
+impl Cluster {
     /// Everything that can happen next, in a fixed order.
     pub(crate) fn choices(&self) -> Vec<Choice> {
         let mut choices = Vec::new();
@@ -147,12 +148,12 @@ impl World {
                 self.wish_left = false;
                 self.ledger.note_cancel();
                 let host = self.client_host();
-                self.turn(host, Some(Fact::Cancel(0)))?;
+                self.step(host, Some(Fact::Cancel(0)))?;
             }
             Choice::Drain(host) => {
                 self.wish_left = false;
                 self.ledger.note_drain(self.now);
-                self.turn(host, Some(Fact::Drain))?;
+                self.step(host, Some(Fact::Drain))?;
             }
             Choice::Tick => self.pass_time()?,
             Choice::Late => {
@@ -195,7 +196,7 @@ impl World {
             return Ok(false);
         };
         self.now = at.max(self.now);
-        self.turn(host, None)?;
+        self.step(host, None)?;
         self.beats()?;
         Ok(true)
     }
@@ -206,7 +207,7 @@ impl World {
         input: impl FnOnce(argon_core::worker::SlotLife) -> PoolInput,
     ) -> Result<(), String> {
         match self.slot(host).and_then(|slot| slot.life) {
-            Some(life) => self.turn(host, Some(Fact::Pool(input(life)))),
+            Some(life) => self.step(host, Some(Fact::Pool(input(life)))),
             None => Ok(()),
         }
     }
@@ -242,11 +243,11 @@ impl World {
             cause: ExitCause::Signal(9),
             stderr: String::new(),
         };
-        self.turn(host, Some(Fact::Pool(input)))
+        self.step(host, Some(Fact::Pool(input)))
     }
 
     /// A driver's turn: one fact at most goes in, and all that comes out is done.
-    pub(crate) fn turn(&mut self, host: usize, fact: Option<Fact>) -> Result<(), String> {
+    pub(crate) fn step(&mut self, host: usize, fact: Option<Fact>) -> Result<(), String> {
         let mut fact = fact;
         for _ in 0..ROUNDS_MAX {
             let outputs = self.batch(host, fact.take());

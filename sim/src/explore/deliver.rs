@@ -1,57 +1,18 @@
-//! Connections of a small world: each direction keeps its order, and packets wait to be chosen.
+//! What may happen to connections: a dial is answered, a packet arrives, a side finds it cut.
 
 use std::collections::VecDeque;
 
 use argon_core::ids::ConnId;
 use argon_core::message::{FromWorker, Message, ToManager};
 
+use super::cluster::Cluster;
 use super::ledger::Fault;
-use super::world::World;
+use super::link::{Link, Packet, Side};
 use crate::process::Fact;
 use crate::wire::is_beat;
 use argon_core::message::Said;
 
-/// What travels.
-#[derive(Clone, Debug)]
-pub(crate) enum Packet {
-    Message(Message<Said>),
-    Fin,
-}
-
-/// One side of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Side {
-    pub host: usize,
-    pub conn: ConnId,
-    pub open: bool,
-}
-
-/// A connection; side 0 dialled.
-#[derive(Clone, Debug)]
-pub(crate) struct Link {
-    pub sides: [Side; 2],
-    /// `pipes[side]` holds what that side has sent.
-    pub pipes: [VecDeque<Packet>; 2],
-    pub dialling: bool,
-    /// Nothing that is sent from now on arrives.
-    pub dead: bool,
-}
-
-impl Link {
-    /// Whether both sides take it for open.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.dead && !self.dialling && self.sides.iter().all(|side| side.open)
-    }
-
-    /// The first packet that a side has sent, if there is anybody to take it.
-    pub(crate) fn head(&self, side: usize) -> Option<&Packet> {
-        self.pipes[side]
-            .front()
-            .filter(|_| self.sides[1 - side].open)
-    }
-}
-
-impl World {
+impl Cluster {
     pub(crate) fn dial(&mut self, host: usize, conn: ConnId, to: usize) -> usize {
         let side = |host, conn, open| Side { host, conn, open };
         self.links.push(Link {
@@ -72,15 +33,15 @@ impl World {
             if let Some(process) = self.process_mut(from.host) {
                 process.conns.remove(&from.conn);
             }
-            return self.turn(from.host, Some(Fact::Closed(from.conn)));
+            return self.step(from.host, Some(Fact::Closed(from.conn)));
         };
         let conn = ConnId(process.next_conn);
         process.next_conn += 1;
         process.conns.insert(conn, index);
         let side = &mut self.links[index].sides[1];
         (side.conn, side.open) = (conn, true);
-        self.turn(to.host, Some(Fact::Accepted(conn)))?;
-        self.turn(from.host, Some(Fact::Connected(from.conn)))
+        self.step(to.host, Some(Fact::Accepted(conn)))?;
+        self.step(from.host, Some(Fact::Connected(from.conn)))
     }
 
     pub(crate) fn send(&mut self, host: usize, conn: ConnId, message: Message<Said>) {
@@ -91,7 +52,7 @@ impl World {
         let side = usize::from(link.sides[0].host != host);
         let arrives = !link.dead && link.sides[1 - side].open;
         if !is_beat(&message.body) {
-            let text = super::turn::short(&message.body);
+            let text = super::step::short(&message.body);
             let lost = if arrives { "" } else { " (into the void)" };
             let who = self.who(host);
             let mark = ['>', '<'][side];
@@ -138,7 +99,7 @@ impl World {
                         self.ledger.note_report(self.now, from.host);
                     }
                 }
-                self.turn(to.host, Some(Fact::Received(to.conn, message)))
+                self.step(to.host, Some(Fact::Received(to.conn, message)))
             }
             Packet::Fin => {
                 let link = &mut self.links[index];
@@ -149,7 +110,7 @@ impl World {
                 if let Some(process) = self.process_mut(to.host) {
                     process.conns.remove(&to.conn);
                 }
-                self.turn(to.host, Some(Fact::Closed(to.conn)))
+                self.step(to.host, Some(Fact::Closed(to.conn)))
             }
         }
     }
