@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::clock::now;
-use crate::histogram::Histogram;
+use crate::histogram::{latencies, report};
 use crate::parts::announce;
 use crate::task;
 
@@ -131,7 +131,7 @@ pub(crate) fn worker(address: &str, connections: usize, grabs: usize) -> Result<
 pub(crate) fn client(address: &str, in_flight: usize, span: Duration) -> Result<Value> {
     let mut connection = Connection::new(address)?;
     let mut out = Vec::new();
-    let mut histogram = Histogram::default();
+    let mut histogram = latencies();
     let submit = |out: &mut Vec<u8>| {
         let mut task = task::new(Duration::ZERO);
         task[..8].copy_from_slice(&now().to_le_bytes());
@@ -148,14 +148,16 @@ pub(crate) fn client(address: &str, in_flight: usize, span: Duration) -> Result<
             if kind == WORK_COMPLETE {
                 let sent = after(body, 1).first_chunk();
                 let sent = sent.map_or(0, |sent| u64::from_le_bytes(*sent));
-                histogram.add(now().saturating_sub(sent));
+                histogram
+                    .record(now().saturating_sub(sent))
+                    .expect("it grows");
                 done += 1;
             }
         })?;
         let time = now();
         if time >= until {
-            let tasks = histogram.count();
-            return Ok(histogram.report(tasks, (time - begun) as f64 / 1e9));
+            let tasks = histogram.len();
+            return Ok(report(&histogram, tasks, (time - begun) as f64 / 1e9));
         }
         (0..done).for_each(|_| submit(&mut out));
     }

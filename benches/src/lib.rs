@@ -17,7 +17,6 @@ mod process;
 mod report;
 mod runs;
 mod settings;
-mod svg;
 mod systems;
 mod task;
 

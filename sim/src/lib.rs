@@ -9,6 +9,7 @@
 //! [`History`](history::History) of what clients submitted and got and of what pools ran; the
 //! [`checker`] judges that alone and shares no code with core.
 
+pub mod chart;
 pub mod checker;
 pub mod diff;
 mod disturb;

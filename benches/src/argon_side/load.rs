@@ -10,21 +10,21 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{NOOP, connect, spec};
-use crate::histogram::Histogram;
+use crate::histogram::{latencies, report};
 use crate::{Problem, task};
+use hdrhistogram::Histogram;
 
 /// How long tasks flow before they count: the worker has to learn how long they take.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Tasks at a time around each of which the clock is read; for all it would be a load of its own.
 const TIMED: usize = 16;
 
-#[derive(Default)]
 struct Shared {
     done: AtomicU64,
     waited: AtomicU64,
     count: AtomicBool,
     stop: AtomicBool,
-    histogram: Mutex<Histogram>,
+    histogram: Mutex<Histogram<u64>>,
 }
 
 /// Keeps `in_flight` tasks under way for `span`; each waits for `wait`.
@@ -35,7 +35,13 @@ pub(crate) async fn client(
     wait: Duration,
 ) -> Result<Value, Problem> {
     let client = connect(manager, in_flight)?;
-    let shared = Arc::<Shared>::default();
+    let shared = Arc::new(Shared {
+        done: AtomicU64::new(0),
+        waited: AtomicU64::new(0),
+        count: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        histogram: Mutex::new(latencies()),
+    });
     let mut loops = JoinSet::new();
     for _ in 0..in_flight.min(TIMED) {
         loops.spawn(one(client.clone(), Arc::clone(&shared), wait));
@@ -56,7 +62,7 @@ pub(crate) async fn client(
     }
     let tasks = after.0 - before.0;
     let histogram = shared.histogram.lock().map_err(|_| "a loop panicked")?;
-    let mut report = histogram.report(tasks, seconds);
+    let mut report = report(&histogram, tasks, seconds);
     report["all"] = counts().0.into();
     report["waited"] = ((after.1 - before.1) as f64 / 1e9 / tasks as f64).into();
     Ok(report)
@@ -65,7 +71,7 @@ pub(crate) async fn client(
 /// One task after the other, timed.
 async fn one(client: Client, shared: Arc<Shared>, wait: Duration) -> Result<(), Problem> {
     let spec = spec(wait);
-    let mut histogram = Histogram::default();
+    let mut histogram = latencies();
     while !shared.stop.load(Relaxed) {
         let begun = shared.count.load(Relaxed).then(Instant::now);
         let ended = client.submit(spec.clone()).await?.await;
@@ -73,12 +79,12 @@ async fn one(client: Client, shared: Arc<Shared>, wait: Duration) -> Result<(), 
             return Err(format!("{:?}", ended.outcome).into());
         };
         if let Some(begun) = begun {
-            histogram.add(begun.elapsed().as_nanos() as u64);
+            histogram.record(begun.elapsed().as_nanos() as u64)?;
         }
         shared.done(&ended.payload, wait);
     }
     if let Ok(mut all) = shared.histogram.lock() {
-        all.merge(&histogram);
+        all.add(&histogram)?;
     }
     Ok(())
 }

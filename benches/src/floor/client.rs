@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::frames::{BODY, CLIENT, Inbox, dial, each};
 use crate::clock::now;
-use crate::histogram::Histogram;
+use crate::histogram::{latencies, report};
 use crate::task;
 
 /// Tasks that may be sent, shared between the two directions.
@@ -34,7 +34,7 @@ pub(crate) async fn client(
     };
     let count = async {
         let mut inbox = Inbox::default();
-        let mut histogram = Histogram::default();
+        let mut histogram = latencies();
         let mut waited = Duration::ZERO;
         let begun = now();
         let until = begun + span.as_nanos() as u64;
@@ -49,13 +49,15 @@ pub(crate) async fn client(
                 let sent = body
                     .first_chunk()
                     .map_or(0, |sent| u64::from_le_bytes(*sent));
-                histogram.add(time.saturating_sub(sent));
+                histogram
+                    .record(time.saturating_sub(sent))
+                    .expect("it grows");
                 waited += task::waited(body);
                 done += 1;
             })?;
             if time >= until {
-                let tasks = histogram.count();
-                let mut report = histogram.report(tasks, (time - begun) as f64 / 1e9);
+                let tasks = histogram.len();
+                let mut report = report(&histogram, tasks, (time - begun) as f64 / 1e9);
                 report["waited"] = (waited.as_secs_f64() / tasks as f64).into();
                 return Ok(report);
             }

@@ -11,8 +11,8 @@ use crate::argon_side::{Load, Phase};
 use crate::process::{READY, SLACK};
 use crate::report::{Figures, Table, shown};
 use crate::settings::Settings;
-use crate::svg::{self, Curve, Panel};
 use crate::systems::Programs;
+use sim::chart::{Band, Chart, Curve, Panel, Scale};
 
 use self::rows::{Rows, Select};
 use super::memory::wait_queued;
@@ -251,21 +251,21 @@ fn picture(
         let rows = &run.rows;
         panels.push(Panel {
             title: format!("{name}: tasks a second"),
-            unit: "",
-            log: false,
+            label: plain,
+            scale: Scale::Linear(None),
             curves: vec![
-                Curve {
-                    name: "offered, to 2x",
-                    colour: "grey",
-                    points: points(&|from, to| {
+                line(
+                    "offered, to 2x",
+                    "grey",
+                    points(&|from, to| {
                         Some((rows.offered(from, to) / part).min(2.0 * load.capacity))
                     }),
-                },
-                Curve {
-                    name: "goodput",
-                    colour: "blue",
-                    points: points(&|from, to| Some(rows.goodput(from, to))),
-                },
+                ),
+                line(
+                    "goodput",
+                    "blue",
+                    points(&|from, to| Some(rows.goodput(from, to))),
+                ),
             ],
         });
         let latency = |select, share| {
@@ -277,53 +277,52 @@ fn picture(
         };
         panels.push(Panel {
             title: format!("{name}: end to end latency of what completed"),
-            unit: " ms",
-            log: true,
+            label: |value| format!("{value} ms"),
+            scale: Scale::Log,
             curves: vec![
-                Curve {
-                    name: "all, 99%",
-                    colour: "amber",
-                    points: latency(Select::EndToEnd, 0.99),
-                },
-                Curve {
-                    name: "all, median",
-                    colour: "blue",
-                    points: latency(Select::EndToEnd, 0.5),
-                },
-                Curve {
-                    name: "high priority, 99%",
-                    colour: "red",
-                    points: latency(Select::Important, 0.99),
-                },
+                line("all, 99%", "amber", latency(Select::EndToEnd, 0.99)),
+                line("all, median", "blue", latency(Select::EndToEnd, 0.5)),
+                line(
+                    "high priority, 99%",
+                    "red",
+                    latency(Select::Important, 0.99),
+                ),
             ],
         });
         panels.push(Panel {
             title: format!("{name}: tasks that wait at the manager"),
-            unit: "",
-            log: false,
-            curves: vec![Curve {
-                name: "queued",
-                colour: "grey",
-                points: run
-                    .looks
+            label: plain,
+            scale: Scale::Linear(None),
+            curves: vec![line(
+                "queued",
+                "grey",
+                run.looks
                     .iter()
                     .map(|look| (look.seconds, look.queued as f64))
                     .collect(),
-            }],
+            )],
         });
     }
-    let marks: Vec<_> = spans(load)
-        .map(|(phase, from, to)| (from, to, format!("{}x", phase.times)))
-        .collect();
-    let title = "Overload, and what is left of it";
-    let more = format!(
-        "{} slots of {} ms tasks; a queue of {BOUND} above, an unbounded one below",
-        WORKERS * SLOTS,
-        TASK.as_millis()
-    );
+    let band = |(index, (phase, from, to)): (usize, (Phase, f64, f64))| Band {
+        from,
+        to,
+        colour: (index % 2 == 0).then_some("amber"),
+        name: format!("{}x", phase.times),
+    };
+    let chart = Chart {
+        title: "Overload, and what is left of it".to_owned(),
+        more: format!(
+            "{} slots of {} ms tasks; a queue of {BOUND} above, an unbounded one below",
+            WORKERS * SLOTS,
+            TASK.as_millis()
+        ),
+        until: load.span(),
+        bands: spans(load).enumerate().map(band).collect(),
+        panels,
+    };
     fs::create_dir_all(&settings.pictures)?;
     let file = settings.pictures.join("overload.svg");
-    fs::write(&file, svg::draw(title, &more, load.span(), &marks, &panels))?;
+    fs::write(&file, chart.svg())?;
     println!("drawn into {}\n", file.display());
     Ok(())
 }
@@ -370,4 +369,17 @@ fn rejections(
     figures.add("manager us a rejection", refused);
     figures.add("rejection over completion", over);
     Ok(())
+}
+
+fn plain(value: f64) -> String {
+    value.to_string()
+}
+
+fn line(name: &'static str, colour: &'static str, points: Vec<(f64, f64)>) -> Curve {
+    Curve {
+        name,
+        colour,
+        filled: false,
+        points,
+    }
 }

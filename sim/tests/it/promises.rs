@@ -31,7 +31,7 @@ fn all_promises_hold_for_many_seeds() {
         report.faults,
         report.marks
     );
-    if count < 1_000 {
+    if count < 2_000 {
         println!("too few seeds to ask whether they reach every rare branch");
         return;
     }
