@@ -93,7 +93,7 @@ pub enum Event {
     /// A waiting attempt was recalled from a busy worker.
     Recalled { task: TaskId, attempt: Attempt },
     /// A resubmitted task was held for a worker to claim it.
-    TaskHeld { task: TaskId },
+    TaskUnclaimed { task: TaskId },
     /// A task ended without a result after its attempts were used up.
     PoisonStopped { task: TaskId },
     /// A task is lost.
@@ -101,7 +101,7 @@ pub enum Event {
     /// A client's session was resumed.
     SessionResumed { peer: PeerId },
     /// A result was acknowledged to its worker before its client answered.
-    ResultConfirmedEarly { task: TaskId },
+    ResultReleasedEarly { task: TaskId },
     /// Draining began.
     DrainStarted,
     /// The link to a manager is up.

@@ -55,7 +55,7 @@ pub const REPLACED_MAX: usize = 256;
 pub const CLIENTS_PER_PROCESS: usize = 16;
 /// Results that one ending can have acknowledged before their time; a large one makes room that
 /// many small ones had.
-pub const CONFIRMS_MAX: usize = 4_096;
+pub const RELEASES_MAX: usize = 4_096;
 /// Outcomes that one message can have sent.
 pub const OUTCOMES_PER_MESSAGE: usize = 4_096;
 /// Most tasks that a client sends in one settling, so that answers are read in between.
@@ -76,7 +76,7 @@ pub const ORPHANS_MAX: usize = 262_144;
 /// Bytes of results that wait for their clients' acknowledgements, and so are held by their workers;
 /// beyond this the oldest are acknowledged before their time. Half of what one worker holds: clients
 /// that do not acknowledge cannot fill one.
-pub const UNCONFIRMED_BYTES_MAX: u64 = HELD_BYTES_DEFAULT / 2;
+pub const UNRELEASED_BYTES_MAX: u64 = HELD_BYTES_DEFAULT / 2;
 /// A result counts there as at least this, so that in number too it is half of what a worker holds.
 pub const UNCONFIRMED_BYTES_EACH: u64 = HELD_BYTES_DEFAULT / HELD_RESULTS_DEFAULT as u64;
 
@@ -140,7 +140,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(3_600);
 /// How long a manager holds resubmitted tasks that may have run for a worker to claim them.
 pub const RESTART_GRACE: Duration = Duration::from_secs(3);
 /// How long sessions, their tasks and orphans are kept.
-pub const RESUME_WINDOW: Duration = Duration::from_secs(30);
+pub const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest delay between two attempts to reach a manager.
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// First delay of the reconnect backoff; the very first try comes at once.
@@ -178,8 +178,8 @@ pub struct Inner {
     pub outcome_window: u64,
     /// See [`WORKER_WINDOW_BYTES`].
     pub worker_window: u64,
-    /// See [`UNCONFIRMED_BYTES_MAX`].
-    pub unconfirmed_bytes: u64,
+    /// See [`UNRELEASED_BYTES_MAX`].
+    pub unreleased_bytes: u64,
     /// See [`ORPHANS_MAX`].
     pub orphans: usize,
     /// See [`RESULT_ACK`].
@@ -192,7 +192,7 @@ impl Default for Inner {
             ids: IDS_MAX,
             outcome_window: OUTCOME_WINDOW_BYTES,
             worker_window: WORKER_WINDOW_BYTES,
-            unconfirmed_bytes: UNCONFIRMED_BYTES_MAX,
+            unreleased_bytes: UNRELEASED_BYTES_MAX,
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,
         }
@@ -206,7 +206,7 @@ const _: () = {
         RECONNECT_DELAY_MAX.as_nanos() + HANDSHAKE.as_nanos() < RESTART_GRACE.as_nanos(),
         "a worker must be able to come back before its tasks are given away"
     );
-    assert!(RESTART_GRACE.as_nanos() < RESUME_WINDOW.as_nanos());
+    assert!(RESTART_GRACE.as_nanos() < RESUME_TIMEOUT.as_nanos());
     assert!(HEARTBEATS_PER_LEASE >= 2);
     assert!(KILL_GRACE.as_nanos() + LEASE.as_nanos() <= ANSWER.as_nanos());
     // A reported attempt is 32 bytes, the largest id that messages list.

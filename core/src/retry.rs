@@ -28,7 +28,7 @@ pub struct Retry {
 
 /// What to do with a rejected task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryDecision {
     /// Its retries are used up.
     GiveUp,
     /// Submit it again this much later.
@@ -49,11 +49,11 @@ impl Retry {
     /// Decides on a task that has been submitted again `retries` times before and was rejected
     /// once more, with the manager's advice to stay away for `hint`.
     #[must_use]
-    pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> Verdict {
+    pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> RetryDecision {
         if self.allowed.is_some_and(|allowed| retries >= allowed) {
-            Verdict::GiveUp
+            RetryDecision::GiveUp
         } else {
-            Verdict::After(self.delay(retries, hint, rng))
+            RetryDecision::After(self.delay(retries, hint, rng))
         }
     }
 

@@ -95,7 +95,7 @@ pub struct ManagerStatus {
     /// Of all that wait, those that no worker which is here can run.
     pub unroutable: u64,
     /// Resubmitted tasks that wait for a worker to claim them.
-    pub held: u64,
+    pub unclaimed: u64,
     /// Tasks assigned to workers.
     pub assigned: u64,
     /// Outcomes that wait for their client's acknowledgement.

@@ -50,7 +50,7 @@ pub struct Options {
     pub reconnect_grace: u64,
     pub lease: u64,
     pub restart_grace: u64,
-    pub resume_window: u64,
+    pub resume_timeout: u64,
 
     pub max_requests: Option<u64>,
     pub held_results: u64,
@@ -137,10 +137,7 @@ impl Tiny {
             ids: some(&[1, 1, 2, 5], normal.ids as u64),
             outcome_window: some(&[1, 30, 200], normal.outcome_window),
             worker_window: some(&[1, 30, 200], normal.worker_window),
-            unconfirmed: some(
-                &[0, 1, 4],
-                normal.unconfirmed_bytes / UNCONFIRMED_BYTES_EACH,
-            ),
+            unconfirmed: some(&[0, 1, 4], normal.unreleased_bytes / UNCONFIRMED_BYTES_EACH),
             orphans: some(&[0, 1, 3], normal.orphans as u64),
             result_ack: some(&[0, MS, 50 * MS], normal.result_ack.as_nanos() as u64),
         }
@@ -152,7 +149,7 @@ impl Tiny {
             ids: self.ids as usize,
             outcome_window: self.outcome_window,
             worker_window: self.worker_window,
-            unconfirmed_bytes: self.unconfirmed * UNCONFIRMED_BYTES_EACH,
+            unreleased_bytes: self.unconfirmed * UNCONFIRMED_BYTES_EACH,
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
         }
@@ -223,7 +220,7 @@ impl Options {
             reconnect_grace: 250 * MS,
             lease: 2 * S,
             restart_grace: 3 * S,
-            resume_window: 30 * S,
+            resume_timeout: 30 * S,
             max_requests: None,
             held_results: 65_536,
             kill_grace: 2 * S,
@@ -285,7 +282,7 @@ impl Options {
         }
         options.reconnect_grace = rng.pick(&[250 * MS, 250 * MS, 0, 50 * MS]);
         options.lease = rng.pick(&[2 * S, 2 * S, S, 400 * MS]);
-        options.resume_window = rng.pick(&[30 * S, 30 * S, 10 * S, 5 * S]);
+        options.resume_timeout = rng.pick(&[30 * S, 30 * S, 10 * S, 5 * S]);
         options.max_requests = rng.pick(&[None, None, Some(1), Some(7)]);
         options.kill_grace = rng.pick(&[2 * S, 100 * MS, 0]);
         options.drain_timeout = rng.pick(&[30 * S, S, 50 * MS]);

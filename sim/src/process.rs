@@ -208,7 +208,7 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     config.reconnect_grace = span(options.reconnect_grace);
     config.lease = span(options.lease);
     config.restart_grace = span(options.restart_grace);
-    config.resume_window = span(options.resume_window);
+    config.resume_timeout = span(options.resume_timeout);
     config.runner_wait = span(options.runner_wait);
     if let Some(limit) = options.payload_max {
         config.payload_max = limit as usize;

@@ -120,7 +120,7 @@ fn of_status(status: &StatusReport, workers: u64, clients: u64, left: &mut Vec<S
             ("queued bytes", it.queued_bytes, 0),
             ("returning", it.returning, 0),
             ("unroutable", it.unroutable, 0),
-            ("held", it.held, 0),
+            ("unclaimed", it.unclaimed, 0),
             ("assigned", it.assigned, 0),
             ("unacknowledged", it.unacknowledged, 0),
             ("orphans", it.orphans, 0),

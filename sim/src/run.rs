@@ -126,7 +126,7 @@ pub fn liveness_bound(plan: &Plan) -> u64 {
     let unroutable = waits.count() as u64 * 2 * options.runner_wait / options.queue_tasks.max(1);
     moving
         + unroutable
-        + 2 * options.resume_window
+        + 2 * options.resume_timeout
         + options.restart_grace
         + 2 * options.lease
         + options.drain_timeout
@@ -198,7 +198,7 @@ fn drive(plan: &Plan, world: &mut World<'_>) {
 /// After the last outcome, sessions of the dead run out and results are acknowledged.
 pub(crate) fn quiet_time(plan: &Plan) -> u64 {
     let options = &plan.options;
-    options.resume_window + options.restart_grace + 2 * options.lease + 5 * S
+    options.resume_timeout + options.restart_grace + 2 * options.lease + 5 * S
 }
 
 fn limit_events(world: &mut World<'_>) {

@@ -88,7 +88,7 @@ pub(crate) struct LimitArgs {
     restart_grace: Option<Duration>,
     /// How long the tasks of a client that is away are kept [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
-    resume_window: Option<Duration>,
+    resume_timeout: Option<Duration>,
     /// How long a task that no worker runs waits for a worker that does [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     runner_wait: Option<Duration>,
@@ -131,7 +131,7 @@ impl LimitArgs {
         set(&mut config.lease, self.lease);
         set(&mut config.reconnect_grace, self.reconnect_grace);
         set(&mut config.restart_grace, self.restart_grace);
-        set(&mut config.resume_window, self.resume_window);
+        set(&mut config.resume_timeout, self.resume_timeout);
         set(&mut config.runner_wait, self.runner_wait);
     }
 }

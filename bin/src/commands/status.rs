@@ -25,7 +25,7 @@ Of a manager:
   assigned   tasks that are at workers, running or sent ahead; how many run at once at most; how many
              have ended a second of late
   nested     processes whose tasks wait for tasks of their own; when all do, it is a deadlock
-  recovery   returning: back from a lost worker, with room kept for them; held: may have run, and wait
+  recovery   returning: back from a lost worker, with room kept for them; unclaimed: may have run, and wait
              for a worker to claim them; orphans: run for clients that have yet to return
   so far     since the manager started; unread: outcomes that clients have yet to acknowledge
 Of a worker:
@@ -269,8 +269,8 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "  recovery   {} returning, {} held, {} orphans; {} attempts lost",
-        status.returning, status.held, status.orphans, status.attempts_lost
+        "  recovery   {} returning, {} unclaimed, {} orphans; {} attempts lost",
+        status.returning, status.unclaimed, status.orphans, status.attempts_lost
     );
     let _ = writeln!(
         text,

@@ -83,7 +83,7 @@ def test_cancelling(address, tmp_path):
                 return os.path.exists(gate + ".begun")
 
             async def idle():
-                return not (await client.status()).manager.held and not await client.running()
+                return not (await client.status()).manager.unclaimed and not await client.running()
 
             waiting = asyncio.ensure_future(client.call(tasks.wait_for, gate))
             future = await client.submit(tasks.wait_for, gate)

@@ -181,7 +181,7 @@ def test_cancelling_what_runs(client, tmp_path):
         futures[0].result()
     # Their processes are killed: the gate is shut, and still others can run.
     assert client.call(tasks.square, 5) == 25
-    until("nothing to be left", lambda: not client.running() and client.status().manager.held == 0)
+    until("nothing to be left", lambda: not client.running() and client.status().manager.unclaimed == 0)
 
 
 def test_asking_for_the_end(client, tmp_path):

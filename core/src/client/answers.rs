@@ -9,12 +9,12 @@ use crate::message::ToClient;
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
-use crate::retry::{HINT_MAX, Retry, Verdict};
+use crate::retry::{HINT_MAX, Retry, RetryDecision};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Client;
-use super::tasks::State;
+use super::tasks::TaskState;
 
 impl Client {
     pub(super) fn on_message(&mut self, now: Instant, said: ToClient, payload: Payload) {
@@ -118,8 +118,8 @@ impl Client {
                 ..self.retry
             };
             match retry.judge(retries, hint, &mut self.rng) {
-                Verdict::GiveUp => return self.end_refused(seq, reason, Vec::new()),
-                Verdict::After(delay) => {
+                RetryDecision::GiveUp => return self.end_refused(seq, reason, Vec::new()),
+                RetryDecision::After(delay) => {
                     if let Some(task) = self.tasks.get_mut(seq) {
                         task.retries = task.retries.saturating_add(1);
                     }
@@ -129,7 +129,7 @@ impl Client {
         };
         let until = now + delay;
         self.tasks
-            .change(seq, may_have_run, State::Backoff { until });
+            .change(seq, may_have_run, TaskState::Backoff { until });
         self.notify(Event::Retrying {
             task: TaskId {
                 client: self.config.peer,

@@ -33,7 +33,7 @@ use crate::time::{Deadline, Instant, WakeReason};
 use congestion::CongestionWindow;
 use sending::{Acks, Sending};
 use session::Session;
-use tasks::{Alarm, State, Task, Tasks};
+use tasks::{Alarm, Task, TaskState, Tasks};
 
 /// Settings of a client.
 #[derive(Clone, Debug)]
@@ -339,7 +339,7 @@ impl Client {
 
     fn on_alarm(&mut self, alarm: Alarm) {
         let seq = match alarm {
-            Alarm::Retry(seq) => return self.tasks.change(seq, false, State::Waiting),
+            Alarm::Retry(seq) => return self.tasks.change(seq, false, TaskState::Waiting),
             Alarm::Expiry(seq) => seq,
         };
         let Some(task) = self.tasks.get(seq) else {

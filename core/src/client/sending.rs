@@ -11,7 +11,7 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Client;
-use super::tasks::State;
+use super::tasks::TaskState;
 
 /// How soon sending goes on after it stopped at those.
 const MORE_AFTER: Duration = Duration::from_millis(1);
@@ -127,7 +127,7 @@ impl Client {
         let message = || task.message(seq, now);
         self.link.send_made(now, &mut self.outputs, message);
         let number = self.window.on_sent();
-        self.tasks.change(seq, false, State::Sent { number });
+        self.tasks.change(seq, false, TaskState::Sent { number });
         if cancelled {
             self.send(now, FromClient::Cancel { seq });
         }

@@ -15,7 +15,7 @@ use crate::task::Outcome;
 use crate::time::Instant;
 
 use super::Client;
-use super::tasks::{State, Task};
+use super::tasks::{Task, TaskState};
 
 /// How long a client that is about to leave its manager waits for answers that are on their way:
 /// a task without one counts as possibly run at the next.
@@ -192,14 +192,14 @@ impl Client {
                 let history = Vec::new();
                 self.end(seq, Outcome::Lost { history }, Payload::empty());
             } else {
-                self.tasks.change(seq, true, State::Waiting);
+                self.tasks.change(seq, true, TaskState::Waiting);
             }
         }
         self.window.restart();
         if self.session.moves.count < self.config.addresses {
             // What the last manager advised is not this one's advice.
             for seq in self.tasks.select(Task::is_backing_off) {
-                self.tasks.change(seq, false, State::Waiting);
+                self.tasks.change(seq, false, TaskState::Waiting);
             }
         }
     }
@@ -220,7 +220,7 @@ impl Client {
             let may_have_run = task.may_have_run;
             return self.end(seq, Outcome::Cancelled { may_have_run }, Payload::empty());
         }
-        self.tasks.change(seq, false, State::Waiting);
+        self.tasks.change(seq, false, TaskState::Waiting);
     }
 
     /// The manager has no workers: another may have.

@@ -12,7 +12,7 @@
 use alloc::collections::BTreeSet;
 use core::time::Duration;
 
-use crate::limits::{RECONNECT_DELAY_MAX, RESUME_WINDOW};
+use crate::limits::{RECONNECT_DELAY_MAX, RESUME_TIMEOUT};
 use crate::message::{FromClient, Message, Submit, ToManager};
 use crate::name::Name;
 use crate::payload::Payload;
@@ -21,7 +21,7 @@ use crate::task::{Priority, TaskOptions, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum TaskState {
     Waiting,
     Backoff {
         until: Instant,
@@ -65,7 +65,7 @@ pub(super) struct Task {
     /// How long managers, each restarted before it could tell, have waited for a worker to claim
     /// it.
     unclaimed: Duration,
-    state: State,
+    state: TaskState,
 }
 
 impl Task {
@@ -87,20 +87,20 @@ impl Task {
             retries: 0,
             rejections: 0,
             unclaimed: Duration::ZERO,
-            state: State::Waiting,
+            state: TaskState::Waiting,
         }
     }
 
     /// The number under which it was last sent, if it is at the manager.
     pub(super) fn sent(&self) -> Option<u64> {
         match self.state {
-            State::Sent { number } => Some(number),
-            State::Waiting | State::Backoff { .. } => None,
+            TaskState::Sent { number } => Some(number),
+            TaskState::Waiting | TaskState::Backoff { .. } => None,
         }
     }
 
     pub(super) fn is_backing_off(&self) -> bool {
-        matches!(self.state, State::Backoff { .. })
+        matches!(self.state, TaskState::Backoff { .. })
     }
 
     /// Whether an attempt may have started as far as this side can tell without the manager.
@@ -115,17 +115,17 @@ impl Task {
 
     /// The manager that had it for `held` is no more. Tells whether managers have waited for a
     /// worker to claim it as long as one alone would, so that none will claim it. One that had it
-    /// for a whole resume window and did not end it has had it claimed.
+    /// for a whole resume timeout and did not end it has had it claimed.
     pub(super) fn is_given_up(&mut self, held: Duration) -> bool {
         if !self.options.at_most_once || !self.may_have_run {
             return false;
         }
-        self.unclaimed = if held < RESUME_WINDOW {
+        self.unclaimed = if held < RESUME_TIMEOUT {
             self.unclaimed + held.max(RECONNECT_DELAY_MAX)
         } else {
             Duration::ZERO
         };
-        self.unclaimed >= RESUME_WINDOW
+        self.unclaimed >= RESUME_TIMEOUT
     }
 
     /// Bytes that it is charged for.
@@ -246,7 +246,7 @@ impl Tasks {
     }
 
     /// Moves a task to another state. `may_have_run` can be set on the way, never cleared.
-    pub(super) fn change(&mut self, seq: u64, may_have_run: bool, to: State) {
+    pub(super) fn change(&mut self, seq: u64, may_have_run: bool, to: TaskState) {
         let Some(task) = self.live.get_mut(seq) else {
             debug_assert!(false, "only live tasks have states");
             return;
@@ -258,18 +258,18 @@ impl Tasks {
         let marked = task.may_have_run;
         self.leave(seq, priority, flag, from);
         match to {
-            State::Waiting if marked => {
+            TaskState::Waiting if marked => {
                 self.recovering.insert(seq);
             }
-            State::Waiting => self.wait(priority, seq),
-            State::Backoff { until } => self.alarms.set(Alarm::Retry(seq), until),
-            State::Sent { .. } => {
+            TaskState::Waiting => self.wait(priority, seq),
+            TaskState::Backoff { until } => self.alarms.set(Alarm::Retry(seq), until),
+            TaskState::Sent { .. } => {
                 self.sent[priority.level()] += 1;
                 self.sent_total += 1;
             }
         }
         // While it was at the manager, only the manager watched its deadline.
-        if let (State::Sent { .. }, State::Waiting | State::Backoff { .. }, Some(at)) =
+        if let (TaskState::Sent { .. }, TaskState::Waiting | TaskState::Backoff { .. }, Some(at)) =
             (from, to, deadline)
         {
             self.alarms.set(Alarm::Expiry(seq), at);
@@ -281,17 +281,17 @@ impl Tasks {
         self.waiting_total += 1;
     }
 
-    fn leave(&mut self, seq: u64, priority: Priority, may_have_run: bool, from: State) {
+    fn leave(&mut self, seq: u64, priority: Priority, may_have_run: bool, from: TaskState) {
         match from {
-            State::Waiting if may_have_run => {
+            TaskState::Waiting if may_have_run => {
                 self.recovering.remove(&seq);
             }
-            State::Waiting => {
+            TaskState::Waiting => {
                 self.waiting[priority.level()].remove(seq);
                 self.waiting_total -= 1;
             }
-            State::Backoff { .. } => self.alarms.cancel(Alarm::Retry(seq)),
-            State::Sent { .. } => {
+            TaskState::Backoff { .. } => self.alarms.cancel(Alarm::Retry(seq)),
+            TaskState::Sent { .. } => {
                 self.sent[priority.level()] -= 1;
                 self.sent_total -= 1;
             }
@@ -331,7 +331,7 @@ impl Tasks {
     /// deadline.
     pub(super) fn watch_deadlines(&mut self, lease: Duration) {
         for (seq, task) in self.live.iter() {
-            if let (State::Sent { .. }, Some(deadline)) = (task.state, task.deadline) {
+            if let (TaskState::Sent { .. }, Some(deadline)) = (task.state, task.deadline) {
                 self.alarms.set(Alarm::Expiry(seq), deadline + lease);
             }
         }
@@ -345,25 +345,25 @@ impl Tasks {
             assert!(seq < self.next_seq);
             bytes += task.bytes();
             match task.state {
-                State::Waiting if task.may_have_run => {
+                TaskState::Waiting if task.may_have_run => {
                     assert!(self.recovering.contains(&seq));
                     recovering += 1;
                 }
-                State::Waiting => {
+                TaskState::Waiting => {
                     assert!(self.waiting[task.options.priority.level()].contains(seq));
                     waiting += 1;
                 }
-                State::Backoff { until } => {
+                TaskState::Backoff { until } => {
                     assert_eq!(self.alarms.get(Alarm::Retry(seq)), Some(until));
                     backoff += 1;
                 }
-                State::Sent { .. } => sent[task.options.priority.level()] += 1,
+                TaskState::Sent { .. } => sent[task.options.priority.level()] += 1,
             }
             let armed = self.alarms.get(Alarm::Expiry(seq)).is_some();
             match (task.deadline, task.state) {
                 (None, _) => assert!(!armed),
-                (Some(_), State::Sent { .. }) => assert!(armed || !cut_off),
-                (Some(_), State::Waiting | State::Backoff { .. }) => assert!(armed),
+                (Some(_), TaskState::Sent { .. }) => assert!(armed || !cut_off),
+                (Some(_), TaskState::Waiting | TaskState::Backoff { .. }) => assert!(armed),
             }
             expiry += usize::from(armed);
         }

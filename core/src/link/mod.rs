@@ -26,7 +26,7 @@ use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
 pub use facts::{LinkConfig, LinkEvent, LinkInput, LinkOutput};
 
 #[derive(Clone, Debug)]
-enum State {
+enum ConnectionState {
     /// Nothing is open; dial at this instant.
     Waiting { until: Instant },
     /// Dialling or greeting; give up at this instant.
@@ -49,7 +49,7 @@ pub struct Link {
     config: LinkConfig,
     rng: Rng,
     clock: AwakeClock,
-    state: State,
+    state: ConnectionState,
     next_conn: u64,
     address: usize,
     /// Failed tries since the last success.
@@ -69,7 +69,7 @@ impl Link {
             config,
             rng,
             clock: AwakeClock::default(),
-            state: State::Waiting { until: now },
+            state: ConnectionState::Waiting { until: now },
             next_conn: 0,
             address: 0,
             failures: 0,
@@ -83,7 +83,7 @@ impl Link {
     /// Whether the manager has let us in.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Up { .. })
+        matches!(self.state, ConnectionState::Up { .. })
     }
 
     /// Which manager is dialled or connected, by index.
@@ -114,8 +114,10 @@ impl Link {
     #[must_use]
     pub fn sent(&self) -> u64 {
         match &self.state {
-            State::Up { detector, .. } => detector.sent(),
-            State::Waiting { .. } | State::Opening { .. } | State::Stopped => 0,
+            ConnectionState::Up { detector, .. } => detector.sent(),
+            ConnectionState::Waiting { .. }
+            | ConnectionState::Opening { .. }
+            | ConnectionState::Stopped => 0,
         }
     }
 
@@ -124,8 +126,10 @@ impl Link {
     #[must_use]
     pub fn confirmed(&self) -> u64 {
         match &self.state {
-            State::Up { detector, .. } => detector.confirmed(),
-            State::Waiting { .. } | State::Opening { .. } | State::Stopped => 0,
+            ConnectionState::Up { detector, .. } => detector.confirmed(),
+            ConnectionState::Waiting { .. }
+            | ConnectionState::Opening { .. }
+            | ConnectionState::Stopped => 0,
         }
     }
 
@@ -149,7 +153,7 @@ impl Link {
         make: impl FnOnce() -> Message<ToManager>,
     ) -> bool {
         let awake = self.clock.at(now);
-        let State::Up { conn, detector, .. } = &mut self.state else {
+        let ConnectionState::Up { conn, detector, .. } = &mut self.state else {
             return false;
         };
         detector.on_sent(awake);
@@ -165,7 +169,7 @@ impl Link {
     pub(crate) fn hear(&mut self, now: Instant, conn: ConnId) -> bool {
         let awake = self.clock.read(now);
         match &mut self.state {
-            State::Up {
+            ConnectionState::Up {
                 conn: ours,
                 detector,
                 ..
@@ -173,9 +177,10 @@ impl Link {
                 detector.on_received(awake);
                 true
             }
-            State::Up { .. } | State::Opening { .. } | State::Waiting { .. } | State::Stopped => {
-                false
-            }
+            ConnectionState::Up { .. }
+            | ConnectionState::Opening { .. }
+            | ConnectionState::Waiting { .. }
+            | ConnectionState::Stopped => false,
         }
     }
 
@@ -188,7 +193,9 @@ impl Link {
     ) -> Option<LinkEvent<T>> {
         let awake = self.clock.read(now);
         match (input, &mut self.state) {
-            (LinkInput::Connected { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
+            (LinkInput::Connected { conn }, ConnectionState::Opening { conn: ours, .. })
+                if conn == *ours =>
+            {
                 let hello = self.hello(conn);
                 out.push_back(
                     LinkOutput::Send {
@@ -199,14 +206,13 @@ impl Link {
                 );
                 None
             }
-            (LinkInput::Received { conn, message }, State::Opening { conn: ours, .. })
-                if conn == *ours =>
-            {
-                self.on_greeting(now, awake, conn, &message.body, out)
-            }
             (
                 LinkInput::Received { conn, message },
-                State::Up {
+                ConnectionState::Opening { conn: ours, .. },
+            ) if conn == *ours => self.on_greeting(now, awake, conn, &message.body, out),
+            (
+                LinkInput::Received { conn, message },
+                ConnectionState::Up {
                     conn: ours,
                     detector,
                     ping,
@@ -244,7 +250,7 @@ impl Link {
             }
             (
                 LinkInput::Progress { conn },
-                State::Up {
+                ConnectionState::Up {
                     conn: ours,
                     detector,
                     ..
@@ -253,13 +259,15 @@ impl Link {
                 detector.on_progress(awake);
                 None
             }
-            (LinkInput::Closed { conn }, State::Opening { conn: ours, .. }) if conn == *ours => {
+            (LinkInput::Closed { conn }, ConnectionState::Opening { conn: ours, .. })
+                if conn == *ours =>
+            {
                 self.back_off(now);
                 Some(LinkEvent::Down(LinkDown::Unreachable))
             }
             (
                 LinkInput::Closed { conn },
-                State::Up {
+                ConnectionState::Up {
                     conn: ours, since, ..
                 },
             ) if conn == *ours => {
@@ -279,10 +287,10 @@ impl Link {
     ) -> Option<LinkEvent<T>> {
         let awake = self.clock.read(now);
         match &mut self.state {
-            State::Waiting { until } if *until <= now => {
+            ConnectionState::Waiting { until } if *until <= now => {
                 let conn = ConnId(self.next_conn);
                 self.next_conn += 1;
-                self.state = State::Opening {
+                self.state = ConnectionState::Opening {
                     conn,
                     until: awake + HANDSHAKE,
                 };
@@ -295,17 +303,17 @@ impl Link {
                 );
                 None
             }
-            State::Opening { conn, until } if *until <= awake => {
+            ConnectionState::Opening { conn, until } if *until <= awake => {
                 let conn = *conn;
                 let reason = CloseReason::HandshakeTimeout;
                 out.push_back(LinkOutput::Close { conn, reason }.into());
                 self.back_off(now);
                 Some(LinkEvent::Down(LinkDown::Ours(reason)))
             }
-            State::Up { detector, .. } if detector.silent_at(self.lease) <= awake => {
+            ConnectionState::Up { detector, .. } if detector.silent_at(self.lease) <= awake => {
                 self.close(now, CloseReason::Silent, out)
             }
-            State::Up {
+            ConnectionState::Up {
                 conn,
                 detector,
                 ping_at,
@@ -325,9 +333,10 @@ impl Link {
                 out.push_back(LinkOutput::Send { conn, message }.into());
                 None
             }
-            State::Waiting { .. } | State::Opening { .. } | State::Up { .. } | State::Stopped => {
-                None
-            }
+            ConnectionState::Waiting { .. }
+            | ConnectionState::Opening { .. }
+            | ConnectionState::Up { .. }
+            | ConnectionState::Stopped => None,
         }
     }
 
@@ -335,15 +344,15 @@ impl Link {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
         match &self.state {
-            State::Waiting { until } => Some(Deadline {
+            ConnectionState::Waiting { until } => Some(Deadline {
                 at: *until,
                 reason: WakeReason::Reconnect,
             }),
-            State::Opening { until, .. } => Some(Deadline {
+            ConnectionState::Opening { until, .. } => Some(Deadline {
                 at: self.clock.due(*until),
                 reason: WakeReason::Handshake,
             }),
-            State::Up {
+            ConnectionState::Up {
                 detector, ping_at, ..
             } => {
                 let silent = self.clock.due(detector.silent_at(self.lease));
@@ -352,7 +361,7 @@ impl Link {
                     reason: WakeReason::Heartbeat,
                 })
             }
-            State::Stopped => None,
+            ConnectionState::Stopped => None,
         }
     }
 
@@ -370,7 +379,7 @@ impl Link {
 
     /// Sends a heartbeat at the next time-out, to learn the round trip sooner.
     pub fn ping_now(&mut self, now: Instant) {
-        if let State::Up {
+        if let ConnectionState::Up {
             ping_at,
             ping: None,
             ..
@@ -389,20 +398,22 @@ impl Link {
         if self.config.addresses < 2 {
             return None;
         }
-        let (State::Up { conn, .. } | State::Opening { conn, .. }) = self.state else {
+        let (ConnectionState::Up { conn, .. } | ConnectionState::Opening { conn, .. }) = self.state
+        else {
             return None;
         };
         let reason = CloseReason::MovedOn;
         out.push_back(LinkOutput::Close { conn, reason }.into());
         self.address = (self.address + 1) % self.config.addresses;
-        self.state = State::Waiting { until: now };
+        self.state = ConnectionState::Waiting { until: now };
         Some(LinkEvent::Down(LinkDown::Ours(reason)))
     }
 
     /// Says goodbye, closes, and stays closed.
     pub fn stop<O: From<LinkOutput>>(&mut self, now: Instant, out: &mut VecDeque<O>) {
         self.send(now, ToManager::Goodbye, out);
-        if let State::Up { conn, .. } | State::Opening { conn, .. } = self.state {
+        if let ConnectionState::Up { conn, .. } | ConnectionState::Opening { conn, .. } = self.state
+        {
             out.push_back(
                 LinkOutput::Close {
                     conn,
@@ -411,7 +422,7 @@ impl Link {
                 .into(),
             );
         }
-        self.state = State::Stopped;
+        self.state = ConnectionState::Stopped;
     }
 
     /// Closes the connection because of `reason`; another is tried.
@@ -422,9 +433,9 @@ impl Link {
         out: &mut VecDeque<O>,
     ) -> Option<LinkEvent<T>> {
         let (conn, since) = match self.state {
-            State::Up { conn, since, .. } => (conn, since),
-            State::Opening { conn, .. } => (conn, now),
-            State::Waiting { .. } | State::Stopped => return None,
+            ConnectionState::Up { conn, since, .. } => (conn, since),
+            ConnectionState::Opening { conn, .. } => (conn, now),
+            ConnectionState::Waiting { .. } | ConnectionState::Stopped => return None,
         };
         out.push_back(LinkOutput::Close { conn, reason }.into());
         if matches!(reason, CloseReason::Protocol(_) | CloseReason::Refused(_)) {
@@ -462,7 +473,7 @@ impl Link {
                 self.session = Some(welcome.epoch);
                 let lease = welcome.lease.to_duration().unwrap_or(LEASE);
                 self.lease = lease.clamp(LEASE_MIN, LEASE_MAX);
-                self.state = State::Up {
+                self.state = ConnectionState::Up {
                     since: now,
                     conn,
                     detector: FailureDetector::new(awake),
@@ -493,7 +504,7 @@ impl Link {
         }
         if self.failures == 0 {
             self.failures = 1;
-            self.state = State::Waiting { until: now };
+            self.state = ConnectionState::Waiting { until: now };
         } else {
             self.back_off(now);
         }
@@ -509,7 +520,7 @@ impl Link {
             None => Duration::ZERO,
             Some(beyond) => self.delay(beyond / round),
         };
-        self.state = State::Waiting { until: now + delay };
+        self.state = ConnectionState::Waiting { until: now + delay };
     }
 
     /// At least half of the ceiling, so that a dead address is not hammered; the rest is chance,

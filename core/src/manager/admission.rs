@@ -16,7 +16,7 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::State;
+use super::tasks::TaskState;
 
 impl Manager {
     pub(super) fn on_submit(
@@ -84,13 +84,13 @@ impl Manager {
         }
         self.tasks.ran_elsewhere(task);
         let record = &self.tasks[task];
-        if record.options.at_most_once && matches!(record.state, State::Queued) {
+        if record.options.at_most_once && matches!(record.state, TaskState::Queued) {
             // It waited here while its client was with another manager, which may have started it.
             self.placement.withdraw(task);
             self.tasks.leave_reserve(task);
-            return self.hold(now, task);
+            return self.await_claim(now, task);
         }
-        if matches!(record.state, State::Queued) && !record.in_flight {
+        if matches!(record.state, TaskState::Queued) && !record.in_flight {
             // It may no longer be displaced.
             self.placement.withdraw(task);
             if let Push::Full(_) = self.enqueue(now, task, Standing::Resubmitted) {
@@ -110,7 +110,7 @@ impl Manager {
             self.accept(task);
             return self.release_if_given_up(now, task);
         }
-        let crowded = self.tasks.of(client).held() > self.config.client_tasks;
+        let crowded = self.tasks.of(client).count() > self.config.client_tasks;
         let at_most_once = self.tasks[task].options.at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
@@ -132,12 +132,12 @@ impl Manager {
             return self.reject(now, client, seq, reason, true);
         }
         self.accept(task);
-        self.hold(now, task);
+        self.await_claim(now, task);
     }
 
     /// Lets a task wait for a worker to claim it. One that may be tried again has its room in the
     /// queue reserved.
-    fn hold(&mut self, now: Instant, task: TaskKey) {
+    fn await_claim(&mut self, now: Instant, task: TaskKey) {
         let record = &self.tasks[task];
         let (client, id) = (record.client, record.id);
         let wait = if record.options.at_most_once {
@@ -146,22 +146,22 @@ impl Manager {
             // is of no more use.
             self.tasks.drop_argument(task);
             self.tasks.enter_reserve(task);
-            self.config.resume_window
+            self.config.resume_timeout
         } else {
             self.config.restart_grace
         };
         // Counted from when the client began anew here, not from this submission: one that comes
         // late, because there was no room before, need not wait as long again.
         let until = self.clients[client].since + wait;
-        self.tasks.hold(task);
+        self.tasks.await_claim(task);
         self.schedule.peers.set(PeerTimer::Claim(task), until);
         if until <= self.schedule.awake(now) {
             return self.on_unclaimed(now, task);
         }
-        self.notify(Event::TaskHeld { task: id });
+        self.notify(Event::TaskUnclaimed { task: id });
     }
 
-    /// No worker claimed a held task: it is tried again, or lost if it must not be.
+    /// No worker claimed a task that may have run: it is tried again, or lost if it must not be.
     pub(super) fn on_unclaimed(&mut self, now: Instant, key: TaskKey) {
         let record = &self.tasks[key];
         if record.options.at_most_once {
@@ -169,17 +169,17 @@ impl Manager {
             self.notify(Event::TaskLost { task: id });
             return self.end(now, key, Outcome::Lost { history }, Payload::empty(), None);
         }
-        self.unhold(key);
+        self.claim(key);
         self.tasks.queued(key);
         if let Push::Full(_) = self.enqueue(now, key, Standing::Resubmitted) {
-            debug_assert!(false, "its room was held");
+            debug_assert!(false, "it had its room");
         }
     }
 
-    /// Lets go of the room that was held for a task.
-    pub(super) fn unhold(&mut self, key: TaskKey) {
+    /// Lets go of the room that a task took while it waited for a claim.
+    pub(super) fn claim(&mut self, key: TaskKey) {
         let record = &self.tasks[key];
-        debug_assert!(matches!(record.state, State::Held));
+        debug_assert!(matches!(record.state, TaskState::Unclaimed));
         if !record.options.at_most_once {
             self.placement.unreserve(u64::from(record.bytes()));
         }
@@ -200,7 +200,7 @@ impl Manager {
             Some(RejectReason::Draining)
         } else if self.workers.is_empty() && !self.stage.starting {
             Some(RejectReason::NoWorkers)
-        } else if self.tasks.of(client).held() >= self.config.client_tasks {
+        } else if self.tasks.of(client).count() >= self.config.client_tasks {
             Some(RejectReason::ClientFull)
         } else if self.placement.is_too_slow(submit, self.workers.capacity()) {
             Some(RejectReason::TooSlow)
@@ -221,9 +221,14 @@ impl Manager {
     pub(super) fn on_start_by(&mut self, now: Instant, key: TaskKey) {
         let record = &self.tasks[key];
         match record.state {
-            State::Queued | State::Held if !record.may_have_run => self.reject_late(now, key),
-            State::Assigned { holder, .. } => self.recall_one(now, holder),
-            State::Queued | State::Held | State::Detached | State::Ended(_) => {}
+            TaskState::Queued | TaskState::Unclaimed if !record.may_have_run => {
+                self.reject_late(now, key)
+            }
+            TaskState::Assigned { holder, .. } => self.recall_one(now, holder),
+            TaskState::Queued
+            | TaskState::Unclaimed
+            | TaskState::Detached
+            | TaskState::Ended(_) => {}
         }
     }
 

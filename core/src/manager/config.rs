@@ -38,7 +38,7 @@ pub struct ManagerConfig {
     /// How long resubmitted tasks that may have run wait to be claimed.
     pub restart_grace: Duration,
     /// How long sessions, their tasks and orphans are kept.
-    pub resume_window: Duration,
+    pub resume_timeout: Duration,
     /// How long a task that no worker can run waits for one that can.
     pub runner_wait: Duration,
     /// Bounds that need no setting.
@@ -63,7 +63,7 @@ impl ManagerConfig {
             reconnect_grace: limits::RECONNECT_GRACE,
             lease: limits::LEASE,
             restart_grace: limits::RESTART_GRACE,
-            resume_window: limits::RESUME_WINDOW,
+            resume_timeout: limits::RESUME_TIMEOUT,
             runner_wait: limits::RUNNER_WAIT,
             inner: limits::Inner::default(),
         }
@@ -104,10 +104,10 @@ impl ManagerConfig {
             (
                 "restart grace",
                 self.restart_grace,
-                "resume window",
-                self.resume_window,
+                "resume timeout",
+                self.resume_timeout,
             ),
-            ("lease", self.lease, "resume window", self.resume_window),
+            ("lease", self.lease, "resume timeout", self.resume_timeout),
         ] {
             if short >= long {
                 return Err(ConfigError::Clocks {

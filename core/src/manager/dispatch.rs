@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::peers::Occupied;
-use super::tasks::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, TaskState};
 
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
@@ -91,7 +91,7 @@ impl Manager {
     /// nowhere until the caller places or ends it.
     pub(super) fn unassign(&mut self, key: TaskKey, ran: u64) {
         let record = &self.tasks[key];
-        let State::Assigned { class, charged, .. } = record.state else {
+        let TaskState::Assigned { class, charged, .. } = record.state else {
             return;
         };
         // An assignment without a charge was adopted.
@@ -127,7 +127,7 @@ impl Manager {
         let waiting: Vec<TaskKey> = self
             .tasks
             .iter()
-            .filter(|(_, task)| matches!(task.state, State::Queued | State::Held))
+            .filter(|(_, task)| matches!(task.state, TaskState::Queued | TaskState::Unclaimed))
             .map(|(key, _)| key)
             .collect();
         for task in waiting {
@@ -140,7 +140,7 @@ impl Manager {
         let unstarted: Vec<TaskKey> = self
             .tasks
             .iter()
-            .filter(|(_, task)| matches!(task.state, State::Queued) && !task.may_have_run)
+            .filter(|(_, task)| matches!(task.state, TaskState::Queued) && !task.may_have_run)
             .map(|(key, _)| key)
             .collect();
         for task in unstarted {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::event::Event;
-use crate::limits::{ANSWER, CONFIRMS_MAX, OUTCOMES_PER_MESSAGE};
+use crate::limits::{ANSWER, OUTCOMES_PER_MESSAGE, RELEASES_MAX};
 use crate::message::{Message, ToClient, ToPeer, ToWorker};
 use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
@@ -14,7 +14,7 @@ use crate::time::Instant;
 use super::Manager;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, TaskState};
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.
@@ -24,7 +24,7 @@ impl Manager {
         key: TaskKey,
         outcome: Outcome,
         payload: Payload,
-        confirm: Option<Holder>,
+        release: Option<Holder>,
     ) {
         self.withdraw(now, key);
         if matches!(outcome, Outcome::Completed(_)) {
@@ -35,17 +35,17 @@ impl Manager {
         self.placement.ended(now);
         let bytes = (payload.len() + outcome.text_bytes()) as u64;
         let client = self.tasks[key].client;
-        let confirm = confirm.map(|holder| (holder, now + self.config.inner.result_ack));
-        let is_held = confirm.is_some();
-        let end = self.results.add(client, key, outcome, bytes, confirm);
+        let release = release.map(|holder| (holder, now + self.config.inner.result_ack));
+        let is_held = release.is_some();
+        let end = self.results.add(client, key, outcome, bytes, release);
         self.tasks.end(key, end, payload);
         if is_held {
-            for _ in 0..CONFIRMS_MAX {
-                if !self.results.is_unconfirmed_full() {
+            for _ in 0..RELEASES_MAX {
+                if !self.results.is_unreleased_full() {
                     break;
                 }
                 step();
-                self.confirm_oldest();
+                self.release_oldest();
             }
         }
         self.update_blocked(client);
@@ -66,16 +66,16 @@ impl Manager {
     /// stale afterwards and must be replaced.
     pub(super) fn withdraw(&mut self, now: Instant, key: TaskKey) {
         match self.tasks[key].state {
-            State::Queued => {
+            TaskState::Queued => {
                 self.placement.withdraw(key);
             }
-            State::Held => self.unhold(key),
-            State::Assigned { holder, .. } => {
+            TaskState::Unclaimed => self.claim(key),
+            TaskState::Assigned { holder, .. } => {
                 self.unassign(key, 0);
                 self.abandon(now, holder);
             }
-            State::Detached => {}
-            State::Ended(_) => debug_assert!(false, "a task ends once"),
+            TaskState::Detached => {}
+            TaskState::Ended(_) => debug_assert!(false, "a task ends once"),
         }
         for holder in self.tasks.take_superseded(key) {
             self.abandon(now, holder);
@@ -122,9 +122,9 @@ impl Manager {
     /// decides.
     pub(super) fn ask_to_end(&mut self, now: Instant, key: TaskKey, ending: Ending) {
         match self.tasks[key].state {
-            State::Ended(_) | State::Detached => {}
-            State::Queued | State::Held => self.end_asked(now, key, ending),
-            State::Assigned { holder, .. } => {
+            TaskState::Ended(_) | TaskState::Detached => {}
+            TaskState::Queued | TaskState::Unclaimed => self.end_asked(now, key, ending),
+            TaskState::Assigned { holder, .. } => {
                 if self.tasks.ask_to_end(key, ending) {
                     let until = self.schedule.awake(now) + ANSWER;
                     self.schedule.peers.set(PeerTimer::Ending(key), until);
@@ -217,7 +217,7 @@ impl Manager {
 
     /// Removes every trace of a task; one without an outcome is abandoned.
     pub(super) fn forget(&mut self, now: Instant, key: TaskKey) {
-        if let State::Ended(end) = self.tasks[key].state {
+        if let TaskState::Ended(end) = self.tasks[key].state {
             if let Some(holder) = self.results.remove(end) {
                 self.ack(holder);
             }
@@ -235,24 +235,24 @@ impl Manager {
     }
 
     /// Acknowledges results to their workers that have waited for their clients long enough.
-    pub(super) fn confirm_early(&mut self, now: Instant) {
-        while self.results.is_confirmation_due(now) {
+    pub(super) fn release_early(&mut self, now: Instant) {
+        while self.results.is_release_due(now) {
             step();
-            self.confirm_oldest();
+            self.release_oldest();
         }
     }
 
-    fn confirm_oldest(&mut self) {
-        if let Some((task, holder)) = self.results.confirm_oldest() {
+    fn release_oldest(&mut self) {
+        if let Some((task, holder)) = self.results.release_oldest() {
             self.ack(holder);
             let task = self.tasks[task].id;
-            self.notify(Event::ResultConfirmedEarly { task });
+            self.notify(Event::ResultReleasedEarly { task });
         }
     }
 
     /// Keeps the alarm for the oldest result that is not acknowledged to its worker.
     pub(super) fn watch_results(&mut self) {
-        let Some(due) = self.results.next_confirmation() else {
+        let Some(due) = self.results.next_release() else {
             return self.schedule.alarms.cancel(Alarm::ResultAck);
         };
         if self

@@ -3,14 +3,14 @@
 use super::Manager;
 use super::peers::{Peer, Purpose};
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::State;
+use super::tasks::TaskState;
 
 impl Manager {
     /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
     pub(super) fn check(&self) {
         self.connections.check_invariants();
         self.clients
-            .check_invariants(|client| self.tasks.of(client).held() == 0);
+            .check_invariants(|client| self.tasks.of(client).count() == 0);
         self.workers
             .check_invariants(|worker| self.orphans.results_at(worker) > 0);
         self.tasks.check_invariants();
@@ -50,25 +50,25 @@ impl Manager {
             );
             assert_eq!(
                 self.schedule.peers.get(PeerTimer::Claim(key)).is_some(),
-                matches!(task.state, State::Held),
-                "claims are awaited for exactly the tasks that are held"
+                matches!(task.state, TaskState::Unclaimed),
+                "claims are awaited for exactly the tasks that wait for one"
             );
             assert_eq!(
                 self.schedule.peers.get(PeerTimer::Ending(key)).is_some(),
-                matches!(task.state, State::Assigned { .. }) && task.ending.is_some(),
+                matches!(task.state, TaskState::Assigned { .. }) && task.ending.is_some(),
                 "an answer is awaited for exactly the assigned tasks whose end was asked for"
             );
             let in_queue = self.placement.queue().contains(key);
             assert_eq!(
                 in_queue,
-                matches!(task.state, State::Queued),
+                matches!(task.state, TaskState::Queued),
                 "queued means in the queue"
             );
             queued += usize::from(in_queue);
-            if matches!(task.state, State::Held) {
+            if matches!(task.state, TaskState::Unclaimed) {
                 held_in_queue += usize::from(!task.options.at_most_once);
             }
-            if let State::Ended(end) = task.state {
+            if let TaskState::Ended(end) = task.state {
                 ended += 1;
                 let end = &self.results[end];
                 assert_eq!((end.task, end.client), (key, task.client));

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use super::Manager;
 use super::peers::WorkerSession;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::State;
+use super::tasks::TaskState;
 
 impl Manager {
     /// A worker says what it can run, now.
@@ -98,7 +98,7 @@ impl Manager {
     /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
     /// has yet to say it.
     fn may_yet_be_run(&self, awake: AwakeInstant) -> bool {
-        let patience = self.config.resume_window;
+        let patience = self.config.resume_timeout;
         let silent = |(key, session): (WorkerKey, &WorkerSession)| {
             let group = self.placement.candidate(key).group();
             session.peer.conn.is_some() && group.is_none() && session.joined + patience > awake
@@ -109,7 +109,7 @@ impl Manager {
     /// A task has waited for its start for as long as it may. One that nobody can run is told so.
     pub(super) fn reject_late(&mut self, now: Instant, key: TaskKey) {
         let record = &self.tasks[key];
-        let is_queued = matches!(record.state, State::Queued);
+        let is_queued = matches!(record.state, TaskState::Queued);
         let nobody = is_queued && self.placement.is_unroutable(&record.name);
         if nobody && !self.may_yet_be_run(self.schedule.awake(now)) {
             let near = self.placement.similar(&record.name);
@@ -121,7 +121,7 @@ impl Manager {
     /// Ends a task that nobody can run.
     fn end_unroutable(&mut self, now: Instant, key: TaskKey, near: Vec<Name>) {
         let record = &self.tasks[key];
-        debug_assert!(matches!(record.state, State::Queued));
+        debug_assert!(matches!(record.state, TaskState::Queued));
         let TaskId { seq, .. } = record.id;
         let client = record.client;
         if record.may_have_run {

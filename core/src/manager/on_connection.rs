@@ -86,9 +86,9 @@ impl Manager {
 
     fn on_client_cut_off(&mut self, now: Instant, key: ClientKey) {
         let awake = self.schedule.awake(now);
-        let is_idle = self.tasks.of(key).held() == 0;
+        let is_idle = self.tasks.of(key).count() == 0;
         self.clients.disconnect(awake, key, is_idle);
-        let until = awake + self.config.resume_window;
+        let until = awake + self.config.resume_timeout;
         self.schedule.peers.set(PeerTimer::Client(key), until);
         let peer = self.clients[key].peer.id;
         self.notify(Event::PeerDisconnected { peer });
@@ -103,7 +103,7 @@ impl Manager {
         self.results.drop_acks(key);
         self.rescore(key);
         self.pardon_needed();
-        let until = awake + self.config.resume_window;
+        let until = awake + self.config.resume_timeout;
         self.schedule.peers.set(PeerTimer::Worker(key), until);
         self.notify(Event::PeerDisconnected { peer });
         match absent {

@@ -17,7 +17,7 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::peers::Purpose;
-use super::tasks::{Ending, Holder, State};
+use super::tasks::{Ending, Holder, TaskState};
 
 impl Manager {
     /// An attempt ended. Whatever it was for, its slot is free; what it means for its task
@@ -57,7 +57,7 @@ impl Manager {
                 self.ack(holder);
             }
             None => {
-                if self.is_confirmed_by(finished.task, holder) {
+                if self.is_result_of(finished.task, holder) {
                     return;
                 }
                 // Whoever was given the attempt has it until it says how it ended, once.
@@ -87,12 +87,14 @@ impl Manager {
         let record = &self.tasks[task];
         let is_current = record.holder() == Some(holder);
         let assigned_at = match record.state {
-            State::Assigned { at, .. } if is_current => at,
-            State::Queued
-            | State::Held
-            | State::Detached
-            | State::Assigned { .. }
-            | State::Ended(_) => Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0)),
+            TaskState::Assigned { at, .. } if is_current => at,
+            TaskState::Queued
+            | TaskState::Unclaimed
+            | TaskState::Detached
+            | TaskState::Assigned { .. }
+            | TaskState::Ended(_) => {
+                Instant::from_nanos(now.as_nanos().saturating_sub(finished.ran.0))
+            }
         };
         let waited = assigned_at.since(record.times.accepted_at);
         let last = LastAttempt {
@@ -231,7 +233,7 @@ impl Manager {
             }
             AttemptEnd::Failed(_) | AttemptEnd::Crashed(..) => {
                 self.placement.failed(key, name, ran);
-                if let State::Assigned { class, .. } = record.state {
+                if let TaskState::Assigned { class, .. } = record.state {
                     self.doubt(now, key, task, class);
                 }
             }
@@ -240,13 +242,16 @@ impl Manager {
     }
 
     /// Whether the task has ended with the result of this attempt, which is not acknowledged yet.
-    fn is_confirmed_by(&self, id: crate::ids::TaskId, holder: Holder) -> bool {
+    fn is_result_of(&self, id: crate::ids::TaskId, holder: Holder) -> bool {
         let Some(task) = self.find_task(id) else {
             return false;
         };
         match self.tasks[task].state {
-            State::Ended(end) => self.results[end].confirm == Some(holder),
-            State::Queued | State::Held | State::Detached | State::Assigned { .. } => false,
+            TaskState::Ended(end) => self.results[end].release == Some(holder),
+            TaskState::Queued
+            | TaskState::Unclaimed
+            | TaskState::Detached
+            | TaskState::Assigned { .. } => false,
         }
     }
 

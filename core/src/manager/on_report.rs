@@ -18,7 +18,7 @@ use super::Manager;
 use super::peers::{Occupied, Purpose};
 use super::placement::NOBODY;
 use super::schedule::PeerTimer;
-use super::tasks::{Holder, State};
+use super::tasks::{Holder, TaskState};
 
 impl Manager {
     pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {
@@ -143,7 +143,7 @@ impl Manager {
     /// A returning attempt that was given up on: it is the task's own again if no other was
     /// assigned since.
     fn reclaim(&mut self, task: TaskKey, holder: Holder) {
-        let is_queued = matches!(self.tasks[task].state, State::Queued);
+        let is_queued = matches!(self.tasks[task].state, TaskState::Queued);
         if is_queued && self.tasks.drop_superseded(task, holder) {
             self.tasks.refund(task, holder.attempt);
             self.adopt(task, holder);
@@ -154,14 +154,14 @@ impl Manager {
     /// an earlier manager, or an earlier session.
     fn on_reported_task(&mut self, now: Instant, task: TaskKey, holder: Holder, finished: bool) {
         match self.tasks[task].state {
-            State::Ended(end) => {
-                if self.results[end].confirm != Some(holder) {
+            TaskState::Ended(end) => {
+                if self.results[end].release != Some(holder) {
                     self.discard(now, holder, finished);
                 }
                 return;
             }
-            State::Queued | State::Held => self.adopt(task, holder),
-            State::Assigned { .. } | State::Detached => self.tasks.supersede(task, holder),
+            TaskState::Queued | TaskState::Unclaimed => self.adopt(task, holder),
+            TaskState::Assigned { .. } | TaskState::Detached => self.tasks.supersede(task, holder),
         }
         self.occupy(now, holder, Purpose::Live(task));
         if finished {
@@ -178,11 +178,11 @@ impl Manager {
     /// Makes a waiting task the one that this attempt is for.
     fn adopt(&mut self, task: TaskKey, holder: Holder) {
         match self.tasks[task].state {
-            State::Queued => {
+            TaskState::Queued => {
                 self.placement.withdraw(task);
             }
-            State::Held => self.unhold(task),
-            State::Detached | State::Assigned { .. } | State::Ended(_) => {
+            TaskState::Unclaimed => self.claim(task),
+            TaskState::Detached | TaskState::Assigned { .. } | TaskState::Ended(_) => {
                 debug_assert!(false, "only waiting tasks are adopted");
             }
         }
@@ -235,7 +235,7 @@ impl Manager {
         } else {
             self.occupy(now, holder, Purpose::Orphan(id));
         }
-        let until = self.schedule.awake(now) + self.config.resume_window;
+        let until = self.schedule.awake(now) + self.config.resume_timeout;
         let timer = PeerTimer::Orphan(worker, attempt);
         self.schedule.peers.set(timer, until);
         self.notify(Event::OrphanKept { task: id, attempt });

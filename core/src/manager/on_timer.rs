@@ -16,7 +16,7 @@ impl Manager {
             // The look itself is at the end of every batch; being woken is enough.
             Alarm::Recall | Alarm::Renew => {}
             Alarm::Trial(worker) => self.on_trial(worker),
-            Alarm::ResultAck => self.confirm_early(now),
+            Alarm::ResultAck => self.release_early(now),
         }
     }
 

@@ -16,12 +16,12 @@ use crate::time::Instant;
 use super::Manager;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Holder, State};
+use super::tasks::{Holder, TaskState};
 
 /// Why a worker's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
-    /// It did not come back within the resume window.
+    /// It did not come back within the resume timeout.
     Expired,
     /// Its process was started again under the same name.
     Replaced,
@@ -279,7 +279,7 @@ impl Manager {
     pub(super) fn not_started(&mut self, now: Instant, task: TaskKey, holder: Holder) {
         self.tasks.refund(task, holder.attempt);
         if self.tasks.drop_superseded(task, holder) {
-            if matches!(self.tasks[task].state, State::Queued) {
+            if matches!(self.tasks[task].state, TaskState::Queued) {
                 self.tasks.clear_may_have_run(task);
             }
             return;

@@ -51,7 +51,7 @@ pub(super) enum PeerTimer {
     Worker(WorkerKey),
     /// A client's session ends.
     Client(ClientKey),
-    /// A held task waits no longer for a worker to claim it.
+    /// A task that may have run waits no longer for a worker to claim it.
     Claim(TaskKey),
     /// A worker should have answered for what was recalled on this connection.
     Recall(ConnId),

@@ -142,7 +142,7 @@ impl Manager {
             queue_bytes: self.config.queue_bytes,
             returning: self.placement.queue().returning() as u64,
             unroutable: self.placement.queue().class_len(NOBODY) as u64,
-            held: self.tasks.held() as u64,
+            unclaimed: self.tasks.unclaimed() as u64,
             assigned: self.tasks.assigned() as u64,
             unacknowledged: self.results.len() as u64,
             orphans: self.orphans.len() as u64,

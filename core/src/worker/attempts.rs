@@ -38,21 +38,21 @@ pub(super) struct Entry {
     pub(super) kill: bool,
     /// What it was estimated to take when it was given, in nanoseconds.
     pub(super) work: u64,
-    pub(super) place: Place,
+    pub(super) place: AttemptPlace,
     next: AttemptKey,
     prev: AttemptKey,
 }
 
 /// Where an attempt is.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum AttemptPlace {
     /// In the list of those that wait for a slot.
     Waiting(What),
     /// In a slot's queue. What it takes to run it again is kept unless it was first in line:
     /// then it is charged if the process dies.
     Given { slot: SlotId, again: Option<What> },
     /// Ended; held until acknowledged.
-    Held(End),
+    Held(HeldResult),
 }
 
 /// What to run.
@@ -64,13 +64,13 @@ pub(super) struct What {
 
 /// How it ended.
 #[derive(Clone, Debug)]
-pub(super) struct End {
+pub(super) struct HeldResult {
     pub(super) ran: Duration,
     pub(super) end: AttemptEnd,
     pub(super) payload: Payload,
 }
 
-impl End {
+impl HeldResult {
     /// What holding it costs.
     fn bytes(&self) -> u64 {
         (self.payload.len() + self.end.text_bytes()) as u64
@@ -167,7 +167,7 @@ impl Attempts {
             given: false,
             kill: false,
             work: 0,
-            place: Place::Waiting(What {
+            place: AttemptPlace::Waiting(What {
                 name: assign.name,
                 payload,
             }),
@@ -194,7 +194,7 @@ impl Attempts {
         let what = self.unlink(key);
         let entry = self.get_mut(key);
         entry.given = true;
-        entry.place = Place::Given {
+        entry.place = AttemptPlace::Given {
             slot,
             again: again.then(|| what.clone()),
         };
@@ -204,33 +204,33 @@ impl Attempts {
     /// Puts an attempt that is in a slot before all that wait.
     pub(super) fn requeue(&mut self, key: AttemptKey) {
         let entry = self.get_mut(key);
-        let Place::Given { again, .. } = &mut entry.place else {
+        let AttemptPlace::Given { again, .. } = &mut entry.place else {
             unreachable!("only what was given comes back");
         };
         let what = again.take().expect("kept for all but the first in line");
         let bytes = what.payload.len();
-        entry.place = Place::Waiting(what);
+        entry.place = AttemptPlace::Waiting(what);
         self.link(key, bytes, AttemptKey::NONE, self.first);
     }
 
     /// The attempt ended: holds the end until [`forget`](Self::forget).
-    pub(super) fn hold(&mut self, key: AttemptKey, end: End) {
-        if matches!(self.get(key).place, Place::Waiting(_)) {
+    pub(super) fn hold(&mut self, key: AttemptKey, end: HeldResult) {
+        if matches!(self.get(key).place, AttemptPlace::Waiting(_)) {
             self.unlink(key);
         }
         self.held += 1;
         self.held_bytes += end.bytes();
-        self.get_mut(key).place = Place::Held(end);
+        self.get_mut(key).place = AttemptPlace::Held(end);
     }
 
     /// Forgets an attempt that waits or is held.
     pub(super) fn forget(&mut self, key: AttemptKey) -> Attempt {
         match &self.get(key).place {
-            Place::Waiting(_) => {
+            AttemptPlace::Waiting(_) => {
                 self.unlink(key);
             }
-            Place::Given { .. } => unreachable!("a slot still has it"),
-            Place::Held(end) => {
+            AttemptPlace::Given { .. } => unreachable!("a slot still has it"),
+            AttemptPlace::Held(end) => {
                 self.held_bytes -= end.bytes();
                 self.held -= 1;
             }
@@ -257,11 +257,11 @@ impl Attempts {
     fn unlink(&mut self, key: AttemptKey) -> What {
         let entry = self.get_mut(key);
         let (prev, next) = (entry.prev, entry.next);
-        let nothing = Place::Given {
+        let nothing = AttemptPlace::Given {
             slot: SlotId(0),
             again: None,
         };
-        let Place::Waiting(what) = core::mem::replace(&mut entry.place, nothing) else {
+        let AttemptPlace::Waiting(what) = core::mem::replace(&mut entry.place, nothing) else {
             unreachable!("only what waits is in the list");
         };
         self.join(prev, next);
@@ -291,7 +291,7 @@ impl Attempts {
         while key != AttemptKey::NONE {
             let entry = self.get(key);
             assert_eq!(entry.prev, prev);
-            assert!(matches!(entry.place, Place::Waiting(_)));
+            assert!(matches!(entry.place, AttemptPlace::Waiting(_)));
             assert!(!(fresh && entry.given), "what was given before goes first");
             fresh |= !entry.given;
             waiting += 1;
@@ -303,13 +303,13 @@ impl Attempts {
         for (key, entry) in self.iter() {
             assert_eq!(self.keys.get(entry.attempt), Some(&key));
             match &entry.place {
-                Place::Waiting(what) => {
+                AttemptPlace::Waiting(what) => {
                     waiting += 1;
                     waiting_bytes += what.payload.len() as u64;
                     assert!(!entry.kill, "the kill of what waits is answered at once");
                 }
-                Place::Given { .. } => assert!(entry.given),
-                Place::Held(end) => {
+                AttemptPlace::Given { .. } => assert!(entry.given),
+                AttemptPlace::Held(end) => {
                     held += 1;
                     held_bytes += end.bytes();
                 }

@@ -1,8 +1,8 @@
 //! What must hold between any two calls.
 
-use super::attempts::Place;
+use super::attempts::AttemptPlace;
 use super::machine::{Phase, Worker};
-use super::pool::State;
+use super::pool::SlotState;
 use crate::limits::WINDOW_MAX;
 
 impl Worker {
@@ -23,13 +23,13 @@ impl Worker {
             let mut work = 0;
             for (index, &key) in place.queue.iter().enumerate() {
                 let entry = self.attempts.get(key);
-                let Place::Given { slot: named, again } = &entry.place else {
+                let AttemptPlace::Given { slot: named, again } = &entry.place else {
                     panic!("{} is in {slot} and in {:?}", entry.attempt, entry.place);
                 };
                 assert_eq!(*named, slot);
                 if index > 0 {
                     assert!(!entry.at_most_once, "queued behind another");
-                    assert!(again.is_some() || place.state != State::Ready);
+                    assert!(again.is_some() || place.state != SlotState::Ready);
                 }
                 work += entry.work;
             }
@@ -37,14 +37,14 @@ impl Worker {
             queued += place.queue.len();
         }
         let given = self.attempts.iter();
-        let given = given.filter(|(_, entry)| matches!(entry.place, Place::Given { .. }));
+        let given = given.filter(|(_, entry)| matches!(entry.place, AttemptPlace::Given { .. }));
         assert_eq!(given.count(), queued);
     }
 
     /// What must end at some time has somebody who will see to it.
     fn check_timers(&self) {
         for (slot, place) in self.pool.slots() {
-            if place.state == State::Ready
+            if place.state == SlotState::Ready
                 && let Some((due, _)) = self.head_due(slot)
             {
                 assert!(self.pool.timer(slot).is_some_and(|armed| armed <= due));
@@ -52,7 +52,7 @@ impl Worker {
         }
         let mut armed = 0;
         for (key, entry) in self.attempts.iter() {
-            if matches!(entry.place, Place::Waiting(_)) {
+            if matches!(entry.place, AttemptPlace::Waiting(_)) {
                 assert_eq!(self.expiries.get(key), entry.deadline);
                 armed += usize::from(entry.deadline.is_some());
             }
@@ -77,7 +77,7 @@ impl Worker {
 
     fn given_back(&self) -> usize {
         let waiting = self.attempts.iter();
-        let waiting = waiting.filter(|(_, entry)| matches!(entry.place, Place::Waiting(_)));
+        let waiting = waiting.filter(|(_, entry)| matches!(entry.place, AttemptPlace::Waiting(_)));
         waiting.filter(|(_, entry)| entry.given).count()
     }
 
@@ -90,7 +90,7 @@ impl Worker {
             Phase::Running => {}
             Phase::Draining { .. } => {
                 for (_, entry) in self.attempts.iter() {
-                    assert!(entry.given || matches!(entry.place, Place::Held(_)));
+                    assert!(entry.given || matches!(entry.place, AttemptPlace::Held(_)));
                 }
             }
             Phase::Leaving | Phase::Stopped => {

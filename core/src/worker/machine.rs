@@ -11,7 +11,7 @@ use super::announced::Announced;
 use super::answers::Answers;
 use super::attempts::{AttemptKey, Attempts};
 use super::outage::Outage;
-use super::pool::{Pool, Stage, State};
+use super::pool::{Pool, SlotState, Stage};
 use super::window::{Demand, Window};
 use super::{WorkerConfig, WorkerInput, WorkerOutput};
 use crate::durations::Durations;
@@ -196,11 +196,12 @@ impl Worker {
             let place = self.pool.get(slot);
             let stage = match place.state {
                 _ if at_once => Stage::Killed,
-                State::Starting => Stage::Killed,
+                SlotState::Starting => Stage::Killed,
                 _ if place.queue.is_empty() => Stage::Retired,
-                State::Ready | State::Stopping { .. } | State::Dead | State::Gone => {
-                    Stage::Terminated
-                }
+                SlotState::Ready
+                | SlotState::Stopping { .. }
+                | SlotState::Dead
+                | SlotState::Gone => Stage::Terminated,
             };
             self.pool.abandon(slot);
             self.pool.stop(now, slot, stage, None, &mut self.out);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::WorkerOutput;
-use super::attempts::{AttemptKey, End, Place};
+use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
 use super::machine::{Phase, Worker};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
@@ -189,14 +189,14 @@ impl Worker {
         };
         let entry = self.attempts.get(key);
         match entry.place {
-            Place::Waiting(_) if entry.given => {
+            AttemptPlace::Waiting(_) if entry.given => {
                 self.expiries.cancel(key);
-                self.finish(now, key, End::without_run(AttemptEnd::Killed));
+                self.finish(now, key, HeldResult::without_run(AttemptEnd::Killed));
             }
-            Place::Waiting(_) => self.return_unstarted(key),
-            Place::Given { .. } => self.kill_given(now, key),
+            AttemptPlace::Waiting(_) => self.return_unstarted(key),
+            AttemptPlace::Given { .. } => self.kill_given(now, key),
             // Its end was sent, or reported and will be asked for.
-            Place::Held(_) => {}
+            AttemptPlace::Held(_) => {}
         }
     }
 

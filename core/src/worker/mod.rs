@@ -176,7 +176,7 @@ pub enum PoolOutput {
         /// Which.
         slot: SlotLife,
     },
-    /// End a pool process and all its descendants (SIGKILL); `Exited` answers.
+    /// HeldResult a pool process and all its descendants (SIGKILL); `Exited` answers.
     Kill {
         /// Which.
         slot: SlotLife,

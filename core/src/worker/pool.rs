@@ -19,7 +19,7 @@ use crate::time::{Instant, Timers, saturating_nanos};
 
 /// What a slot is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SlotState {
     /// Its process was asked for and is not ready.
     Starting,
     /// Its process takes attempts: idle if it has none, else busy.
@@ -29,7 +29,7 @@ pub(super) enum State {
         /// How it was asked last.
         stage: Stage,
         /// What that means for the first attempt in its queue; `None`: nothing.
-        verdict: Option<Verdict>,
+        reason_to_stop: Option<StopReason>,
     },
     /// Its process died young; another is started when the timer says so.
     Dead,
@@ -47,7 +47,7 @@ pub(super) enum Stage {
 
 /// Why a process is stopped under an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum StopReason {
     /// The attempt ran for too long; the limit.
     TimeLimit(Duration),
     /// The process used too much memory; how much, if that is known.
@@ -75,7 +75,7 @@ pub(super) struct Head {
 /// One place in the pool.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
-    pub(super) state: State,
+    pub(super) state: SlotState,
     pub(super) life: u64,
     /// Attempts written to the process and not answered, oldest first.
     pub(super) queue: VecDeque<AttemptKey>,
@@ -139,7 +139,7 @@ impl Pool {
         out: &mut VecDeque<WorkerOutput>,
     ) -> Self {
         let slot = |_| Slot {
-            state: State::Gone,
+            state: SlotState::Gone,
             life: 0,
             queue: VecDeque::new(),
             work: 0,
@@ -201,7 +201,8 @@ impl Pool {
     /// The slot that `life` speaks of, unless it is of an earlier process or never was.
     pub(super) fn find(&self, life: SlotLife) -> Option<SlotId> {
         let slot = self.slots.get(life.slot)?;
-        let current = slot.life == life.life && !matches!(slot.state, State::Dead | State::Gone);
+        let current =
+            slot.life == life.life && !matches!(slot.state, SlotState::Dead | SlotState::Gone);
         current.then_some(life.slot)
     }
 
@@ -220,7 +221,7 @@ impl Pool {
     /// The earliest of all slots' timers, and whether a process is started then.
     pub(super) fn next_timer(&self) -> Option<(Instant, bool)> {
         let (at, slot) = self.timers.next()?;
-        Some((at, self.get(slot).state == State::Dead))
+        Some((at, self.get(slot).state == SlotState::Dead))
     }
 
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<SlotId> {
@@ -235,11 +236,11 @@ impl Pool {
         }
     }
 
-    fn set_state(&mut self, slot: SlotId, state: State) {
-        let count = |state: State| {
+    fn set_state(&mut self, slot: SlotId, state: SlotState) {
+        let count = |state: SlotState| {
             (
-                u32::from(matches!(state, State::Dead | State::Gone)),
-                u32::from(state == State::Gone),
+                u32::from(matches!(state, SlotState::Dead | SlotState::Gone)),
+                u32::from(state == SlotState::Gone),
             )
         };
         let old = core::mem::replace(&mut self.get_mut(slot).state, state);
@@ -250,7 +251,7 @@ impl Pool {
     /// Starts a process in an empty slot.
     pub(super) fn spawn(&mut self, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         let place = self.get_mut(slot);
-        debug_assert!(matches!(place.state, State::Dead | State::Gone));
+        debug_assert!(matches!(place.state, SlotState::Dead | SlotState::Gone));
         debug_assert!(place.queue.is_empty());
         place.life += 1;
         place.runs = 0;
@@ -258,20 +259,20 @@ impl Pool {
         place.unavailable = false;
         place.answered = None;
         let slot_life = id(slot, place.life);
-        self.set_state(slot, State::Starting);
+        self.set_state(slot, SlotState::Starting);
         out.push_back(WorkerOutput::Pool(PoolOutput::Spawn { slot: slot_life }));
     }
 
     /// The process is ready. False if that was no news.
     pub(super) fn on_ready(&mut self, now: Instant, slot: SlotId) -> bool {
-        if self.get(slot).state != State::Starting {
+        if self.get(slot).state != SlotState::Starting {
             return false;
         }
         let program = self.program;
         let place = self.get_mut(slot);
         place.since = now;
         place.program = program;
-        self.set_state(slot, State::Ready);
+        self.set_state(slot, SlotState::Ready);
         self.idle.insert(slot);
         true
     }
@@ -298,7 +299,7 @@ impl Pool {
     /// others in this slot's process.
     pub(super) fn may_queue(&self, now: Instant, slot: SlotId) -> bool {
         let place = self.get(slot);
-        place.state == State::Ready
+        place.state == SlotState::Ready
             && place.open
             && !place.queue.is_empty()
             && place.queue.len() < CHILD_QUEUE_MAX
@@ -318,7 +319,7 @@ impl Pool {
         open: bool,
     ) -> bool {
         let place = self.get_mut(slot);
-        debug_assert_eq!(place.state, State::Ready);
+        debug_assert_eq!(place.state, SlotState::Ready);
         let first = place.queue.is_empty();
         place.queue.push_back(key);
         place.work += work;
@@ -345,16 +346,16 @@ impl Pool {
             since: now,
             alone: false,
         };
-        if let State::Stopping { verdict, .. } = &mut place.state {
+        if let SlotState::Stopping { reason_to_stop, .. } = &mut place.state {
             // It was about the one that just ended.
-            *verdict = None;
+            *reason_to_stop = None;
         }
     }
 
     /// A ready process with nothing to do takes more, or is let go if it has run its share.
     pub(super) fn rest(&mut self, now: Instant, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
         let place = self.get(slot);
-        if place.state != State::Ready || !place.queue.is_empty() {
+        if place.state != SlotState::Ready || !place.queue.is_empty() {
             return;
         }
         if self.may_run(slot) {
@@ -370,23 +371,32 @@ impl Pool {
         now: Instant,
         slot: SlotId,
         stage: Stage,
-        verdict: Option<Verdict>,
+        reason_to_stop: Option<StopReason>,
         out: &mut VecDeque<WorkerOutput>,
     ) {
-        let verdict = match self.get(slot).state {
-            State::Dead => {
+        let reason_to_stop = match self.get(slot).state {
+            SlotState::Dead => {
                 self.timers.cancel(slot);
-                self.set_state(slot, State::Gone);
+                self.set_state(slot, SlotState::Gone);
                 return;
             }
-            State::Gone => return,
-            State::Stopping { stage: old, .. } if stage <= old => return,
+            SlotState::Gone => return,
+            SlotState::Stopping { stage: old, .. } if stage <= old => return,
             // What was decided first stays the reason.
-            State::Stopping { verdict: old, .. } => old.or(verdict),
-            State::Starting | State::Ready => verdict,
+            SlotState::Stopping {
+                reason_to_stop: old,
+                ..
+            } => old.or(reason_to_stop),
+            SlotState::Starting | SlotState::Ready => reason_to_stop,
         };
         self.idle.remove(&slot);
-        self.set_state(slot, State::Stopping { stage, verdict });
+        self.set_state(
+            slot,
+            SlotState::Stopping {
+                stage,
+                reason_to_stop,
+            },
+        );
         let slot_life = id(slot, self.get(slot).life);
         let ask = match stage {
             Stage::Retired => PoolOutput::Retire { slot: slot_life },
@@ -421,14 +431,14 @@ impl Pool {
         let place = self.get_mut(slot);
         place.queue.clear();
         place.work = 0;
-        if let State::Stopping { verdict, .. } = &mut place.state {
-            *verdict = None;
+        if let SlotState::Stopping { reason_to_stop, .. } = &mut place.state {
+            *reason_to_stop = None;
         }
     }
 
     /// Presses a process that was asked to end and has not.
     pub(super) fn press(&mut self, now: Instant, slot: SlotId, out: &mut VecDeque<WorkerOutput>) {
-        let State::Stopping { stage, .. } = self.get(slot).state else {
+        let SlotState::Stopping { stage, .. } = self.get(slot).state else {
             return;
         };
         let stage = match stage {
@@ -455,25 +465,25 @@ impl Pool {
         let lived = now.since(place.since);
         let delay = match place.state {
             _ if leaving => {
-                self.set_state(slot, State::Gone);
+                self.set_state(slot, SlotState::Gone);
                 return;
             }
             // It could start nothing, or never got ready: wait from the first time on.
             _ if place.unavailable => backoff(place.count_failure()),
-            State::Starting => backoff(place.count_failure()),
+            SlotState::Starting => backoff(place.count_failure()),
             // It was of no use to anybody: the first time may have been bad luck. A death under an
             // attempt is the attempt's, and delays nobody else's process.
-            State::Ready if !busy && !place.served && lived < YOUNG => {
+            SlotState::Ready if !busy && !place.served && lived < YOUNG => {
                 backoff(place.count_failure() - 1)
             }
-            State::Ready => {
+            SlotState::Ready => {
                 place.failures = 0;
                 Duration::ZERO
             }
             // We ended it ourselves.
-            State::Stopping { .. } | State::Dead | State::Gone => Duration::ZERO,
+            SlotState::Stopping { .. } | SlotState::Dead | SlotState::Gone => Duration::ZERO,
         };
-        self.set_state(slot, State::Dead);
+        self.set_state(slot, SlotState::Dead);
         if delay.is_zero() {
             self.spawn(slot, out);
         } else {
@@ -483,27 +493,33 @@ impl Pool {
 
     /// Asserts what must hold of the slots alone.
     pub(super) fn check_invariants(&self) {
-        let count = |state: fn(State) -> bool| {
+        let count = |state: fn(SlotState) -> bool| {
             self.slots.values().filter(|slot| state(slot.state)).count() as u32
         };
-        assert_eq!(self.gone, count(|state| state == State::Gone));
-        assert_eq!(self.empty, self.gone + count(|state| state == State::Dead));
+        assert_eq!(self.gone, count(|state| state == SlotState::Gone));
+        assert_eq!(
+            self.empty,
+            self.gone + count(|state| state == SlotState::Dead)
+        );
         assert!(self.timers.len() <= self.slots.reached());
         for (slot, place) in self.slots() {
-            let free = place.state == State::Ready && place.queue.is_empty();
+            let free = place.state == SlotState::Ready && place.queue.is_empty();
             assert_eq!(self.is_idle(slot), free, "{slot}: {place:?}");
             assert!(place.runs <= self.max_requests);
             assert!(place.queue.len() <= CHILD_QUEUE_MAX);
             match place.state {
-                State::Starting | State::Gone => {
+                SlotState::Starting | SlotState::Gone => {
                     assert!(place.queue.is_empty() && self.timer(slot).is_none());
                 }
-                State::Dead => assert!(place.queue.is_empty() && self.timer(slot).is_some()),
-                State::Stopping { stage, verdict } => {
+                SlotState::Dead => assert!(place.queue.is_empty() && self.timer(slot).is_some()),
+                SlotState::Stopping {
+                    stage,
+                    reason_to_stop,
+                } => {
                     assert_eq!(self.timer(slot).is_some(), stage != Stage::Killed);
-                    assert!(verdict.is_none() || !place.queue.is_empty());
+                    assert!(reason_to_stop.is_none() || !place.queue.is_empty());
                 }
-                State::Ready => assert!(!free || self.may_run(slot)),
+                SlotState::Ready => assert!(!free || self.may_run(slot)),
             }
         }
     }

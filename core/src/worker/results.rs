@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::attempts::{AttemptKey, End, Entry, Place};
+use super::attempts::{AttemptKey, AttemptPlace, Entry, HeldResult};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
@@ -22,7 +22,7 @@ fn too_large(bytes: usize, limit: usize) -> TaskError {
 
 /// What says how an attempt ended, to a manager that takes payloads of so many bytes.
 #[inline]
-fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message<ToManager> {
+fn finished(entry: &Entry, end: &HeldResult, payload_max: usize) -> Message<ToManager> {
     let bytes = end.payload.len();
     let fits = bytes <= payload_max;
     let finished = Finished {
@@ -54,7 +54,7 @@ fn finished(entry: &Entry, end: &End, payload_max: usize) -> Message<ToManager> 
 
 impl Worker {
     /// An attempt ended: sends the end if there is somebody to send it to, and holds it.
-    pub(super) fn finish(&mut self, now: Instant, key: AttemptKey, mut end: End) {
+    pub(super) fn finish(&mut self, now: Instant, key: AttemptKey, mut end: HeldResult) {
         if let AttemptEnd::Failed(error) = &mut end.end {
             error.bound();
         }
@@ -77,7 +77,7 @@ impl Worker {
         // An answer that speaks of an attempt as started must not come after its end.
         self.flush_returned(now);
         let entry = self.attempts.get(key);
-        if let Place::Held(end) = &entry.place {
+        if let AttemptPlace::Held(end) = &entry.place {
             let message = || finished(entry, end, self.payload_max);
             self.link.send_made(now, &mut self.out, message);
         }
@@ -92,10 +92,12 @@ impl Worker {
         };
         let entry = self.attempts.get(key);
         match entry.place {
-            Place::Held(_) => self.send_held(now, key),
-            Place::Waiting(_) | Place::Given { .. } if entry.given => self.answers.started(attempt),
+            AttemptPlace::Held(_) => self.send_held(now, key),
+            AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } if entry.given => {
+                self.answers.started(attempt)
+            }
             // It waits for its turn; the question is from before it was assigned.
-            Place::Waiting(_) | Place::Given { .. } => {}
+            AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } => {}
         }
     }
 
@@ -103,7 +105,7 @@ impl Worker {
     pub(super) fn on_ack_results(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
             if let Some(key) = self.attempts.find(attempt)
-                && matches!(self.attempts.get(key).place, Place::Held(_))
+                && matches!(self.attempts.get(key).place, AttemptPlace::Held(_))
             {
                 self.attempts.forget(key);
             }
@@ -138,8 +140,10 @@ impl Worker {
                 self.link.send(now, FromWorker::Report(part), &mut self.out);
             }
             match entry.place {
-                Place::Held(_) => report.finished.push(reported),
-                Place::Waiting(_) | Place::Given { .. } => report.running.push(reported),
+                AttemptPlace::Held(_) => report.finished.push(reported),
+                AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } => {
+                    report.running.push(reported)
+                }
             }
         }
         report.last = true;

@@ -5,9 +5,9 @@ use core::time::Duration;
 use alloc::format;
 use alloc::string::String;
 
-use super::attempts::{AttemptKey, End, Place};
+use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
 use super::machine::Worker;
-use super::pool::{Stage, State, Verdict};
+use super::pool::{SlotState, Stage, StopReason};
 use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::capabilities::Capabilities;
 use crate::event::Event;
@@ -78,15 +78,15 @@ impl Worker {
         let Some(head) = head.filter(|&key| self.attempts.get(key).attempt == attempt) else {
             // To answer twice is not the fault of the next attempt.
             let twice = place.answered == Some(attempt);
-            let verdict = head.map(|_| {
+            let reason_to_stop = head.map(|_| {
                 if twice {
-                    Verdict::Twice
+                    StopReason::Twice
                 } else {
-                    Verdict::Protocol
+                    StopReason::Protocol
                 }
             });
             self.pool
-                .stop(now, slot, Stage::Killed, verdict, &mut self.out);
+                .stop(now, slot, Stage::Killed, reason_to_stop, &mut self.out);
             return;
         };
         let entry = self.attempts.get(head);
@@ -97,11 +97,11 @@ impl Worker {
             // What ends in an error after it was told to end, ends because it was told so.
             (
                 RunEnd::Failed(error),
-                State::Stopping {
-                    verdict: Some(verdict),
+                SlotState::Stopping {
+                    reason_to_stop: Some(reason_to_stop),
                     ..
                 },
-            ) => verdict.end(self.config.memory_limit, error.stderr),
+            ) => reason_to_stop.end(self.config.memory_limit, error.stderr),
             (RunEnd::Failed(error), _) if error.kind == ErrorKind::Unavailable => {
                 // There are more processes than the machine can bear.
                 self.pool.note_unavailable(slot);
@@ -125,7 +125,7 @@ impl Worker {
                 }
             }
         };
-        self.finish(now, head, End { ran, end, payload });
+        self.finish(now, head, HeldResult { ran, end, payload });
         self.pool.rest(now, slot, &mut self.out);
         self.watch_head(slot);
     }
@@ -140,14 +140,13 @@ impl Worker {
         let mut queue = core::mem::take(&mut place.queue);
         let busy = !queue.is_empty();
         let end = match state {
-            State::Stopping { verdict, .. } => {
-                verdict.map(|verdict| verdict.end(self.config.memory_limit, stderr.clone()))
+            SlotState::Stopping { reason_to_stop, .. } => reason_to_stop
+                .map(|reason_to_stop| reason_to_stop.end(self.config.memory_limit, stderr.clone())),
+            SlotState::Ready if cause == ExitCause::Memory => {
+                Some(StopReason::Memory(None).end(self.config.memory_limit, stderr.clone()))
             }
-            State::Ready if cause == ExitCause::Memory => {
-                Some(Verdict::Memory(None).end(self.config.memory_limit, stderr.clone()))
-            }
-            State::Ready => Some(AttemptEnd::Crashed(cause, stderr.clone())),
-            State::Starting | State::Dead | State::Gone => None,
+            SlotState::Ready => Some(AttemptEnd::Crashed(cause, stderr.clone())),
+            SlotState::Starting | SlotState::Dead | SlotState::Gone => None,
         };
         if let Some(end) = end
             && let Some(head) = queue.pop_front()
@@ -158,7 +157,7 @@ impl Worker {
                 let name = self.attempts.get(head).name_key;
                 self.durations.completed(name, saturating_nanos(ran));
             }
-            self.finish(now, head, End { ran, end, payload });
+            self.finish(now, head, HeldResult { ran, end, payload });
         }
         // The others did not get their turn. They are waited for here, so they go first.
         while let Some(key) = queue.pop_back() {
@@ -168,11 +167,11 @@ impl Worker {
         self.notify(Event::SlotExited {
             slot: life.slot,
             cause,
-            asked: matches!(state, State::Stopping { .. }),
+            asked: matches!(state, SlotState::Stopping { .. }),
             stderr,
         });
         // Nobody waits any more for what it had submitted. Cut off, the manager finds out by itself.
-        if self.link.is_up() && matches!(state, State::Ready | State::Stopping { .. }) {
+        if self.link.is_up() && matches!(state, SlotState::Ready | SlotState::Stopping { .. }) {
             let SlotLife { slot, life } = life;
             self.link
                 .send(now, FromWorker::Gone { slot, life }, &mut self.out);
@@ -187,7 +186,7 @@ impl Worker {
         if entry.kill {
             // Not returned: it was written to a process, and the manager may know.
             let end = AttemptEnd::Killed;
-            self.finish(now, key, End::without_run(end));
+            self.finish(now, key, HeldResult::without_run(end));
             return;
         }
         if let Some(at) = entry.deadline {
@@ -208,9 +207,9 @@ impl Worker {
             let task = self.attempts.get(head).task;
             self.notify(Event::MemoryLimitHit { task, bytes });
         }
-        let verdict = head.map(|_| Verdict::Memory(Some(bytes)));
+        let reason_to_stop = head.map(|_| StopReason::Memory(Some(bytes)));
         self.pool
-            .stop(now, slot, Stage::Killed, verdict, &mut self.out);
+            .stop(now, slot, Stage::Killed, reason_to_stop, &mut self.out);
     }
 
     /// Gives waiting attempts to slots: to idle ones from the lowest number on, as many tiny ones
@@ -325,7 +324,7 @@ impl Worker {
 
     /// Arms the slot's timer for whatever ends its first attempt soonest.
     fn watch_head(&mut self, slot: SlotId) {
-        if self.pool.get(slot).state == State::Ready
+        if self.pool.get(slot).state == SlotState::Ready
             && let Some((at, _)) = self.head_due(slot)
         {
             self.pool.wake_by(slot, at);
@@ -333,23 +332,23 @@ impl Worker {
     }
 
     /// When and why the first attempt of `slot` must end.
-    pub(super) fn head_due(&self, slot: SlotId) -> Option<(Instant, Verdict)> {
+    pub(super) fn head_due(&self, slot: SlotId) -> Option<(Instant, StopReason)> {
         let place = self.pool.get(slot);
         let entry = self.attempts.get(*place.queue.front()?);
         // What has just got its turn and takes no time is not worth a process.
         let soon = place.head.since + CHILD_WORK_MAX;
-        let mut due = entry.kill.then_some((soon, Verdict::Killed));
-        let mut or = |at: Instant, verdict| {
+        let mut due = entry.kill.then_some((soon, StopReason::Killed));
+        let mut or = |at: Instant, reason_to_stop| {
             if due.is_none_or(|(due, _)| at < due) {
-                due = Some((at, verdict));
+                due = Some((at, reason_to_stop));
             }
         };
         if let Some(at) = entry.deadline {
-            or(at.max(soon), Verdict::Expired);
+            or(at.max(soon), StopReason::Expired);
         }
         if let Some(limit) = entry.limit.or(self.config.time_limit) {
             let at = place.head.since + limit.max(Duration::from_nanos(1));
-            or(at, Verdict::TimeLimit(limit));
+            or(at, StopReason::TimeLimit(limit));
         }
         due
     }
@@ -357,23 +356,30 @@ impl Worker {
     /// Does what a slot's timer stands for.
     pub(super) fn on_slot_timer(&mut self, now: Instant, slot: SlotId) {
         match self.pool.get(slot).state {
-            State::Ready => match self.head_due(slot) {
-                Some((at, verdict)) if at <= now => self.end_head(now, slot, verdict),
+            SlotState::Ready => match self.head_due(slot) {
+                Some((at, reason_to_stop)) if at <= now => self.end_head(now, slot, reason_to_stop),
                 _ => self.watch_head(slot),
             },
-            State::Stopping { .. } => self.pool.press(now, slot, &mut self.out),
-            State::Dead => self.pool.spawn(slot, &mut self.out),
-            State::Starting | State::Gone => {}
+            SlotState::Stopping { .. } => self.pool.press(now, slot, &mut self.out),
+            SlotState::Dead => self.pool.spawn(slot, &mut self.out),
+            SlotState::Starting | SlotState::Gone => {}
         }
     }
 
-    fn end_head(&mut self, now: Instant, slot: SlotId, verdict: Verdict) {
-        if let (Verdict::TimeLimit(_), Some(&head)) = (verdict, self.pool.get(slot).queue.front()) {
+    fn end_head(&mut self, now: Instant, slot: SlotId, reason_to_stop: StopReason) {
+        if let (StopReason::TimeLimit(_), Some(&head)) =
+            (reason_to_stop, self.pool.get(slot).queue.front())
+        {
             let task = self.attempts.get(head).task;
             self.notify(Event::TimeLimitHit { task });
         }
-        self.pool
-            .stop(now, slot, Stage::Terminated, Some(verdict), &mut self.out);
+        self.pool.stop(
+            now,
+            slot,
+            Stage::Terminated,
+            Some(reason_to_stop),
+            &mut self.out,
+        );
     }
 
     /// The manager wants the end of an attempt that is in a slot: now if it is its turn, else
@@ -381,12 +387,12 @@ impl Worker {
     pub(super) fn kill_given(&mut self, now: Instant, key: AttemptKey) {
         let entry = self.attempts.get_mut(key);
         entry.kill = true;
-        let Place::Given { slot, .. } = entry.place else {
+        let AttemptPlace::Given { slot, .. } = entry.place else {
             return;
         };
         let place = self.pool.get(slot);
-        if place.state == State::Ready && place.queue.front() == Some(&key) {
-            self.end_head(now, slot, Verdict::Killed);
+        if place.state == SlotState::Ready && place.queue.front() == Some(&key) {
+            self.end_head(now, slot, StopReason::Killed);
         }
     }
 
@@ -396,14 +402,14 @@ impl Worker {
         if self.attempts.get(key).given {
             self.expiries.cancel(key);
             let end = AttemptEnd::Expired;
-            self.finish(now, key, End::without_run(end));
+            self.finish(now, key, HeldResult::without_run(end));
         } else {
             self.return_unstarted(key);
         }
     }
 }
 
-impl End {
+impl HeldResult {
     /// An end that needed no slot.
     pub(super) fn without_run(end: AttemptEnd) -> Self {
         Self {
@@ -414,7 +420,7 @@ impl End {
     }
 }
 
-impl Verdict {
+impl StopReason {
     /// What it makes of the attempt once its process has let go.
     fn end(self, memory_limit: Option<u64>, stderr: String) -> AttemptEnd {
         let (kind, message) = match self {

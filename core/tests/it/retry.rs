@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use argon_core::retry::{HINT_MAX, Retry, Verdict};
+use argon_core::retry::{HINT_MAX, Retry, RetryDecision};
 use argon_core::rng::Rng;
 use proptest::prelude::*;
 
@@ -12,16 +12,19 @@ fn a_budget_is_used_up_exactly() {
     let mut rng = Rng::from_seed(1);
     assert!(matches!(
         retry.judge(0, Duration::ZERO, &mut rng),
-        Verdict::After(_)
+        RetryDecision::After(_)
     ));
     assert!(matches!(
         retry.judge(1, Duration::ZERO, &mut rng),
-        Verdict::After(_)
+        RetryDecision::After(_)
     ));
-    assert_eq!(retry.judge(2, Duration::ZERO, &mut rng), Verdict::GiveUp);
+    assert_eq!(
+        retry.judge(2, Duration::ZERO, &mut rng),
+        RetryDecision::GiveUp
+    );
     assert_eq!(
         Retry::new(Some(0)).judge(0, Duration::ZERO, &mut rng),
-        Verdict::GiveUp
+        RetryDecision::GiveUp
     );
 }
 
@@ -82,6 +85,6 @@ proptest! {
     fn a_verdict_depends_on_the_budget_alone(seed: u64, retries: u32, allowed: Option<u32>) {
         let verdict = Retry::new(allowed).judge(retries, Duration::ZERO, &mut Rng::from_seed(seed));
         let spent = allowed.is_some_and(|allowed| retries >= allowed);
-        prop_assert_eq!(verdict == Verdict::GiveUp, spent);
+        prop_assert_eq!(verdict == RetryDecision::GiveUp, spent);
     }
 }

@@ -117,6 +117,10 @@ const RETIRED: &[(&str, &str)] = &[
     ("Desk", "Shared"),
     ("Entrance", "SubmitGuard"),
     ("Manners", "YieldBackoff"),
+    ("Verdict", "RetryDecision or StopReason"),
+    ("EndKey", "OutcomeKey"),
+    ("resume_window", "resume_timeout"),
+    ("TaskHeld", "TaskUnclaimed"),
 ];
 
 #[test]

@@ -22,7 +22,7 @@ use crate::link::LinkState;
 /// Outcomes on their way, and what the driver is to know.
 #[derive(Debug)]
 pub(super) struct CompletionTable {
-    state: Mutex<State>,
+    state: Mutex<CompletionState>,
     /// A place is free; one waiter is woken at a time, and wakes the next if there is more room.
     room: Notify,
     link_changed: Notify,
@@ -32,7 +32,7 @@ pub(super) struct CompletionTable {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct CompletionState {
     /// By the number of the task.
     entries: SeqMap<u64, Entry>,
     /// Ends that wait in entries. They are large, and few have to wait.
@@ -76,7 +76,7 @@ enum Taker {
     /// Whoever waits for this one.
     Submission(Option<Waker>),
     /// Whoever waits for any of many.
-    CompletionQueue(Place),
+    CompletionQueue(QueueEntry),
 }
 
 /// Where an outcome is put.
@@ -85,12 +85,12 @@ pub(super) enum For {
     /// Into an entry of its own.
     Submission,
     /// Into a queue.
-    CompletionQueue(Place),
+    CompletionQueue(QueueEntry),
 }
 
 /// A place in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct QueueEntry {
     pub(super) queue: usize,
     /// As the owner of the queue numbers what is to come there.
     pub(super) token: usize,
@@ -136,7 +136,7 @@ impl CompletionTable {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, CompletionState> {
         // No code that can panic runs under this lock between two consistent states.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -381,7 +381,7 @@ impl CompletionQueue {
     }
 }
 
-impl State {
+impl CompletionState {
     /// Tasks without an outcome, and outcomes that nobody has taken.
     fn held(&self) -> usize {
         self.entries.len() + self.in_queues
@@ -407,7 +407,7 @@ impl State {
                 taker: Taker::CompletionQueue(place),
                 ..
             } => {
-                let Place { queue, token } = *place;
+                let QueueEntry { queue, token } = *place;
                 self.entries.remove(seq);
                 wakers.extend(self.queues[queue].put(token, ended));
                 self.in_queues += 1;

@@ -13,7 +13,7 @@ use argon_core::message::ToClient;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::completions::{Admission, CompletionTable, For, State};
+use super::completions::{Admission, CompletionState, CompletionTable, For};
 use super::{Ended, Submission};
 use crate::driver::clock::Clock;
 use crate::driver::log;
@@ -118,7 +118,7 @@ impl<M: ClientMachine> Shared<M> {
 pub(super) struct SubmitGuard<'a, M> {
     clock: Clock,
     machine: MutexGuard<'a, M>,
-    state: MutexGuard<'a, State>,
+    state: MutexGuard<'a, CompletionState>,
     completions: &'a CompletionTable,
 }
 

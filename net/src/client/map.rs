@@ -10,14 +10,14 @@ use argon_core::ids::TaskId;
 use argon_core::task::TaskSpec;
 use futures_core::Stream;
 
-use self::window::Window;
+use self::under_way::CallsUnderWay;
 use super::Client;
-use super::completions::{For, Place};
+use super::completions::{For, QueueEntry};
 use super::endpoint::Taken;
 use crate::call::Call;
 use crate::error::{Error, SubmitError};
 
-mod window;
+mod under_way;
 
 /// Calls under way at a time, if nothing else is said: enough to hide the way there and back for
 /// tasks of microseconds, and a tenth of what a manager queues.
@@ -99,10 +99,10 @@ pub struct Map<T, S> {
     client: Client,
     /// `None` when it has given all.
     source: Option<S>,
-    window: Window<T>,
+    window: CallsUnderWay<T>,
     in_flight: usize,
     /// Calls on their way into the client, behind the one that waits for room.
-    batch: VecDeque<(TaskSpec, Place)>,
+    batch: VecDeque<(TaskSpec, QueueEntry)>,
     /// The call that waits for room in the client.
     waiting: Option<Waiting>,
 }
@@ -124,7 +124,7 @@ impl<T, S> fmt::Debug for Map<T, S> {
 
 impl<T, S> Map<T, S> {
     fn new(client: Client, calls: S) -> Self {
-        let window = Window::new(&client.handle.shared.completions);
+        let window = CallsUnderWay::new(&client.handle.shared.completions);
         Self {
             client,
             source: Some(calls),

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::yield_now;
 use tokio::time::advance;
 
-use super::completions::{For, Place};
+use super::completions::{For, QueueEntry};
 use super::endpoint::{ClientMachine, Taken};
 use super::{ClientOptions, Handle, start_machine};
 use crate::connection::Incoming;
@@ -461,7 +461,7 @@ async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go(
     let completions = Arc::clone(&stage.client.shared.completions);
     let queue = completions.add_queue();
     let take_in = |stage: &Stage, token| {
-        let whom = For::CompletionQueue(Place { queue, token });
+        let whom = For::CompletionQueue(QueueEntry { queue, token });
         let taken = stage.client.shared.try_submit(spec(), whom).unwrap();
         matches!(taken, Taken::Now(_))
     };
@@ -496,7 +496,7 @@ async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
         let completions = Arc::clone(&stage.client.shared.completions);
         let queue = completions.add_queue();
         for token in 0..2 {
-            let whom = For::CompletionQueue(Place { queue, token });
+            let whom = For::CompletionQueue(QueueEntry { queue, token });
             assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
         }
         stage.complete(0).await;
@@ -523,7 +523,7 @@ async fn what_is_for_a_tray_ends_when_the_client_does() {
     let stage = Stage::new(10, 10).await;
     let completions = Arc::clone(&stage.client.shared.completions);
     let queue = completions.add_queue();
-    let whom = For::CompletionQueue(Place { queue, token: 5 });
+    let whom = For::CompletionQueue(QueueEntry { queue, token: 5 });
     assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
     completions.end();
     let mut taken = VecDeque::new();

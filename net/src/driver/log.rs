@@ -118,11 +118,11 @@ pub(crate) fn event(event: &Event) {
         }
         Event::StaleIgnored { task, attempt } => debug!(%task, %attempt, "stale attempt ignored"),
         Event::Recalled { task, attempt } => debug!(%task, %attempt, "attempt recalled"),
-        Event::TaskHeld { task } => debug!(%task, "task held until a worker claims it"),
+        Event::TaskUnclaimed { task } => debug!(%task, "task waits for a worker to claim it"),
         Event::PoisonStopped { task } => warn!(%task, "task stopped after killing its processes"),
         Event::TaskLost { task } => warn!(%task, "task lost"),
         Event::SessionResumed { peer } => debug!(%peer, "session resumed"),
-        Event::ResultConfirmedEarly { task } => {
+        Event::ResultReleasedEarly { task } => {
             debug!(%task, "result acknowledged before its client did");
         }
         Event::DrainStarted => info!("draining"),

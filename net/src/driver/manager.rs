@@ -64,7 +64,7 @@ impl<M> ManagerMachine for M where
 #[derive(Debug)]
 pub(crate) struct ManagerDriver<M> {
     clock: Clock,
-    state: Mutex<State<M>>,
+    state: Mutex<DriverState<M>>,
     /// Wakes whoever keeps the time.
     changed: Notify,
     frame_max: usize,
@@ -72,7 +72,7 @@ pub(crate) struct ManagerDriver<M> {
 }
 
 #[derive(Debug)]
-struct State<M> {
+struct DriverState<M> {
     machine: M,
     places: Vec<Option<Peer>>,
     free: Vec<u32>,
@@ -109,12 +109,12 @@ struct Peer {
     waker: Option<Waker>,
     dirty: bool,
     welcome: bool,
-    end: Option<End>,
+    end: Option<Closing>,
 }
 
 /// How a connection is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum Closing {
     /// Send what waits, then close.
     Finish,
     /// Close.
@@ -126,7 +126,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
     pub(crate) fn new(machine: M, clock: Clock, payload_max: usize, memory: u64) -> Arc<Self> {
         Arc::new(Self {
             clock,
-            state: Mutex::new(State {
+            state: Mutex::new(DriverState {
                 machine,
                 places: Vec::new(),
                 free: Vec::new(),
@@ -163,7 +163,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         if let Ok(mut state) = self.lock() {
             state.stopping = true;
             for peer in state.places.iter_mut().flatten() {
-                peer.end.get_or_insert(End::Finish);
+                peer.end.get_or_insert(Closing::Finish);
                 if let Some(waker) = &peer.waker {
                     waker.wake_by_ref();
                 }
@@ -252,14 +252,14 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         let now = self.clock.now();
         if handle_timeouts(&mut state.machine, now) {
             self.step_at(&mut state, now);
-            let State { machine, rest, .. } = &mut *state;
+            let DriverState { machine, rest, .. } = &mut *state;
             rest.check(machine, now);
         }
         Ok(())
     }
 
     /// The state, unless a panic broke it.
-    fn lock(&self) -> Result<MutexGuard<'_, State<M>>, RunError> {
+    fn lock(&self) -> Result<MutexGuard<'_, DriverState<M>>, RunError> {
         self.state.lock().map_err(|_| RunError::Broken)
     }
 
@@ -269,12 +269,12 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         self.lock().map_or(0, |state| state.receive_budget.total())
     }
 
-    fn step(&self, state: &mut State<M>) {
+    fn step(&self, state: &mut DriverState<M>) {
         self.step_at(state, self.clock.now());
     }
 
     /// Ends a batch of input: decides, carries out, wakes.
-    fn step_at(&self, state: &mut State<M>, now: Instant) {
+    fn step_at(&self, state: &mut DriverState<M>, now: Instant) {
         loop {
             state.machine.settle(now);
             while let Some(output) = state.machine.poll_output() {
@@ -309,19 +309,19 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         }
     }
 
-    fn carry_out(&self, state: &mut State<M>, output: ManagerOutput) {
+    fn carry_out(&self, state: &mut DriverState<M>, output: ManagerOutput) {
         match output {
             ManagerOutput::Send { conn, message } => self.send(state, conn, &message),
             ManagerOutput::Close { conn, reason } => {
                 debug!(%conn, ?reason, "closing");
-                state.end(conn, End::Finish);
+                state.end(conn, Closing::Finish);
             }
             ManagerOutput::Notify(event) => state.limiter.event(self.clock.now(), &event),
             ManagerOutput::Drained => state.drained = true,
         }
     }
 
-    fn send(&self, state: &mut State<M>, conn: ConnId, message: &Message<ToPeer>) {
+    fn send(&self, state: &mut DriverState<M>, conn: ConnId, message: &Message<ToPeer>) {
         let Some(peer) = state.peer(conn).filter(|peer| peer.end.is_none()) else {
             return;
         };
@@ -397,7 +397,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
     }
 }
 
-impl<M> State<M> {
+impl<M> DriverState<M> {
     fn peer(&mut self, conn: ConnId) -> Option<&mut Peer> {
         self.places
             .get_mut(place_of(conn))?
@@ -472,7 +472,7 @@ impl<M> State<M> {
 
     /// Closes a connection whose peer does not read, and lets go of what waits for it.
     fn cut_off(&mut self, conn: ConnId) {
-        self.end(conn, End::Cut);
+        self.end(conn, Closing::Cut);
         if let Some(peer) = self.peer(conn) {
             peer.out = Outgoing::default();
             peer.unfinished = 0;
@@ -493,7 +493,7 @@ impl<M> State<M> {
     }
 
     /// Marks a connection as ended for the machine; its task does the rest.
-    fn end(&mut self, conn: ConnId, end: End) {
+    fn end(&mut self, conn: ConnId, end: Closing) {
         let Some(peer) = self.peer(conn).filter(|peer| peer.end.is_none()) else {
             return;
         };

@@ -32,7 +32,7 @@ pub(crate) struct Uplink<T: Transport, R> {
     /// Output that may wait. Above what the machine holds, so that only a peer that does not
     /// read, and a machine that repeats itself, get there.
     output_max: usize,
-    state: State<T::Stream>,
+    state: UplinkState<T::Stream>,
     /// The connection before, sending its last words; at most one.
     /// The last connection, which may still have something to say: what is spoken there instead.
     closing: Option<Boxed<Option<String>>>,
@@ -43,7 +43,7 @@ pub(crate) struct Uplink<T: Transport, R> {
     told: PhantomData<fn() -> R>,
 }
 
-enum State<S> {
+enum UplinkState<S> {
     Down,
     Dialing {
         conn: ConnId,
@@ -72,7 +72,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
             transport,
             managers,
             output_max,
-            state: State::Down,
+            state: UplinkState::Down,
             closing: None,
             link: LinkState::default(),
             changed: false,
@@ -103,7 +103,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                 self.changed = true;
             }
         }
-        if let State::Dialing {
+        if let UplinkState::Dialing {
             conn,
             address,
             dial,
@@ -113,7 +113,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
             let (conn, address) = (*conn, *address);
             match dialled {
                 Ok(stream) => {
-                    self.state = State::Open(Open::new(conn, address, stream));
+                    self.state = UplinkState::Open(Open::new(conn, address, stream));
                     facts.push(LinkInput::Connected { conn });
                 }
                 Err(error) => {
@@ -125,7 +125,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
             }
         }
         self.more = !read;
-        if let State::Open(open) = &mut self.state
+        if let UplinkState::Open(open) = &mut self.state
             && read
         {
             self.more = open.read(cx);
@@ -134,7 +134,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
 
     /// The next fact of what was read: a message, or that there will be no more.
     pub(crate) fn next(&mut self) -> Option<LinkInput<R>> {
-        let State::Open(open) = &mut self.state else {
+        let UplinkState::Open(open) = &mut self.state else {
             return None;
         };
         let Some(message) = open.next() else {
@@ -169,14 +169,14 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                 }
                 let transport = self.transport.clone();
                 let manager = self.managers[address].clone();
-                self.state = State::Dialing {
+                self.state = UplinkState::Dialing {
                     conn,
                     address,
                     dial: Box::pin(async move { transport.connect(&manager).await }),
                 };
             }
             LinkOutput::Send { conn, message } => {
-                if let State::Open(open) = &mut self.state
+                if let UplinkState::Open(open) = &mut self.state
                     && open.conn == conn
                 {
                     open.send(message, self.output_max);
@@ -193,7 +193,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
         now: Instant,
         facts: &mut Vec<LinkInput<R>>,
     ) {
-        if let State::Open(open) = &mut self.state {
+        if let UplinkState::Open(open) = &mut self.state {
             open.write(cx);
             if open.moved && now.since(open.progress) >= PROGRESS_EVERY {
                 open.moved = false;
@@ -213,9 +213,9 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
 
     fn close(&mut self, conn: ConnId, reason: CloseReason) {
         match &self.state {
-            State::Dialing { conn: ours, .. } if *ours == conn => {}
-            State::Open(open) if open.conn == conn => {}
-            State::Down | State::Dialing { .. } | State::Open(_) => return,
+            UplinkState::Dialing { conn: ours, .. } if *ours == conn => {}
+            UplinkState::Open(open) if open.conn == conn => {}
+            UplinkState::Down | UplinkState::Dialing { .. } | UplinkState::Open(_) => return,
         }
         let text = match reason {
             CloseReason::HandshakeTimeout => "the manager did not answer in time".to_owned(),
@@ -230,8 +230,8 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
             | CloseReason::Refused(_) => format!("closed ({reason:?})"),
         };
         let refused = matches!(self.link, LinkState::Refused { .. });
-        let old = std::mem::replace(&mut self.state, State::Down);
-        if let State::Open(open) = old {
+        let old = std::mem::replace(&mut self.state, UplinkState::Down);
+        if let UplinkState::Open(open) = old {
             let manager = self.managers[open.address].clone();
             self.closing = Some(Box::pin(async move {
                 if reason == CloseReason::HandshakeTimeout {
@@ -249,7 +249,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
     }
 
     fn drop_broken(&mut self) -> Option<LinkInput<R>> {
-        let State::Open(open) = &mut self.state else {
+        let UplinkState::Open(open) = &mut self.state else {
             return None;
         };
         let why = open.broken.take()?;
@@ -261,7 +261,7 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
     }
 
     fn down(&mut self, last: String) {
-        self.state = State::Down;
+        self.state = UplinkState::Down;
         let attempts = match self.link {
             LinkState::Connecting { attempts, .. } => attempts,
             LinkState::Connected { .. } | LinkState::Refused { .. } => 0,

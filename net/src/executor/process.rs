@@ -112,7 +112,7 @@ const STARTS_PER_POLL: usize = 2;
 #[derive(Debug)]
 pub struct ProcessExecutor {
     shared: Shared,
-    slots: Vec<Place>,
+    slots: Vec<SlotEntry>,
     starting: VecDeque<SlotLife>,
     /// Answers that need no process.
     answers: Vec<PoolInput>,
@@ -125,7 +125,7 @@ pub struct ProcessExecutor {
 
 /// A slot, occupied or not.
 #[derive(Debug)]
-struct Place {
+struct SlotEntry {
     wake: Arc<SlotWake>,
     waker: Waker,
     slot: Option<Slot>,
@@ -197,7 +197,7 @@ impl ProcessExecutor {
         while self.slots.len() <= index {
             let wake = SlotWake::new(&self.ready, self.slots.len());
             let waker = Waker::from(Arc::clone(&wake));
-            self.slots.push(Place {
+            self.slots.push(SlotEntry {
                 wake,
                 waker,
                 slot: None,

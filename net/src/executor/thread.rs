@@ -51,10 +51,10 @@ const RETIRED: ExitCause = ExitCause::Exit(0);
 pub struct ThreadExecutor {
     capabilities: Capabilities,
     handler: Arc<Handler>,
-    places: Vec<Place>,
+    places: Vec<SlotEntry>,
     /// Places that were given something since the last poll.
     touched: Vec<usize>,
-    call: Arc<Call>,
+    call: Arc<Collector>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Desks of threads that were left to themselves; a thread that ends gives its hold up.
     left: Vec<Arc<Mailbox>>,
@@ -70,7 +70,7 @@ impl std::fmt::Debug for ThreadExecutor {
 
 /// A slot, as the executor sees it.
 #[derive(Default)]
-struct Place {
+struct SlotEntry {
     /// Given since the last poll.
     commands: Vec<Command>,
     mailbox: Option<Arc<Mailbox>>,
@@ -99,7 +99,7 @@ struct Mailbox {
 
 /// Whom threads wake when there is something to collect.
 #[derive(Default)]
-struct Call {
+struct Collector {
     waker: Mutex<Option<Waker>>,
 }
 
@@ -107,7 +107,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Call {
+impl Collector {
     fn call(&self) {
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
@@ -144,7 +144,7 @@ impl ThreadExecutor {
         let index = slot.slot.0 as usize;
         debug_assert!(slot.slot.0 < CAPACITY_MAX, "no slot {}", slot.slot);
         if self.places.len() <= index {
-            self.places.resize_with(index + 1, Place::default);
+            self.places.resize_with(index + 1, SlotEntry::default);
         }
         let place = &mut self.places[index];
         place.running += usize::from(matches!(command, Command::Run(..)));
@@ -251,7 +251,7 @@ impl ThreadExecutor {
     }
 }
 
-impl Place {
+impl SlotEntry {
     fn collect(&mut self, events: &mut Vec<PoolInput>) {
         let Some(mailbox) = &self.mailbox else {
             return;
@@ -341,7 +341,7 @@ struct Hand {
     capabilities: Capabilities,
     mailbox: Arc<Mailbox>,
     handler: Arc<Handler>,
-    call: Arc<Call>,
+    call: Arc<Collector>,
 }
 
 impl Hand {

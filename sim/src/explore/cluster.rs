@@ -19,7 +19,7 @@ use argon_core::worker::{SlotLife, Worker, WorkerConfig};
 use super::choice::Choice;
 use super::ledger::{Fault, Ledger};
 use super::link::Link;
-use super::settings::{DRAIN_TIMEOUT, GRACE, KILL_GRACE, LEASE, RESTART_GRACE, RESUME_WINDOW};
+use super::settings::{DRAIN_TIMEOUT, GRACE, KILL_GRACE, LEASE, RESTART_GRACE, RESUME_TIMEOUT};
 use super::{Variant, WORKERS};
 use crate::options::{MS, S};
 use crate::process::name;
@@ -219,7 +219,7 @@ impl Cluster {
             config.reconnect_grace = Duration::from_nanos(GRACE);
             config.lease = Duration::from_nanos(LEASE);
             config.restart_grace = Duration::from_nanos(RESTART_GRACE);
-            config.resume_window = Duration::from_nanos(RESUME_WINDOW);
+            config.resume_timeout = Duration::from_nanos(RESUME_TIMEOUT);
             if self.variant == Variant::TinyQueue {
                 config.queue_tasks = 1;
             }

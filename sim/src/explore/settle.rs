@@ -3,11 +3,11 @@
 use super::WORKERS;
 use super::choice::Choice;
 use super::cluster::{Cluster, Node};
-use super::settings::{RESTART_GRACE, RESUME_WINDOW};
+use super::settings::{RESTART_GRACE, RESUME_TIMEOUT};
 use argon_core::time::Instant;
 
 /// How long everything may take to end: what may have to wait out a session, a restart, a drain.
-const BOUND: u64 = 3 * RESUME_WINDOW + RESTART_GRACE;
+const BOUND: u64 = 3 * RESUME_TIMEOUT + RESTART_GRACE;
 
 impl Cluster {
     /// What happens next if nothing goes wrong and nobody dawdles.
@@ -81,7 +81,7 @@ impl Cluster {
                 ("queued", it.queued),
                 ("queued bytes", it.queued_bytes),
                 ("returning", it.returning),
-                ("held", it.held),
+                ("unclaimed", it.unclaimed),
                 ("assigned", it.assigned),
                 ("unacknowledged", it.unacknowledged),
                 ("orphans", it.orphans),

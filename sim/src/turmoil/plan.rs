@@ -28,7 +28,7 @@ pub fn plan(seed: u64) -> Plan {
     options.clients = options.clients.min(3);
     options.heal_at = rng.between(1, 6) * S;
     options.lease = rng.pick(&[2 * S, S]);
-    options.resume_window = 5 * S;
+    options.resume_timeout = 5 * S;
     options.drain_timeout = options.drain_timeout.min(2 * S);
     options.delay = rng.pick(&[
         (MS, 2 * MS),

@@ -1,5 +1,5 @@
 //! The four clocks: a closed connection waits the grace, silence the lease, resubmitted tasks the
-//! restart grace, sessions the resume window. From below as from above: what is sooner repeats work.
+//! restart grace, sessions the resume timeout. From below as from above: what is sooner repeats work.
 
 use sim::faults::{Fault, FaultKind};
 use sim::history::{End, Execution, ExecutionEnd, History};
@@ -158,14 +158,14 @@ fn p14_a_restarted_manager_waits_for_claims_and_no_longer() {
     assert!(fresh <= at + S + 500 * MS + SLACK, "fresh ones go at once");
 }
 
-/// What must not start twice waits out the resume window, and ends as `Lost` then.
+/// What must not start twice waits out the resume timeout, and ends as `Lost` then.
 #[test]
 fn p3_lost_waits_out_the_resume_window() {
     let at = 2 * S;
     for window in [5 * S, 30 * S] {
         let faults = vec![fault(at, 200 * S, FaultKind::PowerLoss(1))];
         let mut plan = long_tasks(4 * S, faults, |task| task.at_most_once = true);
-        plan.options.resume_window = window;
+        plan.options.resume_timeout = window;
         plan.options.core_workers = vec![2];
         let (report, history) = run(&plan);
         assert_eq!(report.executions, 4);
@@ -180,7 +180,7 @@ fn p3_lost_waits_out_the_resume_window() {
     }
 }
 
-/// A worker that was away for most of the resume window finished its tasks meanwhile, and they
+/// A worker that was away for most of the resume timeout finished its tasks meanwhile, and they
 /// count; nothing that must not repeat does.
 #[test]
 fn p12_a_worker_that_was_long_away_is_believed() {
@@ -191,7 +191,7 @@ fn p12_a_worker_that_was_long_away_is_believed() {
     assert_eq!(report.outcomes["completed"], 4);
 }
 
-/// A client that does not come back within the resume window: what it has running is ended then,
+/// A client that does not come back within the resume timeout: what it has running is ended then,
 /// and neither before nor much later.
 #[test]
 fn p4_what_a_lost_client_has_running_ends_with_its_session() {
@@ -208,13 +208,13 @@ fn p4_what_a_lost_client_has_running_ends_with_its_session() {
     for run in &history.executions {
         let (end, how) = run.end.expect("it is ended");
         assert_eq!(how, ExecutionEnd::Killed);
-        let window = plan.options.resume_window;
+        let window = plan.options.resume_timeout;
         let allowed = window - HEARTBEAT..=window + 2 * S + SLACK;
         assert!(allowed.contains(&(end - at)), "{} ms", (end - at) / MS);
     }
 }
 
-/// Promise 13: a client that was away for most of the resume window notices only the delay.
+/// Promise 13: a client that was away for most of the resume timeout notices only the delay.
 #[test]
 fn p13_a_client_that_was_long_away_notices_only_the_delay() {
     for span in [S, 5 * S, 20 * S] {

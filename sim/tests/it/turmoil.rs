@@ -54,11 +54,11 @@ fn all_promises_hold_for_many_seeds() {
     if count >= 500 {
         marks.extend([
             "orphan-matched",
-            "result-confirmed-early",
+            "result-released-early",
             "results-full",
             "stale-ignored",
             "recalled",
-            "task-held",
+            "task-unclaimed",
         ]);
     }
     for mark in marks {
@@ -139,7 +139,7 @@ fn fault(at: u64, span: u64, kind: FaultKind) -> Fault {
 fn calm(workers: Vec<u32>, clients: u16) -> Options {
     let mut options = Options::calm(workers, clients);
     options.delay = (MS, 2 * MS);
-    options.resume_window = 5 * S;
+    options.resume_timeout = 5 * S;
     options
 }
 

@@ -204,7 +204,7 @@ class ManagerStatus(NamedTuple):
     queue_bytes: int
     returning: int
     unroutable: int
-    held: int
+    unclaimed: int
     assigned: int
     unacknowledged: int
     orphans: int

@@ -5,7 +5,7 @@
 //! Never: knows a connection, or sends. Invariants: a line holds exactly the ends of its client's
 //! tasks; every count of bytes equals what it counts.
 
-mod unconfirmed;
+mod unreleased;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -22,24 +22,24 @@ use crate::time::Instant;
 
 use super::ManagerConfig;
 use super::tasks::Holder;
-use unconfirmed::{Entry, Unconfirmed};
+use unreleased::{Entry, Unreleased};
 
 arena_key!(
-    /// Where the manager keeps an [`End`]. Tasks that wait, which may be many, need not be as large
+    /// Where the manager keeps an [`StoredOutcome`]. Tasks that wait, which may be many, need not be as large
     /// as those that have ended.
-    pub(super) struct EndKey(u32)
+    pub(super) struct OutcomeKey(u32)
 );
 
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]
-pub(super) struct End {
+pub(super) struct StoredOutcome {
     pub(super) client: ClientKey,
     pub(super) task: TaskKey,
     /// Rank among the ends of its client's tasks, from 1.
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
     /// The worker's copy of the result, to be acknowledged when the client has it.
-    pub(super) confirm: Option<Holder>,
+    pub(super) release: Option<Holder>,
     /// Bytes of its payload and texts.
     pub(super) bytes: u64,
 }
@@ -48,7 +48,7 @@ pub(super) struct End {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
     /// Those that are not acknowledged, by their rank.
-    waiting: SeqMap<u64, EndKey>,
+    waiting: SeqMap<u64, OutcomeKey>,
     /// How many of the client's tasks have ended: the rank of the last.
     finished: u64,
     /// Outcomes up to this rank were sent on this connection.
@@ -76,11 +76,11 @@ impl Line {
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub(super) struct Results {
-    ends: Arena<EndKey, End>,
+    ends: Arena<OutcomeKey, StoredOutcome>,
     lines: SecondaryMap<ClientKey, Line>,
     /// Result bytes that clients have not acknowledged, all together.
     unread_bytes: u64,
-    unconfirmed: Unconfirmed,
+    unreleased: Unreleased,
     /// Results that each worker may forget, to be said at the end of the batch.
     acks: SecondaryMap<WorkerKey, Vec<Attempt>>,
     /// Workers that have any.
@@ -94,7 +94,7 @@ struct Limits {
     client_result_bytes: u64,
     unread_bytes: u64,
     outcome_window: u64,
-    unconfirmed_bytes: u64,
+    unreleased_bytes: u64,
 }
 
 impl Results {
@@ -103,14 +103,14 @@ impl Results {
             ends: Arena::default(),
             lines: SecondaryMap::default(),
             unread_bytes: 0,
-            unconfirmed: Unconfirmed::default(),
+            unreleased: Unreleased::default(),
             acks: SecondaryMap::default(),
             acks_due: VecDeque::new(),
             limits: Limits {
                 client_result_bytes: config.client_result_bytes,
                 unread_bytes: config.unread_bytes,
                 outcome_window: config.inner.outcome_window,
-                unconfirmed_bytes: config.inner.unconfirmed_bytes,
+                unreleased_bytes: config.inner.unreleased_bytes,
             },
         }
     }
@@ -144,38 +144,38 @@ impl Results {
         task: TaskKey,
         outcome: Outcome,
         bytes: u64,
-        confirm: Option<(Holder, Instant)>,
-    ) -> EndKey {
+        release: Option<(Holder, Instant)>,
+    ) -> OutcomeKey {
         let line = &mut self.lines[client];
         line.finished += 1;
         let rank = line.finished;
-        let end = self.ends.insert(End {
+        let end = self.ends.insert(StoredOutcome {
             client,
             task,
             rank,
             outcome,
-            confirm: confirm.map(|(holder, _)| holder),
+            release: release.map(|(holder, _)| holder),
             bytes,
         });
         line.result_bytes += bytes;
         line.waiting.insert(rank, end);
         self.unread_bytes += bytes;
-        if let Some((holder, due)) = confirm {
+        if let Some((holder, due)) = release {
             let entry = Entry {
                 due,
                 end,
                 attempt: holder.attempt,
             };
-            self.unconfirmed.push(entry, bytes);
+            self.unreleased.push(entry, bytes);
         }
         end
     }
 
     /// The client has this outcome, or is gone; says which result its worker may forget now.
-    pub(super) fn remove(&mut self, key: EndKey) -> Option<Holder> {
+    pub(super) fn remove(&mut self, key: OutcomeKey) -> Option<Holder> {
         let end = self.ends.remove(key);
-        if end.confirm.is_some() {
-            self.unconfirmed.confirmed(end.bytes);
+        if end.release.is_some() {
+            self.unreleased.confirmed(end.bytes);
         }
         self.unread_bytes -= end.bytes;
         let line = &mut self.lines[end.client];
@@ -184,7 +184,7 @@ impl Results {
         if end.rank <= line.sent_to {
             line.sent_bytes -= end.bytes;
         }
-        end.confirm
+        end.release
     }
 
     /// After a reconnect every outcome that is not acknowledged is to be sent again.
@@ -196,7 +196,7 @@ impl Results {
 
     /// The next outcome to be sent to this client, if it may have one more: so many bytes go ahead of
     /// its acknowledgements.
-    pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<&End> {
+    pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<&StoredOutcome> {
         let line = &mut self.lines[client];
         if line.sent_bytes >= self.limits.outcome_window {
             return None;
@@ -230,43 +230,43 @@ impl Results {
     }
 
     /// Whether workers hold more results for clients than they should.
-    pub(super) fn is_unconfirmed_full(&self) -> bool {
-        self.unconfirmed.exceeds(self.limits.unconfirmed_bytes)
+    pub(super) fn is_unreleased_full(&self) -> bool {
+        self.unreleased.exceeds(self.limits.unreleased_bytes)
     }
 
     /// When the oldest result that a worker holds may be forgotten whatever its client says.
-    pub(super) fn next_confirmation(&mut self) -> Option<Instant> {
+    pub(super) fn next_release(&mut self) -> Option<Instant> {
         loop {
-            let oldest = self.unconfirmed.front()?;
+            let oldest = self.unreleased.front()?;
             if self.is_waiting(oldest) {
                 return Some(oldest.due);
             }
-            self.unconfirmed.pop();
+            self.unreleased.pop();
         }
     }
 
     /// Whether the oldest result may be forgotten by now, whatever its client says.
-    pub(super) fn is_confirmation_due(&self, now: Instant) -> bool {
-        let oldest = self.unconfirmed.front();
+    pub(super) fn is_release_due(&self, now: Instant) -> bool {
+        let oldest = self.unreleased.front();
         oldest.is_some_and(|oldest| oldest.due <= now)
     }
 
     /// Takes out the oldest result that may wait for its acknowledgement, and says whose it is if it
     /// does.
-    pub(super) fn confirm_oldest(&mut self) -> Option<(TaskKey, Holder)> {
-        let oldest = self.unconfirmed.pop()?;
+    pub(super) fn release_oldest(&mut self) -> Option<(TaskKey, Holder)> {
+        let oldest = self.unreleased.pop()?;
         if !self.is_waiting(oldest) {
             return None;
         }
         let end = self.ends.get_mut(oldest.end)?;
-        let holder = end.confirm.take()?;
-        self.unconfirmed.confirmed(end.bytes);
+        let holder = end.release.take()?;
+        self.unreleased.confirmed(end.bytes);
         Some((end.task, holder))
     }
 
     fn is_waiting(&self, entry: Entry) -> bool {
         let end = self.ends.get(entry.end);
-        let holder = end.and_then(|end| end.confirm);
+        let holder = end.and_then(|end| end.release);
         holder.is_some_and(|holder| holder.attempt == entry.attempt)
     }
 
@@ -329,16 +329,16 @@ impl Results {
         }
         assert_eq!(waiting, self.ends.len());
         assert_eq!(unread, self.unread_bytes);
-        let held = self.ends.iter().filter(|(_, end)| end.confirm.is_some());
-        self.unconfirmed
+        let held = self.ends.iter().filter(|(_, end)| end.release.is_some());
+        self.unreleased
             .check_invariants(held.map(|(_, end)| end.bytes));
     }
 }
 
-impl Index<EndKey> for Results {
-    type Output = End;
+impl Index<OutcomeKey> for Results {
+    type Output = StoredOutcome;
 
-    fn index(&self, key: EndKey) -> &End {
+    fn index(&self, key: OutcomeKey) -> &StoredOutcome {
         &self.ends[key]
     }
 }

@@ -23,10 +23,10 @@ use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use record::Times;
-pub(super) use record::{Ending, Holder, State, Task};
+pub(super) use record::{Ending, Holder, Task, TaskState};
 
 use super::ManagerConfig;
-use super::results::EndKey;
+use super::results::OutcomeKey;
 
 /// The tasks of one client.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,7 @@ impl ClientTasks {
     }
 
     /// How many are here or are remembered.
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.by_seq.len() + self.may_have_run.len()
     }
 
@@ -92,7 +92,7 @@ pub(super) struct Tasks {
     next_attempt: u64,
     /// The rank of the next acceptance.
     next_order: u64,
-    held: usize,
+    unclaimed: usize,
     assigned: usize,
     in_flight: Reserve,
 }
@@ -105,7 +105,7 @@ impl Tasks {
             epoch: config.epoch,
             next_attempt: 0,
             next_order: 0,
-            held: 0,
+            unclaimed: 0,
             assigned: 0,
             in_flight: Reserve {
                 tasks: 0,
@@ -122,8 +122,8 @@ impl Tasks {
     }
 
     /// How many wait for a worker to claim them.
-    pub(super) fn held(&self) -> usize {
-        self.held
+    pub(super) fn unclaimed(&self) -> usize {
+        self.unclaimed
     }
 
     /// How many are with workers.
@@ -197,7 +197,7 @@ impl Tasks {
         account.get(seq)
     }
 
-    /// Makes the record of a submission. It is detached until it is queued, held or assigned.
+    /// Makes the record of a submission. It is detached until it is queued, assigned, or waits for a claim.
     pub(super) fn create(
         &mut self,
         now: Instant,
@@ -222,7 +222,7 @@ impl Tasks {
             may_have_run: submit.may_have_run,
             in_flight: false,
             ending: None,
-            state: State::Detached,
+            state: TaskState::Detached,
             attempt_log: None,
         };
         let key = self.records.insert(task);
@@ -240,41 +240,41 @@ impl Tasks {
     /// Moves a task from one state to another, and the counts with it.
     // Inlined, all that the new state decides is decided by the compiler.
     #[inline(always)]
-    fn enter(&mut self, key: TaskKey, state: State) {
+    fn enter(&mut self, key: TaskKey, state: TaskState) {
         let record = &mut self.records[key];
         match record.state {
-            State::Assigned { .. } => {
+            TaskState::Assigned { .. } => {
                 self.assigned -= 1;
                 self.clients[record.client].assigned -= 1;
             }
-            State::Held => self.held -= 1,
-            State::Queued | State::Detached => {}
-            State::Ended(_) => debug_assert!(false, "a task ends once"),
+            TaskState::Unclaimed => self.unclaimed -= 1,
+            TaskState::Queued | TaskState::Detached => {}
+            TaskState::Ended(_) => debug_assert!(false, "a task ends once"),
         }
         match state {
-            State::Assigned { .. } => {
+            TaskState::Assigned { .. } => {
                 self.assigned += 1;
                 self.clients[record.client].assigned += 1;
             }
-            State::Held => self.held += 1,
-            State::Queued | State::Detached | State::Ended(_) => {}
+            TaskState::Unclaimed => self.unclaimed += 1,
+            TaskState::Queued | TaskState::Detached | TaskState::Ended(_) => {}
         }
         record.state = state;
     }
 
     /// The task is in the queue, or about to be.
     pub(super) fn queued(&mut self, key: TaskKey) {
-        self.enter(key, State::Queued);
+        self.enter(key, TaskState::Queued);
     }
 
     /// The task is nowhere until the caller puts it somewhere or ends it.
     pub(super) fn detach(&mut self, key: TaskKey) {
-        self.enter(key, State::Detached);
+        self.enter(key, TaskState::Detached);
     }
 
     /// The task waits for a worker to claim it.
-    pub(super) fn hold(&mut self, key: TaskKey) {
-        self.enter(key, State::Held);
+    pub(super) fn await_claim(&mut self, key: TaskKey) {
+        self.enter(key, TaskState::Unclaimed);
     }
 
     /// The name of an attempt that was never made before.
@@ -304,7 +304,7 @@ impl Tasks {
     ) {
         self.enter_reserve(key);
         self.records[key].may_have_run = true;
-        let assigned = State::Assigned {
+        let assigned = TaskState::Assigned {
             holder,
             at,
             class,
@@ -314,8 +314,8 @@ impl Tasks {
     }
 
     /// The task is over; `result` takes the place of its argument.
-    pub(super) fn end(&mut self, key: TaskKey, end: EndKey, result: Payload) {
-        self.enter(key, State::Ended(end));
+    pub(super) fn end(&mut self, key: TaskKey, end: OutcomeKey, result: Payload) {
+        self.enter(key, TaskState::Ended(end));
         self.records[key].payload = result;
     }
 
@@ -412,7 +412,7 @@ impl Tasks {
 
     /// Asserts that every counter equals what it counts and that accounts name their tasks.
     pub(super) fn check_invariants(&self) {
-        let (mut held, mut assigned) = (0, 0);
+        let (mut unclaimed, mut assigned) = (0, 0);
         let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
         for (key, task) in self.iter() {
             let account = &self.clients[task.client];
@@ -430,17 +430,20 @@ impl Tasks {
                 "attempts within their budget"
             );
             match &task.state {
-                State::Queued => {}
-                State::Held => {
-                    held += 1;
-                    assert!(task.may_have_run, "only what may have run is held");
+                TaskState::Queued => {}
+                TaskState::Unclaimed => {
+                    unclaimed += 1;
+                    assert!(
+                        task.may_have_run,
+                        "only what may have run waits for a claim"
+                    );
                 }
-                State::Assigned { .. } => {
+                TaskState::Assigned { .. } => {
                     assigned += 1;
                     assert!(task.in_flight && task.may_have_run);
                 }
-                State::Detached => panic!("a task is detached only within a call"),
-                State::Ended(_) => {
+                TaskState::Detached => panic!("a task is detached only within a call"),
+                TaskState::Ended(_) => {
                     assert!(!task.in_flight, "what ended takes no room in flight");
                     assert!(
                         task.holders().next().is_none(),
@@ -453,7 +456,7 @@ impl Tasks {
                 in_flight_bytes += u64::from(task.bytes());
             }
         }
-        assert_eq!(held, self.held);
+        assert_eq!(unclaimed, self.unclaimed);
         assert_eq!(assigned, self.assigned);
         assert_eq!(in_flight_tasks, self.in_flight.tasks);
         assert_eq!(in_flight_bytes, self.in_flight.bytes);

@@ -5,7 +5,7 @@
 //!     │          │ dispatch                                       │
 //!     │          └──────────────► Assigned ───────────────────────┤
 //!     │ may have run                 ▲ claimed by its worker      │ result, cancel,
-//!     └────────► Held ───────────────┘                            │ deadline, lost
+//!     └────────► Unclaimed ─────────────┘                            │ deadline, lost
 //!                  └── nobody claims it: Queued, or Lost          ▼
 //!                                                               Ended ──► forgotten
 //!                                                   (acknowledged by the client)
@@ -24,7 +24,7 @@ use crate::router::WorkerKey;
 use crate::task::{AttemptLoss, AttemptRecord, TaskOptions};
 use crate::time::{Instant, Nanos};
 
-use crate::manager::results::EndKey;
+use crate::manager::results::OutcomeKey;
 
 /// An attempt and who has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,11 @@ pub(in crate::manager) enum Ending {
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::manager) enum State {
+pub(in crate::manager) enum TaskState {
     /// In the queue.
     Queued,
     /// Resubmitted and may have run: waits for a worker to claim it.
-    Held,
+    Unclaimed,
     /// With a worker.
     Assigned {
         holder: Holder,
@@ -58,7 +58,7 @@ pub(in crate::manager) enum State {
     /// Between two states, within one call.
     Detached,
     /// Over; kept until the client has acknowledged the outcome. The payload is the result.
-    Ended(EndKey),
+    Ended(OutcomeKey),
 }
 
 /// Attempts of a task that are over, or given up on. Few tasks have any.
@@ -114,7 +114,7 @@ pub(in crate::manager) struct Task {
     /// Counted in the in-flight reserve.
     pub(in crate::manager) in_flight: bool,
     pub(in crate::manager) ending: Option<Ending>,
-    pub(in crate::manager) state: State,
+    pub(in crate::manager) state: TaskState,
     pub(in crate::manager) attempt_log: Option<Box<AttemptLog>>,
 }
 
@@ -169,13 +169,16 @@ impl Task {
     }
 
     pub(in crate::manager) fn is_ended(&self) -> bool {
-        matches!(self.state, State::Ended(_))
+        matches!(self.state, TaskState::Ended(_))
     }
 
     pub(in crate::manager) fn holder(&self) -> Option<Holder> {
         match self.state {
-            State::Assigned { holder, .. } => Some(holder),
-            State::Queued | State::Held | State::Detached | State::Ended(_) => None,
+            TaskState::Assigned { holder, .. } => Some(holder),
+            TaskState::Queued
+            | TaskState::Unclaimed
+            | TaskState::Detached
+            | TaskState::Ended(_) => None,
         }
     }
 

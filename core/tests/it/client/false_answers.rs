@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bench::*;
 use argon_core::event::CloseReason;
 use argon_core::ids::Epoch;
-use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_WINDOW};
+use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_TIMEOUT};
 use argon_core::link::LinkInput;
 use argon_core::message::{Control, FromManager, ToClient, VERSION, Welcome};
 use argon_core::task::{Outcome, RejectReason, TaskSpec};
@@ -116,7 +116,7 @@ fn what_a_manager_keeps_for_longer_was_claimed_and_is_not_given_up() {
     let seq = bench.submit(once());
     bench.settle();
     for epoch in (2..40).step_by(2) {
-        for (epoch, held) in [(epoch, SECOND * 20), (epoch + 1, RESUME_WINDOW + SECOND)] {
+        for (epoch, held) in [(epoch, SECOND * 20), (epoch + 1, RESUME_TIMEOUT + SECOND)] {
             pass_alive(&mut bench, held);
             bench.cut();
             assert_eq!(submitted(&bench.welcome(epoch, false)), [(seq, true)]);

@@ -122,7 +122,7 @@ pub(crate) fn status() -> StatusReport {
             queue_bytes: 4,
             returning: 5,
             unroutable: 1,
-            held: 6,
+            unclaimed: 6,
             assigned: 7,
             unacknowledged: 8,
             orphans: 9,

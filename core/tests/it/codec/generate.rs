@@ -330,7 +330,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
                     queue_bytes: n[5],
                     returning: n[6],
                     unroutable: n[23],
-                    held: n[7],
+                    unclaimed: n[7],
                     assigned: n[8],
                     unacknowledged: n[9],
                     orphans: n[10],

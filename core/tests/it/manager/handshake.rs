@@ -265,12 +265,12 @@ fn settings_that_cannot_keep_the_promises_are_named() {
         ("reconnect delay and handshake", "restart grace")
     );
     assert_eq!(
-        clocks(|config| config.resume_window = config.restart_grace),
-        ("restart grace", "resume window")
+        clocks(|config| config.resume_timeout = config.restart_grace),
+        ("restart grace", "resume timeout")
     );
     assert_eq!(
-        clocks(|config| config.lease = config.resume_window),
-        ("lease", "resume window")
+        clocks(|config| config.lease = config.resume_timeout),
+        ("lease", "resume timeout")
     );
 }
 

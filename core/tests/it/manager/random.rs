@@ -425,7 +425,7 @@ proptest! {
         let left = (
             manager.queued,
             manager.returning,
-            manager.held,
+            manager.unclaimed,
             manager.assigned,
             manager.unacknowledged,
             manager.orphans,

@@ -287,7 +287,7 @@ fn a_result_that_needs_much_room_takes_a_bounded_number_of_steps() {
         config.payload_max = LARGE;
         config.client_tasks = 200_000;
         config.inner.outcome_window = 1;
-        config.inner.unconfirmed_bytes = SMALL_RESULTS * UNCONFIRMED_BYTES_EACH;
+        config.inner.unreleased_bytes = SMALL_RESULTS * UNCONFIRMED_BYTES_EACH;
     });
     bench.checked = false;
     let client = bench.client(2);

@@ -470,12 +470,12 @@ fn configure(config: &mut ManagerConfig, command: &Command<'_>) {
     set!(reconnect_grace = span);
     set!(lease = span);
     set!(restart_grace = span);
-    set!(resume_window = span);
+    set!(resume_timeout = span);
     set!(runner_wait = span);
     set!(inner.ids);
     set!(inner.outcome_window);
     set!(inner.worker_window);
-    set!(inner.unconfirmed_bytes);
+    set!(inner.unreleased_bytes);
     set!(inner.orphans);
     set!(inner.result_ack = span);
 }

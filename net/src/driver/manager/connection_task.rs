@@ -18,7 +18,7 @@ use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::debug;
 
-use super::{End, ManagerDriver, ManagerMachine, State};
+use super::{Closing, DriverState, ManagerDriver, ManagerMachine};
 use crate::connection::{Incoming, linger};
 use crate::driver::{
     LINGER, PROGRESS_EVERY, STEP_BYTES, STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME,
@@ -54,7 +54,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             large_since: None,
             paused: None,
         };
-        if poll_fn(|cx| task.poll(cx)).await == End::Finish {
+        if poll_fn(|cx| task.poll(cx)).await == Closing::Finish {
             let ConnectionTask {
                 stream, outgoing, ..
             } = task;
@@ -106,7 +106,7 @@ enum Read {
 }
 
 impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M, S> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Closing> {
         let mut bytes = 0;
         loop {
             let read = self.read(cx, &mut bytes);
@@ -125,7 +125,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
                         debug!(conn = %self.conn, %error, "cannot write");
-                        return Poll::Ready(End::Cut);
+                        return Poll::Ready(Closing::Cut);
                     }
                     Poll::Pending => {
                         self.moved |= written > 0;
@@ -137,7 +137,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
             }
             match read {
                 Read::Dry => return Poll::Pending,
-                Read::Gone => return Poll::Ready(End::Cut),
+                Read::Gone => return Poll::Ready(Closing::Cut),
                 Read::More if std::mem::take(&mut self.long) || bytes >= STEP_BYTES => {
                     // Behind all that is readable by now. Woken at once, peers that always have more
                     // would keep the runtime from looking who else has something to say.
@@ -195,7 +195,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
     }
 
     /// Reads no more until there is room, and has the peer told.
-    fn pause(&mut self, state: &mut State<M>, now: Instant, waker: &Waker) {
+    fn pause(&mut self, state: &mut DriverState<M>, now: Instant, waker: &Waker) {
         let input = ManagerInput::Paused { conn: self.conn };
         state.machine.handle_input(now, input);
         let mut pause = Box::pin(sleep(PROGRESS_EVERY));
@@ -205,7 +205,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
 
     /// Counts the large frame that is under way, and pauses where it may not go on for now. Whether
     /// the machine has something to decide.
-    fn weigh(&mut self, state: &mut State<M>, now: Instant, waker: &Waker) -> bool {
+    fn weigh(&mut self, state: &mut DriverState<M>, now: Instant, waker: &Waker) -> bool {
         let large = self.incoming.large();
         if self.paused.is_some() || large == 0 && self.large_since.is_none() {
             return false;
@@ -223,9 +223,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
     }
 
     /// Gives the machine what was read, and takes what is to be written.
-    fn exchange(&mut self, waker: &Waker, read: &Read, written: usize) -> Option<End> {
+    fn exchange(&mut self, waker: &Waker, read: &Read, written: usize) -> Option<Closing> {
         let Ok(mut state) = self.driver.lock() else {
-            return Some(End::Cut);
+            return Some(Closing::Cut);
         };
         let conn = self.conn;
         let mut gone = matches!(read, Read::Gone);
@@ -280,7 +280,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
                 && let Some(peer) = state.peer(conn)
                 && peer.end.is_none()
             {
-                peer.end = Some(End::Cut);
+                peer.end = Some(Closing::Cut);
                 fed = true;
                 let input = ManagerInput::Closed { conn };
                 state.machine.handle_input(now, input);
@@ -291,7 +291,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
             }
         }
         let Some(peer) = state.peer(conn) else {
-            return Some(End::Cut);
+            return Some(Closing::Cut);
         };
         if !peer.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             peer.waker = Some(waker.clone());
@@ -306,7 +306,7 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
             peer.unwritten = self.outgoing.len();
         }
         peer.dirty = false;
-        if peer.end == Some(End::Finish) {
+        if peer.end == Some(Closing::Finish) {
             self.outgoing.append(std::mem::take(&mut peer.out));
         }
         let end = peer.end;

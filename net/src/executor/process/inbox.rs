@@ -31,16 +31,16 @@ pub(super) enum Answer {
     Done {
         id: u64,
         ran: Duration,
-        end: End,
+        end: RunEndWithoutStderr,
         payload: Payload,
     },
 }
 
 /// An end that may lack the last that was said on standard error.
 #[derive(Debug)]
-pub(super) struct End(RunEnd);
+pub(super) struct RunEndWithoutStderr(RunEnd);
 
-impl End {
+impl RunEndWithoutStderr {
     /// Adds it, if the attempt failed and the runtime gave none.
     pub(super) fn with_stderr(mut self, text: impl FnOnce() -> String) -> RunEnd {
         if let RunEnd::Failed(error) = &mut self.0 {
@@ -130,7 +130,7 @@ impl Inbox {
                     } else {
                         payload
                     };
-                    let end = End(RunEnd::Failed(Box::new(error)));
+                    let end = RunEndWithoutStderr(RunEnd::Failed(Box::new(error)));
                     Ok(Some(Answer::Done {
                         id,
                         ran: span(ran),
@@ -154,7 +154,7 @@ impl Inbox {
         Answer::Done {
             id,
             ran,
-            end: End(RunEnd::Completed),
+            end: RunEndWithoutStderr(RunEnd::Completed),
             payload,
         }
     }
@@ -163,7 +163,7 @@ impl Inbox {
         let limit = self.payload_max;
         let text = format!("a result of {length} bytes, where at most {limit} are allowed");
         let error = TaskError::new(ErrorKind::ResultTooLarge, text);
-        let end = End(RunEnd::Failed(Box::new(error)));
+        let end = RunEndWithoutStderr(RunEnd::Failed(Box::new(error)));
         Answer::Done {
             id,
             ran,

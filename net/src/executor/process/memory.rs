@@ -23,11 +23,11 @@ type Measured = (Vec<(SlotLife, u64)>, Duration);
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
     interval: Duration,
-    state: State,
+    state: WatchState,
 }
 
 #[derive(Debug)]
-enum State {
+enum WatchState {
     /// Not yet begun: there may be no runtime yet.
     Idle,
     Waiting(Pin<Box<Sleep>>),
@@ -38,7 +38,7 @@ impl MemoryWatch {
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval,
-            state: State::Idle,
+            state: WatchState::Idle,
         }
     }
 
@@ -51,23 +51,25 @@ impl MemoryWatch {
     ) {
         loop {
             match &mut self.state {
-                State::Idle => self.state = State::Waiting(Box::pin(sleep(self.interval))),
-                State::Waiting(timer) => {
+                WatchState::Idle => {
+                    self.state = WatchState::Waiting(Box::pin(sleep(self.interval)))
+                }
+                WatchState::Waiting(timer) => {
                     if timer.as_mut().poll(cx).is_pending() {
                         return;
                     }
                     let guards = guards.collect();
-                    self.state = State::Measuring(spawn_blocking(move || measure(guards)));
+                    self.state = WatchState::Measuring(spawn_blocking(move || measure(guards)));
                     // The iterator is used up; what was started needs its waker.
                     return self.poll_measuring(cx, to);
                 }
-                State::Measuring(_) => return self.poll_measuring(cx, to),
+                WatchState::Measuring(_) => return self.poll_measuring(cx, to),
             }
         }
     }
 
     fn poll_measuring(&mut self, cx: &mut Context<'_>, to: &mut Vec<(SlotLife, u64)>) {
-        let State::Measuring(task) = &mut self.state else {
+        let WatchState::Measuring(task) = &mut self.state else {
             return;
         };
         let Poll::Ready(measured) = Pin::new(task).poll(cx) else {
@@ -81,7 +83,7 @@ impl MemoryWatch {
         let mut timer = Box::pin(sleep(self.interval.max(took * SHARE)));
         // Never over at once, but its waker must be known.
         let _ = timer.as_mut().poll(cx);
-        self.state = State::Waiting(timer);
+        self.state = WatchState::Waiting(timer);
     }
 }
 

@@ -34,7 +34,7 @@ my @MANAGER = (
     (map { ["queued_$_" => 8] } 0 .. 7),
     (
         map { [$_ => 8] } qw(
-            queued_bytes queue_size queue_bytes returning unroutable held assigned unacknowledged
+            queued_bytes queue_size queue_bytes returning unroutable unclaimed assigned unacknowledged
             orphans waiting oldest_wait estimated_wait capacity workers clients accepted rejected displaced
             completed not_completed attempts_lost rate
         )

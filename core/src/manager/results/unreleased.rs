@@ -9,26 +9,26 @@ use crate::ids::Attempt;
 use crate::limits::UNCONFIRMED_BYTES_EACH;
 use crate::time::Instant;
 
-use super::EndKey;
+use super::OutcomeKey;
 
 /// A result that a client has yet to acknowledge.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// When the worker may forget it all the same.
     pub(super) due: Instant,
-    pub(super) end: EndKey,
+    pub(super) end: OutcomeKey,
     pub(super) attempt: Attempt,
 }
 
 /// Those results, oldest first. Entries go stale when the client acknowledges.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unconfirmed {
+pub(super) struct Unreleased {
     queue: VecDeque<Entry>,
     /// What those that are not stale count for.
     bytes: u64,
 }
 
-impl Unconfirmed {
+impl Unreleased {
     /// A result of so many bytes comes to wait.
     pub(super) fn push(&mut self, entry: Entry, bytes: u64) {
         self.queue.push_back(entry);

@@ -10,14 +10,14 @@ use argon_core::task::TaskSpec;
 use slab::Slab;
 
 use super::super::Ended;
-use super::super::completions::{CompletionTable, Place};
+use super::super::completions::{CompletionTable, QueueEntry};
 use super::super::deferred::read_end;
 use crate::call::Read;
 use crate::error::{Error, SubmitError};
 
 /// Calls under way, and ends that nobody has taken. They have a queue to themselves, so that what
 /// comes together is taken, and its taker woken, once.
-pub(super) struct Window<T> {
+pub(super) struct CallsUnderWay<T> {
     completions: Arc<CompletionTable>,
     queue: usize,
     /// By token.
@@ -34,7 +34,7 @@ pub(super) struct Window<T> {
 /// A call under way.
 struct Under<T> {
     call: Option<What<T>>,
-    state: State,
+    state: CallState,
 }
 
 /// What its end is read with.
@@ -45,7 +45,7 @@ struct What<T> {
     read: Read<T>,
 }
 
-enum State {
+enum CallState {
     /// Waits for room in the client.
     Waiting,
     /// The client has it, under this number.
@@ -55,13 +55,13 @@ enum State {
     Refused(Error),
 }
 
-impl State {
+impl CallState {
     fn is_over(&self) -> bool {
         matches!(self, Self::Ended(_) | Self::Refused(_))
     }
 }
 
-impl<T> Window<T> {
+impl<T> CallsUnderWay<T> {
     /// Nothing is under way yet; results are in order.
     pub(super) fn new(completions: &Arc<CompletionTable>) -> Self {
         Self {
@@ -91,14 +91,14 @@ impl<T> Window<T> {
     }
 
     /// Makes a place for a call that is about to be sent.
-    pub(super) fn push(&mut self, spec: &TaskSpec, read: Read<T>) -> Place {
+    pub(super) fn push(&mut self, spec: &TaskSpec, read: Read<T>) -> QueueEntry {
         let call = What {
             name: spec.name.clone(),
             bytes: spec.payload.len(),
             read,
         };
-        let token = self.insert(Some(call), State::Waiting);
-        Place {
+        let token = self.insert(Some(call), CallState::Waiting);
+        QueueEntry {
             queue: self.queue,
             token,
         }
@@ -108,10 +108,10 @@ impl<T> Window<T> {
     pub(super) fn sent(&mut self, token: usize, taken: Result<TaskId, SubmitError>) {
         let under = &mut self.calls[token];
         match taken {
-            Ok(id) => under.state = State::Running(id.seq),
+            Ok(id) => under.state = CallState::Running(id.seq),
             Err(error) => {
                 let name = under.call.as_ref().map_or("", |call| call.name.as_str());
-                let refused = State::Refused(Error::refused(name, error));
+                let refused = CallState::Refused(Error::refused(name, error));
                 self.end(token, refused);
             }
         }
@@ -119,11 +119,11 @@ impl<T> Window<T> {
 
     /// A call that cannot be sent.
     pub(super) fn push_refused(&mut self, error: Error) {
-        let token = self.insert(None, State::Waiting);
-        self.end(token, State::Refused(error));
+        let token = self.insert(None, CallState::Waiting);
+        self.end(token, CallState::Refused(error));
     }
 
-    fn insert(&mut self, call: Option<What<T>>, state: State) -> usize {
+    fn insert(&mut self, call: Option<What<T>>, state: CallState) -> usize {
         let token = self.calls.insert(Under { call, state });
         if let Some(order) = &mut self.order {
             order.push_back(token);
@@ -131,7 +131,7 @@ impl<T> Window<T> {
         token
     }
 
-    fn end(&mut self, token: usize, state: State) {
+    fn end(&mut self, token: usize, state: CallState) {
         self.calls[token].state = state;
         if self.order.is_none() {
             self.ready.push_back(token);
@@ -154,9 +154,9 @@ impl<T> Window<T> {
         loop {
             while let Some((token, ended)) = self.arrived.pop_front() {
                 if self.order.is_none() {
-                    return Poll::Ready(self.take(token, State::Ended(ended)));
+                    return Poll::Ready(self.take(token, CallState::Ended(ended)));
                 }
-                self.calls[token].state = State::Ended(ended);
+                self.calls[token].state = CallState::Ended(ended);
             }
             let over = match &mut self.order {
                 Some(order) => {
@@ -170,7 +170,7 @@ impl<T> Window<T> {
                 None => self.ready.pop_front(),
             };
             if let Some(token) = over {
-                let state = std::mem::replace(&mut self.calls[token].state, State::Waiting);
+                let state = std::mem::replace(&mut self.calls[token].state, CallState::Waiting);
                 return Poll::Ready(self.take(token, state));
             }
             ready!(
@@ -180,27 +180,27 @@ impl<T> Window<T> {
         }
     }
 
-    fn take(&mut self, token: usize, state: State) -> Result<T, Error> {
+    fn take(&mut self, token: usize, state: CallState) -> Result<T, Error> {
         let call = self.calls.remove(token).call;
         match (state, call) {
-            (State::Ended(ended), Some(What { name, bytes, read })) => {
+            (CallState::Ended(ended), Some(What { name, bytes, read })) => {
                 self.completions.let_go(self.queue, &ended);
                 read_end(ended, &name, bytes, read)
             }
-            (State::Refused(error), _) => Err(error),
+            (CallState::Refused(error), _) => Err(error),
             _ => unreachable!("only what is over is taken"),
         }
     }
 }
 
-impl<T> Drop for Window<T> {
+impl<T> Drop for CallsUnderWay<T> {
     fn drop(&mut self) {
         let running = self
             .calls
             .iter()
             .filter_map(|(_, under)| match under.state {
-                State::Running(seq) => Some(seq),
-                State::Waiting | State::Ended(_) | State::Refused(_) => None,
+                CallState::Running(seq) => Some(seq),
+                CallState::Waiting | CallState::Ended(_) | CallState::Refused(_) => None,
             });
         self.completions.remove_queue(self.queue, running);
     }
