@@ -252,7 +252,7 @@ impl Scratch {
         let mut found = Vec::new();
         for arguments in [
             &["test", "--no-run", "-p", "argon-core", "--lib", "--tests"][..],
-            &["test", "--no-run", "-p", "sim", "--test", "promises"],
+            &["test", "--no-run", "-p", "sim", "--test", "it"],
             &["build", "-p", "sim", "--example", "judge"],
         ] {
             let output = self.cargo(arguments).output()?;

@@ -63,41 +63,28 @@ fn play<S: Stage>(file: &str, text: &str) -> String {
     new
 }
 
-/// Plays every file of a machine.
-fn play_all<S: Stage>() {
-    let machine = S::MACHINE;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/scenarios")
-        .join(machine);
-    let entries = fs::read_dir(&folder).expect("the folder of scenes");
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("readable").path())
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "no scenes in {}", folder.display());
-    let mut wrong = Vec::new();
-    for path in files {
-        let file = path
-            .file_name()
-            .expect("a name")
-            .to_string_lossy()
-            .into_owned();
-        let text = fs::read_to_string(&path).expect("UTF-8");
-        let new = play::<S>(&file, &text);
-        if new == text {
-            continue;
-        }
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(&path, new).expect("writable");
-        } else {
-            wrong.push(difference(&file, &text, &new));
-        }
+/// Plays a file of a machine.
+fn play_file<S: Stage>(subject: &str) {
+    let file = format!("{}/{subject}.txt", S::MACHINE);
+    let path = folder(S::MACHINE).join(format!("{subject}.txt"));
+    let text = fs::read_to_string(&path).expect("a file of scenes");
+    let new = play::<S>(&file, &text);
+    if new == text {
+        return;
     }
-    assert!(
-        wrong.is_empty(),
-        "{}\nUPDATE=1 writes what is so now",
-        wrong.join("\n")
-    );
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, new).expect("writable");
+    } else {
+        panic!(
+            "{}\nUPDATE=1 writes what is so now",
+            difference(&file, &text, &new)
+        );
+    }
+}
+
+fn folder(machine: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/scenarios").join(machine)
 }
 
 /// The first place where a file and what is so now part.
@@ -123,17 +110,33 @@ fn difference(file: &str, old: &str, new: &str) -> String {
     }
 }
 
-#[test]
-fn managers_answer_as_written() {
-    play_all::<manager::Stage>();
+/// A test for each file, so that it is found by what it is about, and one that no file is left out.
+macro_rules! scenes {
+    ($machine:ident: $stage:ty: $($subject:ident)*) => {
+        mod $machine {
+            use super::Stage as _;
+
+            $(
+                #[test]
+                fn $subject() {
+                    super::play_file::<$stage>(stringify!($subject));
+                }
+            )*
+
+            #[test]
+            fn all_files_are_played() {
+                let folder = super::folder(<$stage>::MACHINE);
+                let files = std::fs::read_dir(folder).expect("the folder of scenes");
+                let played = [$(concat!(stringify!($subject), ".txt")),*];
+                for file in files {
+                    let name = file.expect("readable").file_name();
+                    assert!(played.iter().any(|played| name == *played), "{name:?}");
+                }
+            }
+        }
+    };
 }
 
-#[test]
-fn workers_answer_as_written() {
-    play_all::<worker::Stage>();
-}
-
-#[test]
-fn clients_answer_as_written() {
-    play_all::<client::Stage>();
-}
+scenes!(of_managers: crate::scenes::manager::Stage: admission classes endings fairness false_reports handshake late_answers leaving max_wait nested output_order recall recovery reports requeue resubmission rules trust unread_outcomes unroutable);
+scenes!(of_workers: crate::scenes::worker::Stage: answers attempts bounds pool sessions);
+scenes!(of_clients: crate::scenes::client::Stage: false_answers rules);
