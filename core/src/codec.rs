@@ -179,7 +179,7 @@ fn encode_short<B: Encode>(body: &B, out: &mut BytesMut) -> bool {
 /// Takes one whole frame off the front of `buffer`, or nothing if it has not all arrived.
 ///
 /// # Errors
-/// If the frame is longer than `frame_max` bytes (without its length), or is not one of ours.
+/// If the frame is longer than `frame_max` bytes (without its length), or does not decode.
 /// The connection is of no use after that.
 // Inlined, a message is decoded where its reader wants it: each move costs as much as a field.
 #[inline(always)]

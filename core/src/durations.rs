@@ -117,7 +117,7 @@ impl Durations {
         self.slots.reached() == 0
     }
 
-    /// The key of `name`, which is thereby used. May forget the least recently used name.
+    /// The key of `name`. Counts as a use of it; may forget the least recently used name.
     pub fn intern(&mut self, name: &Name) -> NameKey {
         let slot = match self.find(name) {
             Some(slot) => slot,

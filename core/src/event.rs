@@ -49,7 +49,7 @@ pub enum Event {
         name: Name,
         why: &'static str,
     },
-    /// A worker came in under the name of another, which was shown out.
+    /// A worker came in under the name of another, whose connection was closed.
     NameTaken {
         name: Name,
         by: PeerId,
@@ -123,7 +123,7 @@ pub enum Event {
         asked: bool,
         stderr: String,
     },
-    /// The machine has not what it takes to run an attempt; there is one process less for a while.
+    /// The machine lacks what an attempt needs (memory, descriptors); the worker runs one process less for a while.
     Unavailable { slot: SlotId, message: String },
     /// An attempt broke its time limit and its pool process is being stopped.
     TimeLimitHit { task: TaskId },

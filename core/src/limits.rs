@@ -49,7 +49,8 @@ pub const WORKERS_MAX: usize = 131_072;
 pub const CLIENTS_MAX: usize = 65_536;
 /// Most observers at a time: people and dashboards; each costs a connection and no session.
 pub const OBSERVERS_MAX: usize = 1_024;
-/// Workers that are remembered as shown out because of their name, the last of them.
+/// Workers that another one of the same name replaced: so many of the last are remembered, and are not
+/// let in again.
 pub const REPLACED_MAX: usize = 256;
 /// Clients that are noted for one pool process. More may run in it; they are as other clients are.
 pub const CLIENTS_PER_PROCESS: usize = 16;
@@ -62,7 +63,7 @@ pub const OUTCOMES_PER_MESSAGE: usize = 4_096;
 pub const SENDS_MAX: usize = 4_096;
 /// Payload bytes after which a settling of a client stops sending; one task is always let through.
 pub const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Names for which others are suggested at one time: looking for them takes a while.
+/// Names for which suggestions are looked for in one step: a search compares many names.
 pub const SUGGESTIONS_MAX: usize = 16;
 /// Shortest advice on when to come back.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);

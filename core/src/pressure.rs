@@ -53,7 +53,7 @@ impl Pressure {
         self.total = self.total - before + after;
     }
 
-    /// The peer to let go of, if too much is held: the one that most is held for, since whoever
+    /// The peer to disconnect, if too much is held: the one that most is held for, since whoever
     /// reads and writes as others do holds little. Of several the one that came first.
     #[must_use]
     pub fn worst(&self, held: impl Iterator<Item = (ConnId, u64)>) -> Option<ConnId> {

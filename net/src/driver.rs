@@ -19,12 +19,12 @@ use argon_core::time::Instant;
 
 /// How often a connection on which bytes move without a whole frame says so.
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Bytes after which a connection that has more to read lets the others have their turn.
+/// Bytes after which a connection that has more to read lets the others go on.
 pub(crate) const STEP_BYTES: usize = 32 * 1024;
-/// So long one connection's messages are handled before the others have their turn, and before what
+/// So long one connection's messages are handled before the others go on, and before what
 /// they are answered with is encoded and counted: a few bytes can ask for a lot.
 pub(crate) const STEP_TIME: Duration = Duration::from_millis(1);
-/// Most messages of one connection in its turn; the smallest of them fill a read with thousands.
+/// Most messages of one connection in one step; a read holds thousands of the smallest.
 pub(crate) const STEP_MESSAGES: u32 = 512;
 /// Messages after which that time is looked at.
 pub(crate) const STEP_LOOKS_EVERY: u32 = 4;

@@ -237,7 +237,10 @@ impl fmt::Display for StatusError {
                 "the connection to {manager} broke before the status came ({error}); try again"
             ),
             Self::Refused { manager, reason } => {
-                write!(f, "the manager at {manager} refused us: {reason}")
+                write!(
+                    f,
+                    "the manager at {manager} refused the connection: {reason}"
+                )
             }
             Self::Protocol {
                 manager,

@@ -30,7 +30,7 @@ impl ReadyList {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers whom to wake.
+    /// Remembers the waker.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut inner = self.lock();
         match &mut inner.task {

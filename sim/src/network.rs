@@ -121,7 +121,7 @@ impl Network {
         let pipe = |side: u64| Pipe {
             queue: VecDeque::new(),
             last_due: 0,
-            // Keyed by who dials whom for the which-th time, so that no other link moves it.
+            // Keyed by both hosts and the number of the dial, so that other links do not change it.
             rng: stream(
                 self.seed,
                 &[

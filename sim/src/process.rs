@@ -187,7 +187,7 @@ pub(crate) fn name(text: &str) -> Name {
     Name::new(text).expect("short and printable")
 }
 
-/// What the process of a host is called in its so many-th life.
+/// The name of a host's process, which may change with each start (`count`).
 pub(crate) fn called(options: &Options, what: &str, host: Host, count: u64) -> Name {
     if options.same_names {
         name(&format!("{what}{host}"))

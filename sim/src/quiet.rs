@@ -65,7 +65,7 @@ fn differ(left: &mut Vec<String>, figures: &[(&str, u64, u64)]) {
     }
 }
 
-/// A machine that waits for more than heartbeats has not let go of something. A worker leaves the
+/// A machine that waits for more than heartbeats has left something behind. A worker leaves the
 /// alarm of a slot, which is one at most, where it is when the attempt that it watched has ended.
 fn timers(left: &mut Vec<String>, machine: &impl Machine) {
     if let Some(due) = machine.poll_timeout()

@@ -287,7 +287,7 @@ impl CongestionWindow {
             let until = now + brief.delay(self.backoffs, hint, rng);
             self.backoffs = self.backoffs.saturating_add(1);
             self.pause = Some(Pause { until, from });
-            // What is sent before is no proof that what is sent after is taken.
+            // That tasks sent before were taken does not prove that later ones are.
             self.ack_mark = None;
         }
     }

@@ -165,7 +165,7 @@ impl Client {
         }
     }
 
-    /// The manager knows us: it is asked what it still has of what it was sent.
+    /// The session goes on: the manager is asked which of the sent tasks it still has.
     fn resume(&mut self, now: Instant) {
         self.session.asked = self.window.last_sent();
         let sent = self.tasks.select(|task| task.sent().is_some());
@@ -255,7 +255,7 @@ impl Client {
         self.session.moves.count += 1;
         self.session.moves.last = Some(now);
         self.flush_acks(now);
-        // So that what it still queues does not run there as well, should workers come.
+        // So that tasks which are still queued there do not run there as well, should workers come.
         self.link.send(now, ToManager::Goodbye, &mut self.outputs);
         let event = self.link.move_on(now, &mut self.outputs);
         self.on_link(now, event);

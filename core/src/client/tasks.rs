@@ -27,7 +27,7 @@ pub(super) enum TaskState {
         until: Instant,
     },
     Sent {
-        /// As the window numbers what is sent.
+        /// The number that the congestion window gave it.
         number: u64,
     },
 }

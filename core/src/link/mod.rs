@@ -279,7 +279,7 @@ impl Link {
         }
     }
 
-    /// Does what is due: dials, gives up a handshake, pings, or notices silence.
+    /// Dials, ends a handshake, pings, or notices silence, whichever is due.
     pub fn handle_timeout<T, O: From<LinkOutput>>(
         &mut self,
         now: Instant,

@@ -268,7 +268,7 @@ impl Manager {
 
     fn displace(&mut self, now: Instant, victim: TaskKey) {
         self.totals.displaced += 1;
-        // The queue has let go of it already.
+        // It is no longer in the queue.
         self.tasks.detach(victim);
         self.reject_task(now, victim, RejectReason::Displaced);
     }

@@ -221,7 +221,7 @@ impl Manager {
         }
     }
 
-    /// A message came that both sides count; says from whom, if it may say anything.
+    /// A message came that both sides count. Returns its sender, if that has said hello.
     fn hear(&mut self, now: Instant, conn: ConnId) -> Option<Peer> {
         let awake = self.schedule.awake(now);
         let peer = self.connections.on_received(awake, conn)?;

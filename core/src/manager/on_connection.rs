@@ -45,12 +45,12 @@ impl Manager {
         }
     }
 
-    /// The connection is gone, by the other side's doing or the network's.
+    /// The peer or the network ended the connection.
     pub(super) fn on_closed(&mut self, now: Instant, conn: ConnId) {
         self.disconnect(now, conn, Absent::Gone);
     }
 
-    /// Closes a connection by our own doing.
+    /// Closes a connection because the manager wants to.
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
         if self.connections.get(conn).is_none() {
             return;
@@ -272,7 +272,7 @@ impl Manager {
     }
 
     /// A worker has come in under the name of another, mostly the same one started again. The other
-    /// is told, if it is there, so that it does not come back and show this one out.
+    /// is told if it is connected, so that it does not come back and replace this one.
     fn replace(&mut self, now: Instant, key: WorkerKey, by: &Hello) {
         let other = &self.workers[key].peer;
         let (from, conn) = (other.id, other.conn);

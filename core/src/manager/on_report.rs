@@ -1,5 +1,5 @@
-//! What a worker has in hand after a reconnect: adopting it, matching it with tasks that come
-//! back, or putting an end to it.
+//! What a worker reports after a reconnect: the manager adopts each attempt, matches it with a task
+//! that comes back, or ends it.
 
 use alloc::vec::Vec;
 
@@ -37,7 +37,7 @@ impl Manager {
             step();
             self.on_reported(now, key, reported, finished);
             if self.workers[key].peer.conn.is_none() {
-                // It said what cannot be; the rest of it counts for no more. What it has is given
+                // Its report cannot be true, so the rest is not read. Its attempts are given
                 // up on by now, and nothing may be placed there any more.
                 return;
             }
@@ -285,7 +285,7 @@ impl Manager {
     pub(super) fn match_orphans(&mut self, now: Instant, task: TaskKey) -> bool {
         let id = self.tasks[task].id;
         let mut found = self.orphans.of(id);
-        // A worker that is there is the better bet.
+        // A connected worker is more likely to finish it.
         found.sort_by_key(|holder| self.workers[holder.worker].released);
         for &holder in &found {
             let Holder { worker, attempt } = holder;

@@ -1,4 +1,4 @@
-//! Asking workers for tasks back that wait behind long ones there while others are free.
+//! Recalls tasks that wait behind long ones at a worker while other workers are free.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -53,7 +53,7 @@ struct Below {
 }
 
 impl Manager {
-    /// Asks tasks back that wait behind long ones at a busy worker while another worker is free
+    /// Recalls tasks that wait behind long ones at a busy worker while another worker is free
     /// and the queue has nothing for it. Looks at so many attempts in so much time; the next look
     /// goes on where this one ends.
     pub(super) fn recall(&mut self, now: Instant) {
@@ -104,7 +104,7 @@ impl Manager {
         }
         let mut wanted = (free.capacity.min(free.window) - free.outstanding()) as usize;
         let mut next_look = self.schedule.alarms.get(Alarm::Recall);
-        // Begins where the last look ended, so that every worker has its turn.
+        // Begins where the last look ended, so that it comes to every worker.
         let later = self.workers.prefetching().range(self.recall.worker..);
         let earlier = self.workers.prefetching().range(..self.recall.worker);
         let busy: Vec<WorkerKey> = later.chain(earlier).take(RECALL_WORKERS).copied().collect();
@@ -196,7 +196,7 @@ impl Manager {
         pending
     }
 
-    /// Asks for one attempt back, unless it is known to have started or is asked for already.
+    /// Recalls one attempt, unless it is known to have started or was recalled before.
     pub(super) fn recall_one(&mut self, now: Instant, holder: Holder) {
         let session = &self.workers[holder.worker];
         let open = |occupied: &Occupied| !occupied.started && occupied.recalled.is_none();
@@ -205,7 +205,7 @@ impl Manager {
         }
     }
 
-    /// Asks a worker for attempts that it has, and for an answer in time.
+    /// Recalls attempts of a worker, and expects its answer in time.
     fn send_recall(&mut self, now: Instant, key: WorkerKey, attempts: Vec<Attempt>) {
         let awake = self.schedule.awake(now);
         let Some(conn) = self.workers[key].peer.conn else {

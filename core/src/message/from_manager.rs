@@ -50,7 +50,7 @@ pub enum FromManager<T> {
     Misdirected,
 }
 
-/// What the manager says, to whom it may be.
+/// What the manager says to any peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToPeer {
     /// To any peer, about the connection.

@@ -96,7 +96,7 @@ impl Queue {
 
     /// Replaces a charge by what the attempt really took: to be called once for each charge, when
     /// the attempt has ended, with the same estimate. `actual` 0 means that it did not run, and
-    /// the charge is taken back whole; an attempt that did run is charged a microsecond at least.
+    /// the whole charge is refunded; an attempt that did run is charged a microsecond at least.
     pub fn correct(
         &mut self,
         client: ClientKey,

@@ -1,4 +1,4 @@
-//! What goes into the queue and what it answers.
+//! Entries of the queue, and its answers.
 
 use alloc::vec::Vec;
 
@@ -55,7 +55,7 @@ pub struct Entry {
     pub priority: Priority,
     /// What it takes of the bound in bytes.
     pub bytes: u32,
-    /// Rank of its acceptance: rises, and a task that comes back keeps its own.
+    /// Rank of its acceptance. Ranks rise; a task that comes back keeps its own.
     pub order: u64,
     /// What it has behind it.
     pub standing: Standing,

@@ -24,7 +24,7 @@ impl Answers {
         self.started.push(attempt);
     }
 
-    /// This attempt waits; it is answered for when slots that are free have been given what they can.
+    /// This attempt waits; it is answered after the free slots have been given attempts.
     pub(super) fn leave_open(&mut self, attempt: Attempt) {
         self.open.push(attempt);
     }

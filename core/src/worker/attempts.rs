@@ -245,7 +245,7 @@ impl Attempts {
         *self = Self::new();
     }
 
-    /// Puts `key`, which waits with so many payload bytes, into the list.
+    /// Puts `key`, which waits with `bytes` of payload, into the list.
     fn link(&mut self, key: AttemptKey, bytes: usize, prev: AttemptKey, next: AttemptKey) {
         self.waiting += 1;
         self.waiting_bytes += bytes as u64;

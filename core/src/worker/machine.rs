@@ -185,7 +185,7 @@ impl Worker {
         self.return_waiting();
     }
 
-    /// Leaves: what is still here is lost, and every process is asked to end, politely unless
+    /// Leaves: attempts that are still here are lost, and every process is asked to end, politely unless
     /// `at_once`.
     pub(super) fn leave(&mut self, now: Instant, at_once: bool) {
         if self.phase == Phase::Stopped {

@@ -56,7 +56,7 @@ pub(super) enum StopReason {
     Killed,
     /// The deadline of its task passed.
     Expired,
-    /// The process answered what it was not asked.
+    /// The process answered an attempt that it was not given.
     Protocol,
     /// The process answered an earlier attempt once more: this one is not to blame, and is tried
     /// again if it may be.
@@ -79,7 +79,7 @@ pub(super) struct Slot {
     pub(super) life: u64,
     /// Attempts written to the process and not answered, oldest first.
     pub(super) queue: VecDeque<AttemptKey>,
-    /// The sum of what they are estimated to take.
+    /// How long they are estimated to run, together.
     pub(super) work: u64,
     pub(super) head: Head,
     /// Whether more may be queued behind it.
@@ -96,7 +96,7 @@ pub(super) struct Slot {
     since: Instant,
     /// Processes that died young here, or could run nothing, one after the other.
     failures: u32,
-    /// Whether this process could not run what it was given.
+    /// Whether this process failed to run an attempt.
     unavailable: bool,
     /// Which program this process runs: the number of changes before it.
     program: u64,
@@ -426,7 +426,7 @@ impl Pool {
         }
     }
 
-    /// Forgets what a slot's process runs: nobody waits for it any more.
+    /// Forgets the attempts of a slot's process: nobody waits for them any more.
     pub(super) fn abandon(&mut self, slot: SlotId) {
         let place = self.get_mut(slot);
         place.queue.clear();
@@ -471,7 +471,7 @@ impl Pool {
             // It could start nothing, or never got ready: wait from the first time on.
             _ if place.unavailable => backoff(place.count_failure()),
             SlotState::Starting => backoff(place.count_failure()),
-            // It was of no use to anybody: the first time may have been bad luck. A death under an
+            // It completed nothing: the first time may have been bad luck. A death under an
             // attempt is the attempt's, and delays nobody else's process.
             SlotState::Ready if !busy && !place.served && lived < YOUNG => {
                 backoff(place.count_failure() - 1)

@@ -20,7 +20,7 @@ fn too_large(bytes: usize, limit: usize) -> TaskError {
     TaskError::new(ErrorKind::ResultTooLarge, text)
 }
 
-/// What says how an attempt ended, to a manager that takes payloads of so many bytes.
+/// The message that says how an attempt ended, to a manager that takes payloads of `payload_max` bytes.
 #[inline]
 fn finished(entry: &Entry, end: &HeldResult, payload_max: usize) -> Message<ToManager> {
     let bytes = end.payload.len();
@@ -69,7 +69,7 @@ impl Worker {
         }
     }
 
-    /// Sends what is held of an ended attempt.
+    /// Sends the held result of an attempt.
     fn send_held(&mut self, now: Instant, key: AttemptKey) {
         if !self.link.is_up() {
             return;
@@ -158,7 +158,7 @@ impl Worker {
                 not_started,
                 started,
             };
-            // If nobody is there, the next report says it.
+            // Without a connection, the next report says it.
             self.link.send(now, body, &mut self.out);
         }
     }

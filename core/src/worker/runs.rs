@@ -170,7 +170,7 @@ impl Worker {
             asked: matches!(state, SlotState::Stopping { .. }),
             stderr,
         });
-        // Nobody waits any more for what it had submitted. Cut off, the manager finds out by itself.
+        // Nobody waits any more for the tasks that it submitted. Cut off, the manager finds out by itself.
         if self.link.is_up() && matches!(state, SlotState::Ready | SlotState::Stopping { .. }) {
             let SlotLife { slot, life } = life;
             self.link
@@ -247,7 +247,7 @@ impl Worker {
         }
     }
 
-    /// Queues tiny attempts in a child that has some, until they are so many, or so much work.
+    /// Queues tiny attempts in a child that has some, up to a bound of attempts and of work.
     fn fill(&mut self, now: Instant, slot: SlotId, count: usize, work: u64) {
         while self.pool.get(slot).queue.len() < count && self.pool.may_queue(now, slot) {
             let Some(key) = self.next_tiny(now) else {

@@ -17,7 +17,7 @@ const SAFETY: u64 = 2;
 /// A change of the window smaller than this part of it is not worth a message.
 const MATTERS: u32 = 8;
 
-/// What the worker asks its manager for, and what it has asked for.
+/// How many attempts the worker wants from its manager, and how many it has asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Demand {
     pace: Pace,

@@ -38,7 +38,7 @@ pub(super) struct CompletionState {
     /// Ends that wait in entries. They are large, and few have to wait.
     ends: Slab<Ended>,
     queues: Slab<CompletionQueue>,
-    /// Outcomes that were put into queues and not let go of: their entries are gone.
+    /// Outcomes in completion queues whose table entries are gone, and which were not taken yet.
     in_queues: usize,
     /// Payload bytes of outcomes that nobody has taken.
     bytes: u64,
@@ -101,7 +101,7 @@ pub(super) struct QueueEntry {
 #[derive(Debug, Default)]
 struct CompletionQueue {
     done: VecDeque<(usize, Ended)>,
-    /// Outcomes that were put on it and not let go of.
+    /// Outcomes in it that were not taken yet.
     held: usize,
     /// Their payload bytes.
     bytes: u64,
@@ -335,7 +335,7 @@ impl CompletionTable {
         state.wake_if_last();
         drop(guard);
         wakers.drain(..).for_each(Waker::wake);
-        // The machine has let go of something; it may have been what held others up.
+        // The machine has room again; submissions may have waited for it.
         self.room.notify_one();
     }
 
@@ -372,7 +372,7 @@ impl CompletionTable {
 }
 
 impl CompletionQueue {
-    /// Adds an outcome; whom to wake for it.
+    /// Adds an outcome. Returns the waker of whoever waits for it.
     fn put(&mut self, token: usize, ended: Ended) -> Option<Waker> {
         self.held += 1;
         self.bytes += ended.payload.len() as u64;

@@ -71,7 +71,7 @@ fn completed() -> Outcome {
     })
 }
 
-/// What the fake machine takes for the end of a task.
+/// The message that ends a task at the fake machine.
 fn ended(seq: u64) -> FromManager<ToClient> {
     let outcome = completed();
     FromManager::Role(ToClient::Outcome { seq, outcome })

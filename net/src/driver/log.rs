@@ -70,7 +70,7 @@ pub(crate) fn event(event: &Event) {
         Event::PeerGone { peer, name, why } => info!(%name, %peer, why, "peer is gone"),
         Event::NameTaken { name, by, from } => warn!(
             %name, %by, %from,
-            "two workers have one name: the older was shown out; give each a name of its own"
+            "two workers have one name: the older one was disconnected; give each a name of its own"
         ),
         Event::WorkerDoubted { name } => warn!(
             worker = %name,
@@ -148,7 +148,7 @@ pub(crate) fn event(event: &Event) {
             }
         }
         Event::Unavailable { slot, message } => {
-            warn!(%slot, message, "cannot start what came; it goes elsewhere or waits");
+            warn!(%slot, message, "cannot start an attempt; it goes elsewhere or waits");
         }
         Event::TimeLimitHit { task } => debug!(%task, "task broke its time limit"),
         Event::MemoryLimitHit { task, bytes } => {

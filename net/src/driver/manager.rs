@@ -470,7 +470,7 @@ impl<M> DriverState<M> {
             .worst(open.map(|peer| (peer.conn, peer.counted)))
     }
 
-    /// Closes a connection whose peer does not read, and lets go of what waits for it.
+    /// Closes a connection whose peer does not read, and drops what waits for it.
     fn cut_off(&mut self, conn: ConnId) {
         self.end(conn, Closing::Cut);
         if let Some(peer) = self.peer(conn) {

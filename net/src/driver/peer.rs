@@ -20,7 +20,7 @@ use crate::transport::Transport;
 
 /// Turns in one poll; then others get theirs.
 const STEPS_PER_POLL: usize = 8;
-/// Turns by which waiting input may put off a time-out.
+/// Steps by which waiting input may delay a time-out.
 const STEPS_BEFORE_TIMEOUT: usize = 16;
 
 /// What a machine that keeps one connection is driven with besides that connection.
@@ -70,7 +70,7 @@ pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
     endpoint: S,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
-    /// Turns by which a time-out was put off.
+    /// Steps by which a time-out was delayed.
     put_off: usize,
     /// What the last step wants sent waits for this one.
     held_back: bool,
@@ -81,7 +81,7 @@ pub(crate) struct PeerDriver<T: Transport, S: Endpoint> {
 enum Step {
     /// There may be more to do at once.
     Busy,
-    /// Others are to have their turn before the next.
+    /// Other tasks of the runtime go on before the next step.
     Yield,
     /// Whoever has news will wake us.
     Idle,

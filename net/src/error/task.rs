@@ -350,7 +350,7 @@ impl fmt::Display for Failed {
                 "was killed at its worker's memory limit; raise that, or give it less to do"
             )?,
             ErrorKind::Crashed(cause) => {
-                write!(f, "took its pool process with it, which {cause}")?;
+                write!(f, "ended its pool process, which {cause}")?;
                 if let Some(last) = self
                     .stderr
                     .lines()
@@ -360,7 +360,7 @@ impl fmt::Display for Failed {
                     write!(f, "; its last words: {}", last.trim())?;
                 }
             }
-            ErrorKind::UnknownTask => write!(f, "is not known where it was to run: {message}")?,
+            ErrorKind::UnknownTask => write!(f, "is unknown where it was to run: {message}")?,
             ErrorKind::BadPayload => write!(f, "could not read its arguments: {message}")?,
             ErrorKind::ResultTooLarge => write!(
                 f,

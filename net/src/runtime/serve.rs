@@ -140,7 +140,7 @@ fn run_all(
         };
         let PoolBody::Run { id, name } = message.body else {
             return Err(io::Error::other(
-                "the worker said what only a pool process says",
+                "the worker sent a message that only pool processes send",
             ));
         };
         answers.leave_to(watcher);

@@ -155,7 +155,7 @@ async fn programs_that_break_the_protocol_are_killed_and_told_why() {
             "future",
             "it speaks version 2.0 of the pool protocol, this worker 1.0",
         ),
-        ("hasty", "the first that it said is not that it is ready"),
+        ("hasty", "its first message was not that it is ready"),
     ] {
         let mut pool = Pool::new(options(&["bad", mode]));
         pool.execute(PoolOutput::Spawn { slot: life(0) });

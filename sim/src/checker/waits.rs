@@ -15,7 +15,7 @@ type Id = (u64, u64);
 /// Turns of the machines that a request and its answer wait for.
 const TURNS: u64 = 20 * MS;
 
-/// Judges when tasks were first written to a process. At a worker a task is asked back when its time
+/// Judges when tasks were first written to a process. A worker's task is recalled when its time
 /// is over, so the way of that message is added; what was written counts as started.
 pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     let options = &plan.options;

@@ -28,7 +28,7 @@ use crate::world::short;
 /// Longest time that a process takes to get going.
 const START_MAX: u64 = 30 * MS;
 
-/// The random id that the process of a host draws in its so many-th life.
+/// The random id that the process of a host draws at one of its starts (`life`).
 pub(super) fn id_of(scene: &Scene, host: Host, count: u64) -> u64 {
     let id = mix(scene.plan.seed, &[11, u64::from(host), count]);
     if scene.options().client_hosts().contains(&host) {

@@ -1,4 +1,4 @@
-//! Who is connected, what is said to them, and all else that the driver is to do, in order.
+//! Who is connected, what each peer is told, and every other output of the manager, in order.
 //!
 //! Owns: the connections, their counts, what each is known to have taken in, and the outputs.
 //! Invariants: every message that a peer counts is counted here, in the order in which it goes out.
@@ -114,7 +114,7 @@ impl Connections {
         Some(known.peer)
     }
 
-    /// A message came that both sides count; says from whom, if the connection is still there.
+    /// A message came that both sides count. Returns its sender, if the connection is still there.
     pub(in crate::manager) fn on_received(
         &mut self,
         awake: AwakeInstant,

@@ -225,7 +225,7 @@ impl Workers {
         debug_assert!(is_new, "an attempt is assigned once");
     }
 
-    /// The worker has let go of an attempt.
+    /// The attempt no longer occupies the worker.
     pub(in crate::manager) fn vacate(&mut self, holder: Holder) -> Option<Occupied> {
         let session = &mut self.sessions[holder.worker];
         let occupied = session.attempts.remove(holder.attempt)?;

@@ -4,7 +4,7 @@
 //! A worker that fails at once is always free, so it would get nearly every task. Each failure
 //! weighs as much as it is surprising: little if the name fails at others too, much if it does well
 //! there (the logarithm of its odds, as in a sequential test; Wald, 1945). A completed task clears
-//! the worker. To whom else could tasks go that only one worker can run? What fails where nobody
+//! the worker. Tasks that only one worker can run could go nowhere else. What fails where nobody
 //! else runs it raises no doubt, and who is left alone with a class of tasks is trusted again.
 
 use alloc::collections::BTreeSet;

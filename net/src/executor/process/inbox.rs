@@ -256,9 +256,9 @@ pub(super) enum PoolViolation {
 impl fmt::Display for PoolViolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotReadyFirst => f.write_str("the first that it said is not that it is ready"),
+            Self::NotReadyFirst => f.write_str("its first message was not that it is ready"),
             Self::ReadyTwice => f.write_str("it said twice that it is ready"),
-            Self::WorkersMessage => f.write_str("it said what only a worker says"),
+            Self::WorkersMessage => f.write_str("it sent a message that only workers send"),
             Self::Version(version) => write!(
                 f,
                 "it speaks version {}.{} of the pool protocol, this worker {}.{}",

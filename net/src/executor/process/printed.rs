@@ -59,7 +59,7 @@ impl Printed {
         match self.admit(Instant::now()) {
             None if self.dropped == 1 => warn!(
                 target: TARGET,
-                "tasks print more than {} lines a second: what is more is left out", self.most
+                "tasks print more than {} lines a second: the rest is left out", self.most
             ),
             None => {}
             Some(dropped) => {
