@@ -8,7 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sim::options::{MS, Plan, S};
+use sim::options::{MS, S};
+use sim::plan::Plan;
 use sim::{Report, Trace, run, scenario};
 
 /// 8 workers of 4 slots, 4 clients, 500 tasks of 1 to 10 ms.

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use crate::history::{
     Delivery, Disturbance, End, Execution, ExecutionEnd, FailedWhy, History, RejectedWhy, Submit,
 };
-use crate::options::{Host, MS, Plan, S};
+use crate::options::{Host, MS, S};
+use crate::plan::Plan;
 use crate::pool::PATIENCE;
 use crate::report::{Class, Failure};
 use crate::workload::Deed;

@@ -6,7 +6,8 @@ use crate::history::{
     Delivery, End, Execution, ExecutionEnd, FailedWhy, History, Life, Process, Submit, Wire,
     WireWhat,
 };
-use crate::options::{Options, Plan, S};
+use crate::options::{Options, S};
+use crate::plan::Plan;
 use crate::workload::Submission;
 
 const CLIENT: u16 = 2;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::options::Plan;
+use crate::plan::Plan;
 use crate::report::{Class, Failure, Report};
 use crate::trace::Trace;
 

@@ -1,6 +1,6 @@
 //! The two levels of simulation behind one face.
 
-use crate::options::Plan;
+use crate::plan::Plan;
 use crate::report::Report;
 use crate::run;
 use crate::trace::Trace;

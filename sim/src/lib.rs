@@ -22,9 +22,11 @@ mod impostor;
 #[cfg(feature = "turmoil")]
 mod level;
 pub mod minimise;
+mod names;
 mod network;
 pub mod options;
 pub mod picture;
+pub mod plan;
 mod pool;
 mod process;
 mod quiet;
@@ -44,7 +46,8 @@ mod world;
 
 #[cfg(feature = "turmoil")]
 pub use level::Level;
-pub use options::{Options, Plan};
+pub use options::Options;
+pub use plan::Plan;
 pub use report::{Class, Failure, Report};
 pub use run::{run, run_seed, run_watched, run_with_history};
 pub use trace::Trace;

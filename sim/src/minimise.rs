@@ -1,6 +1,6 @@
 //! Makes a failing plan smaller: leaves out faults and tasks for as long as it fails alike.
 
-use crate::options::Plan;
+use crate::plan::Plan;
 use crate::report::{Class, Failure, Report};
 use crate::run::run;
 use crate::trace::Trace;

@@ -13,8 +13,8 @@ use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
 use bytes::Bytes;
 
 use crate::history::{Execution, ExecutionEnd, History, Process};
+use crate::names::name;
 use crate::options::{MS, Options, S, US};
-use crate::process::name;
 use crate::rng::{Draw, stream};
 use crate::workload::{Book, Deed, MEMORY_LIMIT, number_of};
 

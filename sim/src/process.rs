@@ -10,13 +10,13 @@ use argon_core::manager::{Manager, ManagerConfig, ManagerInput};
 use argon_core::message::Message;
 
 use argon_core::message::Said;
-use argon_core::name::Name;
 use argon_core::rng::Rng;
 use argon_core::testing::{Told, at_manager, at_peer};
 use argon_core::time::Instant;
 use argon_core::worker::{PoolInput, Worker, WorkerConfig, WorkerInput};
 use std::time::Duration;
 
+use crate::names::called;
 use crate::network::ConnIndex;
 use crate::options::{Host, Options, S};
 use crate::pool::{Pool, PoolEvent};
@@ -180,20 +180,6 @@ pub(crate) struct HostState {
 
 fn span(nanos: u64) -> Duration {
     Duration::from_nanos(nanos)
-}
-
-/// A name that is always valid.
-pub(crate) fn name(text: &str) -> Name {
-    Name::new(text).expect("short and printable")
-}
-
-/// The name of a host's process, which may change with each start (`count`).
-pub(crate) fn called(options: &Options, what: &str, host: Host, count: u64) -> Name {
-    if options.same_names {
-        name(&format!("{what}{host}"))
-    } else {
-        name(&format!("{what}{host}.{count}"))
-    }
 }
 
 /// The settings of a manager.

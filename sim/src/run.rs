@@ -5,7 +5,8 @@ use std::sync::Once;
 
 use crate::checker;
 use crate::history::History;
-use crate::options::{Plan, S};
+use crate::options::S;
+use crate::plan::Plan;
 use crate::quiet;
 use crate::report::{Class, Failure, Report};
 use crate::trace::Trace;

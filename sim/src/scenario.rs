@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use crate::faults::Fault;
 use crate::history::{Delivery, End, History, WireWhat};
-use crate::options::{Host, MS, Options, Plan, S, US};
+use crate::options::{Host, MS, Options, S, US};
+use crate::plan::Plan;
 use crate::workload::Submission;
 
 /// A cluster of `workers` with `slots` each and one manager, on a fast local network. The machines'

@@ -13,9 +13,10 @@ use argon_core::worker::WorkerOutput;
 use std::time::Duration;
 
 use crate::history::{Delivery, End, FailedWhy, RejectedWhy, Submit, Wire, WireWhat};
+use crate::names::name;
 use crate::network::Packet;
 use crate::options::{Host, MS};
-use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker, name};
+use crate::process::{Fact, Node, Process, for_client, for_manager, for_worker};
 use crate::report::{Class, Failure};
 use crate::rng::{Draw, stream};
 use crate::wire::{encoded, submitted, task_of, through_codec};

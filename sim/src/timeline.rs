@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::options::{Host, Plan};
+use crate::options::Host;
+use crate::plan::Plan;
 use crate::trace::{Counts, Gauge, Line, Trace};
 
 /// The width of a node's column.

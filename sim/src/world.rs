@@ -11,7 +11,8 @@ use slab::Slab;
 
 use crate::history::{Disturbance, History, Life};
 use crate::network::{ConnIndex, Network};
-use crate::options::{Host, MS, Options, Plan};
+use crate::options::{Host, MS, Options};
+use crate::plan::Plan;
 use crate::pool::{PoolEffects, PoolEvent};
 use crate::process::{Fact, HostState, Node, boot};
 use crate::report::{Class, Failure, Report};

@@ -10,8 +10,9 @@ use crate::task::RejectReason;
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::Occupied;
-use super::tasks::{Ending, Holder, TaskState};
+use super::tasks::{Ending, TaskState};
 
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.

@@ -12,9 +12,10 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Ending, Holder, TaskState};
+use super::tasks::{Ending, TaskState};
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.

@@ -15,6 +15,7 @@ mod config;
 mod dispatch;
 mod endings;
 mod invariants;
+mod keys;
 mod nested;
 mod on_capabilities;
 mod on_client;

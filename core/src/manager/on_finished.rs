@@ -16,8 +16,9 @@ use crate::task::{
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::Purpose;
-use super::tasks::{Ending, Holder, TaskState};
+use super::tasks::{Ending, TaskState};
 
 impl Manager {
     /// An attempt ended. Whatever it was for, its slot is free; what it means for its task

@@ -15,10 +15,11 @@ use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::{Occupied, Purpose};
 use super::placement::NOBODY;
 use super::schedule::PeerTimer;
-use super::tasks::{Holder, TaskState};
+use super::tasks::TaskState;
 
 impl Manager {
     pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {

@@ -14,9 +14,10 @@ use crate::task::{AttemptLoss, Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Holder, TaskState};
+use super::tasks::TaskState;
 
 /// Why a worker's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

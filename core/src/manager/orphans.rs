@@ -11,7 +11,7 @@ use crate::arena::SecondaryMap;
 use crate::ids::{Attempt, Epoch, TaskId};
 use crate::router::WorkerKey;
 
-use super::tasks::Holder;
+use super::keys::Holder;
 
 /// The results that a worker holds for clients that have yet to return.
 #[derive(Clone, Debug, Default)]

@@ -13,10 +13,10 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
+use super::keys::Holder;
 use super::peers::{Occupied, Peer, Purpose};
 use super::placement::{GroupKey, Rest};
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::Holder;
 
 /// Workers that one look for tasks to recall goes through, so that its cost has a bound.
 const RECALL_WORKERS: usize = 16;

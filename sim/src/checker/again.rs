@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::order::scaled;
 use crate::history::{History, WireWhat};
-use crate::options::Plan;
+use crate::plan::Plan;
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 

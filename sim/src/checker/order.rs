@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{History, Wire, WireWhat};
-use crate::options::Plan;
+use crate::plan::Plan;
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::order::scaled;
 use crate::history::{Disturbance, Execution, History, Life, WireWhat};
 use crate::network::longest_delay;
-use crate::options::{MS, Plan, S};
+use crate::options::{MS, S};
+use crate::plan::Plan;
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 

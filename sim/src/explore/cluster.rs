@@ -21,8 +21,8 @@ use super::ledger::{Fault, Ledger};
 use super::link::Link;
 use super::settings::{DRAIN_TIMEOUT, GRACE, KILL_GRACE, LEASE, RESTART_GRACE, RESUME_TIMEOUT};
 use super::{Variant, WORKERS};
+use crate::names::name;
 use crate::options::{MS, S};
-use crate::process::name;
 
 /// Hosts start one after the other, so that their heartbeats do not coincide.
 const START_EVERY: u64 = 7 * MS;

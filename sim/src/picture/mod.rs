@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::history::{ExecutionEnd, History};
-use crate::options::{Host, Plan};
+use crate::options::Host;
+use crate::plan::Plan;
 use crate::report::Failure;
 use crate::trace::Trace;
 

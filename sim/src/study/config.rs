@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::service::Service;
 use super::units::Span;
 
+/// The load begins when everybody has found everybody, in nanoseconds.
+pub(super) const START: u64 = crate::options::S;
+
 /// A study. Written as JSON, its fields are called as the options of the command are, with `_` for
 /// `-`, and have the same words as values; those left out have the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

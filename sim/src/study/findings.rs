@@ -8,7 +8,7 @@ use crate::report::Failure;
 
 use super::config::{Study, priority_name};
 use super::histogram::Histogram;
-use super::measure::Measure;
+use super::measure::{Counts, Measure, Moment};
 use super::units::{figure, shown};
 
 /// What a study comes to. Figures leave the warm-up out; times are in nanoseconds unless said.
@@ -51,27 +51,6 @@ pub struct Findings {
     pub failure: Option<Failure>,
 }
 
-/// What became of the tasks that came; all but the first add up to the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// They came.
-    pub offered: u64,
-    /// With a result.
-    pub completed: u64,
-    /// With an error.
-    pub failed: u64,
-    /// Rejected for good, after all retries.
-    pub gave_up: u64,
-    /// Too late.
-    pub expired: u64,
-    /// Nobody knows.
-    pub lost: u64,
-    /// Its client already held as many tasks as it may.
-    pub turned_away: u64,
-    /// No outcome when the study ended.
-    pub open: u64,
-}
-
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Checks {
@@ -101,29 +80,6 @@ pub struct Spread {
     pub p99: u64,
     pub p999: u64,
     pub most: u64,
-}
-
-/// A part of the time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Moment {
-    /// When it begins, in seconds.
-    pub at: f64,
-    /// How long it is, in seconds.
-    pub seconds: f64,
-    /// Tasks that came.
-    pub offered: u64,
-    /// Tasks that completed.
-    pub completed: u64,
-    /// Submissions that the manager refused or displaced.
-    pub rejected: u64,
-    /// Most tasks that the queue held.
-    pub most_queued: u64,
-    /// The share of all slots' time that went into executions.
-    pub utilisation: f64,
-    /// Median latency of the tasks that completed.
-    pub p50: u64,
-    /// 99th percentile of the same.
-    pub p99: u64,
 }
 
 fn in_words<S: serde::Serializer>(failure: &Option<Failure>, to: S) -> Result<S::Ok, S::Error> {
@@ -178,7 +134,7 @@ impl Findings {
         self.retries = measure.retries;
         self.repeated = measure.repeated;
         self.most_queued = measure.most_queued;
-        let end = super::run::START + self.study.duration.0;
+        let end = super::config::START + self.study.duration.0;
         self.drained_after = measure.last_delivery.saturating_sub(end) as f64 / 1e9;
         self.moments = measure.moments();
         let (mut wait, mut latency) = (Histogram::default(), Histogram::default());

@@ -7,10 +7,54 @@ use crate::report::{Class, Failure};
 use crate::wire::REJECTIONS;
 use crate::world::World;
 
-use super::config::Study;
-use super::findings::{Counts, Moment};
+use serde::Serialize;
+
+use super::config::{START, Study};
 use super::histogram::Histogram;
-use super::run::START;
+
+/// What became of the tasks that came; all but the first add up to the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// They came.
+    pub offered: u64,
+    /// With a result.
+    pub completed: u64,
+    /// With an error.
+    pub failed: u64,
+    /// Rejected for good, after all retries.
+    pub gave_up: u64,
+    /// Too late.
+    pub expired: u64,
+    /// Nobody knows.
+    pub lost: u64,
+    /// Its client already held as many tasks as it may.
+    pub turned_away: u64,
+    /// No outcome when the study ended.
+    pub open: u64,
+}
+
+/// A part of the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Moment {
+    /// When it begins, in seconds.
+    pub at: f64,
+    /// How long it is, in seconds.
+    pub seconds: f64,
+    /// Tasks that came.
+    pub offered: u64,
+    /// Tasks that completed.
+    pub completed: u64,
+    /// Submissions that the manager refused or displaced.
+    pub rejected: u64,
+    /// Most tasks that the queue held.
+    pub most_queued: u64,
+    /// The share of all slots' time that went into executions.
+    pub utilisation: f64,
+    /// Median latency of the tasks that completed.
+    pub p50: u64,
+    /// 99th percentile of the same.
+    pub p99: u64,
+}
 
 /// Into so many parts the time in which tasks come is cut for the plot.
 pub(super) const MOMENTS: u64 = 120;

@@ -22,8 +22,9 @@ mod units;
 
 pub use arguments::Arguments;
 pub use config::{Group, Loss, Rate, Shares, Spike, Study, Wrong};
-pub use findings::{Checks, Counts, Findings, Moment, Spread, Waits};
+pub use findings::{Checks, Findings, Spread, Waits};
 pub use histogram::Histogram;
+pub use measure::{Counts, Moment};
 pub use plot::plot;
 pub use run::run;
 pub use service::Service;

@@ -1,6 +1,7 @@
 //! Findings over time as a picture.
 
-use super::findings::{Findings, Moment};
+use super::findings::Findings;
+use super::measure::Moment;
 use super::units::{figure, shown};
 use crate::chart::{Band, Chart, Curve, Panel, Scale};
 

@@ -2,20 +2,19 @@
 
 use crate::checker;
 use crate::faults::{Fault, FaultKind};
-use crate::options::{Host, MS, Options, Plan, S, US};
+use crate::options::{Host, MS, Options, S, US};
+use crate::plan::Plan;
 use crate::report::{Class, Failure};
 use crate::run::caught;
 use crate::trace::Trace;
 use crate::workload::{Book, Submission};
 use crate::world::{Event, World};
 
-use super::config::{Study, Wrong};
+use super::config::{START, Study, Wrong};
 use super::findings::Findings;
 use super::load::{Arrivals, Load};
 use super::measure::{MOMENTS, Measure};
 
-/// The load begins when everybody has found everybody.
-pub(super) const START: u64 = S;
 /// Most tasks of a study that is judged as a whole; that needs all of its history.
 const JUDGED_MAX: f64 = 100_000.0;
 /// How long after the last task has come the study waits for outcomes.

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use turmoil::{Builder, Sim};
 
 use super::guard::Turn;
+use super::host::called;
 use super::nodes::{id_of, software};
 use super::plan::TICK;
-use super::scene::{Command, Scene, Why, called};
+use super::scene::{Command, Scene, Why};
 use crate::history::Disturbance;
 use crate::options::{Host, MS, S};
 use crate::report::{Class, Failure};

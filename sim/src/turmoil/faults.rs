@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::cluster::Cluster;
 use super::executor::PoolCell;
-use super::scene::{Abort, Command, called};
+use super::host::called;
+use super::scene::{Abort, Command};
 use crate::faults::FaultKind;
 use crate::options::Host;
 use crate::pool::{Pool, PoolEffects};

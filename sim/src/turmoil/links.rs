@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use turmoil::Sim;
 
-use super::scene::called;
+use super::host::called;
 use crate::options::{Host, Options};
 
 /// Causes that keep messages from arriving.

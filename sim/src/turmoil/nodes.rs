@@ -14,12 +14,14 @@ use tokio::time::sleep;
 
 use super::executor::{PoolCell, SimExecutor};
 use super::guard::Guarded;
-use super::scene::{Command, Scene, Why, called};
+use super::node::{Node, address};
+use super::scene::{Command, Scene, Why};
 use super::stranger;
 use super::transport::{PORT, TurmoilTransport};
 use crate::history::{Delivery, Submit};
+use crate::names::{called as name_of, name};
 use crate::options::{Host, MS};
-use crate::process::{called as name_of, manager_config, name, worker_config};
+use crate::process::{manager_config, worker_config};
 use crate::report::{Class, Failure};
 use crate::rng::{mix, stream};
 use crate::step::in_own_words;
@@ -66,14 +68,6 @@ pub(super) fn software(
         // The host is still there, and answers for the process that it no longer has.
         std::future::pending().await
     }
-}
-
-#[derive(Clone)]
-pub(super) struct Node {
-    pub scene: Arc<Scene>,
-    pub host: Host,
-    pub life: usize,
-    pub count: u64,
 }
 
 impl Node {
@@ -299,9 +293,4 @@ impl Node {
         let open = &mut inner.hosts[usize::from(self.host)].open;
         *open = change(*open);
     }
-}
-
-/// Where a manager is reached.
-pub(super) fn address(scene: &Scene, host: Host) -> String {
-    format!("{}:{PORT}", called(scene.options(), host))
 }

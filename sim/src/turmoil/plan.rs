@@ -1,7 +1,8 @@
 //! What a seed stands for at this level: the fast level's plan, made small enough for whole
 //! drivers in steps of [`TICK`].
 
-use crate::options::{MS, Options, Plan, S};
+use crate::options::{MS, Options, S};
+use crate::plan::Plan;
 use crate::rng::{Draw, mix, stream};
 
 /// Virtual time of one step. Hosts take their turns within it, so messages must not be faster.

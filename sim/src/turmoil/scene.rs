@@ -13,9 +13,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use turmoil::net::TcpStream;
 
 use super::executor::PoolCell;
+use super::host::called;
 use super::links::Links;
 use crate::history::{History, Life};
-use crate::options::{Host, Options, Plan};
+use crate::options::{Host, Options};
+use crate::plan::Plan;
 use crate::report::{Failure, Report};
 use crate::trace::{Line, Trace, fnv};
 
@@ -392,20 +394,6 @@ impl Inner {
             .find(known)
             .map(|submit| submit.task)
     }
-}
-
-/// What a host is called in the network, and in traces.
-pub(super) fn called(options: &Options, host: Host) -> String {
-    let letter = if host < options.managers {
-        'm'
-    } else if options.worker_hosts().contains(&host) {
-        'w'
-    } else if host < options.hosts() {
-        'c'
-    } else {
-        's'
-    };
-    format!("{letter}{host}")
 }
 
 /// The host that is called so.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 
-use super::nodes::{Node, address};
+use super::node::{Node, address};
 use super::scene::Command;
 use crate::hostile::MESSAGES_MAX;
 use crate::options::Host;

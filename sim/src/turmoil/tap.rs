@@ -4,7 +4,8 @@ use argon_core::codec;
 use argon_core::message::{FromClient, Message, ToClient, ToManager, ToPeer, ToWorker};
 use bytes::BytesMut;
 
-use super::scene::{Scene, called};
+use super::host::called;
+use super::scene::Scene;
 use crate::history::{Wire, WireWhat};
 use crate::options::Host;
 use crate::wire::{is_beat, submitted, task_of};

@@ -18,7 +18,8 @@ use tokio::time::sleep;
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::guard::Guarded;
-use super::scene::{Abort, Scene, called, host_called};
+use super::host::called;
+use super::scene::{Abort, Scene, host_called};
 use super::tap::Tap;
 use crate::options::Host;
 use crate::rng::{Draw, stream};

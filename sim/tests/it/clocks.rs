@@ -3,7 +3,8 @@
 
 use sim::faults::{Fault, FaultKind};
 use sim::history::{End, Execution, ExecutionEnd, History};
-use sim::options::{MS, Options, Plan, S};
+use sim::options::{MS, Options, S};
+use sim::plan::Plan;
 use sim::workload::{Deed, Submission};
 use sim::{Report, Trace, run_with_history, scenario};
 

@@ -3,7 +3,8 @@
 
 use crate::swarm::{all_hold, holds};
 use sim::faults::{Fault, FaultKind};
-use sim::options::{MS, Options, Plan, S, US};
+use sim::options::{MS, Options, S, US};
+use sim::plan::Plan;
 use sim::workload::{Deed, Submission};
 use sim::{Level, Trace, run_with_history};
 

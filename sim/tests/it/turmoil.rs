@@ -5,7 +5,8 @@ use std::process::Command;
 
 use crate::swarm::{all_hold, holds};
 use sim::faults::{Fault, FaultKind};
-use sim::options::{MS, Options, Plan, S};
+use sim::options::{MS, Options, S};
+use sim::plan::Plan;
 use sim::workload::Submission;
 use sim::{Level, Report, Trace, turmoil};
 

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use sim::faults::{Fault, FaultKind};
 use sim::history::{End, History};
-use sim::options::{MS, Plan, S};
+use sim::options::{MS, S};
+use sim::plan::Plan;
 use sim::scenario::{self, Measured, Open, backlog, percentile};
 use sim::workload::Submission;
 use sim::{Trace, run_with_history};

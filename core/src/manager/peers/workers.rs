@@ -10,7 +10,7 @@ use core::ops::Index;
 use crate::arena::Arena;
 use crate::ids::{ConnId, PeerId};
 use crate::limits::{REPLACED_MAX, WINDOW_MAX};
-use crate::manager::tasks::Holder;
+use crate::manager::keys::Holder;
 use crate::message::{Hello, Role};
 use crate::name::Name;
 use crate::router::WorkerKey;

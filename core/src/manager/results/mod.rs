@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Index;
 
-use crate::arena::{Arena, SecondaryMap, arena_key};
+use crate::arena::{Arena, SecondaryMap};
 use crate::ids::Attempt;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::WorkerKey;
@@ -21,14 +21,8 @@ use crate::task::Outcome;
 use crate::time::Instant;
 
 use super::ManagerConfig;
-use super::tasks::Holder;
+use super::keys::{Holder, OutcomeKey};
 use unreleased::{Entry, Unreleased};
-
-arena_key!(
-    /// Where the manager keeps an [`StoredOutcome`]. Tasks that wait, which may be many, need not be as large
-    /// as those that have ended.
-    pub(super) struct OutcomeKey(u32)
-);
 
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]

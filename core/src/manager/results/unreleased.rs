@@ -9,7 +9,7 @@ use crate::ids::Attempt;
 use crate::limits::UNCONFIRMED_BYTES_EACH;
 use crate::time::Instant;
 
-use super::OutcomeKey;
+use super::super::keys::OutcomeKey;
 
 /// A result that a client has yet to acknowledge.
 #[derive(Clone, Copy, Debug)]

@@ -23,10 +23,10 @@ use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use record::Times;
-pub(super) use record::{Ending, Holder, Task, TaskState};
+pub(super) use record::{Ending, Task, TaskState};
 
 use super::ManagerConfig;
-use super::results::OutcomeKey;
+use super::keys::{Holder, OutcomeKey};
 
 /// The tasks of one client.
 #[derive(Clone, Debug, Default)]

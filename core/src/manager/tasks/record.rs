@@ -20,18 +20,10 @@ use crate::message::{Assign, Message, Submit, ToPeer, ToWorker};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
-use crate::router::WorkerKey;
 use crate::task::{AttemptLoss, AttemptRecord, TaskOptions};
 use crate::time::{Instant, Nanos};
 
-use crate::manager::results::OutcomeKey;
-
-/// An attempt and who has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::manager) struct Holder {
-    pub(in crate::manager) worker: WorkerKey,
-    pub(in crate::manager) attempt: Attempt,
-}
+use crate::manager::keys::{Holder, OutcomeKey};
 
 /// Why a task is being ended although an attempt of it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

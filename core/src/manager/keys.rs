@@ -1,0 +1,18 @@
+//! Names that several owners use.
+
+use crate::arena::arena_key;
+use crate::ids::Attempt;
+use crate::router::WorkerKey;
+
+/// An attempt and who has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) struct Holder {
+    pub(in crate::manager) worker: WorkerKey,
+    pub(in crate::manager) attempt: Attempt,
+}
+
+arena_key!(
+    /// Where the manager keeps an outcome. It is no part of the task: tasks that
+    /// wait, which may be many, need not be as large as those that have ended.
+    pub(in crate::manager) struct OutcomeKey(u32)
+);
