@@ -58,7 +58,7 @@ pub(crate) fn task_of(body: &Said, peer: Option<u64>) -> Option<(u64, u64)> {
     }
 }
 
-/// A submission, for the history.
+/// What the history keeps of a submission; `same` tells whether two of one task say the same.
 #[must_use]
 pub(crate) fn submitted(submit: &Submit) -> WireWhat {
     let name = hash_of(&submit.name);

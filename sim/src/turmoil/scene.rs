@@ -233,7 +233,7 @@ impl Scene {
         self.lock().hosts[stranger].process = Some(Process::new(usize::MAX, 0));
     }
 
-    /// Ends a process: its tasks are dropped, each at its next turn, before anything else is
+    /// Ends a process: its tasks are dropped, each when it is polled next, before anything else is
     /// done by them. Its pool is to be ended by the caller.
     pub(super) fn end_life(&self, host: Host, life: usize, why: &str) {
         let now = self.now();

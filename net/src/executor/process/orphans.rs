@@ -21,10 +21,10 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Kills and reaps what is left; whether there was anything, so that another look is due.
+    /// Kills and reaps the processes that are left. True if there were any: then call it again.
     ///
     /// `table` must have been read after the guard was reaped.
-    pub(super) fn again(&mut self, guard: Pid, mark: &str, table: &Table) -> bool {
+    pub(super) fn kill_remaining(&mut self, guard: Pid, mark: &str, table: &Table) -> bool {
         let reap = |pid| waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
         self.killed
             .retain(|pid| reap(*pid) == Ok(WaitStatus::StillAlive));

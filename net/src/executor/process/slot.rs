@@ -495,7 +495,7 @@ impl Slot {
             }
             self.sweeps += 1;
             let table = shared.table.get_or_insert_with(Table::read);
-            if self.sweep.again(self.guard, &self.mark, table) {
+            if self.sweep.kill_remaining(self.guard, &self.mark, table) {
                 self.set_alarm(cx, Alarm::Sweep, SWEEP_PAUSE);
                 return Poll::Pending;
             }
