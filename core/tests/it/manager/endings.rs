@@ -2,8 +2,9 @@
 
 use super::bench::*;
 use argon_core::ids::ConnId;
+use argon_core::limits::ERROR_TEXT_MAX;
 use argon_core::message::{Assign, AttemptEnd, Submit};
-use argon_core::task::{ExitCause, Outcome};
+use argon_core::task::{ErrorKind, ExitCause, Outcome, TaskError};
 use argon_core::time::Nanos;
 
 const SIGNAL: ExitCause = ExitCause::Signal(11);
@@ -44,4 +45,26 @@ fn a_task_past_its_deadline_is_not_tried_again() {
         Outcome::Expired { may_have_run }
     );
     assert_eq!(bench.assigned(other), []);
+}
+
+#[test]
+fn texts_are_cut_to_what_travels() {
+    let long = "x".repeat(2 * ERROR_TEXT_MAX);
+    let last_attempt = Submit {
+        max_attempts: 1,
+        ..submit(0)
+    };
+    let (mut bench, worker, client, assign) = assigned(last_attempt);
+    bench.finish_with(worker, &assign, AttemptEnd::Crashed(SIGNAL, long.clone()));
+    let Outcome::Failed(failure) = one(bench.outcomes(client)) else {
+        panic!("a crash is a failure");
+    };
+    assert!(failure.error.stderr.len() <= ERROR_TEXT_MAX);
+    let (mut bench, worker, client, assign) = assigned(submit(0));
+    let error = TaskError::new(ErrorKind::Raised("E".into()), long);
+    bench.finish_with(worker, &assign, AttemptEnd::Failed(error.into()));
+    let Outcome::Failed(failure) = one(bench.outcomes(client)) else {
+        panic!("an error is a failure");
+    };
+    assert!(failure.error.message.len() <= ERROR_TEXT_MAX);
 }

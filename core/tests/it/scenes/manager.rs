@@ -68,7 +68,7 @@ impl super::Stage for Stage {
                 let alive = command.list("alive");
                 self.wait(span(command.must()), &alive)
             }
-            (None, "status") => vec![self.status()],
+            (None, "status") => self.status(),
             (None, "wakes") => {
                 let next = self.manager.poll_timeout();
                 let told = |next: argon_core::time::Deadline| {
@@ -117,13 +117,21 @@ impl super::Stage for Stage {
 }
 
 impl Stage {
-    /// What it counts, but for what is none.
-    fn status(&self) -> String {
-        let mut status = self.manager.status(self.now, 0).manager;
+    /// What it counts, but for what is none; a line for each worker and each client.
+    fn status(&self) -> Vec<String> {
+        let mut status = self.manager.status(self.now, 0);
+        let manager = &mut status.manager;
         // As it was configured.
-        (status.queue_size, status.queue_bytes) = (0, 0);
-        let text = short(&status).replace(&short(&status.queued_by_priority), "0");
-        without_fields(&text, "0")
+        (manager.queue_size, manager.queue_bytes) = (0, 0);
+        let by_priority = short(&manager.queued_by_priority);
+        let manager = match manager.queued {
+            0 => short(manager).replace(&by_priority, "0"),
+            _ => short(manager),
+        };
+        let workers = status.workers.iter().map(short);
+        let clients = status.clients.iter().map(short);
+        let lines = [manager].into_iter().chain(workers).chain(clients);
+        lines.map(|line| without_fields(&line, "0")).collect()
     }
 
     fn connection(&self, who: &str) -> ConnId {
