@@ -34,7 +34,8 @@ pub(crate) struct ClusterArgs {
     /// Without --manager: how many run at once [default: one per CPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) workers: Option<u32>,
-    /// Largest payload and result [default: 64MiB]
+    /// Largest payload that is sent, at most 1GiB; without --manager also the largest result
+    /// [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = units::memory_size)]
     pub(crate) max_payload: Option<usize>,
     /// Log what happens, on standard error
@@ -50,15 +51,17 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "PRIORITY", default_value = "normal", value_parser = priority)]
     pub(crate) priority: Priority,
     /// Kill it when it has run this long
-    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = units::some_duration)]
     pub(crate) time_limit: Option<Duration>,
     /// Give it up when it has not ended this long after being submitted
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) deadline: Option<Duration>,
-    /// Have it rejected if it cannot start within this time
+    /// A manager rejects it if it cannot start within this time; it is submitted again as often as
+    /// --retries says
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub(crate) max_wait: Option<Duration>,
-    /// How often it may be started when workers are lost or crash under it
+    /// How often it may be started when workers are lost or crash under it, as far as its manager
+    /// knows: what a manager that died had started is not counted
     #[arg(
         long,
         value_name = "N",
@@ -67,7 +70,7 @@ pub(crate) struct TaskArgs {
     )]
     pub(crate) max_attempts: u8,
     /// Never start it twice: if its worker is lost, report that it may have run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "max_attempts")]
     pub(crate) at_most_once: bool,
 }
 

@@ -179,7 +179,8 @@ pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
             if worker.as_str() != LOCAL && !matches!(failure.error.kind, ErrorKind::Crashed(_)) {
                 let _ = write!(text, " (on worker {worker})");
             }
-            if !failure.history.is_empty() {
+            // Of crashes the text of the error has said it all.
+            if !failure.history.is_empty() && !matches!(failure.error.kind, ErrorKind::Crashed(_)) {
                 let _ = write!(text, "; before that, {}", history(&failure.history));
             }
             text
@@ -208,7 +209,10 @@ pub(crate) fn problem(outcome: &Outcome) -> Option<String> {
         ),
         Outcome::Rejected {
             reason, retries, ..
-        } => format!("rejected {} times: {reason}; it never ran", retries + 1),
+        } => {
+            let s = if *retries == 0 { "" } else { "s" };
+            format!("rejected {} time{s}: {reason}; it never ran", retries + 1)
+        }
     })
 }
 
@@ -235,7 +239,10 @@ fn error(error: &TaskError) -> String {
         ErrorKind::Signal(number) => format!("killed by {}", signal(*number)),
         ErrorKind::TimeLimit => "killed at its time limit".to_owned(),
         ErrorKind::MemoryLimit => "killed at its memory limit".to_owned(),
-        ErrorKind::Crashed(cause) => with(&format!("its pool process {cause}")),
+        ErrorKind::Crashed(cause) => match error.message.trim() {
+            "" => format!("its pool process {cause}"),
+            message => one_line(message),
+        },
         ErrorKind::UnknownTask => with("unknown task"),
         ErrorKind::BadPayload => with("bad payload"),
         ErrorKind::ResultTooLarge => format!(

@@ -18,6 +18,11 @@ impl Problem {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
+
+    /// Standard output takes no more.
+    pub(crate) fn stdout(error: &std::io::Error) -> Self {
+        Self(format!("cannot write to standard output: {error}"))
+    }
 }
 
 impl fmt::Display for Problem {

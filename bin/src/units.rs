@@ -17,6 +17,9 @@ const TIMES: [(&str, u64); 8] = [
 ];
 const SECOND: u64 = 1_000_000_000;
 
+/// Multiples in counts.
+const COUNTS: [(&str, u64); 3] = [("", 1), ("k", 1_000), ("m", 1_000_000)];
+
 /// Units of size, in bytes, as coreutils have them; upper and lower case are the same.
 const SIZES: [(&str, u64); 15] = [
     ("", 1),
@@ -69,6 +72,24 @@ pub(crate) fn duration(text: &str) -> Result<Duration, BadValue> {
             let problem = "is not a duration; write it like 250ms, 2s, 5m or 1h, or as seconds";
             BadValue::new(text, problem)
         })
+}
+
+/// A duration above zero.
+pub(crate) fn some_duration(text: &str) -> Result<Duration, BadValue> {
+    match duration(text)? {
+        Duration::ZERO => Err(BadValue::new(
+            text,
+            "must be more than nothing; leave it out for no limit",
+        )),
+        span => Ok(span),
+    }
+}
+
+/// A count, as `10000` or `10k`.
+pub(crate) fn count(text: &str) -> Result<usize, BadValue> {
+    let factor = |unit: &str| factor(&COUNTS, &unit.to_ascii_lowercase());
+    let count = scaled(text, factor).and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| BadValue::new(text, "is not a count; write it like 500, 10k or 2M"))
 }
 
 /// Reads `64MiB`, `1G`, `10kB`; a plain number is bytes.

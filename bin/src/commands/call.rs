@@ -65,7 +65,8 @@ pub(crate) fn payload(name: &Name, arguments: Vec<OsString>) -> Result<Payload, 
         return match arguments.next() {
             None => Ok(Payload::from(first)),
             Some(_) => Err(Problem::new(format!(
-                "the built-in task {name} takes one argument; put quotes around it"
+                "the built-in task {name} takes one argument; put quotes around it, and options before the \
+                 name"
             ))),
         };
     }

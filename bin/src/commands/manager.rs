@@ -50,7 +50,7 @@ pub(crate) struct ManagerArgs {
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Most tasks that wait [default: 10000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     queue_size: Option<usize>,
     /// Most bytes that wait [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]

@@ -80,8 +80,8 @@ pub(crate) struct MapArgs {
     /// Print the commands, quoted for a shell, and run nothing
     #[arg(help_heading = "Items and output", long)]
     dry_run: bool,
-    /// When failures stop the rest: never; soon (finish what runs) or now (cancel it), at the
-    /// first failure, or with ,fail=N at the Nth, or with ,fail=P% at that share (and three)
+    /// When failures stop the rest: never; soon (finish what was submitted, see --jobs) or now (cancel
+    /// it), at the first failure, or with ,fail=N at the Nth, or with ,fail=P% at that share (and three)
     #[arg(
         help_heading = "Items and output",
         long,
@@ -89,7 +89,7 @@ pub(crate) struct MapArgs {
         default_value = "never"
     )]
     halt: Halt,
-    /// How often an item that a full manager rejects is submitted again [default: without end]
+    /// How often an item that a manager rejects is submitted again [default: without end]
     #[arg(help_heading = "Items and output", long, value_name = "N")]
     retries: Option<u32>,
     /// The command, then `:::` and the items; without `:::` they are lines of standard input
@@ -156,14 +156,20 @@ pub(crate) async fn run(args: MapArgs) -> Result<u8, Problem> {
     conclude(finish?, args.joblog.is_some())
 }
 
+fn items(count: u64) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} item{s}")
+}
+
 fn conclude(finish: Finish, logged: bool) -> Result<u8, Problem> {
     let (code, counts, what) = match finish {
         Finish::BrokenPipe => return Ok(EXIT_BROKEN_PIPE),
         Finish::All(counts) => {
             if counts.failed > 0 {
                 say(format_args!(
-                    "{} of {} items failed",
-                    counts.failed, counts.ended
+                    "{} of {} failed",
+                    counts.failed,
+                    items(counts.ended)
                 ));
             }
             return Ok(failures(counts));
@@ -184,8 +190,8 @@ fn conclude(finish: Finish, logged: bool) -> Result<u8, Problem> {
         ""
     };
     say(format_args!(
-        "{what}: {} items ended, {} of them failed, {} were cancelled{hint}",
-        counts.ended,
+        "{what}: {} ended, {} of them failed, {} cancelled{hint}",
+        items(counts.ended),
         counts.failed,
         counts.started - counts.ended
     ));
@@ -284,7 +290,7 @@ async fn dry_run(args: &MapArgs, template: &Template, mut items: Items) -> Resul
     match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(0),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_BROKEN_PIPE),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Problem::stdout(&error)),
     }
 }
 

@@ -33,6 +33,6 @@ pub(crate) fn run(args: &SimArgs) -> Result<u8, Problem> {
     match stdout().write_all(text.as_bytes()) {
         Ok(()) => Ok(failure.map_or(0, |failure| failure.class.exit_code())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(EXIT_BROKEN_PIPE),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Problem::stdout(&error)),
     }
 }

@@ -17,31 +17,36 @@ use crate::units::{self, Size, Span};
 
 /// How long a manager may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Least pause between two looks.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 const HELP: &str = "\
 Of a manager:
   queued     tasks that wait there, by priority, and their bytes
-  waiting    for how long the oldest has, and what a new task of normal priority may expect
-  assigned   tasks that are at workers, running or sent ahead; how many run at once at most; how many
-             have ended a second of late
+  waiting    for how long the oldest has; what a new task of normal priority may expect
+  assigned   tasks that are at workers, running or prefetched; how many run at once at
+             most; how many ended in a second, lately
   nested     processes whose tasks wait for tasks of their own; when all do, it is a deadlock
-  recovery   returning: back from a lost worker, with room kept for them; unclaimed: may have run, and wait
-             for a worker to claim them; orphans: run for clients that have yet to return
-  so far     since the manager started; unread: outcomes that clients have yet to acknowledge
+  recovery   returning: back from a lost worker, with room kept for them; unclaimed: may
+             have run, and wait for a worker to claim them; orphans: run for clients that
+             have yet to return
+  so far     since the manager started; unread: outcomes that clients have yet to
+             acknowledge
 Of a worker:
   STATE      up, away (it may come back), draining, or doubted: tasks fail there that do well
              elsewhere, so it gets one at a time until one completes
-  TASKS      assigned to it, running or sent ahead / how many it runs at once
+  TASKS      assigned to it, running or prefetched / how many it runs at once
   OLDEST     for how long it has had the oldest of these
   FINISHED   attempts that have ended there; FAILED: those that did not complete
-  AVERAGE    run time of late; SLOWNESS: of its run times, over those of the same names elsewhere
+  AVERAGE    run time, lately; SLOWNESS: its run times over what is usual for the same names,
+             failures counted as slow; it begins a little above 1, until it is known
   HEARD      since it said something last
-  FROM       the address of its connection, and the version of the protocol that is spoken on it
+  FROM       the address of its connection, and the version of the protocol spoken on it
 Of a client:
   QUEUED, ASSIGNED   its tasks that wait, and that are at workers
   UNREAD     outcomes that it has yet to acknowledge
   FINISHED, REJECTED   its tasks that have ended, and that were refused (it may try again)
-TASKS RUN, if not all workers run the same: what some of them run, and how many these are.
+TASKS RUN, if not all workers run the same: what some of them run, and how many do.
 
 JSON: one object with `manager`, `workers` and `clients`; times are nanoseconds, sizes bytes, ids
 whole 64-bit numbers; `more` is true if there are more workers or clients than are listed.
@@ -56,7 +61,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(crate) struct StatusArgs {
-    /// Manager to ask; of several each is asked
+    /// Manager to ask; of several each is asked, and it is an error only if none answers
     #[arg(
         long,
         short,
@@ -70,7 +75,7 @@ pub(crate) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Ask again and again, with this pause
+    /// Ask again and again, with this pause, at least 100ms
     #[arg(
         long,
         short,
@@ -105,7 +110,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(EXIT_BROKEN_PIPE);
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Problem::stdout(&error)),
         }
         let Some(pause) = args.watch else {
             return Ok(0);
@@ -113,14 +118,14 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
         tokio::select! {
             biased;
             code = stop.next() => return Ok(code),
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(pause.max(PAUSE_MIN)) => {}
         }
     }
 }
 
-/// Asks every manager. When watching, one that does not answer is part of the picture.
+/// Asks every manager. One that does not answer is an error if none does, and said otherwise.
 async fn ask(args: &StatusArgs) -> Result<String, Problem> {
-    let mut text = String::new();
+    let (mut text, mut errors) = (String::new(), Vec::new());
     for manager in &args.manager {
         match argon::status(manager, ANSWER).await {
             Ok(report) if args.json => {
@@ -133,11 +138,19 @@ async fn ask(args: &StatusArgs) -> Result<String, Problem> {
                 text.push('\n');
             }
             Ok(report) => text.push_str(&table(manager, &report)),
-            Err(error) if args.watch.is_some() => say(format_args!("{error}")),
-            Err(error) => return Err(error.into()),
+            Err(error) => errors.push(error),
         }
     }
-    Ok(text)
+    // Of several, those that answer are what one asked for.
+    let none_answers = text.is_empty() && args.watch.is_none();
+    let last = if none_answers { errors.pop() } else { None };
+    for error in &errors {
+        say(format_args!("{error}"));
+    }
+    match last {
+        Some(error) => Err(error.into()),
+        None => Ok(text),
+    }
 }
 
 /// Where a connection comes from and what is spoken there.
@@ -249,8 +262,12 @@ fn manager(address: &str, status: &ManagerStatus) -> String {
     }
     let _ = writeln!(
         text,
-        "  assigned   {} at {} workers that run {} at once; {} a second",
-        status.assigned, status.workers, status.capacity, status.rate
+        "  assigned   {} at {} worker{}, which run {} at once; {} a second",
+        status.assigned,
+        status.workers,
+        if status.workers == 1 { "" } else { "s" },
+        status.capacity,
+        status.rate
     );
     if status.waiting > 0 {
         let _ = if status.is_deadlocked() {

@@ -124,7 +124,11 @@ fn write_tagged(out: &mut impl Write, text: &[u8], tag: Option<&[u8]>) -> io::Re
         out.write_all(b"\t")?;
         out.write_all(line)?;
     }
-    Ok(())
+    // The next item's tag begins a line.
+    match text.last() {
+        None | Some(b'\n') => Ok(()),
+        Some(_) => out.write_all(b"\n"),
+    }
 }
 
 /// An item as part of a line for people.
@@ -229,6 +233,12 @@ mod tests {
             write(&batch, true),
             ("a\t1\na\t2\n".into(), "a\te\n".into())
         );
+    }
+
+    #[test]
+    fn a_tag_begins_a_line_after_an_output_without_an_end() {
+        let batch = [ended("a", 0, "1", ""), ended("b", 0, "2\n", "")];
+        assert_eq!(write(&batch, true).0, "a\t1\nb\t2\n");
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn halting_leaves_the_rest_alone() {
     ];
     let mapped = output(argon(&[&args[..], &[":::", "9", "1"]].concat()));
     assert_eq!(mapped.status.code(), Some(1));
-    assert!(text(&mapped.stderr).contains("halted: 1 items ended, 1 of them failed, 1 were"));
+    assert!(text(&mapped.stderr).contains("halted: 1 item ended, 1 of them failed, 1 cancelled"));
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn an_interrupt_ends_map_with_130() {
     let ended = finish(child);
     assert_eq!(ended.status.code(), Some(130));
     assert!(
-        text(&ended.stderr).contains("interrupted: 1 items ended"),
+        text(&ended.stderr).contains("interrupted: 1 item ended"),
         "{}",
         text(&ended.stderr)
     );
