@@ -63,6 +63,9 @@ pub const OUTCOMES_PER_MESSAGE: usize = 4_096;
 pub const SENDS_MAX: usize = 4_096;
 /// Payload bytes after which a settling of a client stops sending; one task is always let through.
 pub const SEND_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Pairs of bytes that one search for names like another compares, after which it takes what it has:
+/// about a millisecond.
+pub const COMPARISON_MAX: usize = 1_000_000;
 /// Names for which suggestions are looked for in one step: a search compares many names.
 pub const SUGGESTIONS_MAX: usize = 16;
 /// Shortest advice on when to come back.

@@ -275,6 +275,7 @@ impl Machine for Manager {
     type Output = ManagerOutput;
 
     fn handle_input(&mut self, now: Instant, input: ManagerInput) {
+        self.placement.forget_may_come();
         let awake = self.schedule.read(now);
         match input {
             ManagerInput::Accepted { conn, from } => self.on_accepted(now, conn, from),
@@ -290,6 +291,7 @@ impl Machine for Manager {
 
     fn handle_timeout(&mut self, now: Instant) {
         let awake = self.schedule.read(now);
+        self.placement.forget_may_come();
         while let Some(alarm) = self.schedule.alarms.pop_due(now) {
             self.on_alarm(now, alarm);
         }

@@ -9,6 +9,7 @@ use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::{Outcome, RejectReason};
 use crate::time::{AwakeInstant, Instant};
 
@@ -88,7 +89,7 @@ impl Manager {
         if self.may_yet_be_run(awake) {
             self.placement.put_off_unroutable(awake);
         } else {
-            for (task, near) in self.placement.take_unroutable(awake, &self.tasks) {
+            for (task, near) in self.placement.take_unroutable(now, awake, &self.tasks) {
                 self.end_unroutable(now, task, near);
             }
         }
@@ -97,13 +98,18 @@ impl Manager {
 
     /// Whether it cannot be known yet who runs what: no worker is here, or one that has just come
     /// has yet to say it.
-    fn may_yet_be_run(&self, awake: AwakeInstant) -> bool {
+    fn may_yet_be_run(&mut self, awake: AwakeInstant) -> bool {
         let patience = self.config.resume_timeout;
-        let silent = |(key, session): (WorkerKey, &WorkerSession)| {
-            let group = self.placement.candidate(key).group();
-            session.peer.conn.is_some() && group.is_none() && session.joined + patience > awake
-        };
-        self.workers.connected() == 0 || self.workers.iter().any(silent)
+        let workers = &self.workers;
+        workers.connected() == 0
+            || self.placement.may_come(|placement| {
+                let silent = |(key, session): (WorkerKey, &WorkerSession)| {
+                    let group = placement.candidate(key).group();
+                    let joined = session.joined + patience > awake;
+                    session.peer.conn.is_some() && group.is_none() && joined
+                };
+                workers.iter().inspect(|_| step()).any(silent)
+            })
     }
 
     /// A task has waited for its start for as long as it may. One that nobody can run is told so.
@@ -111,8 +117,9 @@ impl Manager {
         let record = &self.tasks[key];
         let is_queued = matches!(record.state, TaskState::Queued);
         let nobody = is_queued && self.placement.is_unroutable(&record.name);
+        let name = record.name.clone();
         if nobody && !self.may_yet_be_run(self.schedule.awake(now)) {
-            let near = self.placement.similar(&record.name);
+            let near = self.placement.similar(now, &name);
             return self.end_unroutable(now, key, near);
         }
         self.reject_task(now, key, RejectReason::TooSlow);

@@ -178,11 +178,6 @@ const TUNING: &[(&str, &str, &str)] = &[
     ),
     (
         "core/src/manager/placement/similar.rs",
-        "COMPARED_MAX",
-        "of a suggestion, which may miss a name",
-    ),
-    (
-        "core/src/manager/placement/similar.rs",
         "LENGTH_MAX",
         "of a suggestion, which may miss a name",
     ),

@@ -3,33 +3,49 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::limits::SIMILAR_MAX;
+use crate::limits::{COMPARISON_MAX, SIMILAR_MAX};
 use crate::name::Name;
+use crate::steps::step;
 
 /// Longer names are not compared, so that a comparison has a bound.
 const LENGTH_MAX: usize = 64;
-/// No more names than this are looked at.
-const COMPARED_MAX: usize = 4_096;
 
 /// Those of `names` that are most like `name`, the most similar first: at most a third of it
-/// differs.
-pub(super) fn similar<'a>(name: &Name, names: impl Iterator<Item = &'a Name>) -> Vec<Name> {
+/// differs. Also how many pairs of bytes were compared to find them, which is what it takes: once
+/// that is [`COMPARISON_MAX`], the rest of `names` is left out.
+pub(super) fn similar<'a>(
+    name: &Name,
+    names: impl Iterator<Item = &'a Name>,
+) -> (Vec<Name>, usize) {
     let name = name.as_str();
     let tolerance = (name.len() / 3).max(1);
     if name.len() > LENGTH_MAX {
-        return Vec::new();
+        return (Vec::new(), 0);
     }
-    let mut row = Vec::new();
-    let mut near: Vec<(usize, &Name)> = names
-        .take(COMPARED_MAX)
-        .filter(|other| other.as_str().len() <= LENGTH_MAX)
-        .map(|other| (distance(name, other.as_str(), &mut row), other))
-        .filter(|(distance, _)| *distance <= tolerance)
-        .collect();
+    let (mut row, mut compared) = (Vec::new(), 0);
+    let mut near: Vec<(usize, &Name)> = Vec::new();
+    for other in names {
+        if compared >= COMPARISON_MAX {
+            break;
+        }
+        step();
+        compared += 1;
+        let length = other.as_str().len();
+        // Those that are much shorter or longer cannot be like it.
+        if length > LENGTH_MAX || length.abs_diff(name.len()) > tolerance {
+            continue;
+        }
+        compared += length * name.len();
+        let distance = distance(name, other.as_str(), &mut row);
+        if distance <= tolerance {
+            near.push((distance, other));
+        }
+    }
     near.sort_unstable();
     near.dedup();
     near.truncate(SIMILAR_MAX);
-    near.into_iter().map(|(_, other)| other.clone()).collect()
+    let near = near.into_iter().map(|(_, other)| other.clone()).collect();
+    (near, compared)
 }
 
 /// How many bytes must be put in, left out or replaced to get from one to the other (Levenshtein,
@@ -73,18 +89,18 @@ mod tests {
     fn the_most_similar_come_first_and_strangers_not_at_all() {
         let name = |text: &str| Name::new(text).expect("valid");
         let names = ["resize", "resized", "restore", "hash", "resizes", "reside"].map(name);
-        let found = similar(&name("resize_"), names.iter());
+        let (found, _) = similar(&name("resize_"), names.iter());
         let expected = ["resize", "resized", "resizes"].map(name);
         assert_eq!(found, expected);
-        assert!(similar(&name("x"), names.iter()).is_empty());
-        assert!(similar(&name(&"x".repeat(100)), names.iter()).is_empty());
+        assert!(similar(&name("x"), names.iter()).0.is_empty());
+        assert!(similar(&name(&"x".repeat(100)), names.iter()).0.is_empty());
     }
 
     #[test]
     fn a_third_may_differ_and_one_letter_of_the_shortest() {
         let near = |one: &str, other: &str| {
             let name = |text: &str| Name::new(text).expect("valid");
-            !similar(&name(one), [name(other)].iter()).is_empty()
+            !similar(&name(one), [name(other)].iter()).0.is_empty()
         };
         assert!(near("abcdefghi", "abcdefxyz") && !near("abcdefghi", "abcdewxyz"));
         assert!(!near("abcdefgh", "abcdexyz"), "two of eight");
@@ -103,7 +119,20 @@ mod tests {
             "resizing", "resized", "resize", "resized", "resizes", "resize",
         ]
         .map(name);
-        let found = similar(&name("resize"), names.iter());
+        let (found, _) = similar(&name("resize"), names.iter());
         assert_eq!(found, ["resize", "resized", "resizes"].map(name));
+    }
+
+    #[test]
+    fn a_comparison_ends_after_so_much() {
+        let name = |text: &str| Name::new(text).expect("valid");
+        let one = name(&"a".repeat(LENGTH_MAX));
+        let other = name(&"b".repeat(LENGTH_MAX));
+        let (_, compared) = similar(&one, core::iter::repeat_n(&other, 1_000_000));
+        assert!(compared <= COMPARISON_MAX + LENGTH_MAX * LENGTH_MAX);
+        // What is of another length costs next to nothing, and is bounded alike.
+        let short = name("b");
+        let (_, compared) = similar(&one, core::iter::repeat_n(&short, 10_000_000));
+        assert_eq!(compared, COMPARISON_MAX);
     }
 }

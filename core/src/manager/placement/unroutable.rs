@@ -8,14 +8,19 @@ use crate::limits::SUGGESTIONS_MAX;
 use crate::name::Name;
 use crate::queue::TaskKey;
 use crate::steps::step;
-use crate::time::{AwakeInstant, Timers};
+use crate::time::{AwakeInstant, Instant, Timers};
 
 use super::groups::NOBODY;
+use super::rest::Rest;
 use super::similar::similar;
 use super::{Placement, Tasks};
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Rest after each pair of bytes that was compared, which takes a tenth of this or less.
+const COMPARISON_REST: Duration = Duration::from_nanos(10);
+/// So much rest may be due and names are compared all the same, so that what is rare is done at once.
+const COMPARISON_BURST: Duration = Duration::from_millis(20);
 /// Names without tasks that may be listed before the list is made anew.
 const UNROUTABLE_SLACK: usize = 64;
 
@@ -25,6 +30,11 @@ pub(super) struct Unroutable {
     until: Timers<Name, AwakeInstant>,
     /// When it was last looked through the queue for those that are due.
     looked: Option<AwakeInstant>,
+    /// From comparing names.
+    rest: Rest,
+    /// Whether it cannot be known yet who runs what, if that was asked in this call of the manager:
+    /// to know it, all workers are looked at.
+    may_come: Option<bool>,
 }
 
 impl Unroutable {
@@ -56,6 +66,21 @@ impl Placement {
         self.unroutable.contains(name)
     }
 
+    /// A call of the manager begins: workers may have come or gone since.
+    pub(in crate::manager) fn forget_may_come(&mut self) {
+        self.unroutable.may_come = None;
+    }
+
+    /// Whether it cannot be known yet who runs what, asked once in a call of the manager.
+    pub(in crate::manager) fn may_come(&mut self, look: impl FnOnce(&Self) -> bool) -> bool {
+        if let Some(known) = self.unroutable.may_come {
+            return known;
+        }
+        let may_come = look(self);
+        self.unroutable.may_come = Some(may_come);
+        may_come
+    }
+
     /// When to look at what nobody can run; `None` if there is nothing like that.
     pub(in crate::manager) fn next_unroutable(&self) -> Option<AwakeInstant> {
         self.unroutable.next()
@@ -66,6 +91,8 @@ impl Placement {
         let until = awake + self.runner_wait;
         let before = core::mem::take(&mut self.unroutable);
         self.unroutable.looked = before.looked;
+        self.unroutable.rest = before.rest;
+        self.unroutable.may_come = before.may_come;
         for entry in self.queue.iter() {
             step();
             if entry.class != NOBODY {
@@ -105,6 +132,7 @@ impl Placement {
     /// acceptance, each with names that may have been meant.
     pub(in crate::manager) fn take_unroutable(
         &mut self,
+        now: Instant,
         awake: AwakeInstant,
         tasks: &Tasks,
     ) -> Vec<(TaskKey, Vec<Name>)> {
@@ -127,7 +155,7 @@ impl Placement {
                 Some((same, near)) if *same == name => near.clone(),
                 _ if suggestions < SUGGESTIONS_MAX => {
                     suggestions += 1;
-                    let near = self.similar(name);
+                    let near = self.similar(now, name);
                     suggested = Some((name, near.clone()));
                     near
                 }
@@ -138,13 +166,18 @@ impl Placement {
         ends
     }
 
-    /// Names that somebody runs and that are like this one.
-    pub(in crate::manager) fn similar(&self, name: &Name) -> Vec<Name> {
+    /// Names that somebody runs and that are like this one; none while the manager rests from looking
+    /// for others.
+    pub(in crate::manager) fn similar(&mut self, now: Instant, name: &Name) -> Vec<Name> {
+        if self.unroutable.rest.wait(now, COMPARISON_BURST).is_some() {
+            return Vec::new();
+        }
         let groups = self.groups.keys();
-        similar(
-            name,
-            groups.flat_map(|group| self.groups.capabilities(group).names()),
-        )
+        let names = groups.flat_map(|group| self.groups.capabilities(group).names());
+        let (near, compared) = similar(name, names);
+        let rest = COMPARISON_REST * u32::try_from(compared).unwrap_or(u32::MAX);
+        self.unroutable.rest.owe(now, rest);
+        near
     }
 }
 

@@ -9,6 +9,7 @@ use argon_core::message::{
     ToPeer, ToWorker,
 };
 use argon_core::steps;
+use argon_core::task::RejectReason;
 use argon_core::time::Nanos;
 use bytes::Bytes;
 use std::time::Duration;
@@ -394,4 +395,48 @@ fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
     // A tenth of a second at half a million looks a second, and a few for each message.
     assert!(steps <= 60_000 + 1_000 * 64, "{steps} steps");
     bench.step(ManagerInput::Drain);
+}
+
+/// Many tasks that nobody runs are late at once, while workers offer many names: suggesting names
+/// is a small part of the work, and whether somebody may still come is asked once.
+#[test]
+fn tasks_that_are_late_together_cost_a_few_steps_each() {
+    const LATE: u64 = 1_000;
+    let mut bench = Bench::with(|config| config.runner_wait = ms(60_000));
+    let mut conns = Vec::new();
+    for worker in 0..8 {
+        let conn = bench.worker(worker + 1, 1);
+        let names: Vec<String> = (0..512)
+            .map(|number| format!("w{worker}-{number:0>60}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        bench.capabilities(conn, &names);
+        conns.push(conn);
+    }
+    let client = bench.client(100);
+    conns.push(client);
+    // What they run takes effect.
+    bench.advance_alive(ms(1_000), &conns);
+    for seq in 0..LATE {
+        let name = name(&format!("y{seq:0>62}"));
+        let max_wait = Nanos::from(ms(20_000));
+        bench.quietly(
+            client,
+            Submit {
+                name,
+                max_wait,
+                ..submit(seq)
+            },
+        );
+    }
+    bench.checked = false;
+    bench.advance_alive(ms(19_900), &conns);
+    assert_eq!(bench.rejects(client), []);
+    let _ = steps::take();
+    bench.advance_alive(ms(200), &conns);
+    let steps = steps::take();
+    let rejects = bench.rejects(client).into_iter();
+    let reasons: Vec<_> = rejects.map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, [RejectReason::NoRunner; LATE as usize]);
+    assert!(steps <= 20 * LATE, "{steps} steps for {LATE} late tasks");
 }
