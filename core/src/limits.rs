@@ -74,6 +74,9 @@ pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 /// Most connections that have not finished their handshake.
 pub const PENDING_PEERS_MAX: usize = 4_096;
+/// What an outcome that waits for its client takes beside its payload and texts, in bytes: counted
+/// against a manager's memory, however small the outcomes are.
+pub const OUTCOME_BYTES: u64 = 512;
 /// Most results kept for clients that have yet to return after a restart of the manager; each
 /// costs a few words, since the bytes stay at the worker.
 pub const ORPHANS_MAX: usize = 262_144;

@@ -110,7 +110,8 @@ impl Manager {
             self.accept(task);
             return self.release_if_given_up(now, task);
         }
-        let crowded = self.tasks.of(client).count() > self.config.client_tasks;
+        let crowded = self.tasks.of(client).count() > self.config.client_tasks
+            || self.results.is_over_share(client, self.clients.len());
         let at_most_once = self.tasks[task].options.at_most_once;
         let reason = if too_large {
             Some(RejectReason::TooLarge)
@@ -200,7 +201,9 @@ impl Manager {
             Some(RejectReason::Draining)
         } else if self.workers.is_empty() && !self.stage.starting {
             Some(RejectReason::NoWorkers)
-        } else if self.tasks.of(client).count() >= self.config.client_tasks {
+        } else if self.tasks.of(client).count() >= self.config.client_tasks
+            || self.results.is_over_share(client, self.clients.len())
+        {
             Some(RejectReason::ClientFull)
         } else if self.placement.is_too_slow(submit, self.workers.capacity()) {
             Some(RejectReason::TooSlow)

@@ -13,6 +13,7 @@ use core::ops::Index;
 
 use crate::arena::{Arena, SecondaryMap};
 use crate::ids::Attempt;
+use crate::limits::OUTCOME_BYTES;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::WorkerKey;
 use crate::seq_map::SeqMap;
@@ -87,6 +88,7 @@ pub(super) struct Results {
 struct Limits {
     client_result_bytes: u64,
     unread_bytes: u64,
+    memory: u64,
     outcome_window: u64,
     unreleased_bytes: u64,
 }
@@ -103,6 +105,7 @@ impl Results {
             limits: Limits {
                 client_result_bytes: config.client_result_bytes,
                 unread_bytes: config.unread_bytes,
+                memory: config.memory,
                 outcome_window: config.inner.outcome_window,
                 unreleased_bytes: config.inner.unreleased_bytes,
             },
@@ -221,6 +224,15 @@ impl Results {
         }
         line.blocked = blocked;
         Some(blocked)
+    }
+
+    /// Whether all clients together leave more outcomes unacknowledged than there is memory for, and
+    /// this one at least an even share of that: it is to take some before it submits more. So all of
+    /// them together leave less than twice as much.
+    pub(super) fn is_over_share(&self, client: ClientKey, clients: usize) -> bool {
+        let bytes = |outcomes: usize| outcomes as u64 * OUTCOME_BYTES;
+        bytes(self.len()) > self.limits.memory
+            && bytes(self.of(client).unacknowledged()) >= self.limits.memory / clients.max(1) as u64
     }
 
     /// Whether workers hold more results for clients than they should.
