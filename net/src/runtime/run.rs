@@ -177,7 +177,7 @@ fn not_started(spec: &CommandSpec, error: &io::Error) -> TaskError {
     TaskError::new(
         kind,
         format!(
-            "cannot run {:?}: {reason}",
+            "cannot run {}: {reason}",
             String::from_utf8_lossy(&spec.argv[0])
         ),
     )
