@@ -117,8 +117,8 @@ impl Manager {
         let record = &self.tasks[key];
         let is_queued = matches!(record.state, TaskState::Queued);
         let nobody = is_queued && self.placement.is_unroutable(&record.name);
-        let name = record.name.clone();
         if nobody && !self.may_yet_be_run(self.schedule.awake(now)) {
+            let name = self.tasks[key].name.clone();
             let near = self.placement.similar(now, &name);
             return self.end_unroutable(now, key, near);
         }

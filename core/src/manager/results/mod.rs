@@ -172,7 +172,7 @@ impl Results {
     pub(super) fn remove(&mut self, key: OutcomeKey) -> Option<Holder> {
         let end = self.ends.remove(key);
         if end.release.is_some() {
-            self.unreleased.confirmed(end.bytes);
+            self.unreleased.released(end.bytes);
         }
         self.unread_bytes -= end.bytes;
         let line = &mut self.lines[end.client];
@@ -227,12 +227,18 @@ impl Results {
     }
 
     /// Whether all clients together leave more outcomes unacknowledged than there is memory for, and
-    /// this one at least an even share of that: it is to take some before it submits more. So all of
-    /// them together leave less than twice as much.
+    /// this one at least an even share of that; past twice as much, any at all. It is to take some before
+    /// it submits more. The second step is for clients that come one after the other: the share of
+    /// each was larger when it came.
     pub(super) fn is_over_share(&self, client: ClientKey, clients: usize) -> bool {
         let bytes = |outcomes: usize| outcomes as u64 * OUTCOME_BYTES;
-        bytes(self.len()) > self.limits.memory
-            && bytes(self.of(client).unacknowledged()) >= self.limits.memory / clients.max(1) as u64
+        let (all, memory) = (bytes(self.len()), self.limits.memory);
+        let share = if all > memory.saturating_mul(2) {
+            OUTCOME_BYTES
+        } else {
+            (memory / clients.max(1) as u64).max(OUTCOME_BYTES)
+        };
+        all > memory && bytes(self.of(client).unacknowledged()) >= share
     }
 
     /// Whether workers hold more results for clients than they should.
@@ -266,7 +272,7 @@ impl Results {
         }
         let end = self.ends.get_mut(oldest.end)?;
         let holder = end.release.take()?;
-        self.unreleased.confirmed(end.bytes);
+        self.unreleased.released(end.bytes);
         Some((end.task, holder))
     }
 

@@ -44,7 +44,7 @@ impl Unreleased {
     }
 
     /// One of so many bytes waits no more: its worker may forget it.
-    pub(super) fn confirmed(&mut self, bytes: u64) {
+    pub(super) fn released(&mut self, bytes: u64) {
         debug_assert!(self.bytes >= counted(bytes));
         self.bytes -= counted(bytes);
     }

@@ -5,7 +5,7 @@
 //!     │          │ dispatch                                       │
 //!     │          └──────────────► Assigned ───────────────────────┤
 //!     │ may have run                 ▲ claimed by its worker      │ result, cancel,
-//!     └────────► Unclaimed ─────────────┘                            │ deadline, lost
+//!     └────────► Unclaimed ──────────┘                            │ deadline, lost
 //!                  └── nobody claims it: Queued, or Lost          ▼
 //!                                                               Ended ──► forgotten
 //!                                                   (acknowledged by the client)

@@ -82,7 +82,11 @@ impl super::Stage for Stage {
             (Some(who), "joins") => {
                 let mut said = self.hello(who, command);
                 // Everybody is welcome who joins, and the log says so.
-                assert!(said.len() >= 2 && said[0].contains("Welcome"), "{said:?}");
+                assert!(said.len() >= 2, "{said:?}");
+                assert!(
+                    said[0].contains("Welcome") && said[1].contains("PeerJoined"),
+                    "{said:?}"
+                );
                 said.drain(..2);
                 if who.starts_with('w') {
                     said.extend(self.say(who, report(vec![], vec![])));
