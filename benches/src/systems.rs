@@ -192,7 +192,7 @@ pub(crate) struct Server {
 impl Server {
     /// How a real manager is doing.
     pub(crate) fn status(&self) -> Result<StatusReport, Problem> {
-        let asking = argon::status(&self.address, READY);
+        let asking = argon::status(&self.address, None, READY);
         Ok(runtime()?.block_on(asking)?)
     }
 

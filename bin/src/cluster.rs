@@ -7,7 +7,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use argon::{
-    Client, ClientOptions, LinkState, Name, Outcome, Payload, Standalone, StandaloneOptions,
+    Client, ClientOptions, Keys, LinkState, Name, Outcome, Payload, Standalone, StandaloneOptions,
     StatusReport, SubmitError, TaskSpec,
 };
 use tokio::time::{Instant, sleep, timeout};
@@ -40,6 +40,7 @@ const CLOSE: Duration = Duration::from_secs(3);
 pub(crate) struct Cluster {
     client: Client,
     managers: Vec<String>,
+    keys: Option<Keys>,
     standalone: Option<Standalone>,
     /// Of that pool.
     capacity: Option<u32>,
@@ -58,9 +59,12 @@ impl Cluster {
         }
         let managers = args.manager.clone();
         if !managers.is_empty() {
+            let keys = args.keys.open()?;
+            options.keys.clone_from(&keys);
             return Ok(Self {
                 client: Client::start(options)?,
                 managers,
+                keys,
                 standalone: None,
                 capacity: None,
             });
@@ -77,6 +81,7 @@ impl Cluster {
         Ok(Self {
             client: standalone.client(options)?,
             managers,
+            keys: None,
             standalone: Some(standalone),
             capacity: Some(capacity),
         })
@@ -103,7 +108,9 @@ impl Cluster {
     pub(crate) async fn status(&self) -> Option<StatusReport> {
         match self.client.link() {
             LinkState::Connected { address } if self.capacity.is_none() => {
-                argon::status(&address, ANSWER).await.ok()
+                argon::status(&address, self.keys.as_ref(), ANSWER)
+                    .await
+                    .ok()
             }
             _ => None,
         }
@@ -151,7 +158,7 @@ impl Cluster {
                 let pause = if quiet { PATIENCE } else { ASK };
                 if asked.is_none_or(|asked| asked.elapsed() >= pause) {
                     asked = Some(Instant::now());
-                    if let Ok(report) = argon::status(address, ANSWER).await {
+                    if let Ok(report) = argon::status(address, self.keys.as_ref(), ANSWER).await {
                         let capacity = report.manager.capacity;
                         watch.capacity.set(Some(capacity));
                         let workers = notice.workers(address, capacity);
@@ -167,12 +174,15 @@ impl Cluster {
                 && !self.client.was_let_in()
                 && watch.since.elapsed() >= limit
             {
-                return Problem::new(format!(
-                    "no manager was reached at {managers} within {}{}; start one, or leave \
-                     --manager out to run here",
+                let said = format!(
+                    "no manager was reached at {managers} within {}{}",
                     crate::units::Span(limit),
                     reason(&link, &self.managers)
-                ));
+                );
+                return Problem::new(match link {
+                    LinkState::Refused { .. } => said,
+                    _ => format!("{said}; start one, or leave --manager out to run here"),
+                });
             }
             sleep(LOOK).await;
         }
@@ -261,6 +271,15 @@ impl<'a> Notice<'a> {
             [manager] => manager.rsplit_once(':').map(|(_, port)| port),
             _ => None,
         };
+        let waiting = format!(
+            "waiting for a manager at {}{}",
+            self.managers.join(" or "),
+            reason(link, self.managers)
+        );
+        if let LinkState::Refused { .. } = link {
+            // One is there.
+            return Some(waiting);
+        }
         let start = match port {
             Some(port) => format!("`argon manager --port {port}`"),
             None => "`argon manager`".to_owned(),
@@ -269,11 +288,7 @@ impl<'a> Notice<'a> {
             "" => String::new(),
             otherwise => format!(", or {otherwise}"),
         };
-        Some(format!(
-            "waiting for a manager at {}{}; start one with {start}{otherwise}",
-            self.managers.join(" or "),
-            reason(link, self.managers)
-        ))
+        Some(format!("{waiting}; start one with {start}{otherwise}"))
     }
 
     /// A line about the workers, if there is something new to say.

@@ -3,6 +3,7 @@
 mod cluster;
 mod commands;
 mod files;
+mod keys;
 mod map;
 mod memory;
 mod options;
@@ -55,6 +56,8 @@ enum Command {
     Manager(commands::manager::ManagerArgs),
     Worker(commands::worker::WorkerArgs),
     Status(commands::status::StatusArgs),
+    Keygen(commands::keygen::KeygenArgs),
+    Key(commands::keygen::KeyArgs),
     Bench(commands::bench::BenchArgs),
     Sim(commands::sim::SimArgs),
 }
@@ -70,7 +73,7 @@ impl Command {
             Self::Bench(args) => (args.cluster.verbose, "error"),
             Self::Manager(args) => (args.verbose, "warn"),
             Self::Worker(args) => (args.verbose, WORKER_LOG),
-            Self::Status(_) | Self::Sim(_) => (false, "error"),
+            Self::Status(_) | Self::Sim(_) | Self::Keygen(_) | Self::Key(_) => (false, "error"),
         };
         if verbose { "info" } else { default }
     }
@@ -84,6 +87,8 @@ impl Command {
             Self::Manager(args) => commands::manager::run(args).await,
             Self::Worker(args) => commands::worker::run(args).await,
             Self::Status(args) => commands::status::run(args).await,
+            Self::Keygen(args) => commands::keygen::make(&args),
+            Self::Key(args) => commands::keygen::show(&args),
             Self::Sim(args) => commands::sim::run(&args),
         }
     }

@@ -9,6 +9,7 @@ use argon::command::CommandSpec;
 use argon::{Priority, TaskSpec};
 use clap::{Args, CommandFactory as _};
 
+use crate::keys::KeyArgs;
 use crate::problem::Problem;
 use crate::units::{self, BadValue};
 
@@ -41,6 +42,8 @@ pub(crate) struct ClusterArgs {
     /// Log what happens, on standard error
     #[arg(long, short)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
 }
 
 /// What is asked of a task.

@@ -1,10 +1,13 @@
 //! Being told to stop: Ctrl-C or SIGTERM, once politely and once more at once; for commands that
-//! belong to a terminal its end (SIGHUP), too.
+//! belong to a terminal its end (SIGHUP), too. To those that have keys, SIGHUP says to read them again.
 
 use std::fs;
 use std::io;
 
+use argon::Keys;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::keys::{has_terminal, reload};
 
 /// Waits for signals that mean "stop". From its making on they no longer end the process.
 #[derive(Debug)]
@@ -12,6 +15,10 @@ pub(crate) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
+    /// What SIGHUP is about, if it does not say "stop".
+    keys: Option<Keys>,
+    /// The process had a terminal when it started.
+    terminal: bool,
 }
 
 impl StopSignals {
@@ -20,6 +27,8 @@ impl StopSignals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: None,
+            keys: None,
+            terminal: false,
         })
     }
 
@@ -36,13 +45,31 @@ impl StopSignals {
         })
     }
 
+    /// The same for a process that reads its keys again at SIGHUP, if it has any. Where a terminal has
+    /// just ended, that means "stop" still.
+    pub(crate) fn with_keys(keys: Option<Keys>) -> io::Result<Self> {
+        let hangup = keys.is_some().then(|| signal(SignalKind::hangup()));
+        Ok(Self {
+            hangup: hangup.transpose()?,
+            terminal: has_terminal(),
+            keys,
+            ..Self::new()?
+        })
+    }
+
     /// The next one, as the exit code of a process that it ends. Cancel-safe.
     pub(crate) async fn next(&mut self) -> u8 {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-            () = heard(&mut self.hangup) => 129,
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => return 130,
+                _ = self.terminate.recv() => return 143,
+                () = heard(&mut self.hangup) => {}
+            }
+            match &self.keys {
+                Some(keys) if !self.terminal || has_terminal() => reload(keys),
+                _ => return 129,
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ pub enum Event {
     PeerJoined {
         peer: PeerId,
         name: Name,
+        holder: Option<Name>,
         resumed: bool,
     },
     /// A connection of a peer ended; its session is kept for a while.
@@ -68,6 +69,7 @@ pub enum Event {
     PeerRefused {
         conn: ConnId,
         from: Option<SocketAddr>,
+        holder: Option<Name>,
         reason: RefuseReason,
     },
     /// A connection was closed by us.

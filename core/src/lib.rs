@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "count_steps"))]
 extern crate std;
 
+pub mod access;
 pub mod capabilities;
 pub mod client;
 pub mod codec;
@@ -30,6 +31,7 @@ pub mod receive_budget;
 pub mod rng;
 pub mod seq_map;
 pub mod status;
+pub mod strangers;
 pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -154,6 +154,29 @@ pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 pub const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(10);
 /// How long dialling and the handshake may take together.
 pub const HANDSHAKE: Duration = Duration::from_millis(1_500);
+/// Most bytes in the name of a key's holder: it is one label of a name in a certificate.
+pub const HOLDER_MAX: usize = 63;
+/// Most bytes of a key file, some forty times what one has: what is none is not read whole.
+pub const KEY_FILE_MAX: u64 = 64 * 1024;
+/// Most keys of one process: the one in use, and those that are on their way in or out.
+pub const KEYS_MAX: usize = 16;
+/// Most connections at a time whose peers have yet to show a key. Each holds some 30 KiB.
+pub const STRANGERS_MAX: usize = 1_024;
+/// Most of them from one address, so that nobody keeps all others out.
+pub const STRANGERS_PER_ADDRESS: usize = STRANGERS_MAX / 2;
+/// How long a peer may take to show its key.
+pub const STRANGER_TIME: Duration = Duration::from_secs(5);
+/// Most bytes that are read from a peer until it has.
+pub const STRANGER_BYTES: usize = 64 * 1024;
+/// Handshakes in a second that fail for want of a key before others from that address are refused
+/// without one. Each costs a fifth of a millisecond, so these are a fiftieth of a core.
+pub const FAILURES_PER_ADDRESS: u32 = 100;
+/// The same from all addresses together: a tenth of a core.
+pub const FAILURES_MAX: u32 = 500;
+/// How often the same address is worth a line in the log for that.
+pub const STRANGER_LINE_EVERY: Duration = Duration::from_secs(60);
+/// Addresses of strangers that are remembered for these counts.
+pub const STRANGER_ADDRESSES: usize = 4_096;
 /// Heartbeats in a lease: three may go missing.
 pub const HEARTBEATS_PER_LEASE: u32 = 4;
 /// How long a result waits for its client before the worker may forget it.

@@ -159,6 +159,8 @@ pub struct WorkerStatus {
     pub id: PeerId,
     /// Its name.
     pub name: Name,
+    /// Whose key it came with, if a key says so.
+    pub holder: Option<Name>,
     /// Whether its connection is up.
     pub connected: bool,
     /// Where that comes from, HOST:PORT; `None` without one.
@@ -197,6 +199,8 @@ pub struct ClientStatus {
     pub id: PeerId,
     /// Its name.
     pub name: Name,
+    /// Whose key it came with, if a key says so.
+    pub holder: Option<Name>,
     /// Whether its connection is up.
     pub connected: bool,
     /// Where that comes from, HOST:PORT; `None` without one.

@@ -136,7 +136,7 @@ fn workers(status: &StatusReport) -> usize {
 
 /// Asks the manager until it is so.
 async fn until(manager: &str, is_so: impl Fn(&StatusReport) -> bool) {
-    while !is_so(&status(manager, LIMIT).await.expect("a manager")) {
+    while !is_so(&status(manager, None, LIMIT).await.expect("a manager")) {
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use argon_core::access::KeyRole;
 use argon_core::client::{self, ClientConfig};
 use argon_core::ids::{PeerId, PoolProcess, TaskId};
 use argon_core::limits;
@@ -31,7 +32,9 @@ use crate::driver::clock::{Clock, entropy};
 use crate::driver::peer::PeerDriver;
 use crate::driver::uplink::Uplink;
 use crate::error::{StartError, SubmitError};
+use crate::keys::Keys;
 use crate::link::LinkState;
+use crate::manager::require;
 use crate::transport::{TokioTransport, Transport};
 use crate::who::{pool_process, process_name};
 
@@ -43,6 +46,8 @@ const OUTPUT_SLACK: usize = 64 * 1024 * 1024;
 pub struct ClientOptions {
     /// `host:port` of each manager; the first that answers is used.
     pub managers: Vec<String>,
+    /// To show to them, and to know them by.
+    pub keys: Option<Keys>,
     /// For people to read; `None`: [`process_name`](crate::process_name).
     pub name: Option<Name>,
     /// How often a rejected task is submitted again before it ends as `Rejected`; `None`: for
@@ -65,6 +70,7 @@ impl ClientOptions {
     pub fn new(managers: Vec<String>) -> Self {
         Self {
             managers,
+            keys: None,
             name: None,
             retries: Some(limits::RETRIES_DEFAULT),
             tasks: limits::CLIENT_HELD_DEFAULT,
@@ -86,7 +92,8 @@ impl ClientOptions {
 /// who wait for results notice only the delay. When the last handle is dropped, the client leaves
 /// as soon as its tasks have ended.
 ///
-/// Connections have no keys yet: use a loopback address, a tunnel, or a network that you trust.
+/// To a manager that has a key, give one that comes from it: [`ClientBuilder::key`], or the
+/// environment's `ARGON_KEY`.
 #[derive(Clone, Debug)]
 pub struct Client {
     handle: Arc<Handle<client::Client>>,
@@ -108,6 +115,7 @@ impl Client {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(StartError::NoRuntime);
         }
+        require(options.keys.as_ref(), KeyRole::Submit)?;
         Self::start_on(TokioTransport, options, entropy()?)
     }
 
@@ -203,7 +211,12 @@ fn start_machine<T: Transport, M: ClientMachine>(
         machine: Mutex::new(machine),
         completions,
     });
-    let uplink = Uplink::new(transport.clone(), options.managers, output_max);
+    let uplink = Uplink::new(
+        transport.clone(),
+        options.keys,
+        options.managers,
+        output_max,
+    );
     let driver = PeerDriver::new(clock, uplink, ClientEndpoint::new(Arc::clone(&shared)));
     transport.spawn(driver.run());
     Arc::new(Handle { shared })

@@ -12,6 +12,8 @@ use argon_core::manager::ConfigError;
 use argon_core::message::RefuseReason;
 use argon_core::name::{Name, NameError};
 
+use crate::keys::KeyError;
+
 pub use self::task::{Error, Failed};
 
 /// Why a manager, worker or client was not started.
@@ -58,6 +60,8 @@ pub enum StartError {
     NoRuntime,
     /// The system has no random numbers to give.
     Entropy,
+    /// A key cannot be used.
+    Key(KeyError),
 }
 
 impl fmt::Display for StartError {
@@ -77,8 +81,9 @@ impl fmt::Display for StartError {
             Self::NotLoopback { address } => write!(
                 f,
                 "{address} can be reached from other hosts, and whoever connects could run tasks; \
-                 listen on a loopback address such as 127.0.0.1, or allow it with --insecure \
-                 if every host that can reach it is trusted"
+                 use a key (`argon keygen > argon.key`, then --key argon.key here and at all \
+                 others), or allow it with --insecure if every host that can reach it is trusted; \
+                 a loopback address such as 127.0.0.1 needs neither"
             ),
             Self::Bind { address, error } => write!(
                 f,
@@ -100,6 +105,7 @@ impl fmt::Display for StartError {
                  argon::blocking"
             ),
             Self::Entropy => write!(f, "the system gives no random numbers (getrandom failed)"),
+            Self::Key(error) => write!(f, "{error}"),
         }
     }
 }
@@ -111,6 +117,7 @@ impl std::error::Error for StartError {
                 Some(error)
             }
             Self::Config(error) => Some(error),
+            Self::Key(error) => Some(error),
             _ => None,
         }
     }
@@ -239,7 +246,7 @@ impl fmt::Display for StatusError {
             Self::Refused { manager, reason } => {
                 write!(
                     f,
-                    "the manager at {manager} refused the connection: {reason}"
+                    "there is no way in to the manager at {manager}: {reason}"
                 )
             }
             Self::Protocol {
@@ -292,6 +299,21 @@ pub(crate) fn refusal(reason: RefuseReason) -> String {
         }
         RefuseReason::BadHello => "it did not understand our greeting".to_owned(),
         RefuseReason::Replaced => "another worker has its name".to_owned(),
+        RefuseReason::KeyRequired => {
+            "it lets in only those who have a key, and we have none; give one that comes from its own \
+             (--key FILE or ARGON_KEY)"
+                .to_owned()
+        }
+        RefuseReason::NotAllowed => {
+            "our key does not have the role that this needs (see `argon key show`); whoever has the \
+             cluster's own key can make one that has, with `argon keygen --from KEY --role ROLE`"
+                .to_owned()
+        }
+        RefuseReason::OtherHolder => {
+            "our session, or the worker of our name, belongs to another holder of a key; use that \
+             key, or another name"
+                .to_owned()
+        }
         RefuseReason::BadCapacity => format!(
             "a worker runs from 1 to {} attempts at once",
             limits::CAPACITY_MAX

@@ -68,6 +68,7 @@ mod error;
 pub mod executor;
 mod frames;
 pub mod guard;
+mod keys;
 mod link;
 mod local;
 mod manager;
@@ -75,6 +76,7 @@ mod observe;
 mod proc;
 mod ready;
 pub mod runtime;
+mod secure;
 pub mod simple;
 mod standalone;
 mod tasks;
@@ -94,6 +96,7 @@ pub use argon_core::task::{
     Priority, RejectReason, TaskError, TaskSpec,
 };
 // What one that runs a manager or a worker sets, and what its pool can run.
+pub use argon_core::access::{Access, KeyRole};
 pub use argon_core::capabilities::Capabilities;
 pub use argon_core::manager::ManagerConfig;
 pub use argon_core::worker::WorkerConfig;
@@ -164,6 +167,7 @@ pub use client::{
 };
 pub use error::{Error, Failed, RunError, StartError, StatusError, SubmitError};
 pub use executor::Executor;
+pub use keys::{KeyError, KeyFacts, KeyProblem, Keys, make_key, make_lesser_key};
 pub use link::LinkState;
 pub use local::{Local, local};
 pub use manager::{ManagerHandle, ManagerOptions, ManagerServer};

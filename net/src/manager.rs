@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use argon_core::Manager;
+use argon_core::access::KeyRole;
 use argon_core::ids::Epoch;
 use argon_core::manager::ManagerConfig;
 use argon_core::time::Instant;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, lookup_host};
 use crate::driver::clock::{Clock, entropy};
 use crate::driver::manager::ManagerDriver;
 use crate::error::{RunError, StartError};
+use crate::keys::Keys;
 use crate::transport::{TokioTransport, Transport};
 
 /// How a manager is to be.
@@ -20,7 +22,10 @@ use crate::transport::{TokioTransport, Transport};
 pub struct ManagerOptions {
     /// `host:port` to listen on; port 0 lets the system choose.
     pub listen: String,
-    /// Listen even where other hosts can reach it, although nothing keeps strangers out.
+    /// Let in only who shows a key that comes from the authority of one of these.
+    pub keys: Option<Keys>,
+    /// Listen without keys even where other hosts can reach it, although nothing keeps strangers
+    /// out.
     pub insecure: bool,
     /// The rest.
     pub config: ManagerConfig,
@@ -34,6 +39,7 @@ impl ManagerOptions {
     pub fn new(listen: impl Into<String>) -> Result<Self, StartError> {
         Ok(Self {
             listen: listen.into(),
+            keys: None,
             insecure: false,
             config: ManagerConfig::new(Epoch(entropy()?)),
         })
@@ -46,6 +52,7 @@ pub struct ManagerServer<T: Transport = TokioTransport> {
     driver: Arc<ManagerDriver<Manager>>,
     transport: T,
     listener: T::Listener,
+    keys: Option<Keys>,
     local: Option<SocketAddr>,
 }
 
@@ -56,7 +63,9 @@ impl ManagerServer {
     /// If the address cannot be listened on or must not be, or the settings contradict each
     /// other.
     pub async fn bind(options: ManagerOptions) -> Result<Self, StartError> {
-        let checked = check_listen(&options.listen, options.insecure).await?;
+        require(options.keys.as_ref(), KeyRole::Manage)?;
+        let open = options.insecure || options.keys.is_some();
+        let checked = check_listen(&options.listen, open).await?;
         let listener = bind_checked(&options.listen, &checked).await?;
         Self::with_listener(TokioTransport, options, listener)
     }
@@ -90,6 +99,7 @@ impl<T: Transport> ManagerServer<T> {
             driver,
             transport,
             listener,
+            keys: options.keys,
             local,
         })
     }
@@ -119,13 +129,14 @@ impl<T: Transport> ManagerServer<T> {
             driver,
             transport,
             mut listener,
+            keys,
             ..
         } = self;
         let _stop = StopOnDrop(Arc::clone(&driver));
         tokio::select! {
             biased;
             result = driver.run() => result,
-            () = driver.accept_from(&transport, &mut listener) => Ok(()),
+            () = driver.accept_from(&transport, &mut listener, keys.as_ref()) => Ok(()),
         }
     }
 }
@@ -205,11 +216,13 @@ pub(crate) async fn bind_checked(
     }))
 }
 
-/// Checks that only this host can reach `listen`, unless others may. Returns what it stands for.
-pub(crate) async fn check_listen(
-    listen: &str,
-    insecure: bool,
-) -> Result<Vec<SocketAddr>, StartError> {
+/// Checks that the key that is used, if one is, has a role.
+pub(crate) fn require(keys: Option<&Keys>, role: KeyRole) -> Result<(), StartError> {
+    keys.map_or(Ok(()), |keys| keys.require(role).map_err(StartError::Key))
+}
+
+/// Checks that only this host can reach `listen`, unless the manager is `open` to others. Returns what it stands for.
+pub(crate) async fn check_listen(listen: &str, open: bool) -> Result<Vec<SocketAddr>, StartError> {
     let given = listen.to_owned();
     let is_address = listen
         .rsplit_once(':')
@@ -222,7 +235,7 @@ pub(crate) async fn check_listen(
         Err(error) => return Err(StartError::Resolve { given, error }),
     };
     for &address in &addresses {
-        if !insecure && !address.ip().is_loopback() {
+        if !open && !address.ip().is_loopback() {
             return Err(StartError::NotLoopback { address });
         }
     }

@@ -22,18 +22,24 @@ use crate::connection::{Incoming, provoke};
 use crate::driver::clock::entropy;
 use crate::error::{StatusError, refusal};
 use crate::frames::Outgoing;
+use crate::keys::Keys;
+use crate::secure;
 use crate::transport::{TokioTransport, Transport};
 
-/// The state of the manager at `manager`, all pages of it, over TCP.
+/// The state of the manager at `manager`, all pages of it, over TCP; with keys, over TLS.
 ///
 /// # Errors
 /// If it cannot be reached, or does not answer within `limit`.
-pub async fn status(manager: &str, limit: Duration) -> Result<StatusReport, StatusError> {
+pub async fn status(
+    manager: &str,
+    keys: Option<&Keys>,
+    limit: Duration,
+) -> Result<StatusReport, StatusError> {
     let seed = entropy().map_err(|_| StatusError::Connection {
         manager: manager.to_owned(),
         error: io::Error::other("no random numbers"),
     })?;
-    status_on(&TokioTransport, manager, limit, seed).await
+    status_on(&TokioTransport, manager, keys, limit, seed).await
 }
 
 /// The state of the manager at `manager`, all pages of it, over any transport; the identity under
@@ -44,17 +50,21 @@ pub async fn status(manager: &str, limit: Duration) -> Result<StatusReport, Stat
 pub async fn status_on<T: Transport>(
     transport: &T,
     manager: &str,
+    keys: Option<&Keys>,
     limit: Duration,
     seed: u64,
 ) -> Result<StatusReport, StatusError> {
     let asked = async {
-        let stream = transport
-            .connect(manager)
-            .await
-            .map_err(|error| StatusError::Connect {
-                manager: manager.to_owned(),
-                error,
-            })?;
+        let not_connected = |error| StatusError::Connect {
+            manager: manager.to_owned(),
+            error,
+        };
+        let stream = transport.connect(manager).await.map_err(not_connected)?;
+        let secured = secure::connect(keys, stream).await;
+        let stream = secured.map_err(|error| StatusError::Refused {
+            manager: manager.to_owned(),
+            reason: error.to_string(),
+        })?;
         let mut observer = Observer::new(manager, PeerId(seed), stream);
         // A server that waits for a line says nothing until it gets one.
         match timeout(limit / 4 * 3, observer.greet()).await {

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use argon_core::access::KeyRole;
 use argon_core::ids::{Epoch, PeerId};
 use argon_core::manager::ManagerConfig;
 use argon_core::name::Name;
@@ -13,7 +14,10 @@ use crate::client::{Client, ClientOptions};
 use crate::driver::clock::entropy;
 use crate::error::{RunError, StartError};
 use crate::executor::Executor;
-use crate::manager::{ManagerHandle, StopOnDrop, bind, bind_checked, check_listen, new_driver};
+use crate::keys::Keys;
+use crate::manager::{
+    ManagerHandle, StopOnDrop, bind, bind_checked, check_listen, new_driver, require,
+};
 use crate::transport::{MemoryTransport, TokioTransport, Transport};
 use crate::worker::{WorkerHandle, WorkerOptions, WorkerServer};
 
@@ -29,7 +33,10 @@ pub struct StandaloneOptions {
     pub worker: WorkerConfig,
     /// `host:port` to listen on for clients and workers of other processes; `None`: for nobody.
     pub listen: Option<String>,
-    /// Listen even where other hosts can reach it, although nothing keeps strangers out.
+    /// Let in only who shows a key that comes from the authority of one of these.
+    pub keys: Option<Keys>,
+    /// Listen without keys even where other hosts can reach it, although nothing keeps strangers
+    /// out.
     pub insecure: bool,
 }
 
@@ -43,6 +50,7 @@ impl StandaloneOptions {
             manager: ManagerConfig::new(Epoch(entropy()?)),
             worker: WorkerConfig::new(PeerId(entropy()?), name, capacity),
             listen: None,
+            keys: None,
             insecure: false,
         })
     }
@@ -77,19 +85,22 @@ impl Standalone {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(StartError::NoRuntime);
         }
+        require(options.keys.as_ref(), KeyRole::Manage)?;
         let network = MemoryTransport::new();
         let worker_options = WorkerOptions {
             managers: vec![MANAGER.to_owned()],
+            keys: None,
             config: options.worker,
         };
         let worker = WorkerServer::new_on(network.clone(), worker_options, executor, entropy()?)?;
         let worker_handle = worker.handle();
 
         let driver = new_driver(options.manager)?;
+        let keys = options.keys;
         let mut inner = bind(&network, MANAGER).await?;
         let mut outer = match &options.listen {
             Some(listen) => {
-                let checked = check_listen(listen, options.insecure).await?;
+                let checked = check_listen(listen, options.insecure || keys.is_some()).await?;
                 Some(bind_checked(listen, &checked).await?)
             }
             None => None,
@@ -106,14 +117,18 @@ impl Standalone {
             let _stop = StopOnDrop(driver.clone());
             let accept_outer = async {
                 match &mut outer {
-                    Some(listener) => driver.accept_from(&TokioTransport, listener).await,
+                    Some(listener) => {
+                        driver
+                            .accept_from(&TokioTransport, listener, keys.as_ref())
+                            .await
+                    }
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 result = driver.run() => result,
-                () = driver.accept_from(&memory, &mut inner) => Ok(()),
+                () = driver.accept_from(&memory, &mut inner, None) => Ok(()),
                 () = accept_outer => Ok(()),
             }
         };
@@ -143,6 +158,7 @@ impl Standalone {
     pub fn client(&self, options: ClientOptions) -> Result<Client, StartError> {
         let options = ClientOptions {
             managers: vec![MANAGER.to_owned()],
+            keys: None,
             ..options
         };
         Client::start_on(self.network.clone(), options, entropy()?)

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 
 use argon_core::Machine;
 use argon_core::Worker;
+use argon_core::access::KeyRole;
 use argon_core::ids::PeerId;
 use argon_core::limits::{CAPACITY_MAX, HEADER_MAX, PAYLOAD_MAX_CEILING};
 use argon_core::link::LinkInput;
@@ -22,7 +23,9 @@ use crate::driver::peer::{CarriedOut, Endpoint, PeerDriver};
 use crate::driver::uplink::Uplink;
 use crate::error::{RunError, StartError};
 use crate::executor::Executor;
+use crate::keys::Keys;
 use crate::link::LinkState;
+use crate::manager::require;
 use crate::transport::{TokioTransport, Transport};
 
 /// Output that may wait for the manager beyond the results that the worker holds.
@@ -33,6 +36,8 @@ const OUTPUT_SLACK: usize = 32 * 1024 * 1024;
 pub struct WorkerOptions {
     /// `host:port` of each manager; the first that answers is used.
     pub managers: Vec<String>,
+    /// To show to them, and to know them by.
+    pub keys: Option<Keys>,
     /// The rest. `addresses` is set from `managers`.
     pub config: WorkerConfig,
 }
@@ -46,6 +51,7 @@ impl WorkerOptions {
         let peer = PeerId(entropy()?);
         Ok(Self {
             managers,
+            keys: None,
             config: WorkerConfig::new(peer, name, capacity),
         })
     }
@@ -74,6 +80,7 @@ impl WorkerServer {
     /// # Errors
     /// If the options make no sense.
     pub fn new<E: Executor>(options: WorkerOptions, executor: E) -> Result<Self, StartError> {
+        require(options.keys.as_ref(), KeyRole::Work)?;
         Self::new_on(TokioTransport, options, executor, entropy()?)
     }
 }
@@ -131,7 +138,7 @@ impl<T: Transport> WorkerServer<T> {
         let output_max = held.saturating_add(PAYLOAD_MAX_CEILING + HEADER_MAX + OUTPUT_SLACK);
         let name = options.config.name.clone();
         let machine = Worker::new(options.config, Rng::from_seed(seed), Instant::ZERO);
-        let uplink = Uplink::new(transport, options.managers, output_max);
+        let uplink = Uplink::new(transport, options.keys, options.managers, output_max);
         let side = WorkerEndpoint::new(machine, executor, Arc::clone(&control));
         PeerDriver::new(clock, uplink, side).run().await;
         if control.lock().replaced {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use argon_core::Machine;
+use argon_core::access::Access;
 use argon_core::client::{Client, ClientConfig, ClientInput};
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId};
 use argon_core::link::LinkInput;
@@ -279,7 +280,11 @@ pub(crate) fn boot(
 /// A fact in a manager's words.
 pub(crate) fn for_manager(fact: Fact) -> Option<ManagerInput> {
     Some(match fact {
-        Fact::Accepted(conn) => ManagerInput::Accepted { conn, from: None },
+        Fact::Accepted(conn) => ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything(),
+        },
         Fact::Received(conn, message) => ManagerInput::Received {
             conn,
             message: at_manager(message),

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use argon_core::Machine as _;
+use argon_core::access::Access;
 use argon_core::capabilities::Capabilities;
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
@@ -87,8 +88,14 @@ impl Steady {
 
     fn join(&mut self, peer: u64, role: Role) {
         let conn = ConnId(peer);
-        self.manager
-            .handle_input(self.now, ManagerInput::Accepted { conn, from: None });
+        self.manager.handle_input(
+            self.now,
+            ManagerInput::Accepted {
+                conn,
+                from: None,
+                access: Access::everything(),
+            },
+        );
         let hello = Hello {
             magic: MAGIC,
             version: VERSION,

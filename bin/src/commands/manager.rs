@@ -8,6 +8,7 @@ use argon_core::limits::PAYLOAD_MAX_DEFAULT;
 use argon_core::limits::{CLIENTS_MAX, WORKERS_MAX};
 use clap::Args;
 
+use crate::keys::KeyArgs;
 use crate::memory;
 use crate::problem::Problem;
 use crate::stop::StopSignals;
@@ -19,11 +20,13 @@ The first line of standard output says where it listens. SIGTERM or Ctrl-C drain
 are refused with that reason, and it ends when what runs has. A second one ends it at once; workers
 and clients wait for it to come back and lose nothing.
 
+With a key, SIGHUP reads the key files again: new connections use them.
+
 ARGON_LOG chooses what is logged on standard error, as in ARGON_LOG=argon=debug.
 
 Examples:
   argon manager --port 8000
-  argon manager --host 10.0.0.1 --port 8000 --insecure --queue-size 50000";
+  argon manager --host 10.0.0.1 --port 8000 --key argon.key --queue-size 50000";
 
 /// Run a manager: it queues tasks and routes them to workers
 #[derive(Debug, Args)]
@@ -35,7 +38,10 @@ pub(crate) struct ManagerArgs {
     /// Port to listen on; 0 lets the system choose
     #[arg(long, short, default_value = "0")]
     port: u16,
-    /// Listen where other hosts can reach it, although whoever connects can run commands
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Listen without a key where other hosts can reach it, although whoever connects can run
+    /// commands
     #[arg(long)]
     insecure: bool,
     /// Log what happens, on standard error
@@ -143,9 +149,11 @@ const FILES: u64 = (CLIENTS_MAX + WORKERS_MAX) as u64;
 /// Runs the command.
 pub(crate) async fn run(args: ManagerArgs) -> Result<u8, Problem> {
     crate::files::allow(FILES);
-    let mut stop = StopSignals::new()?;
+    let keys = args.keys.open()?;
+    let mut stop = StopSignals::with_keys(keys.clone())?;
     let mut options = ManagerOptions::new(listen(&args.host, args.port))?;
     options.insecure = args.insecure;
+    options.keys = keys;
     args.limits.apply(&mut options.config);
     let server = ManagerServer::bind(options).await?;
     announce("manager", &server.local_addr().to_string());

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod call;
+pub(crate) mod keygen;
 pub(crate) mod manager;
 pub(crate) mod map;
 pub(crate) mod run;

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
-use argon::{GroupStatus, ManagerStatus, Name, StatusReport};
+use argon::{GroupStatus, Keys, ManagerStatus, Name, StatusReport};
 use argon_core::message::Version;
 use argon_core::time::Nanos;
 use clap::Args;
 
+use crate::keys::KeyArgs;
 use crate::options;
 use crate::problem::{EXIT_BROKEN_PIPE, Problem};
 use crate::stop::StopSignals;
@@ -41,7 +42,8 @@ Of a worker:
   AVERAGE    run time, lately; SLOWNESS: its run times over what is usual for the same names,
              failures counted as slow; it begins a little above 1, until it is known
   HEARD      since it said something last
-  FROM       the address of its connection, and the version of the protocol spoken on it
+  FROM       the address of its connection, the version of the protocol spoken on it, and whose
+             key it came with, if the key says so
 Of a client:
   QUEUED, ASSIGNED   its tasks that wait, and that are at workers
   UNREAD     outcomes that it has yet to acknowledge
@@ -72,6 +74,8 @@ pub(crate) struct StatusArgs {
         value_parser = options::address
     )]
     manager: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -90,11 +94,12 @@ pub(crate) struct StatusArgs {
 /// Runs the command.
 pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
     let mut stop = StopSignals::new()?;
+    let keys = args.keys.open()?;
     loop {
         let text = tokio::select! {
             biased;
             code = stop.next() => return Ok(code),
-            text = ask(&args) => text?,
+            text = ask(&args, keys.as_ref()) => text?,
         };
         let mut out = BufWriter::new(stdout());
         let clear = if args.watch.is_some() && !args.json && io::stdout().is_terminal() {
@@ -124,10 +129,10 @@ pub(crate) async fn run(args: StatusArgs) -> Result<u8, Problem> {
 }
 
 /// Asks every manager. One that does not answer is an error if none does, and said otherwise.
-async fn ask(args: &StatusArgs) -> Result<String, Problem> {
+async fn ask(args: &StatusArgs, keys: Option<&Keys>) -> Result<String, Problem> {
     let (mut text, mut errors) = (String::new(), Vec::new());
     for manager in &args.manager {
-        match argon::status(manager, ANSWER).await {
+        match argon::status(manager, keys, ANSWER).await {
             Ok(report) if args.json => {
                 let json = if args.watch.is_some() {
                     serde_json::to_string(&report)
@@ -153,10 +158,11 @@ async fn ask(args: &StatusArgs) -> Result<String, Problem> {
     }
 }
 
-/// Where a connection comes from and what is spoken there.
-fn place(address: Option<&Name>, version: Option<Version>) -> String {
+/// Where a connection comes from, what is spoken there, and with whose key.
+fn place(address: Option<&Name>, version: Option<Version>, holder: Option<&Name>) -> String {
     let version = version.map(|version| format!("v{}.{}", version.major, version.minor));
-    let parts = [address.map(Name::to_string), version];
+    let holder = holder.map(|holder| format!("key of {holder}"));
+    let parts = [address.map(Name::to_string), version, holder];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
@@ -174,7 +180,11 @@ fn table(address: &str, report: &StatusReport) -> String {
             span(worker.average),
             format!("{:.2}", f64::from(worker.slowness) / 1_000.0),
             span(worker.last_heard),
-            place(worker.address.as_ref(), worker.version),
+            place(
+                worker.address.as_ref(),
+                worker.version,
+                worker.holder.as_ref(),
+            ),
         ]
     });
     let heads = [
@@ -192,7 +202,11 @@ fn table(address: &str, report: &StatusReport) -> String {
             client.finished.to_string(),
             client.rejected.to_string(),
             span(client.last_heard),
-            place(client.address.as_ref(), client.version),
+            place(
+                client.address.as_ref(),
+                client.version,
+                client.holder.as_ref(),
+            ),
         ]
     });
     let heads = [

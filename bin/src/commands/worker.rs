@@ -10,6 +10,7 @@ use clap::Args;
 use crate::cluster::watch_worker;
 use crate::commands::manager::{LimitArgs, announce, listen};
 use crate::files;
+use crate::keys::KeyArgs;
 use crate::options;
 use crate::pool;
 use crate::problem::Problem;
@@ -29,10 +30,10 @@ What tasks print is passed on as lines of the log (see --task-output), and the e
 error of a task that fails. ARGON_LOG chooses what is logged, as in ARGON_LOG=argon=debug.
 Without --manager it serves clients itself, as a manager with one worker would.
 SIGTERM or Ctrl-C drains it: it takes nothing new, finishes what runs within --drain-timeout, and
-leaves. A second one ends it at once.
+leaves. A second one ends it at once. With a key, SIGHUP reads the key files again.
 
 Examples:
-  argon worker --manager 10.0.0.1:8000
+  argon worker --manager 10.0.0.1:8000 --key worker.key
   argon worker --manager a:8000 --manager b:8000 --workers 8 --memory-limit 2G -- ./my-runtime
   argon worker --manager 10.0.0.1:8000 --allow-eval -- argon-pool
   argon worker --port 8001";
@@ -57,7 +58,10 @@ pub(crate) struct WorkerArgs {
     /// Without --manager: port to listen on; 0 lets the system choose
     #[arg(long, short, default_value = "0")]
     port: u16,
-    /// Listen where other hosts can reach it, although whoever connects can run commands
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Listen without a key where other hosts can reach it, although whoever connects can run
+    /// commands
     #[arg(long)]
     insecure: bool,
     /// Name that status and errors show; of two workers with one name the older is ended
@@ -119,7 +123,8 @@ impl PoolArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
-    let mut stop = StopSignals::new()?;
+    let keys = args.keys.open()?;
+    let mut stop = StopSignals::with_keys(keys.clone())?;
     let capacity = args.pool.workers.unwrap_or_else(pool::cpus);
     files::for_pool(capacity)?;
     let name = match &args.name {
@@ -137,6 +142,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
         args.pool.apply(&mut options.worker);
         args.limits.apply(&mut options.manager);
         options.insecure = args.insecure;
+        options.keys = keys;
         options.listen = Some(listen(&args.host, args.port));
         let server = Standalone::start(options, executor).await?;
         if let Some(address) = server.local_addr() {
@@ -150,6 +156,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Result<u8, Problem> {
     }
     let mut options = WorkerOptions::new(args.manager.clone(), name, capacity)?;
     args.pool.apply(&mut options.config);
+    options.keys = keys;
     let server = WorkerServer::new(options, executor)?;
     let handle = server.handle();
     let watching = watch_worker(&args.manager, || handle.link());

@@ -35,6 +35,7 @@ mod tasks;
 
 use core::net::SocketAddr;
 
+use crate::access::Access;
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::machine::Machine;
@@ -64,6 +65,8 @@ pub enum ManagerInput {
         conn: ConnId,
         /// Where from, if the network has addresses; for people to read.
         from: Option<SocketAddr>,
+        /// What its key allows, which the driver has checked.
+        access: Access,
     },
     /// A message came.
     Received {
@@ -278,7 +281,9 @@ impl Machine for Manager {
         self.placement.forget_may_come();
         let awake = self.schedule.read(now);
         match input {
-            ManagerInput::Accepted { conn, from } => self.on_accepted(now, conn, from),
+            ManagerInput::Accepted { conn, from, access } => {
+                self.on_accepted(now, conn, from, access);
+            }
             ManagerInput::Received { conn, message } => self.on_message(now, conn, message),
             ManagerInput::Progress { conn } => {
                 self.connections.on_progress(awake, conn);

@@ -2,10 +2,12 @@
 
 use core::net::SocketAddr;
 
+use crate::access::Access;
 use crate::event::{CloseReason, Event};
 use crate::ids::ConnId;
 use crate::limits::{CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, HEARTBEATS_PER_LEASE, WORKERS_MAX};
 use crate::message::{Beat, Control, Hello, MAGIC, RefuseReason, Role, VERSION, Version, Welcome};
+use crate::name::Name;
 use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
@@ -29,13 +31,19 @@ enum Absent {
 }
 
 impl Manager {
-    pub(super) fn on_accepted(&mut self, now: Instant, conn: ConnId, from: Option<SocketAddr>) {
+    pub(super) fn on_accepted(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        from: Option<SocketAddr>,
+        access: Access,
+    ) {
         let awake = self.schedule.awake(now);
         if self.connections.are_pending_full() {
             let reason = CloseReason::Refused(RefuseReason::Full);
             return self.connections.close(conn, reason);
         }
-        self.connections.accept(awake, conn, from);
+        self.connections.accept(awake, conn, from, access);
         self.schedule
             .peers
             .set(PeerTimer::Silence(conn), awake + HANDSHAKE);
@@ -174,22 +182,38 @@ impl Manager {
         if known.peer != Peer::Pending {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::SecondHello));
         }
-        let from = known.from;
-        if let Err(reason) = self.admit(now, conn, hello) {
-            self.notify(Event::PeerRefused { conn, from, reason });
+        let (from, access) = (known.from, known.access.clone());
+        if let Err(reason) = self.admit(now, conn, hello, &access) {
+            let holder = access.holder().cloned();
+            self.notify(Event::PeerRefused {
+                conn,
+                from,
+                holder,
+                reason,
+            });
             self.connections.send_control(conn, Control::Refuse(reason));
             self.close(now, conn, CloseReason::Refused(reason));
         }
     }
 
-    fn admit(&mut self, now: Instant, conn: ConnId, hello: Hello) -> Result<(), RefuseReason> {
+    fn admit(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        hello: Hello,
+        access: &Access,
+    ) -> Result<(), RefuseReason> {
         if hello.magic != MAGIC {
             return Err(RefuseReason::BadHello);
         }
         if hello.version.major != VERSION.major {
             return Err(RefuseReason::Version(VERSION));
         }
+        if !access.lets_in(hello.role) {
+            return Err(RefuseReason::NotAllowed);
+        }
         let version = VERSION.agreed(hello.version);
+        let holder = access.holder();
         match hello.role {
             Role::Observer => {
                 if self.connections.are_observers_full() {
@@ -197,12 +221,12 @@ impl Manager {
                 }
                 self.welcome(now, conn, Peer::Observer, version, false);
             }
-            Role::Client => self.admit_client(now, conn, hello, version)?,
+            Role::Client => self.admit_client(now, conn, hello, version, holder)?,
             Role::Worker { capacity } => {
                 if capacity == 0 || capacity > CAPACITY_MAX {
                     return Err(RefuseReason::BadCapacity);
                 }
-                self.admit_worker(now, conn, hello, version)?;
+                self.admit_worker(now, conn, hello, version, holder)?;
             }
         }
         Ok(())
@@ -231,12 +255,16 @@ impl Manager {
         conn: ConnId,
         hello: Hello,
         version: Version,
+        holder: Option<&Name>,
     ) -> Result<(), RefuseReason> {
         let awake = self.schedule.awake(now);
         let (key, resumed) = match self.clients.find(hello.peer) {
             Some(key) => {
                 let session = &self.clients[key];
                 let confirmed = session.confirmed;
+                if session.peer.holder.as_ref() != holder {
+                    return Err(RefuseReason::OtherHolder);
+                }
                 if hello.connection <= session.peer.connection {
                     return Err(RefuseReason::OldConnection);
                 }
@@ -249,7 +277,9 @@ impl Manager {
                 if self.clients.len() >= CLIENTS_MAX && !self.forget_idle_client(now) {
                     return Err(RefuseReason::Full);
                 }
-                let key = self.clients.insert(awake, hello.peer, hello.name.clone());
+                let key =
+                    self.clients
+                        .insert(awake, hello.peer, hello.name.clone(), holder.cloned());
                 self.tasks.open(key);
                 self.results.open(key);
                 (key, false)
@@ -262,6 +292,7 @@ impl Manager {
         self.notify(Event::PeerJoined {
             peer: hello.peer,
             name: hello.name,
+            holder: holder.cloned(),
             resumed,
         });
         if resumed {
@@ -293,11 +324,15 @@ impl Manager {
         conn: ConnId,
         hello: Hello,
         version: Version,
+        holder: Option<&Name>,
     ) -> Result<(), RefuseReason> {
         let awake = self.schedule.awake(now);
         let known = self.workers.find(hello.peer);
         if let Some(key) = known {
             let peer = &self.workers[key].peer;
+            if peer.holder.as_ref() != holder {
+                return Err(RefuseReason::OtherHolder);
+            }
             if hello.connection <= peer.connection {
                 return Err(RefuseReason::OldConnection);
             }
@@ -310,6 +345,9 @@ impl Manager {
         }
         let namesake = self.workers.find_name(&hello.name);
         if let Some(namesake) = namesake.filter(|key| Some(*key) != known) {
+            if self.workers[namesake].peer.holder.as_ref() != holder {
+                return Err(RefuseReason::OtherHolder);
+            }
             self.replace(now, namesake, &hello);
         }
         let key = match known {
@@ -318,7 +356,7 @@ impl Manager {
                 if self.workers.len() >= WORKERS_MAX && !self.forget_idle_worker(now) {
                     return Err(RefuseReason::Full);
                 }
-                let key = self.workers.insert(now, awake, &hello);
+                let key = self.workers.insert(now, awake, &hello, holder.cloned());
                 self.placement.open(key);
                 key
             }
@@ -334,6 +372,7 @@ impl Manager {
         self.notify(Event::PeerJoined {
             peer: hello.peer,
             name: hello.name,
+            holder: holder.cloned(),
             resumed,
         });
         Ok(())

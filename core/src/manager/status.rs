@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
+use crate::access::KeyRole;
 use crate::ids::ConnId;
 use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
 use crate::message::{Query, ToObserver, Version};
@@ -48,9 +49,26 @@ impl Manager {
     }
 
     pub(super) fn on_query(&mut self, now: Instant, conn: ConnId, query: Query) {
+        let access = self.connections.get(conn).map(|known| &known.access);
+        let sees_all = access.is_some_and(|access| access.allows(KeyRole::Observe));
         let answer = match query {
-            Query::StatusQuery { page } => ToObserver::Status(Box::new(self.status(now, page))),
-            Query::RunningQuery { page } => ToObserver::Running(Box::new(self.running(now, page))),
+            Query::StatusQuery { page } if sees_all => {
+                ToObserver::Status(Box::new(self.status(now, page)))
+            }
+            Query::StatusQuery { page } => ToObserver::Status(Box::new(StatusReport {
+                manager: self.summary(now),
+                workers: Vec::new(),
+                clients: Vec::new(),
+                groups: self.groups_on(page),
+                more: false,
+            })),
+            Query::RunningQuery { page } if sees_all => {
+                ToObserver::Running(Box::new(self.running(now, page)))
+            }
+            Query::RunningQuery { .. } => ToObserver::Running(Box::new(RunningReport {
+                tasks: Vec::new(),
+                more: false,
+            })),
         };
         self.send(now, conn, answer);
     }
@@ -71,7 +89,7 @@ impl Manager {
             clients: clients
                 .map(|(key, session)| self.client_status(now, key, session))
                 .collect(),
-            groups: if page == 0 { self.groups() } else { Vec::new() },
+            groups: self.groups_on(page),
             more: self.workers.len().max(self.clients.len()) > skip.saturating_add(STATUS_PAGE),
         }
     }
@@ -162,7 +180,11 @@ impl Manager {
         }
     }
 
-    fn groups(&self) -> Vec<GroupStatus> {
+    /// What workers run, which only the first page says.
+    fn groups_on(&self, page: u32) -> Vec<GroupStatus> {
+        if page > 0 {
+            return Vec::new();
+        }
         let mut room = STATUS_NAMES;
         let groups = self.placement.groups().keys();
         groups
@@ -197,6 +219,7 @@ impl Manager {
         WorkerStatus {
             id: session.peer.id,
             name: session.peer.name.clone(),
+            holder: session.peer.holder.clone(),
             connected: session.peer.conn.is_some(),
             address,
             version,
@@ -219,6 +242,7 @@ impl Manager {
         ClientStatus {
             id: session.peer.id,
             name: session.peer.name.clone(),
+            holder: session.peer.holder.clone(),
             connected: session.peer.conn.is_some(),
             address,
             version,

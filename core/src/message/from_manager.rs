@@ -191,4 +191,12 @@ pub enum RefuseReason {
     /// Another worker has come in under the name of this one. Said on an open connection too; the
     /// worker leaves, and does not come back under that name.
     Replaced,
+    /// The manager lets in only peers with a key, over TLS. Said without it, to a peer that does not
+    /// speak TLS.
+    KeyRequired,
+    /// The key of the peer does not have the role that the peer asks for.
+    NotAllowed,
+    /// The session that is to go on, or the worker that has this name, belongs to another holder of a
+    /// key.
+    OtherHolder,
 }

@@ -69,6 +69,8 @@ pub fn from_manager(rng: &mut impl Draw, id: u64) -> Said {
             RefuseReason::OldConnection,
             RefuseReason::Full,
             RefuseReason::BadHello,
+            RefuseReason::NotAllowed,
+            RefuseReason::OtherHolder,
         ])))),
         2 => Said::ToManager(ToManager::Ping(beat(rng))),
         3 => Said::FromManager(ToPeer::Control(Control::Pong(beat(rng)))),

@@ -14,6 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::draw::Choices;
 use super::heard::{Told, heard};
 use super::{from_manager, hello, to_manager, welcome};
+use crate::access::Access;
 use crate::capabilities::Capabilities;
 use crate::client::{ClientConfig, ClientInput, ClientOutput};
 use crate::codec;
@@ -132,7 +133,11 @@ fn manager(choices: &mut Choices<'_>) {
                 let conn = ConnId(next);
                 next += 1;
                 open.push(conn);
-                Some(ManagerInput::Accepted { conn, from: None })
+                Some(ManagerInput::Accepted {
+                    conn,
+                    from: None,
+                    access: Access::everything(),
+                })
             }
             (2, Some(conn)) => {
                 open.swap_remove(at);

@@ -1,11 +1,13 @@
 //! Connecting: where to, and how the client is to be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argon_core::name::Name;
 
 use super::{Client, ClientOptions};
 use crate::error::{Error, StartError};
+use crate::keys::Keys;
 use crate::link::LinkState;
 
 /// How long `connect` waits for a manager, if nothing else is said.
@@ -128,6 +130,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Shows the key in this file to the managers, and knows them by it. If nothing is said, the
+    /// files that the environment's `ARGON_KEY` names, with commas between them.
+    ///
+    /// # Errors
+    /// If it cannot be read, is no key, or can be read by other users.
+    pub fn key(self, file: impl Into<PathBuf>) -> Result<Self, Error> {
+        Ok(self.keys(Keys::open([file]).map_err(StartError::Key)?))
+    }
+
+    /// The same with keys that were read already.
+    pub fn keys(mut self, keys: Keys) -> Self {
+        self.options.keys = Some(keys);
+        self
+    }
+
     /// For people to read in the manager's status.
     ///
     /// # Errors
@@ -222,6 +239,9 @@ impl ClientBuilder {
         self.addresses.check()?;
         let mut options = self.options;
         options.managers = self.addresses.0;
+        if options.keys.is_none() {
+            options.keys = Keys::from_environment().map_err(StartError::Key)?;
+        }
         Ok(options)
     }
 }

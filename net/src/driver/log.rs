@@ -58,12 +58,14 @@ pub(crate) fn event(event: &Event) {
         Event::PeerJoined {
             peer,
             name,
+            holder,
             resumed,
         } => {
+            let holder = holder.as_ref().map(tracing::field::display);
             if *resumed {
-                info!(%name, %peer, "peer is back");
+                info!(%name, %peer, holder, "peer is back");
             } else {
-                info!(%name, %peer, "peer joined");
+                info!(%name, %peer, holder, "peer joined");
             }
         }
         Event::PeerDisconnected { peer } => info!(%peer, "peer disconnected"),
@@ -97,9 +99,15 @@ pub(crate) fn event(event: &Event) {
             "all processes wait for tasks of their own, and none is left to run these: start more \
              workers, or give such tasks workers of their own"
         ),
-        Event::PeerRefused { conn, from, reason } => {
+        Event::PeerRefused {
+            conn,
+            from,
+            holder,
+            reason,
+        } => {
             let from = from.map(tracing::field::display);
-            warn!(%conn, from, ?reason, "peer refused");
+            let holder = holder.as_ref().map(tracing::field::display);
+            warn!(%conn, from, holder, ?reason, "peer refused");
         }
         Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
@@ -175,6 +183,7 @@ mod tests {
         let event = Event::PeerRefused {
             conn: ConnId(1),
             from: None,
+            holder: None,
             reason: RefuseReason::BadHello,
         };
         let at = |seconds: u64| Instant::ZERO + Duration::from_secs(seconds);

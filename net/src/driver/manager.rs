@@ -11,6 +11,7 @@
 //! connection's number names its place in the table and is never used twice.
 
 mod connection_task;
+mod stranger;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use argon_core::Machine;
+use argon_core::access::Access;
 use argon_core::codec;
 use argon_core::ids::ConnId;
 use argon_core::limits::WORKER_WINDOW_BYTES;
@@ -26,6 +28,7 @@ use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Control, Message, ToPeer};
 use argon_core::pressure::Pressure;
 use argon_core::receive_budget::{self, ReceiveBudget};
+use argon_core::strangers::Strangers;
 use argon_core::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
@@ -35,6 +38,8 @@ use super::clock::Clock;
 use super::{LINGER, Rest, handle_timeouts, log};
 use crate::error::RunError;
 use crate::frames::Outgoing;
+use crate::keys::Keys;
+use crate::secure::Channel;
 use crate::transport::Transport;
 
 /// Output that may wait for one peer beyond one payload of the largest size. Core's own windows
@@ -69,6 +74,8 @@ pub(crate) struct ManagerDriver<M> {
     changed: Notify,
     frame_max: usize,
     output_max: usize,
+    /// Who has yet to show a key.
+    strangers: Mutex<Strangers>,
 }
 
 #[derive(Debug)]
@@ -145,6 +152,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
             output_max: payload_max + OUTPUT_SLACK,
+            strangers: Mutex::default(),
         })
     }
 
@@ -212,17 +220,27 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         }
     }
 
-    /// Takes in connections for ever.
+    /// Takes in connections for ever: with keys, of those that show one.
     pub(crate) async fn accept_from<T: Transport>(
         self: &Arc<Self>,
         transport: &T,
         listener: &mut T::Listener,
+        keys: Option<&Keys>,
     ) {
         loop {
             match transport.accept(listener).await {
                 Ok(stream) => {
                     let from = transport.peer_addr(&stream);
-                    transport.spawn(Arc::clone(self).serve(stream, from));
+                    let driver = Arc::clone(self);
+                    if let Some(keys) = keys {
+                        if let Some(ticket) = driver.enter(from) {
+                            let keys = keys.clone();
+                            transport.spawn(driver.serve_stranger(keys, stream, from, ticket));
+                        }
+                    } else {
+                        let channel = Channel::Plain(stream);
+                        transport.spawn(driver.serve(channel, from, Access::everything()));
+                    }
                 }
                 Err(error) if is_of_the_peer(&error) => {
                     debug!(%error, "a connection ended before it was accepted");
@@ -345,7 +363,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
     }
 
     /// Makes a place for a new connection; `None` if there shall be none.
-    fn open(&self, from: Option<SocketAddr>) -> Option<ConnId> {
+    fn open(&self, from: Option<SocketAddr>, access: Access) -> Option<ConnId> {
         let mut state = self.lock().ok()?;
         if state.stopping || state.drained {
             return None;
@@ -374,9 +392,10 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             welcome: false,
             end: None,
         });
-        state
-            .machine
-            .handle_input(self.clock.now(), ManagerInput::Accepted { conn, from });
+        state.machine.handle_input(
+            self.clock.now(),
+            ManagerInput::Accepted { conn, from, access },
+        );
         self.step(&mut state);
         Some(conn)
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use argon_core::Machine;
+use argon_core::access::Access;
 use argon_core::codec;
 use argon_core::event::CloseReason;
 use argon_core::ids::{ConnId, Epoch};
@@ -29,6 +30,7 @@ use super::clock::Clock;
 use super::manager::ManagerDriver;
 use super::{STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME};
 use crate::connection::Incoming;
+use crate::secure::Channel;
 use crate::transport::{MemoryTransport, Transport};
 
 const PAYLOAD_MAX: usize = 1 << 20;
@@ -179,7 +181,7 @@ impl Stage {
             tokio::select! {
                 biased;
                 result = serving.run() => result.unwrap(),
-                () = serving.accept_from(&transport, &mut listener) => {}
+                () = serving.accept_from(&transport, &mut listener, None) => {}
             }
         });
         Self {
@@ -489,7 +491,11 @@ async fn peers_that_always_have_more_let_the_sockets_of_others_be_looked_at() {
     let driver = Arc::clone(&stage.driver);
     tokio::spawn(async move {
         while let Ok((stream, from)) = listener.accept().await {
-            tokio::spawn(Arc::clone(&driver).serve(stream, Some(from)));
+            tokio::spawn(Arc::clone(&driver).serve(
+                Channel::Plain(stream),
+                Some(from),
+                Access::everything(),
+            ));
         }
     });
     let stream = TcpStream::connect(to).await.unwrap();
@@ -540,7 +546,8 @@ async fn a_panic_in_the_machine_ends_the_manager() {
     }
     let driver = ManagerDriver::new(Bomb, Clock::start(), PAYLOAD_MAX, MEMORY);
     let (mut near, far) = tokio::io::duplex(1 << 10);
-    let served = tokio::spawn(Arc::clone(&driver).serve(far, None));
+    let served =
+        tokio::spawn(Arc::clone(&driver).serve(Channel::Plain(far), None, Access::everything()));
     near.write_all(&frame(b"x")).await.unwrap();
     assert_eq!(driver.run().await, Err(crate::RunError::Broken));
     assert!(served.await.is_err());

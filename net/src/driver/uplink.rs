@@ -20,7 +20,9 @@ use super::{LINGER, PROGRESS_EVERY};
 use crate::connection::{Incoming, linger, provoke};
 use crate::error::refusal;
 use crate::frames::Outgoing;
+use crate::keys::Keys;
 use crate::link::LinkState;
+use crate::secure::{self, Channel};
 use crate::transport::Transport;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -28,6 +30,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The connection to one of the managers, or the attempt to have one.
 pub(crate) struct Uplink<T: Transport, R> {
     transport: T,
+    keys: Option<Keys>,
     managers: Vec<String>,
     /// Output that may wait. Above what the machine holds, so that only a peer that does not
     /// read, and a machine that repeats itself, get there.
@@ -48,15 +51,23 @@ enum UplinkState<S> {
     Dialing {
         conn: ConnId,
         address: usize,
-        dial: Boxed<io::Result<S>>,
+        dial: Boxed<Result<Channel<S>, NotOpened>>,
     },
     Open(Open<S>),
+}
+
+/// Why there is no connection.
+enum NotOpened {
+    /// Nobody answers.
+    Unreachable(io::Error),
+    /// One of the two sides does not trust the other.
+    Unsafe(io::Error),
 }
 
 struct Open<S> {
     conn: ConnId,
     address: usize,
-    stream: S,
+    stream: Channel<S>,
     incoming: Incoming,
     outgoing: Outgoing,
     /// Bytes moved without a whole frame since the machine was last told.
@@ -67,9 +78,15 @@ struct Open<S> {
 }
 
 impl<T: Transport, R: Tagged> Uplink<T, R> {
-    pub(crate) fn new(transport: T, managers: Vec<String>, output_max: usize) -> Self {
+    pub(crate) fn new(
+        transport: T,
+        keys: Option<Keys>,
+        managers: Vec<String>,
+        output_max: usize,
+    ) -> Self {
         Self {
             transport,
+            keys,
             managers,
             output_max,
             state: UplinkState::Down,
@@ -116,10 +133,18 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                     self.state = UplinkState::Open(Open::new(conn, address, stream));
                     facts.push(LinkInput::Connected { conn });
                 }
-                Err(error) => {
+                Err(NotOpened::Unreachable(error)) => {
                     debug!(manager = self.managers[address], %error, "cannot connect");
                     let text = format!("{}: {error}", self.managers[address]);
                     self.down(text);
+                    facts.push(LinkInput::Closed { conn });
+                }
+                Err(NotOpened::Unsafe(error)) => {
+                    debug!(manager = self.managers[address], %error, "cannot connect safely");
+                    self.state = UplinkState::Down;
+                    let reason = error.to_string();
+                    self.link = LinkState::Refused { reason };
+                    self.changed = true;
                     facts.push(LinkInput::Closed { conn });
                 }
             }
@@ -167,12 +192,17 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                     *attempts += 1;
                     self.changed = true;
                 }
-                let transport = self.transport.clone();
+                let (transport, keys) = (self.transport.clone(), self.keys.clone());
                 let manager = self.managers[address].clone();
                 self.state = UplinkState::Dialing {
                     conn,
                     address,
-                    dial: Box::pin(async move { transport.connect(&manager).await }),
+                    dial: Box::pin(async move {
+                        let stream = transport.connect(&manager).await;
+                        let stream = stream.map_err(NotOpened::Unreachable)?;
+                        let secured = secure::connect(keys.as_ref(), stream).await;
+                        secured.map_err(NotOpened::Unsafe)
+                    }),
                 };
             }
             LinkOutput::Send { conn, message } => {
@@ -280,7 +310,7 @@ fn speaks(name: &str) -> String {
 }
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Open<S> {
-    fn new(conn: ConnId, address: usize, stream: S) -> Self {
+    fn new(conn: ConnId, address: usize, stream: Channel<S>) -> Self {
         Self {
             conn,
             address,

@@ -185,7 +185,7 @@ async fn status_tells_who_is_there() {
     let client = Client::start(ClientOptions::new(vec![address.clone()])).unwrap();
     echoes(&client, 10, 64).await;
     let limit = Duration::from_secs(60);
-    let report = argon::status(&address, limit).await.unwrap();
+    let report = argon::status(&address, None, limit).await.unwrap();
     assert_eq!(report.workers.len(), 1);
     assert_eq!(report.workers[0].name, name("w1"));
     assert_eq!(report.manager.capacity, 3);

@@ -134,6 +134,8 @@ fn mark(message: &str, resumed: bool) -> Option<&'static str> {
         "results wait to be acknowledged; nothing new is taken" => "results-full",
         "cannot connect" => "cannot-connect",
         "connection lost" => "connection-lost",
+        "cannot connect safely" => "cannot-connect-safely",
+        "not let in" | "not let in; not said again for a minute" => "stranger-kept-out",
         "cannot write" => "cannot-write",
         "cannot read" => "cannot-read",
         "closing a connection that sent" => "garbage-refused",

@@ -9,6 +9,7 @@ mod executor;
 mod faults;
 mod guard;
 mod host;
+mod keys;
 mod links;
 mod log;
 mod node;

@@ -124,6 +124,7 @@ impl Node {
         let id = id_of(&self.scene, self.host, self.count);
         let options = ManagerOptions {
             listen: format!("0.0.0.0:{PORT}"),
+            keys: self.scene.keys.clone(),
             insecure: true,
             config: manager_config(self.scene.options(), id),
         };
@@ -147,6 +148,7 @@ impl Node {
         let id = id_of(&self.scene, self.host, self.count);
         let options = WorkerOptions {
             managers: self.managers(),
+            keys: self.scene.keys.clone(),
             config: worker_config(self.scene.options(), self.host, self.count, id),
         };
         let pool = PoolCell::new(&self.scene, self.host, self.life, self.count);
@@ -177,6 +179,7 @@ impl Node {
     async fn client(self, mut commands: UnboundedReceiver<Command>) {
         let plan = self.scene.options();
         let options = ClientOptions {
+            keys: self.scene.keys.clone(),
             name: Some(name_of(plan, "c", self.host, self.count)),
             retries: plan.retries,
             tasks: plan.client_held as usize,

@@ -41,7 +41,8 @@ pub(super) async fn run(node: Node, mut commands: UnboundedReceiver<Command>) {
 async fn ask(node: Node, manager: Host) {
     let address = address(&node.scene, manager);
     let seed = mix(node.scene.plan.seed, &[51]);
-    let status = status_on(&node.transport(), &address, ANSWER_MAX, seed).await;
+    let keys = node.scene.keys.as_ref();
+    let status = status_on(&node.transport(), &address, keys, ANSWER_MAX, seed).await;
     node.scene.lock().status = Some(status.map_err(|error| error.to_string()));
 }
 

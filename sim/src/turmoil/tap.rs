@@ -27,6 +27,8 @@ impl Tap {
     pub(super) fn new(scene: &Scene, host: Host, peer: Host) -> Self {
         let is_manager = host < scene.options().managers;
         let wanted = scene.tracing || (scene.judging_order && is_manager);
+        // Over TLS there is nothing to see.
+        let wanted = wanted && scene.keys.is_none();
         let empty = || wanted.then(BytesMut::new);
         Self {
             host,

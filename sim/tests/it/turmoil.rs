@@ -47,6 +47,7 @@ fn all_promises_hold_for_many_seeds() {
         "poison-stopped",
         "retrying",
         "session-resumed",
+        "stranger-kept-out",
         "task-lost",
         "task-rejected",
         "task-returned",

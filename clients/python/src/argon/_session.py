@@ -440,6 +440,12 @@ class Session:
             wire.RefuseReason.BAD_HELLO: "it does not understand the greeting",
             wire.RefuseReason.BAD_CAPACITY: "it does not like the capacity",
             wire.RefuseReason.REPLACED: "another worker has its name",
+            wire.RefuseReason.KEY_REQUIRED: "it wants a key, and this client has none: give the "
+            "key file that it trusts (key=... or ARGON_KEY)",
+            wire.RefuseReason.NOT_ALLOWED: "this client's key does not have the role `submit`; "
+            "whoever holds the cluster's key can make one that has (argon keygen --from KEY "
+            "--role submit)",
+            wire.RefuseReason.OTHER_HOLDER: "its session belongs to another key's holder",
         }
         kind = wire.RefuseReason(reason.kind)
         if kind is wire.RefuseReason.VERSION:

@@ -41,6 +41,9 @@ class RefuseReason(IntEnum):
     BAD_HELLO = 3
     BAD_CAPACITY = 4
     REPLACED = 5
+    KEY_REQUIRED = 6
+    NOT_ALLOWED = 7
+    OTHER_HOLDER = 8
 
 
 class Reason(IntEnum):
@@ -228,6 +231,8 @@ class WorkerStatus(NamedTuple):
 
     peer: int
     name: str
+    #: Whose key it came with, if the key says so.
+    holder: Optional[str]
     connected: bool
     #: HOST:PORT that its connection comes from, and the protocol's version there.
     address: Optional[str]
@@ -250,6 +255,8 @@ class ClientStatus(NamedTuple):
 
     peer: int
     name: str
+    #: Whose key it came with, if the key says so.
+    holder: Optional[str]
     connected: bool
     #: HOST:PORT that its connection comes from, and the protocol's version there.
     address: Optional[str]

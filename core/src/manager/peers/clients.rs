@@ -45,8 +45,10 @@ impl Clients {
         awake: AwakeInstant,
         id: PeerId,
         name: Name,
+        holder: Option<Name>,
     ) -> ClientKey {
-        let key = self.sessions.insert(ClientSession::new(id, name, awake));
+        let session = ClientSession::new(id, name, holder, awake);
+        let key = self.sessions.insert(session);
         self.by_id.insert(id, key);
         key
     }

@@ -6,6 +6,7 @@
 use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
+use crate::access::Access;
 use crate::event::{CloseReason, Event};
 use crate::failure_detector::FailureDetector;
 use crate::ids::ConnId;
@@ -23,6 +24,7 @@ pub(in crate::manager) struct Conn {
     pub(in crate::manager) peer: Peer,
     pub(in crate::manager) detector: FailureDetector,
     pub(in crate::manager) from: Option<SocketAddr>,
+    pub(in crate::manager) access: Access,
     /// What both speak, from the welcome on.
     pub(in crate::manager) version: Version,
 }
@@ -75,11 +77,13 @@ impl Connections {
         awake: AwakeInstant,
         conn: ConnId,
         from: Option<SocketAddr>,
+        access: Access,
     ) {
         let new = Conn {
             peer: Peer::Pending,
             detector: FailureDetector::new(awake),
             from,
+            access,
             version: VERSION,
         };
         self.by_id.insert(conn, new);

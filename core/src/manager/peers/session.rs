@@ -11,6 +11,8 @@ use crate::time::{AwakeInstant, Instant};
 pub(in crate::manager) struct PeerSession {
     pub(in crate::manager) id: PeerId,
     pub(in crate::manager) name: Name,
+    /// Whose key it came with. Nobody else goes on with the session.
+    pub(in crate::manager) holder: Option<Name>,
     pub(in crate::manager) conn: Option<ConnId>,
     /// The peer's number of its present or last connection.
     pub(in crate::manager) connection: u64,
@@ -18,10 +20,11 @@ pub(in crate::manager) struct PeerSession {
 }
 
 impl PeerSession {
-    fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
+    fn new(id: PeerId, name: Name, holder: Option<Name>, awake: AwakeInstant) -> Self {
         Self {
             id,
             name,
+            holder,
             conn: None,
             connection: 0,
             heard: awake,
@@ -52,9 +55,9 @@ pub(in crate::manager) struct ClientSession {
 }
 
 impl ClientSession {
-    pub(super) fn new(id: PeerId, name: Name, awake: AwakeInstant) -> Self {
+    pub(super) fn new(id: PeerId, name: Name, holder: Option<Name>, awake: AwakeInstant) -> Self {
         Self {
-            peer: PeerSession::new(id, name, awake),
+            peer: PeerSession::new(id, name, holder, awake),
             within: None,
             confirmed: false,
             since: awake,
@@ -142,9 +145,15 @@ pub(in crate::manager) struct WorkerSession {
 }
 
 impl WorkerSession {
-    pub(super) fn new(id: PeerId, name: Name, now: Instant, awake: AwakeInstant) -> Self {
+    pub(super) fn new(
+        id: PeerId,
+        name: Name,
+        holder: Option<Name>,
+        now: Instant,
+        awake: AwakeInstant,
+    ) -> Self {
         Self {
-            peer: PeerSession::new(id, name, awake),
+            peer: PeerSession::new(id, name, holder, awake),
             capacity: 0,
             window: 0,
             joined: awake,

@@ -98,8 +98,9 @@ impl Workers {
         now: Instant,
         awake: AwakeInstant,
         hello: &Hello,
+        holder: Option<Name>,
     ) -> WorkerKey {
-        let session = WorkerSession::new(hello.peer, hello.name.clone(), now, awake);
+        let session = WorkerSession::new(hello.peer, hello.name.clone(), holder, now, awake);
         let key = self.sessions.insert(session);
         self.by_id.insert(hello.peer, key);
         key

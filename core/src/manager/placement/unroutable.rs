@@ -184,6 +184,7 @@ impl Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
     use crate::ids::{ConnId, Epoch, PeerId};
     use crate::machine::Machine as _;
     use crate::manager::{Manager, ManagerConfig, ManagerInput};
@@ -198,7 +199,14 @@ mod tests {
         let now = Instant::ZERO;
         let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
         let conn = ConnId(0);
-        manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
+        manager.handle_input(
+            now,
+            ManagerInput::Accepted {
+                conn,
+                from: None,
+                access: Access::everything(),
+            },
+        );
         let say = |manager: &mut Manager, body: ToManager| {
             let message = Message::from(body);
             manager.handle_input(now, ManagerInput::Received { conn, message });

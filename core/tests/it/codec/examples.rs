@@ -143,6 +143,7 @@ pub(crate) fn status() -> StatusReport {
         workers: vec![WorkerStatus {
             id: PeerId(1),
             name: name("w1"),
+            holder: None,
             connected: true,
             address: Some(name("10.0.0.7:40000")),
             version: Some(Version { major: 1, minor: 2 }),
@@ -161,6 +162,7 @@ pub(crate) fn status() -> StatusReport {
         clients: vec![ClientStatus {
             id: PEER,
             name: name("alice"),
+            holder: Some(name("alice")),
             connected: true,
             address: Some(name("10.0.0.7:40000")),
             version: Some(Version { major: 1, minor: 2 }),
@@ -317,6 +319,9 @@ pub(crate) fn native() -> Vec<Example<Said>> {
             RefuseReason::BadHello,
             RefuseReason::BadCapacity,
             RefuseReason::Replaced,
+            RefuseReason::KeyRequired,
+            RefuseReason::NotAllowed,
+            RefuseReason::OtherHolder,
         ]
         .map(|value| Control::Refuse(value).into()),
         &mut all,

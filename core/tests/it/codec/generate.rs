@@ -266,6 +266,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
         .prop_map(|(name, long, short, flags)| WorkerStatus {
             id: PeerId(long[0]),
             address: flags[1].then(|| name.clone()),
+            holder: flags[0].then(|| name.clone()),
             name,
             connected: flags[0],
             version: flags[2].then_some(Version {
@@ -288,6 +289,7 @@ fn status() -> impl Strategy<Value = StatusReport> {
         ClientStatus {
             id: PeerId(long[0]),
             address: connected.then(|| name.clone()),
+            holder: connected.then(|| name.clone()),
             name,
             connected,
             version: connected.then_some(Version {
@@ -364,6 +366,9 @@ fn refusal() -> impl Strategy<Value = RefuseReason> {
         Just(RefuseReason::BadHello),
         Just(RefuseReason::BadCapacity),
         Just(RefuseReason::Replaced),
+        Just(RefuseReason::KeyRequired),
+        Just(RefuseReason::NotAllowed),
+        Just(RefuseReason::OtherHolder),
     ]
 }
 

@@ -64,7 +64,7 @@ fn unknown_tags_are_refused() {
         Err(DecodeError::BadHeader)
     );
     // Refuse, with a reason that does not exist; an outcome, likewise.
-    refused(&[2, 0, 0, 0, 6, 0, 0, 0]);
+    refused(&[2, 0, 0, 0, 9, 0, 0, 0]);
     refused(&[11, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0]);
 }
 

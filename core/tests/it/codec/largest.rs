@@ -2,6 +2,7 @@
 
 use argon_core::codec;
 use argon_core::ids::*;
+use argon_core::limits::HOLDER_MAX;
 use argon_core::limits::*;
 use argon_core::message::*;
 use argon_core::name::Name;
@@ -122,11 +123,13 @@ fn the_longest_lists_fit() {
 #[test]
 fn a_full_page_of_status_fits() {
     let mut report = examples::status();
+    let holder = Name::new(&"x".repeat(HOLDER_MAX)).unwrap();
     let address = Name::new("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535").unwrap();
     report.workers = vec![
         WorkerStatus {
             name: name(),
             address: Some(address.clone()),
+            holder: Some(holder.clone()),
             ..report.workers[0].clone()
         };
         STATUS_PAGE
@@ -135,6 +138,7 @@ fn a_full_page_of_status_fits() {
         ClientStatus {
             name: name(),
             address: Some(address.clone()),
+            holder: Some(holder.clone()),
             ..report.clients[0].clone()
         };
         STATUS_PAGE

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use argon_core::access::Access;
 use argon_core::capabilities::Capabilities;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
@@ -190,7 +191,11 @@ impl Bench {
     pub(crate) fn connect(&mut self) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.step(ManagerInput::Accepted { conn, from: None });
+        self.step(ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything(),
+        });
         conn
     }
 

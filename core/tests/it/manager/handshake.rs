@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bench::*;
+use argon_core::access::Access;
 use argon_core::event::{CloseReason, Event};
 use argon_core::ids::{ConnId, PeerId};
 use argon_core::limits::{
@@ -44,6 +45,7 @@ fn refusal(bench: &mut Bench, hello: Hello) -> Option<RefuseReason> {
         assert!(bench.events.contains(&Event::PeerRefused {
             conn,
             from: None,
+            holder: None,
             reason
         }));
         let reason = CloseReason::Refused(reason);
@@ -116,10 +118,18 @@ fn there_is_room_for_so_many_and_no_more() {
     };
     for number in 0..PENDING_PEERS_MAX as u64 {
         let conn = ConnId(number);
-        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
+        assert!(!closed(&said(ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything()
+        })));
     }
     let conn = ConnId(u64::MAX);
-    assert!(closed(&said(ManagerInput::Accepted { conn, from: None })));
+    assert!(closed(&said(ManagerInput::Accepted {
+        conn,
+        from: None,
+        access: Access::everything()
+    })));
     // It was not kept: what it says means nothing.
     let message = ToManager::Hello(hello(1, 1, Role::Client)).into();
     assert_eq!(said(ManagerInput::Received { conn, message }), []);
@@ -130,7 +140,11 @@ fn there_is_room_for_so_many_and_no_more() {
     let mut joins = |role| {
         next += 1;
         let conn = ConnId(next);
-        assert!(!closed(&said(ManagerInput::Accepted { conn, from: None })));
+        assert!(!closed(&said(ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything()
+        })));
         let message = ToManager::Hello(hello(next, 1, role)).into();
         !closed(&said(ManagerInput::Received { conn, message }))
     };
@@ -279,7 +293,14 @@ fn a_refusal_is_said_before_the_door_is_shut() {
     let now = Instant::from_nanos(1);
     let mut manager = Manager::new(ManagerConfig::new(EPOCH), now);
     let conn = ConnId(1);
-    manager.handle_input(now, ManagerInput::Accepted { conn, from: None });
+    manager.handle_input(
+        now,
+        ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything(),
+        },
+    );
     let message = ToManager::Hello(hello(1, 1, Role::Worker { capacity: 0 })).into();
     manager.handle_input(now, ManagerInput::Received { conn, message });
     let mut said = std::iter::from_fn(|| manager.poll_output())

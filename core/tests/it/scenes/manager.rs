@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use argon_core::access::{Access, KeyRole};
 use argon_core::capabilities::Capabilities;
 use argon_core::event::Event;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, PoolProcess, SlotId, TaskId};
@@ -77,7 +78,7 @@ impl super::Stage for Stage {
                 };
                 vec![next.map_or_else(|| "never".to_owned(), told)]
             }
-            (Some(who), "connects") => self.connect(who),
+            (Some(who), "connects") => self.connect(who, command),
             (Some(who), "hello") => self.hello(who, command),
             (Some(who), "joins") => {
                 let mut said = self.hello(who, command);
@@ -160,20 +161,29 @@ impl Stage {
         }
     }
 
-    fn connect(&mut self, who: &str) -> Vec<String> {
+    fn connect(&mut self, who: &str, command: &Command<'_>) -> Vec<String> {
         let conn = ConnId(self.peers.len() as u64);
         self.connections
             .entry(who.to_owned())
             .or_default()
             .push(conn);
         self.peers.insert(conn, (who.to_owned(), 0));
-        self.step(ManagerInput::Accepted { conn, from: None })
+        let access = access(command);
+        self.step(ManagerInput::Accepted {
+            conn,
+            from: None,
+            access,
+        })
     }
 
     fn hello(&mut self, who: &str, command: &Command<'_>) -> Vec<String> {
         let known = self.connections.get(who).map_or(0, Vec::len) as u64;
         let fresh = !command.says("here");
-        let mut said = if fresh { self.connect(who) } else { vec![] };
+        let mut said = if fresh {
+            self.connect(who, command)
+        } else {
+            vec![]
+        };
         let peer: u64 = command
             .number("peer")
             .unwrap_or_else(|| command.read(&who[1..]));
@@ -562,5 +572,20 @@ fn process(command: &Command<'_>) -> PoolProcess {
             life: command.read(life),
         },
         _ => command.unknown(),
+    }
+}
+
+/// What the key of whoever connects allows: `roles=submit,work holder=alice`.
+fn access(command: &Command<'_>) -> Access {
+    let role = |text: &str| {
+        let named = KeyRole::ALL.into_iter().find(|role| role.name() == text);
+        named.expect("a role")
+    };
+    let holder = command
+        .option("holder")
+        .map(|text| Name::new(text).expect("a name"));
+    match command.option("roles") {
+        None => Access::new(KeyRole::ALL, holder),
+        Some(roles) => Access::new(roles.split(',').map(role), holder),
     }
 }

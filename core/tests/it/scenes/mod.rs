@@ -137,6 +137,6 @@ macro_rules! scenes {
     };
 }
 
-scenes!(of_managers: crate::scenes::manager::Stage: admission classes endings fairness false_reports handshake late_answers leaving max_wait nested output_order recall recovery reports requeue resubmission rules trust unread_outcomes unroutable);
+scenes!(of_managers: crate::scenes::manager::Stage: admission classes endings fairness false_reports handshake keys late_answers leaving max_wait nested output_order recall recovery reports requeue resubmission rules trust unread_outcomes unroutable);
 scenes!(of_workers: crate::scenes::worker::Stage: answers attempts bounds pool sessions);
 scenes!(of_clients: crate::scenes::client::Stage: false_answers rules);

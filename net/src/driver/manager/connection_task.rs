@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use argon_core::access::Access;
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
@@ -24,15 +25,17 @@ use crate::driver::{
     LINGER, PROGRESS_EVERY, STEP_BYTES, STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME,
 };
 use crate::frames::Outgoing;
+use crate::secure::Channel;
 
 impl<M: ManagerMachine> ManagerDriver<M> {
     /// Serves one connection until either side ends it.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         self: Arc<Self>,
-        stream: S,
+        stream: Channel<S>,
         from: Option<SocketAddr>,
+        access: Access,
     ) {
-        let Some(conn) = self.open(from) else {
+        let Some(conn) = self.open(from, access) else {
             return;
         };
         // Told however this ends, by a panic or by the end of the runtime too.

@@ -15,7 +15,8 @@ our @REASONS = qw(
     queue_full queue_bytes_full displaced client_full in_flight_full too_slow draining no_workers
     too_large no_runner
 );
-our @REFUSALS = qw(version old_connection full bad_hello bad_capacity replaced);
+our @REFUSALS = qw(version old_connection full bad_hello bad_capacity replaced
+    key_required not_allowed other_holder);
 our @OUTCOMES = qw(completed failed expired cancelled lost rejected);
 our @ENDS     = qw(worker_gone worker_silent worker_replaced worker_drained child_crashed);
 our @ROLES    = qw(client worker observer);
@@ -41,13 +42,13 @@ my @MANAGER = (
     ),
 );
 my @WORKER = (
-    [peer => 8], [name => 'n'], [connected => 'b'], [address => 'n?'], [version => 'v?'], [draining => 'b'],
+    [peer => 8], [name => 'n'], [holder => 'n?'], [connected => 'b'], [address => 'n?'], [version => 'v?'], [draining => 'b'],
     [doubted => 'b'],
     [capacity => 4], [window => 4], [assigned => 4], [oldest => 8], [finished => 8], [failed => 8], [average => 8],
     [slowness => 4], [last_heard => 8],
 );
 my @CLIENT = (
-    [peer => 8], [name => 'n'], [connected => 'b'], [address => 'n?'], [version => 'v?'],
+    [peer => 8], [name => 'n'], [holder => 'n?'], [connected => 'b'], [address => 'n?'], [version => 'v?'],
     (map { [$_ => 8] } qw(queued assigned unacknowledged finished rejected last_heard)),
 );
 my @RUNNING = ([peer => 8], [seq => 8], [name => 'n'], [worker => 'n'], [age => 8]);
