@@ -279,7 +279,7 @@ fn history(records: &[AttemptRecord]) -> String {
             AttemptLoss::WorkerGone => format!("worker {worker} was gone"),
             AttemptLoss::WorkerSilent => format!("worker {worker} fell silent"),
             AttemptLoss::WorkerReplaced => format!("worker {worker} was started anew"),
-            AttemptLoss::WorkerDrained => format!("worker {worker} left before it was done"),
+            AttemptLoss::WorkerDrained => format!("worker {worker} gave it up before it was done"),
             AttemptLoss::ChildCrashed(cause) => {
                 format!("a pool process of worker {worker} {cause}")
             }

@@ -16,6 +16,10 @@ pub const NAME_MAX: usize = 255;
 pub const ERROR_TEXT_MAX: usize = 16 * 1024;
 /// Most attempts that `max_attempts` may allow, so that an attempt history stays small.
 pub const ATTEMPTS_MAX: u8 = 16;
+/// How often workers may give a task back unasked, as not started, killed or lost by leaving, without it
+/// being charged: far more than honest ones do, and an end to what goes round by the word of one that
+/// lies.
+pub const FREE_RETURNS_MAX: u8 = 64;
 /// Default largest payload of a task and of a result, in bytes.
 pub const PAYLOAD_MAX_DEFAULT: usize = 64 * 1024 * 1024;
 /// Largest value that the payload limit may be set to: lengths are 32 bits on the wire, with

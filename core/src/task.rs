@@ -388,7 +388,7 @@ pub enum AttemptLoss {
     WorkerSilent,
     /// The worker process was replaced by a new one of the same name.
     WorkerReplaced,
-    /// The worker left when its drain time was up.
+    /// The worker left when its drain time was up, or has given it back unasked too often.
     WorkerDrained,
     /// The pool process died.
     ChildCrashed(ExitCause),

@@ -35,7 +35,7 @@ Of a manager:
              acknowledge
 Of a worker:
   STATE      up, away (it may come back), draining, or doubted: tasks fail there that do well
-             elsewhere, so it gets one at a time until one completes
+             elsewhere, or it gives them back; it gets one at a time until one completes
   TASKS      assigned to it, running or prefetched / how many it runs at once
   OLDEST     for how long it has had the oldest of these
   FINISHED   attempts that have ended there; FAILED: those that did not complete

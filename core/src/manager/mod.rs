@@ -14,6 +14,7 @@ mod admission;
 mod config;
 mod dispatch;
 mod endings;
+mod given_back;
 mod invariants;
 mod keys;
 mod nested;

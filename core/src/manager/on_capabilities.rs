@@ -145,15 +145,9 @@ impl Manager {
     /// A task of this class has failed at this worker, or has taken its pool process down.
     pub(super) fn doubt(&mut self, now: Instant, key: WorkerKey, task: TaskKey, class: ClassId) {
         let name = self.tasks[task].name_key;
-        let Some(pause) = self.placement.doubt(now, key, name, class) else {
-            return;
-        };
-        if pause.is_first {
-            let name = self.workers[key].peer.name.clone();
-            self.notify(Event::WorkerDoubted { name });
+        if let Some(pause) = self.placement.doubt(now, key, name, class) {
+            self.rest_worker(key, pause);
         }
-        self.schedule.alarms.set(Alarm::Trial(key), pause.until);
-        self.rescore(key);
     }
 
     /// A doubted worker has rested, and is tried with one task.

@@ -18,7 +18,7 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Holder;
 use super::peers::Purpose;
-use super::tasks::{Ending, TaskState};
+use super::tasks::TaskState;
 
 impl Manager {
     /// An attempt ended. Whatever it was for, its slot is free; what it means for its task
@@ -81,8 +81,7 @@ impl Manager {
         let attempt = holder.attempt;
         if matches!(&finished.end, AttemptEnd::Failed(error) if error.kind == ErrorKind::Unavailable)
         {
-            self.ack(holder);
-            return self.not_started(now, task, holder);
+            return self.on_unavailable(now, task, holder);
         }
         self.tasks.drop_superseded(task, holder);
         let record = &self.tasks[task];
@@ -152,15 +151,11 @@ impl Manager {
             }
             AttemptEnd::Killed => {
                 self.ack(holder);
-                match self.tasks[task].ending {
-                    Some(ending) => self.end_asked(now, task, ending),
-                    None => self.on_killed_unasked(now, task, holder),
-                }
+                self.on_killed(now, task, holder);
             }
             AttemptEnd::Expired => {
                 self.ack(holder);
-                let ending = self.tasks[task].ending.unwrap_or(Ending::Expire);
-                self.end_asked(now, task, ending);
+                self.on_expired(now, task, holder);
             }
         }
     }
@@ -205,19 +200,6 @@ impl Manager {
         self.end(now, task, Outcome::Failed(failure), Payload::empty(), None);
     }
 
-    /// The worker killed the attempt on a request that no longer stands: nobody is to blame, but
-    /// the attempt may have done something.
-    fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        if self.tasks[task].options.at_most_once {
-            self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
-            let history = self.tasks[task].history();
-            self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
-        } else {
-            self.tasks.ran_earlier(task);
-            self.requeue(now, task);
-        }
-    }
-
     /// Learns from an attempt's end how fast the worker and the task's name are.
     fn observe(&mut self, now: Instant, key: WorkerKey, task: TaskKey, finished: &Finished) {
         let ran = finished.ran.0;
@@ -231,6 +213,10 @@ impl Manager {
                 if self.placement.trust(key, name) {
                     self.pardon(key);
                 }
+            }
+            AttemptEnd::Failed(error) if error.kind == ErrorKind::Unavailable => {
+                // Says nothing about tasks of this name.
+                self.placement.failed(key, name, ran);
             }
             AttemptEnd::Failed(_) | AttemptEnd::Crashed(..) => {
                 self.placement.failed(key, name, ran);

@@ -61,12 +61,16 @@ impl Manager {
             .filter(|(_, occupied)| !occupied.seen)
             .map(|(attempt, occupied)| (attempt, occupied.started))
             .collect();
+        let mut unasked = false;
         for (attempt, started) in missing {
             if elsewhere || started {
                 self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
             } else {
-                self.on_not_started(now, key, attempt);
+                unasked |= self.on_not_started(now, key, attempt);
             }
+        }
+        if unasked {
+            self.doubt_return(now, key);
         }
         for (attempt, id) in taken {
             let holder = Holder {

@@ -10,14 +10,13 @@ use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 use crate::steps::step;
-use crate::task::{AttemptLoss, Outcome, RejectReason};
+use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use super::Manager;
 use super::keys::Holder;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::TaskState;
 
 /// Why a worker's session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +60,7 @@ impl Manager {
                 not_started,
                 started,
             } => {
+                let mut unasked = false;
                 for attempt in not_started {
                     step();
                     let occupied = self.workers[key].attempts.get(attempt);
@@ -69,8 +69,11 @@ impl Manager {
                         self.lose_attempt(now, key, attempt, AttemptLoss::WorkerGone);
                         self.rescore(key);
                     } else {
-                        self.on_not_started(now, key, attempt);
+                        unasked |= self.on_not_started(now, key, attempt);
                     }
+                }
+                if unasked {
+                    self.doubt_return(now, key);
                 }
                 for attempt in started {
                     step();
@@ -220,25 +223,13 @@ impl Manager {
         if let Some(ending) = record.ending {
             return self.end_asked(now, task, ending);
         }
-        let free = loss == AttemptLoss::WorkerDrained;
-        let exhausted = record.charged() + 1 >= record.options.max_attempts;
-        if record.options.at_most_once || (exhausted && !free) {
-            let poison = exhausted && !record.options.at_most_once;
-            self.charge_loss(task, holder, loss);
-            let record = &self.tasks[task];
-            let (id, history) = (record.id, record.history());
-            self.notify(if poison {
-                Event::PoisonStopped { task: id }
-            } else {
-                Event::TaskLost { task: id }
-            });
-            self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
-        } else {
-            if !free {
-                self.charge_loss(task, holder, loss);
-            }
+        let at_most_once = record.options.at_most_once;
+        let leaves = loss == AttemptLoss::WorkerDrained;
+        if !at_most_once && leaves && self.tasks.note_return(task) {
             self.tasks.ran_earlier(task);
             self.requeue(now, task);
+        } else {
+            self.charge_or_end(now, task, holder, loss);
         }
     }
 
@@ -252,57 +243,6 @@ impl Manager {
             attempt: holder.attempt,
             loss,
         });
-    }
-
-    /// The worker says that it never started this attempt, and has forgotten it.
-    pub(super) fn on_not_started(&mut self, now: Instant, key: WorkerKey, attempt: Attempt) {
-        let holder = Holder {
-            worker: key,
-            attempt,
-        };
-        let Some(occupied) = self.workers.vacate(holder) else {
-            return;
-        };
-        self.rescore(key);
-        let task = match occupied.purpose {
-            Purpose::Obsolete => return,
-            Purpose::Orphan(id) => return self.forget_orphan(id, holder),
-            Purpose::Live(task) => task,
-        };
-        if occupied.recalled.is_some() && self.tasks[task].holder() == Some(holder) {
-            let id = self.tasks[task].id;
-            self.notify(Event::Recalled { task: id, attempt });
-        }
-        self.not_started(now, task, holder);
-    }
-
-    /// An attempt of this task, which its worker has let go, never started.
-    pub(super) fn not_started(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        self.tasks.refund(task, holder.attempt);
-        if self.tasks.drop_superseded(task, holder) {
-            if matches!(self.tasks[task].state, TaskState::Queued) {
-                self.tasks.clear_may_have_run(task);
-            }
-            return;
-        }
-        self.tasks.clear_may_have_run(task);
-        let record = &self.tasks[task];
-        if record.options.at_most_once && record.ran_earlier && record.ending.is_none() {
-            // This attempt did not start, but an earlier one may have.
-            let (id, history) = (record.id, record.history());
-            self.notify(Event::TaskLost { task: id });
-            return self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
-        }
-        if let Some(ending) = record.ending {
-            return self.end_asked(now, task, ending);
-        }
-        if self.stage.draining && !self.tasks[task].may_have_run {
-            return self.reject_task(now, task, RejectReason::Draining);
-        }
-        if self.tasks[task].is_too_late(now) {
-            return self.reject_task(now, task, RejectReason::TooSlow);
-        }
-        self.requeue(now, task);
     }
 
     /// Sends each worker its acknowledgements, batched.

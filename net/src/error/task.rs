@@ -413,7 +413,9 @@ fn earlier(f: &mut fmt::Formatter<'_>, history: &[AttemptRecord]) -> fmt::Result
             AttemptLoss::WorkerGone => write!(f, "worker {worker} was gone")?,
             AttemptLoss::WorkerSilent => write!(f, "worker {worker} fell silent")?,
             AttemptLoss::WorkerReplaced => write!(f, "worker {worker} was started anew")?,
-            AttemptLoss::WorkerDrained => write!(f, "worker {worker} left before it was done")?,
+            AttemptLoss::WorkerDrained => {
+                write!(f, "worker {worker} gave it up before it was done")?
+            }
             AttemptLoss::ChildCrashed(cause) => {
                 write!(f, "a pool process of worker {worker} {cause}")?;
             }

@@ -37,6 +37,7 @@ use unroutable::Unroutable;
 
 pub(super) use groups::{GroupKey, NOBODY};
 pub(super) use rest::Rest;
+pub(super) use trust::Pause;
 
 /// What a task of a name that nobody has measured is thought to take, where one must not wait long.
 const UNMEASURED: Duration = Duration::from_millis(100);

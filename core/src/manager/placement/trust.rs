@@ -6,6 +6,9 @@
 //! there (the logarithm of its odds, as in a sequential test; Wald, 1945). A completed task clears
 //! the worker. Tasks that only one worker can run could go nowhere else. What fails where nobody
 //! else runs it raises no doubt, and who is left alone with a class of tasks is trusted again.
+//!
+//! A worker that gives back unasked what it was given is doubted too, and even if it is alone: it lacks
+//! something, or it lies, and would be given the same again at once.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -28,6 +31,8 @@ const DOUBT: u32 = 16;
 const UNKNOWN: u32 = 4;
 /// What it weighs at most.
 const MOST: u32 = 6;
+/// Times that a worker gives something back unasked, however much, after which it is doubted.
+const RETURNS: u32 = 3;
 /// Pause before the first task that a doubted worker is tried with; doubles with each that fails.
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -66,6 +71,8 @@ pub(super) struct Trust {
 pub(super) struct Doubt {
     /// Bits of surprise at its failures since a task completed there.
     weight: u32,
+    /// Times that it has given something back unasked since then.
+    returns: u32,
     /// Tasks that it was tried with since it is doubted.
     tries: u32,
     standing: Standing,
@@ -164,7 +171,26 @@ impl Placement {
         self.trust.note(name, worker, false);
         let doubt = &mut self.candidates[worker].doubt;
         doubt.weight = 0;
+        doubt.returns = 0;
         !doubt.is_trusted()
+    }
+
+    /// A worker has given back what it was given, although nobody asked. Says when it is to get nothing
+    /// for a while: also one that is alone, since to give it the same again at once helps nobody.
+    pub(in crate::manager) fn doubt_return(
+        &mut self,
+        now: Instant,
+        worker: WorkerKey,
+    ) -> Option<Pause> {
+        self.rescore_later(worker);
+        let doubt = &mut self.candidates[worker].doubt;
+        doubt.returns = doubt.returns.saturating_add(1);
+        let (standing, returns) = (doubt.standing, doubt.returns);
+        match standing {
+            Standing::Resting => None,
+            Standing::Trusted if returns < RETURNS => None,
+            Standing::Trusted | Standing::Trying => Some(self.rest(now, worker)),
+        }
     }
 
     /// A task of this name and class has failed at this worker, or has taken its pool process down. Says
@@ -182,25 +208,30 @@ impl Placement {
         let doubt = &mut self.candidates[worker].doubt;
         doubt.weight = doubt.weight.saturating_add(surprise);
         let (standing, weight) = (doubt.standing, doubt.weight);
-        let is_first = match standing {
-            Standing::Resting => return None,
-            Standing::Trying => false,
-            Standing::Trusted if weight < DOUBT => return None,
+        match standing {
+            Standing::Resting => None,
+            Standing::Trusted if weight < DOUBT => None,
             Standing::Trusted if !self.has_other(worker, class) => {
                 self.candidates[worker].doubt.weight = 0;
-                return None;
+                None
             }
-            Standing::Trusted => true,
-        };
+            Standing::Trusted | Standing::Trying => Some(self.rest(now, worker)),
+        }
+    }
+
+    /// From now on the worker is doubted, and gets nothing for a while: the longer, the oftener it was
+    /// tried.
+    fn rest(&mut self, now: Instant, worker: WorkerKey) -> Pause {
         self.trust.doubted.insert(worker);
         let doubt = &mut self.candidates[worker].doubt;
+        let is_first = doubt.is_trusted();
         doubt.standing = Standing::Resting;
         let pause = (PAUSE_FIRST * (1 << doubt.tries.min(16))).min(PAUSE_MAX);
         doubt.tries += 1;
-        Some(Pause {
+        Pause {
             until: now + pause,
             is_first,
-        })
+        }
     }
 
     /// A doubted worker has rested, and is tried with one task. True if it was resting.

@@ -394,6 +394,11 @@ impl Tasks {
         self.records[key].refund(attempt);
     }
 
+    /// Notes that a worker has given the task back unasked. Whether that may be free.
+    pub(super) fn note_return(&mut self, key: TaskKey) -> bool {
+        self.records[key].note_return()
+    }
+
     /// Gives up on an attempt although its worker may return with it.
     pub(super) fn supersede(&mut self, key: TaskKey, holder: Holder) {
         self.records[key].supersede(holder);

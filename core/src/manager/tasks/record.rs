@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
+use crate::limits::FREE_RETURNS_MAX;
 use crate::message::{Assign, Message, Submit, ToPeer, ToWorker};
 use crate::name::Name;
 use crate::payload::Payload;
@@ -60,6 +61,8 @@ pub(in crate::manager) struct AttemptLog {
     pub(in crate::manager) history: Vec<(AttemptRecord, Attempt)>,
     /// Attempts given up on whose worker may still return with them.
     pub(in crate::manager) superseded: Vec<Holder>,
+    /// How often a worker has given it back unasked, without its being charged.
+    pub(in crate::manager) returns: u8,
 }
 
 /// When a task came and until when it may take, on the driver's clock.
@@ -201,6 +204,14 @@ impl Task {
         if let Some(log) = &mut self.attempt_log {
             log.history.retain(|(_, charged)| *charged != attempt);
         }
+    }
+
+    /// Notes that a worker has given it back unasked. Whether that may be free, as it has not been too
+    /// often before.
+    pub(super) fn note_return(&mut self) -> bool {
+        let returns = &mut self.attempt_log.get_or_insert_default().returns;
+        *returns = returns.saturating_add(1);
+        *returns <= FREE_RETURNS_MAX
     }
 
     /// Gives up on the attempt although its worker may return with it.

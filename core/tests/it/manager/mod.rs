@@ -5,6 +5,7 @@ mod bench;
 mod classes;
 mod endings;
 mod fairness;
+mod given_back;
 mod handshake;
 mod late_answers;
 mod leaving;
