@@ -8,7 +8,8 @@ use core::time::Duration;
 pub const HEADER_MAX: usize = 256 * 1024;
 /// Most bytes of a frame before the handshake is done: a stranger can make us hold no more.
 pub const HELLO_FRAME_MAX: usize = 4 * 1024;
-/// Most ids in one message, all its lists together; more are sent in parts.
+/// Most ids in one message, all its lists together; more are sent in parts, and refused where they are
+/// read: what a peer asks for with one message is bounded.
 pub const IDS_MAX: usize = 4_096;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;
@@ -243,6 +244,8 @@ const _: () = {
     assert!(RESTART_GRACE.as_nanos() < RESUME_TIMEOUT.as_nanos());
     assert!(HEARTBEATS_PER_LEASE >= 2);
     assert!(KILL_GRACE.as_nanos() + LEASE.as_nanos() <= ANSWER.as_nanos());
+    // A manager recalls at most what the slots of one worker can run.
+    assert!(CAPACITY_MAX as usize <= IDS_MAX);
     // A reported attempt is 32 bytes, the largest id that messages list.
     assert!(IDS_MAX * 32 + 1_024 < HEADER_MAX);
     // An error has four texts: its type, message, backtrace, and standard error.

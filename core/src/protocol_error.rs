@@ -15,8 +15,6 @@ pub enum ProtocolError {
     Misdirected,
     /// It claims to have taken in more messages than it was sent.
     Overcounted,
-    /// It listed more ids in one message than `IDS_MAX`.
-    TooManyIds,
     /// It submitted a task with no attempts, or with more than `ATTEMPTS_MAX`.
     BadMaxAttempts,
     /// A worker said something else before its report.
@@ -49,7 +47,6 @@ impl fmt::Display for ProtocolError {
             Self::NoWelcome => "answered a hello with something else",
             Self::Misdirected => "sent a message that is not for us",
             Self::Overcounted => "counted more messages than it was sent",
-            Self::TooManyIds => "listed too many ids in a message",
             Self::BadMaxAttempts => "asked for a number of attempts that is out of range",
             Self::BeforeReport => "is a worker and did not report first",
             Self::ReportTooLong => "reported more than a worker can have",

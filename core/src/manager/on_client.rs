@@ -2,12 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::event::CloseReason;
 use crate::ids::ConnId;
-use crate::limits::IDS_MAX;
 use crate::message::{FromClient, ToClient};
 use crate::payload::Payload;
-use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::steps::step;
 use crate::time::Instant;
@@ -42,9 +39,6 @@ impl Manager {
     /// The client asks which of its tasks are still here. Outcomes were sent again when it came
     /// back.
     fn on_resume(&mut self, now: Instant, conn: ConnId, key: ClientKey, seqs: &[u64]) {
-        if seqs.len() > IDS_MAX {
-            return self.close(now, conn, CloseReason::Protocol(ProtocolError::TooManyIds));
-        }
         let account = self.tasks.of(key);
         let unknown: Vec<u64> = seqs
             .iter()

@@ -5,6 +5,7 @@
 //! used again. What comes in with the number of another direction is `Misdirected`.
 
 mod from_manager;
+mod listed;
 mod pool;
 mod said;
 mod tagged;

@@ -59,6 +59,18 @@ macro_rules! tagged {
             }
         }
 
+        impl $crate::message::listed::Listed for $enum {
+            #[inline(always)]
+            fn ids(&self) -> usize {
+                match self {$(
+                    Self::$variant { $(0: $value,)? $($($field,)+)? } => {
+                        0 $(+ $crate::message::listed::Listed::ids($value))?
+                            $($(+ $crate::message::listed::Listed::ids($field))+)?
+                    }
+                )+}
+            }
+        }
+
         impl $crate::message::Tagged for $enum {
             #[inline(always)]
             fn owns(tag: u32) -> bool {
@@ -72,10 +84,14 @@ macro_rules! tagged {
                 wrap: impl FnOnce(Self) -> R,
             ) -> Result<R, bincode::error::DecodeError> {
                 match tag {
-                    $($tag => Ok(wrap(Self::$variant {
-                        $(0: <$type as bincode::Decode<()>>::decode(decoder)?,)?
-                        $($($field: <$field_type as bincode::Decode<()>>::decode(decoder)?,)+)?
-                    })),)+
+                    $($tag => {
+                        let said = Self::$variant {
+                            $(0: <$type as bincode::Decode<()>>::decode(decoder)?,)?
+                            $($($field: <$field_type as bincode::Decode<()>>::decode(decoder)?,)+)?
+                        };
+                        $crate::message::listed::bounded(&said)?;
+                        Ok(wrap(said))
+                    })+
                     _ => Err(bincode::error::DecodeError::Other($crate::message::UNKNOWN)),
                 }
             }

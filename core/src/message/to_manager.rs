@@ -52,7 +52,7 @@ tagged! {
         /// After a `Welcome` that resumed the session: these tasks I have sent and have no outcome of.
         /// What the manager does not know it names in `Unknown`; outcomes that wait are sent again.
         8 => Resume {
-            /// At most `IDS_MAX` numbers a message.
+            /// In parts if need be, as with all lists: at most `IDS_MAX` in a message.
             seqs: Vec<u64>,
         },
         /// These outcomes are delivered.

@@ -1,8 +1,11 @@
 //! Bytes from strangers: refused without a panic, an allocation for their promises, or a trace.
 
 use argon_core::codec::{self, DecodeError};
-use argon_core::limits::{HEADER_MAX, NAME_MAX};
-use argon_core::message::{FromClient, Message, PoolBody, Said, ToClient, ToManager, ToPeer};
+use argon_core::limits::{HEADER_MAX, IDS_MAX, NAME_MAX};
+use argon_core::message::{
+    FromClient, FromManager, FromWorker, Message, PoolBody, Report, Said, ToClient, ToManager,
+    ToPeer, ToWorker,
+};
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
@@ -194,4 +197,68 @@ proptest! {
         }
         swallow::<Said>(&bytes);
     }
+}
+
+/// Whoever reads a message does something for each id in it.
+#[test]
+fn a_message_lists_so_many_ids_and_no_more() {
+    let attempts = |count| vec![super::examples::attempt(); count];
+    let reported = |count| vec![super::examples::reported(); count];
+    let seqs = |count| vec![1; count];
+    let with = |count: usize| -> Vec<Said> {
+        let (few, most) = (count / 3, count - count / 3);
+        vec![
+            FromClient::Resume { seqs: seqs(count) }.into(),
+            FromClient::AckOutcomes {
+                floor: 0,
+                seqs: seqs(count),
+            }
+            .into(),
+            FromWorker::Returned {
+                not_started: attempts(most),
+                started: attempts(few),
+            }
+            .into(),
+            FromWorker::Report(Report {
+                running: reported(few),
+                finished: reported(most),
+                last: true,
+            })
+            .into(),
+            ToClient::Unknown { seqs: seqs(count) }.into(),
+            ToWorker::Recall {
+                attempts: attempts(count),
+            }
+            .into(),
+            ToWorker::AckResults {
+                attempts: attempts(count),
+            }
+            .into(),
+        ]
+    };
+    for said in with(IDS_MAX) {
+        assert_eq!(read(&said), Ok(()), "{said:?}");
+    }
+    for said in with(IDS_MAX + 1) {
+        assert!(frame(&Message::from(said.clone())).len() < HEADER_MAX);
+        assert_eq!(read(&said), Err(DecodeError::BadHeader));
+    }
+}
+
+/// Reads a message as whoever it is for does.
+fn read(said: &Said) -> Result<(), DecodeError> {
+    let mut frame = frame(&Message::from(said.clone()));
+    let frame_max = codec::frame_max(0);
+    let any = codec::decode::<Said>(&mut frame.clone(), frame_max).map(|_| ());
+    let one = match said {
+        Said::ToManager(_) => codec::decode::<ToManager>(&mut frame, frame_max).map(|_| ()),
+        Said::FromManager(ToPeer::Client(_)) => {
+            codec::decode::<FromManager<ToClient>>(&mut frame, frame_max).map(|_| ())
+        }
+        Said::FromManager(_) => {
+            codec::decode::<FromManager<ToWorker>>(&mut frame, frame_max).map(|_| ())
+        }
+    };
+    assert_eq!(any, one);
+    one
 }

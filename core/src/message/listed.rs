@@ -1,0 +1,87 @@
+//! How many ids a message lists: what a peer may ask for at once is bounded where it is read.
+//!
+//! Every type of a field says it, so that no list is left out.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bincode::error::DecodeError;
+
+use super::{
+    Assign, Beat, Finished, RefuseReason, Report, ReportedAttempt, Submit, Version, Welcome,
+};
+use crate::capabilities::Capabilities;
+use crate::ids::{Attempt, PoolProcess, SlotId};
+use crate::limits::IDS_MAX;
+use crate::name::Name;
+use crate::status::{RunningReport, StatusReport};
+use crate::task::{Outcome, RejectReason};
+use crate::time::Nanos;
+
+/// A message or a part of one.
+pub(super) trait Listed {
+    /// How many ids it lists.
+    fn ids(&self) -> usize;
+}
+
+/// Refuses what lists more ids than a message may.
+#[inline(always)]
+pub(super) fn bounded(said: &impl Listed) -> Result<(), DecodeError> {
+    if said.ids() > IDS_MAX {
+        return Err(DecodeError::Other("too many ids"));
+    }
+    Ok(())
+}
+
+macro_rules! lists {
+    ($($id:ty),+) => {$(
+        impl Listed for Vec<$id> {
+            #[inline(always)]
+            fn ids(&self) -> usize {
+                self.len()
+            }
+        }
+    )+};
+}
+
+macro_rules! no_lists {
+    ($($type:ty),+) => {$(
+        impl Listed for $type {
+            #[inline(always)]
+            fn ids(&self) -> usize {
+                0
+            }
+        }
+    )+};
+}
+
+lists!(u64, Attempt, ReportedAttempt);
+
+impl Listed for Report {
+    #[inline(always)]
+    fn ids(&self) -> usize {
+        self.running.ids() + self.finished.ids()
+    }
+}
+
+no_lists!(
+    bool,
+    u32,
+    u64,
+    Nanos,
+    Attempt,
+    SlotId,
+    PoolProcess,
+    Version,
+    Beat,
+    Welcome,
+    RefuseReason
+);
+no_lists!(Submit, Assign, Finished, Outcome, RejectReason);
+// Names, and pages of a few hundred rows: each has a bound of its own.
+no_lists!(
+    Capabilities,
+    Vec<Name>,
+    Box<StatusReport>,
+    Box<RunningReport>
+);
