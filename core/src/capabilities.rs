@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bincode::de::Decoder;
-use bincode::error::DecodeError;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::limits::CAPABILITIES_MAX;
@@ -13,8 +14,15 @@ use crate::name::Name;
 /// The names of the tasks that a pool runs. Each pattern is a name, or the beginning of one
 /// followed by `*`; `*` alone is every name. Sorted, each once, so that pools that run the same
 /// say the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Encode)]
-pub struct Capabilities(Vec<Name>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Capabilities {
+    patterns: Vec<Name>,
+    /// The places of those that end with `*`, by their beginnings, without those that begin with
+    /// another: so one of them at most is in question for a name, however many there are.
+    beginnings: Vec<u16>,
+}
+
+const _: () = assert!(CAPABILITIES_MAX <= u16::MAX as usize);
 
 /// More patterns than capabilities may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +58,30 @@ impl Capabilities {
                 patterns: patterns.len(),
             });
         }
-        Ok(Self(patterns))
+        Ok(Self::sorted(patterns))
+    }
+
+    fn sorted(patterns: Vec<Name>) -> Self {
+        let begins = (0..).zip(&patterns);
+        let mut all: Vec<(&str, u16)> = begins
+            .filter_map(|(place, name)| Some((beginning(name)?, place)))
+            .collect();
+        all.sort_unstable();
+        all.dedup_by(|longer, shorter| longer.0.starts_with(shorter.0));
+        let beginnings = all.into_iter().map(|(_, place)| place).collect();
+        Self {
+            patterns,
+            beginnings,
+        }
     }
 
     /// Runs nothing: what is known of a pool before it has said anything.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self(Vec::new())
+        Self {
+            patterns: Vec::new(),
+            beginnings: Vec::new(),
+        }
     }
 
     /// Runs whatever it is given, and fails what it does not know.
@@ -65,39 +90,57 @@ impl Capabilities {
     /// Never: the pattern is a valid name.
     #[must_use]
     pub fn anything() -> Self {
-        Self([Name::new("*").expect("it is printable")].into())
+        Self::sorted([Name::new("*").expect("it is printable")].into())
     }
 
     /// Its patterns, sorted.
     #[must_use]
     pub fn patterns(&self) -> &[Name] {
-        &self.0
+        &self.patterns
     }
 
     /// Whether it runs nothing.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.0.is_empty()
+        self.patterns.is_empty()
     }
 
     /// Whether tasks of this name can run.
     #[must_use]
     pub fn covers(&self, name: &Name) -> bool {
-        self.0.binary_search(name).is_ok()
-            || self
-                .beginnings()
-                .any(|start| name.as_str().starts_with(start))
+        let text = name.as_str();
+        self.patterns.binary_search(name).is_ok() || {
+            // What lies between a beginning and a name that begins so begins so too.
+            let after = self
+                .beginnings
+                .partition_point(|place| self.begins(*place) <= text);
+            let last = after.checked_sub(1);
+            last.is_some_and(|last| text.starts_with(self.begins(self.beginnings[last])))
+        }
+    }
+
+    /// The beginning that the pattern at this place stands for.
+    fn begins(&self, place: u16) -> &str {
+        let name = &self.patterns[usize::from(place)];
+        beginning(name).unwrap_or(name.as_str())
     }
 
     /// The names that are offered one by one.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
-        self.0.iter().filter(|name| !name.as_str().ends_with('*'))
-    }
-
-    fn beginnings(&self) -> impl Iterator<Item = &str> {
-        self.0
+        self.patterns
             .iter()
-            .filter_map(|name| name.as_str().strip_suffix('*'))
+            .filter(|name| !name.as_str().ends_with('*'))
+    }
+}
+
+/// What a pattern for many names begins with.
+fn beginning(pattern: &Name) -> Option<&str> {
+    pattern.as_str().strip_suffix('*')
+}
+
+impl Encode for Capabilities {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.patterns.encode(encoder)
     }
 }
 
@@ -118,6 +161,8 @@ impl<'de, C> BorrowDecode<'de, C> for Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec as some;
+    use proptest::prelude::*;
     use std::vec::Vec;
 
     fn capabilities(patterns: &[&str]) -> Capabilities {
@@ -145,6 +190,22 @@ mod tests {
         assert!(
             !covers(&Capabilities::nothing(), "add") && covers(&Capabilities::anything(), "add")
         );
+    }
+
+    proptest! {
+        /// As if every pattern were looked at.
+        #[test]
+        fn however_many_there_are(patterns in some("[ab*]{1,4}", 0..12), names in some("[ab*]{1,5}", 20)) {
+            let patterns: Vec<&str> = patterns.iter().map(std::string::String::as_str).collect();
+            let capabilities = capabilities(&patterns);
+            for name in &names {
+                let runs = |pattern: &&str| {
+                    let begin = pattern.strip_suffix('*');
+                    *pattern == name || begin.is_some_and(|begin| name.starts_with(begin))
+                };
+                prop_assert_eq!(covers(&capabilities, name), patterns.iter().any(runs));
+            }
+        }
     }
 
     #[test]

@@ -55,6 +55,8 @@ struct Group {
 pub(in crate::manager) struct CapabilityGroups {
     /// Without workers: free.
     groups: SecondaryMap<GroupKey, Group>,
+    /// Those with workers, by their capabilities: these may be long, and be like each other.
+    by_capabilities: Vec<GroupKey>,
     classes: SecondaryMap<ClassId, Groups>,
     by_groups: BTreeMap<Groups, ClassId>,
     /// Numbers of classes that are not in use.
@@ -67,6 +69,7 @@ impl CapabilityGroups {
     pub(super) fn new() -> Self {
         Self {
             groups: SecondaryMap::default(),
+            by_capabilities: Vec::new(),
             classes: SecondaryMap::from_iter([0]),
             by_groups: [(0, NOBODY)].into(),
             free: Vec::new(),
@@ -76,10 +79,17 @@ impl CapabilityGroups {
 
     /// A worker joins the group of its capabilities, if there is one.
     pub(super) fn join(&mut self, capabilities: &Capabilities) -> Option<GroupKey> {
-        let same = |group: &Group| group.workers > 0 && group.capabilities == *capabilities;
-        let (key, _) = self.groups.iter().find(|(_, group)| same(group))?;
+        let key = self.by_capabilities[self.place_of(capabilities).ok()?];
         self.groups[key].workers += 1;
         Some(key)
+    }
+
+    /// Where the group of these capabilities is among those with workers, or would be.
+    fn place_of(&self, capabilities: &Capabilities) -> Result<usize, usize> {
+        self.by_capabilities.binary_search_by(|group| {
+            let names = self.capabilities(*group).patterns().iter();
+            names.inspect(|_| step()).cmp(capabilities.patterns())
+        })
     }
 
     /// Whether there may be one more group.
@@ -98,6 +108,9 @@ impl CapabilityGroups {
             None if self.groups.reached() >= GROUPS_MAX => return None,
             None => self.groups.push(Group::default()),
         };
+        if let Err(place) = self.place_of(&capabilities) {
+            self.by_capabilities.insert(place, key);
+        }
         self.groups[key].capabilities = capabilities;
         self.groups[key].workers = 1;
         Some(key)
@@ -110,10 +123,13 @@ impl CapabilityGroups {
     }
 
     /// A worker leaves its group.
-    pub(super) fn leave(&mut self, group: GroupKey, worker: WorkerKey) {
-        let group = &mut self.groups[group];
+    pub(super) fn leave(&mut self, key: GroupKey, worker: WorkerKey) {
+        let group = &mut self.groups[key];
         group.router.set(worker, None);
         group.workers -= 1;
+        if group.workers == 0 {
+            self.by_capabilities.retain(|other| *other != key);
+        }
     }
 
     /// How many workers are of this group.
@@ -277,6 +293,11 @@ impl CapabilityGroups {
             assert_eq!(self.classes[class], *groups);
         }
         assert_eq!(self.by_groups.get(&0), Some(&NOBODY));
+        assert_eq!(self.by_capabilities.len(), self.keys().count());
+        for group in self.keys() {
+            let place = self.place_of(self.capabilities(group));
+            assert_eq!(place.map(|place| self.by_capabilities[place]), Ok(group));
+        }
         for group in self.groups.values() {
             assert!(group.workers > 0 || group.router.is_empty());
             group.router.check_invariants();

@@ -348,6 +348,56 @@ fn workers_that_change_their_minds_cost_a_small_part_of_the_time() {
     assert!(steps <= 1_000_000 + 1_000_000, "{steps} steps");
 }
 
+/// The same where each offers as many beginnings of names as can be, in as many groups as can be, and
+/// the names that wait are more than are remembered.
+#[test]
+fn long_lists_of_capabilities_cost_no_more() {
+    let mut bench = Bench::with(|config| {
+        config.queue_tasks = 20_000;
+        config.client_tasks = 20_000;
+        config.runner_wait = ms(60_000);
+    });
+    bench.checked = false;
+    // They differ in the last.
+    let offer = |worker: usize| -> Vec<String> {
+        let begin = |number: usize| format!("x{number:0>4}*");
+        (0..511).chain([600 + worker]).map(begin).collect()
+    };
+    let say = |bench: &mut Bench, conn, worker| {
+        let offer = offer(worker);
+        let offer: Vec<&str> = offer.iter().map(String::as_str).collect();
+        let said = FromWorker::Capabilities(capabilities(&offer));
+        let _ = steps::take();
+        bench.quietly_body(conn, ToManager::Worker(said));
+        steps::take()
+    };
+    let mut conns = Vec::new();
+    for worker in 0..64 {
+        let conn = bench.worker(10 + worker, 1);
+        say(&mut bench, conn, worker as usize);
+        bench.advance(ms(20));
+        conns.push(conn);
+    }
+    let client = bench.client(3);
+    conns.push(client);
+    for seq in 0..20_000 {
+        bench.quietly(client, named(seq, format!("name-{seq:0>10}")));
+    }
+    bench.advance_alive(ms(10_000), &conns);
+    const MESSAGES: u64 = 1_000;
+    let mut all = 0;
+    for turn in 0..MESSAGES {
+        let cost = say(&mut bench, conns[0], 100 + turn as usize % 2);
+        all += cost;
+        bench.now = bench.now + ms(1);
+    }
+    // The first time, and then less than a million looks a second; and what each message is held
+    // against.
+    let once = 20_000 * (4 + 2 * 64);
+    assert!(all > once / 2, "{all} steps: it had its turn");
+    assert!(all <= once + 1_000_000 + MESSAGES * 4_096, "{all} steps");
+}
+
 #[test]
 fn what_is_stuck_is_looked_for_in_a_small_part_of_the_time() {
     let mut bench = Bench::new();
