@@ -14,7 +14,7 @@ use crate::name::Name;
 /// The names of the tasks that a pool runs. Each pattern is a name, or the beginning of one
 /// followed by `*`; `*` alone is every name. Sorted, each once, so that pools that run the same
 /// say the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Capabilities {
     patterns: Vec<Name>,
     /// The places of those that end with `*`, by their beginnings, without those that begin with
@@ -136,6 +136,12 @@ impl Capabilities {
 /// What a pattern for many names begins with.
 fn beginning(pattern: &Name) -> Option<&str> {
     pattern.as_str().strip_suffix('*')
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Capabilities").field(&self.patterns).finish()
+    }
 }
 
 impl Encode for Capabilities {

@@ -51,7 +51,7 @@ impl Manager {
             Purpose::Live(task) => task,
         };
         let is_current = self.tasks[task].holder() == Some(holder);
-        let was_recalled = occupied.recalled.is_some();
+        let was_recalled = self.workers[key].asked(&occupied).is_some();
         if was_recalled && is_current {
             let id = self.tasks[task].id;
             self.notify(Event::Recalled { task: id, attempt });

@@ -53,12 +53,13 @@ impl Manager {
     fn finish_report(&mut self, now: Instant, key: WorkerKey) {
         let elsewhere = self.workers.reported(key);
         // A result that it had and has no more was taken by another manager.
-        let taken = self.orphans.take_unreported(key);
-        let missing: Vec<(Attempt, bool)> = self.workers[key]
+        let taken = self.orphans.unreported(key);
+        let session = &self.workers[key];
+        let missing: Vec<(Attempt, bool)> = session
             .attempts
             .iter()
             .inspect(|_| step())
-            .filter(|(_, occupied)| !occupied.seen)
+            .filter(|(_, occupied)| !session.has_seen(occupied))
             .map(|(attempt, occupied)| (attempt, occupied.started))
             .collect();
         let mut unasked = false;

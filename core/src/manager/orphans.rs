@@ -10,15 +10,25 @@ use alloc::vec::Vec;
 use crate::arena::SecondaryMap;
 use crate::ids::{Attempt, Epoch, TaskId};
 use crate::router::WorkerKey;
+use crate::steps::step;
 
 use super::keys::Holder;
 
 /// The results that a worker holds for clients that have yet to return.
 #[derive(Clone, Debug, Default)]
 struct HeldResults {
-    all: BTreeMap<Attempt, TaskId>,
-    /// Of these, the ones that its report has yet to confirm after a reconnect.
-    unreported: BTreeMap<Attempt, TaskId>,
+    all: BTreeMap<Attempt, HeldResult>,
+    /// Rises with every connection of the worker, so that to begin a report costs nothing.
+    report: u64,
+    /// How many of them the present report has named, or came since it began.
+    named: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct HeldResult {
+    task: TaskId,
+    /// The last report that has named it.
+    report: u64,
 }
 
 /// See the [module](self).
@@ -63,7 +73,11 @@ impl Orphans {
     /// The worker holds the result of an attempt.
     pub(super) fn add_result(&mut self, id: TaskId, holder: Holder) {
         let results = self.results.reach(holder.worker);
-        results.all.insert(holder.attempt, id);
+        let report = results.report;
+        let held = HeldResult { task: id, report };
+        let before = results.all.insert(holder.attempt, held);
+        let was_named = before.is_some_and(|before| before.report == report);
+        results.named += usize::from(!was_named);
     }
 
     /// Whether the worker holds the result of this attempt.
@@ -81,13 +95,16 @@ impl Orphans {
     /// The result is no orphan's any more; says whose it was.
     pub(super) fn take_result(&mut self, holder: Holder) -> Option<TaskId> {
         let results = self.results.get_mut(holder.worker)?;
-        results.all.remove(&holder.attempt)
+        let held = results.all.remove(&holder.attempt)?;
+        results.named -= usize::from(held.report == results.report);
+        Some(held.task)
     }
 
     /// The worker is here again, and has yet to report what it holds.
     pub(super) fn await_report(&mut self, worker: WorkerKey) {
         if let Some(results) = self.results.get_mut(worker) {
-            results.unreported = results.all.clone();
+            results.report += 1;
+            results.named = 0;
         }
     }
 
@@ -96,30 +113,46 @@ impl Orphans {
         let Some(results) = self.results.get_mut(holder.worker) else {
             return false;
         };
-        results.unreported.remove(&holder.attempt);
-        results.all.contains_key(&holder.attempt)
+        let Some(held) = results.all.get_mut(&holder.attempt) else {
+            return false;
+        };
+        results.named += usize::from(held.report != results.report);
+        held.report = results.report;
+        true
     }
 
-    /// The report of the worker is complete: these results it has no more.
-    pub(super) fn take_unreported(&mut self, worker: WorkerKey) -> BTreeMap<Attempt, TaskId> {
-        let results = self.results.get_mut(worker);
-        results.map_or_else(BTreeMap::new, |results| {
-            core::mem::take(&mut results.unreported)
+    /// The report of the worker is complete: these results it has no more. To find them costs as many
+    /// steps as there are of them and as were reported, and nothing if none is missing.
+    pub(super) fn unreported(&self, worker: WorkerKey) -> Vec<(Attempt, TaskId)> {
+        let results = self.results.get(worker);
+        let missing = results.filter(|results| results.named < results.all.len());
+        missing.map_or_else(Vec::new, |results| {
+            let all = results.all.iter().inspect(|_| step());
+            let missing = all.filter(|(_, held)| held.report != results.report);
+            missing
+                .map(|(attempt, held)| (*attempt, held.task))
+                .collect()
         })
     }
 
     /// The session of the worker ends: nobody holds these results any more.
-    pub(super) fn forget_worker(&mut self, worker: WorkerKey) -> BTreeMap<Attempt, TaskId> {
-        let results = self.results.get_mut(worker);
-        results.map_or_else(BTreeMap::new, |results| core::mem::take(results).all)
+    pub(super) fn forget_worker(&mut self, worker: WorkerKey) -> Vec<(Attempt, TaskId)> {
+        let results = self.results.get_mut(worker).map(core::mem::take);
+        let results = results.into_iter().flat_map(|results| results.all);
+        results
+            .map(|(attempt, held)| (attempt, held.task))
+            .collect()
     }
 
     /// Asserts that results are of orphans.
     pub(super) fn check_invariants(&self) {
         for (worker, results) in self.results.iter() {
-            for (&attempt, &id) in &results.all {
-                assert!(self.by_task.contains(&(id, worker, attempt)));
+            for (&attempt, held) in &results.all {
+                assert!(self.by_task.contains(&(held.task, worker, attempt)));
             }
+            let named = results.all.values();
+            let named = named.filter(|held| held.report == results.report);
+            assert_eq!(named.count(), results.named);
         }
     }
 }

@@ -186,7 +186,7 @@ impl Manager {
                 continue;
             }
             pending += 1;
-            if occupied.recalled.is_none() {
+            if session.asked(occupied).is_none() {
                 attempts.push(attempt);
             }
         }
@@ -199,7 +199,7 @@ impl Manager {
     /// Recalls one attempt, unless it is known to have started or was recalled before.
     pub(super) fn recall_one(&mut self, now: Instant, holder: Holder) {
         let session = &self.workers[holder.worker];
-        let open = |occupied: &Occupied| !occupied.started && occupied.recalled.is_none();
+        let open = |occupied: &Occupied| !occupied.started && session.asked(occupied).is_none();
         if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
             self.send_recall(now, holder.worker, [holder.attempt].into());
         }
@@ -242,9 +242,10 @@ impl Manager {
         let (Peer::Worker(key), confirmed) = (known.peer, known.detector.confirmed()) else {
             return;
         };
-        let asked = |occupied: &Occupied| occupied.recalled;
-        let open = self.workers[key].attempts.values();
-        let Some((since, question)) = open.filter_map(asked).min() else {
+        let session = &self.workers[key];
+        let open = session.attempts.values().inspect(|_| step());
+        let asked = open.filter_map(|occupied| session.asked(occupied));
+        let Some((since, question)) = asked.min() else {
             return;
         };
         if since + ANSWER > awake {

@@ -83,13 +83,22 @@ pub(in crate::manager) struct Occupied {
     pub(in crate::manager) purpose: Purpose,
     pub(in crate::manager) at: Instant,
     pub(in crate::manager) bytes: u32,
-    /// Recalled and not yet answered for: since when, and by which of the messages that were sent on
-    /// the connection, counted from 1.
-    pub(in crate::manager) recalled: Option<(AwakeInstant, u64)>,
+    /// Recalled and not yet answered for, if by the present connection of its worker.
+    recalled: Option<Question>,
     /// The worker has said that it may have started: asking again is of no use.
     pub(in crate::manager) started: bool,
-    /// Reported, or assigned since the last report.
-    pub(in crate::manager) seen: bool,
+    /// The last connection of its worker on which it was reported or assigned.
+    seen: u64,
+}
+
+/// A question after an attempt.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    since: AwakeInstant,
+    /// Which of the messages that were sent on the connection, counted from 1.
+    message: u64,
+    /// The worker's number of the connection.
+    connection: u64,
 }
 
 impl Occupied {
@@ -101,7 +110,7 @@ impl Occupied {
             bytes,
             recalled: None,
             started: false,
-            seen: true,
+            seen: 0,
         }
     }
 
@@ -113,8 +122,29 @@ impl Occupied {
             bytes: 0,
             recalled: None,
             started: true,
-            seen: true,
+            seen: 0,
         }
+    }
+}
+
+impl Occupied {
+    /// It is reported or assigned on this connection of its worker.
+    pub(super) fn see(&mut self, connection: u64) {
+        self.seen = connection;
+    }
+
+    /// Its worker is asked for it, and may not have it.
+    pub(super) fn recall(&mut self, since: AwakeInstant, message: u64, connection: u64) {
+        self.recalled = Some(Question {
+            since,
+            message,
+            connection,
+        });
+    }
+
+    /// Its worker has answered.
+    pub(super) fn answer(&mut self) {
+        self.recalled = None;
     }
 }
 
@@ -167,6 +197,19 @@ impl WorkerSession {
             finished: 0,
             failed: 0,
         }
+    }
+
+    /// Whether it has reported this attempt of its since it came, or was given it.
+    pub(in crate::manager) fn has_seen(&self, occupied: &Occupied) -> bool {
+        occupied.seen == self.peer.connection
+    }
+
+    /// Since when this attempt of its is asked for on its connection, and by which of the messages
+    /// there, counted from 1.
+    pub(in crate::manager) fn asked(&self, occupied: &Occupied) -> Option<(AwakeInstant, u64)> {
+        let question = occupied.recalled?;
+        let is_open = question.connection == self.peer.connection;
+        is_open.then_some((question.since, question.message))
     }
 
     /// Attempts that occupy it.

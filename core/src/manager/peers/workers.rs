@@ -144,10 +144,6 @@ impl Workers {
         session.reported = false;
         session.joined = awake;
         session.progress = now;
-        for occupied in session.attempts.values_mut() {
-            occupied.seen = false;
-            occupied.recalled = None;
-        }
         if old_name != hello.name && self.by_name.get(&old_name) == Some(&key) {
             self.by_name.remove(&old_name);
         }
@@ -216,8 +212,9 @@ impl Workers {
     }
 
     /// An attempt takes up a slot, or waits for one.
-    pub(in crate::manager) fn occupy(&mut self, holder: Holder, occupied: Occupied) {
+    pub(in crate::manager) fn occupy(&mut self, holder: Holder, mut occupied: Occupied) {
         let session = &mut self.sessions[holder.worker];
+        occupied.see(session.peer.connection);
         if session.attempts.is_empty() && !occupied.started {
             session.progress = occupied.at;
         }
@@ -245,15 +242,16 @@ impl Workers {
     /// The worker says that the attempt may have started.
     pub(in crate::manager) fn started(&mut self, holder: Holder) {
         if let Some(occupied) = self.attempt(holder) {
-            occupied.recalled = None;
+            occupied.answer();
             occupied.started = true;
         }
     }
 
     /// The worker reports that it has the attempt: it may have started. Says what it is for.
     pub(in crate::manager) fn seen(&mut self, holder: Holder) -> Option<Purpose> {
+        let connection = self.sessions[holder.worker].peer.connection;
         let occupied = self.attempt(holder)?;
-        occupied.seen = true;
+        occupied.see(connection);
         occupied.started = true;
         Some(occupied.purpose)
     }
@@ -265,8 +263,9 @@ impl Workers {
         holder: Holder,
         message: u64,
     ) {
+        let connection = self.sessions[holder.worker].peer.connection;
         if let Some(occupied) = self.attempt(holder) {
-            occupied.recalled = Some((awake, message));
+            occupied.recall(awake, message, connection);
         }
     }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod bench;
 mod classes;
+mod costs;
 mod endings;
 mod fairness;
 mod given_back;
