@@ -34,6 +34,13 @@ pub const CAPACITY_MAX: u32 = 4_096;
 pub const CAPABILITIES_MAX: usize = 512;
 /// Most groups of workers, which differ in what they can run, at one manager.
 pub const GROUPS_MAX: usize = 64;
+/// How long a group of workers has nothing to do before it makes room for another, where there are as many
+/// as there may be. As long as a task waits for a runner.
+pub const GROUP_IDLE: Duration = RUNNER_WAIT;
+/// Most workers of a group that makes room for another: they are shown out in one step.
+pub const IDLE_GROUP_MAX: usize = 256;
+/// Most workers whose new capabilities take effect in one step; the others follow in the next.
+pub const RENEWALS_MAX: usize = 256;
 /// Most combinations of groups that have tasks at once: each dispatch looks at all of them.
 pub const CLASSES_MAX: usize = 1_024;
 /// Names of tasks in all groups together that a status report shows.

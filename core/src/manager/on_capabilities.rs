@@ -3,7 +3,7 @@
 use crate::capabilities::Capabilities;
 use crate::event::{CloseReason, Event};
 use crate::ids::TaskId;
-use crate::limits::GROUPS_MAX;
+use crate::limits::{CLASSES_MAX, GROUP_IDLE, GROUPS_MAX, IDLE_GROUP_MAX};
 use crate::message::{Control, RefuseReason};
 use crate::name::Name;
 use crate::payload::Payload;
@@ -14,11 +14,25 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::{AwakeInstant, Instant};
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::Manager;
 use super::peers::WorkerSession;
+use super::placement::GroupKey;
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::TaskState;
+
+/// Until more capabilities take effect, if there are more than do at a time.
+const RENEWAL_PAUSE: Duration = Duration::from_millis(1);
+
+/// What is known of a group of which it is asked whether it has anything to do.
+#[derive(Clone, Debug, Default)]
+struct IdleGroup {
+    workers: Vec<WorkerKey>,
+    is_busy: bool,
+    /// When the last of its workers came or finished something.
+    since: Instant,
+}
 
 impl Manager {
     /// A worker says what it can run, now.
@@ -37,10 +51,17 @@ impl Manager {
             return self.schedule.alarms.set(Alarm::Renew, at);
         }
         self.schedule.alarms.cancel(Alarm::Renew);
+        let mut fresh: Vec<GroupKey> = Vec::new();
+        // It looks at all workers, so one newcomer finds room at a time.
+        let mut looked = false;
         for (key, capabilities) in self.placement.take_renewals() {
             self.forget_idle_groups(now);
+            if !self.placement.has_room_for_group() && !core::mem::replace(&mut looked, true) {
+                self.close_idle_group(now, &fresh);
+            }
             if self.placement.join_new(key, capabilities) {
                 self.rescore(key);
+                fresh.extend(self.placement.candidate(key).group());
             } else {
                 self.refuse_group(now, key);
             }
@@ -49,6 +70,52 @@ impl Manager {
         self.placement.renew(now, awake, &self.tasks);
         self.watch_unroutable();
         self.pardon_needed();
+        if self.placement.is_renewal_due() {
+            let next = self.placement.renewal_wait(now);
+            let next = next.unwrap_or(now + RENEWAL_PAUSE);
+            self.schedule.alarms.set(Alarm::Renew, next);
+        }
+    }
+
+    /// Makes room for a new group: the workers of one that has had nothing to do for long, and has
+    /// nothing waiting, are shown out, as the newcomer would be. They may come again when there is room
+    /// or another group is idle, so nobody keeps others out by being here. One whose workers are many
+    /// stays, and so do those in `fresh`, of which it is not known yet which tasks wait for them.
+    fn close_idle_group(&mut self, now: Instant, fresh: &[GroupKey]) {
+        let mut groups: Vec<IdleGroup> = Vec::new();
+        groups.resize(GROUPS_MAX, IdleGroup::default());
+        self.placement.looked(self.workers.len());
+        for (key, session) in self.workers.iter() {
+            step();
+            let Some(group) = self.placement.candidate(key).group() else {
+                continue;
+            };
+            let idle = &mut groups[group.place()];
+            let is_busy = !session.attempts.is_empty() || self.orphans.results_at(key) > 0;
+            idle.is_busy |= is_busy || idle.workers.len() >= IDLE_GROUP_MAX;
+            idle.since = idle.since.max(session.progress);
+            if !idle.is_busy {
+                idle.workers.push(key);
+            }
+        }
+        let wanted = self.placement.wanted_groups();
+        for group in wanted.iter().chain(fresh) {
+            groups[group.place()].is_busy = true;
+        }
+        let long = |group: &IdleGroup| {
+            let is_idle = !group.is_busy && !group.workers.is_empty();
+            is_idle && group.since + GROUP_IDLE <= now
+        };
+        let idle = groups
+            .into_iter()
+            .filter(long)
+            .min_by_key(|group| group.since);
+        for worker in idle.into_iter().flat_map(|group| group.workers) {
+            // When one goes it is asked who is needed again.
+            self.placement.looked(CLASSES_MAX);
+            self.placement.leave_group(worker);
+            self.refuse_group(now, worker);
+        }
     }
 
     /// Forgets idle workers until the number of a group is free, or there are no more: of so many

@@ -85,6 +85,8 @@ impl Manager {
             }
             FromWorker::Capabilities(capabilities) => self.on_capabilities(key, capabilities),
             FromWorker::Gone { slot, life } => self.on_process_gone(now, key, slot, life),
+            // Once: it looks at all classes.
+            FromWorker::Draining if self.workers[key].draining => {}
             FromWorker::Draining => {
                 self.workers.drain(key);
                 self.rescore(key);

@@ -36,6 +36,11 @@ arena_key!(
 );
 
 impl GroupKey {
+    /// Below [`GROUPS_MAX`].
+    pub(in crate::manager) fn place(self) -> usize {
+        usize::from(self.0)
+    }
+
     fn bit(self) -> Groups {
         1 << self.0
     }
@@ -167,6 +172,13 @@ impl CapabilityGroups {
         let classes = self.classes.values().inspect(|_| step());
         let unserved = classes.filter(|groups| **groups & served == 0);
         each(unserved.fold(0, |all, groups| all | groups))
+    }
+
+    /// The groups that run tasks of such classes.
+    pub(super) fn running(&self, which: impl Fn(ClassId) -> bool) -> Vec<GroupKey> {
+        let classes = self.classes.iter().inspect(|_| step());
+        let classes = classes.filter(|(class, _)| which(*class));
+        each(classes.fold(0, |all, (_, groups)| all | groups)).collect()
     }
 
     /// The score of a worker of this group.

@@ -145,7 +145,7 @@ impl Placement {
     /// The session of a worker ends.
     pub(super) fn close(&mut self, worker: WorkerKey) {
         self.leave_group(worker);
-        self.trust.forget(worker);
+        self.trust.forget(worker, None);
         self.candidates[worker] = Candidate::default();
     }
 
@@ -357,6 +357,8 @@ impl Placement {
         self.queue.check_invariants();
         self.durations.check_invariants();
         self.groups.check_invariants();
+        self.trust
+            .check_invariants(|worker| self.candidates[worker].group);
         for group in self.groups.keys() {
             let groups = workers.iter().map(|(key, _)| self.candidates[key].group);
             let same = groups.filter(|other| *other == Some(group)).count();

@@ -6,11 +6,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::capabilities::Capabilities;
+use crate::limits::{GROUPS_MAX, RENEWALS_MAX};
 use crate::queue::{ClassId, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::time::{AwakeInstant, Instant};
 
+use super::groups::GroupKey;
 use super::rest::Rest;
 use super::{Placement, Tasks};
 
@@ -21,6 +23,10 @@ const RENEWAL_REST: Duration = Duration::from_nanos(1_500);
 /// need not wait for each other.
 const RENEWAL_BURST: Duration = Duration::from_millis(10);
 
+/// Groups that capabilities are compared with, name by name, to find theirs and to list it: two binary
+/// searches.
+const MATCHING: usize = 2 * (GROUPS_MAX.ilog2() as usize + 1);
+
 /// What workers have said that they run and that has yet to take effect.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Renewal {
@@ -29,6 +35,8 @@ pub(super) struct Renewal {
     /// A group has lost its last worker.
     lost: bool,
     rest: Rest,
+    /// What was looked at since the last rest, beside the queue.
+    looks: usize,
 }
 
 impl Renewal {
@@ -55,6 +63,7 @@ impl Placement {
         }
         let group = self.groups.join(&capabilities);
         self.candidates[worker].group = group;
+        self.trust.moved(worker, None, group);
         if group.is_none() {
             // It takes effect when the classes are renewed: until then a class may still mean a
             // group whose number would be used again.
@@ -64,11 +73,12 @@ impl Placement {
     }
 
     /// What the worker has said that it runs holds no longer.
-    pub(super) fn leave_group(&mut self, worker: WorkerKey) {
+    pub(in crate::manager) fn leave_group(&mut self, worker: WorkerKey) {
         self.renewal.waiting.remove(&worker);
         let candidate = &mut self.candidates[worker];
         let counted = core::mem::take(&mut candidate.counted_trusted);
         if let Some(group) = candidate.group.take() {
+            self.trust.moved(worker, Some(group), None);
             if counted {
                 self.groups.count_trusted(group, false);
             }
@@ -88,9 +98,20 @@ impl Placement {
         self.renewal.rest.wait(now, RENEWAL_BURST)
     }
 
-    /// What workers have said that has yet to take effect.
-    pub(in crate::manager) fn take_renewals(&mut self) -> BTreeMap<WorkerKey, Capabilities> {
-        core::mem::take(&mut self.renewal.waiting)
+    /// What some workers have said that has yet to take effect; the others wait for the next time.
+    pub(in crate::manager) fn take_renewals(&mut self) -> Vec<(WorkerKey, Capabilities)> {
+        let next = core::iter::from_fn(|| self.renewal.waiting.pop_first());
+        next.take(RENEWALS_MAX).collect()
+    }
+
+    /// So much was looked at because of what workers run, beside the queue.
+    pub(in crate::manager) fn looked(&mut self, looks: usize) {
+        self.renewal.looks += looks;
+    }
+
+    /// The groups that run tasks that wait.
+    pub(in crate::manager) fn wanted_groups(&self) -> Vec<GroupKey> {
+        self.groups.running(|class| self.queue.class_len(class) > 0)
     }
 
     /// Whether there may be one more group of workers.
@@ -104,8 +125,10 @@ impl Placement {
         worker: WorkerKey,
         capabilities: Capabilities,
     ) -> bool {
+        self.renewal.looks += MATCHING * capabilities.patterns().len();
         let group = self.groups.join_new(capabilities);
         self.candidates[worker].group = group;
+        self.trust.moved(worker, None, group);
         group.is_some()
     }
 
@@ -136,6 +159,7 @@ impl Placement {
         // The name of each task is held against every group, twice, if it has not been lately.
         let waiting = self.queue.len() + self.queue.returning();
         let looks = waiting * (2 + 2 * self.groups.keys().count());
+        let looks = looks + core::mem::take(&mut self.renewal.looks);
         let rest = RENEWAL_REST.saturating_mul(u32::try_from(looks).unwrap_or(u32::MAX));
         self.renewal.rest.owe(now, rest);
     }

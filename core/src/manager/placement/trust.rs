@@ -64,6 +64,8 @@ pub(super) struct Trust {
     records: Vec<Option<Record>>,
     /// Workers that are doubted.
     doubted: BTreeSet<WorkerKey>,
+    /// Those of them that are of a group, by that.
+    by_group: BTreeSet<(GroupKey, WorkerKey)>,
 }
 
 /// How a worker stands.
@@ -109,8 +111,38 @@ impl Trust {
         self.doubted.contains(&worker)
     }
 
-    pub(super) fn forget(&mut self, worker: WorkerKey) {
+    /// The worker is trusted, or gone.
+    pub(super) fn forget(&mut self, worker: WorkerKey, group: Option<GroupKey>) {
         self.doubted.remove(&worker);
+        if let Some(group) = group {
+            self.by_group.remove(&(group, worker));
+        }
+    }
+
+    /// The worker is of another group than before.
+    pub(super) fn moved(
+        &mut self,
+        worker: WorkerKey,
+        before: Option<GroupKey>,
+        now: Option<GroupKey>,
+    ) {
+        if let Some(group) = before {
+            self.by_group.remove(&(group, worker));
+        }
+        if let Some(group) = now
+            && self.is_doubted(worker)
+        {
+            self.by_group.insert((group, worker));
+        }
+    }
+
+    /// Asserts that who is doubted is known by group; `group` says which each is of.
+    pub(super) fn check_invariants(&self, group: impl Fn(WorkerKey) -> Option<GroupKey>) {
+        let grouped = self.doubted.iter();
+        let grouped: BTreeSet<_> = grouped
+            .filter_map(|worker| Some((group(*worker)?, *worker)))
+            .collect();
+        assert_eq!(grouped, self.by_group);
     }
 
     /// How surprising a failure of this name at this worker is.
@@ -223,6 +255,8 @@ impl Placement {
     /// tried.
     fn rest(&mut self, now: Instant, worker: WorkerKey) -> Pause {
         self.trust.doubted.insert(worker);
+        let group = self.candidates[worker].group;
+        self.trust.moved(worker, None, group);
         let doubt = &mut self.candidates[worker].doubt;
         let is_first = doubt.is_trusted();
         doubt.standing = Standing::Resting;
@@ -259,22 +293,23 @@ impl Placement {
 
     /// The worker is trusted again.
     pub(in crate::manager) fn pardon(&mut self, worker: WorkerKey) {
-        self.trust.forget(worker);
+        self.trust.forget(worker, self.candidates[worker].group);
         self.candidates[worker].doubt = Doubt::default();
     }
 
     /// Doubted workers that are the only ones left for some class of tasks.
     pub(in crate::manager) fn needed_again(&self) -> Vec<WorkerKey> {
-        if self.trust.doubted.is_empty() {
+        if self.trust.by_group.is_empty() {
             return Vec::new();
         }
-        let needed: Vec<GroupKey> = self.groups.needed().collect();
-        let is_needed = |worker: &WorkerKey| {
-            step();
-            let group = self.candidates[*worker].group;
-            group.is_some_and(|group| needed.contains(&group))
+        let of_group = |group| {
+            let doubted = self.trust.by_group.range((group, WorkerKey(0))..);
+            doubted.take_while(move |(other, _)| *other == group)
         };
-        let doubted = self.trust.doubted.iter().copied();
-        doubted.filter(is_needed).collect()
+        let needed = self.groups.needed().flat_map(of_group);
+        needed
+            .inspect(|_| step())
+            .map(|(_, worker)| *worker)
+            .collect()
     }
 }

@@ -4,9 +4,11 @@
 use super::bench::*;
 use argon_core::event::Event;
 use argon_core::ids::ConnId;
-use argon_core::limits::{CLIENTS_MAX, GROUPS_MAX};
+use argon_core::limits::{CLIENTS_MAX, GROUP_IDLE, GROUPS_MAX};
 use argon_core::machine::Machine as _;
-use argon_core::message::{Control, Message, RefuseReason, Role, Submit, ToManager, ToPeer};
+use argon_core::message::{
+    Control, FromWorker, Message, RefuseReason, Report, Role, Submit, ToManager, ToPeer,
+};
 
 fn called(seq: u64, what: &str) -> Submit {
     Submit {
@@ -60,6 +62,68 @@ fn who_has_gone_and_has_nothing_here_makes_room() {
     assert!(bench.inbox(one_more).contains(&full), "and it is told");
     let told = |event: &&Event| matches!(event, Event::GroupRefused { .. });
     assert_eq!(bench.events.iter().filter(told).count(), 1);
+}
+
+/// A worker for each group that there may be.
+fn crowd(bench: &mut Bench) -> Vec<ConnId> {
+    (0..GROUPS_MAX as u64)
+        .map(|peer| worker_of(bench, 100 + peer, &[&format!("group{peer}")]))
+        .collect()
+}
+
+/// A worker that never runs anything else.
+fn only(bench: &mut Bench, peer: u64, patterns: &[&str]) -> ConnId {
+    let role = Role::Worker { capacity: 1 };
+    let (conn, _) = bench.hello(peer, 1, role, None, &format!("worker-{peer}"));
+    let report = Report {
+        running: vec![],
+        finished: vec![],
+        last: true,
+    };
+    bench.send(conn, ToManager::Worker(FromWorker::Report(report)));
+    bench.capabilities(conn, patterns);
+    bench.grant(conn, 1);
+    conn
+}
+
+/// Nobody keeps others out by being here and doing nothing; those that have anything to do stay.
+#[test]
+fn a_group_that_has_been_idle_for_long_makes_room() {
+    let mut bench = Bench::new();
+    let client = bench.client(1);
+    let crowd = crowd(&mut bench);
+    let mut conns = [&crowd[..], &[client]].concat();
+    // Two of them run something, and one more has something waiting that it does not take.
+    for group in [0, 1] {
+        bench.submit(client, called(group, &format!("group{group}")));
+    }
+    bench.grant(crowd[2], 0);
+    bench.submit(client, called(2, "group2"));
+    bench.advance_alive(GROUP_IDLE - ms(1), &conns);
+    let early = only(&mut bench, 1, &["early"]);
+    assert_eq!(bench.closed, [early], "none has been idle for long");
+    // One has just ended something.
+    let assign = bench.assigned(crowd[1]).remove(0);
+    bench.complete(crowd[1], &assign);
+    bench.advance_alive(ms(1), &conns);
+    for peer in 0..GROUPS_MAX as u64 - 3 {
+        let conn = only(&mut bench, 1_000 + peer, &[&format!("new{peer}")]);
+        assert!(!bench.closed.contains(&conn), "there is room for {peer}");
+        conns.push(conn);
+        bench.submit(client, called(1_000 + peer, &format!("new{peer}")));
+        // So that the next has its turn.
+        bench.advance_alive(ms(10), &conns);
+        assert_eq!(bench.assigned(conn).len(), 1);
+    }
+    let late = only(&mut bench, 3, &["late"]);
+    bench.advance_alive(ms(10), &conns);
+    assert!(bench.closed.contains(&late));
+    let stay: Vec<_> = (0..crowd.len())
+        .filter(|worker| !bench.closed.contains(&crowd[*worker]))
+        .collect();
+    assert_eq!(stay, [0, 1, 2]);
+    let full = Message::from(ToPeer::Control(Control::Refuse(RefuseReason::Full)));
+    assert!(bench.inbox(crowd[7]).contains(&full), "and it is told");
 }
 
 #[test]
