@@ -239,6 +239,8 @@ struct Notice<'a> {
     /// Since when there has been no connection.
     away: Option<Instant>,
     said_away: bool,
+    /// The next connection is said even if nothing was said before.
+    greets: bool,
     said_no_workers: bool,
     said_nobody: bool,
 }
@@ -250,6 +252,7 @@ impl<'a> Notice<'a> {
             otherwise,
             away: None,
             said_away: false,
+            greets: false,
             said_no_workers: false,
             said_nobody: false,
         }
@@ -260,7 +263,8 @@ impl<'a> Notice<'a> {
         if let LinkState::Connected { address } = link {
             self.away = None;
             let said = std::mem::take(&mut self.said_away);
-            return said.then(|| format!("connected to the manager at {address}"));
+            let greets = std::mem::take(&mut self.greets);
+            return (said || greets).then(|| format!("connected to the manager at {address}"));
         }
         let away = *self.away.get_or_insert_with(Instant::now);
         if self.said_away || away.elapsed() < PATIENCE {
@@ -338,9 +342,11 @@ fn reason(link: &LinkState, managers: &[String]) -> String {
     }
 }
 
-/// Says on standard error what a worker waits for.
+/// Says on standard error that a worker has found its manager, and what it waits for.
 pub(crate) async fn watch_worker(managers: &[String], link: impl Fn() -> LinkState) -> Infallible {
     let mut notice = Notice::new(managers, "");
+    // A worker is left to itself: whoever started it is to see once that it works.
+    notice.greets = true;
     loop {
         if let Some(line) = notice.look(&link()) {
             note(format_args!("{line}"));
@@ -408,6 +414,23 @@ mod tests {
         let address = managers[0].clone();
         assert!(notice.look(&LinkState::Connected { address }).is_some());
         assert_eq!(notice.look(&away), None);
+    }
+
+    #[test]
+    fn the_first_connection_of_a_worker_is_said_and_no_short_absence() {
+        let address = "a:1".to_owned();
+        let here = LinkState::Connected { address };
+        let mut notice = Notice::new(&[], "");
+        assert_eq!(notice.look(&here), None);
+        notice.greets = true;
+        let line = notice.look(&here).unwrap();
+        assert_eq!(line, "connected to the manager at a:1");
+        let away = LinkState::Connecting {
+            attempts: 1,
+            last: None,
+        };
+        assert_eq!(notice.look(&away), None);
+        assert_eq!(notice.look(&here), None);
     }
 
     #[test]

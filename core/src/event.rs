@@ -73,7 +73,11 @@ pub enum Event {
         reason: RefuseReason,
     },
     /// A connection was closed by us.
-    ConnClosed { conn: ConnId, reason: CloseReason },
+    ConnClosed {
+        conn: ConnId,
+        from: Option<SocketAddr>,
+        reason: CloseReason,
+    },
     /// A submission was refused.
     TaskRejected { task: TaskId, reason: RejectReason },
     /// An attempt was charged to a loss.
@@ -123,6 +127,7 @@ pub enum Event {
         slot: SlotId,
         cause: ExitCause,
         asked: bool,
+        reached: Reached,
         stderr: String,
     },
     /// The machine lacks what an attempt needs (memory, descriptors); the worker runs one process less for a while.
@@ -139,6 +144,17 @@ pub enum Event {
     },
     /// All results held are waiting for acknowledgement; nothing new is taken.
     ResultsFull,
+}
+
+/// How far a pool process got before it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reached {
+    /// It never said that it is ready.
+    Nothing,
+    /// It was ready, and ran no attempt to its end.
+    Ready,
+    /// It ran at least one.
+    Served,
 }
 
 /// Why a link is down.

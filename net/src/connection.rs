@@ -46,15 +46,18 @@ impl Incoming {
         self.frame_max = frame_max;
     }
 
-    /// What is spoken there instead, if it is something well known; to be asked when what came is no
-    /// frame.
+    /// What is spoken there instead, by a server or by a client, if it is something well known; to be
+    /// asked when what came is no frame.
     pub(crate) fn other_protocol(&self) -> Option<&'static str> {
         // A server that takes what it was sent for HTTP 0.9 answers without a header.
-        let known: [(&[u8], &str); 4] = [
+        let known: [(&[u8], &str); 7] = [
             (b"HTTP/", "HTTP"),
+            (b"GET ", "HTTP"),
+            (b"POST ", "HTTP"),
             (b"<!DOCTYPE", "HTTP"),
             (b"SSH-", "SSH"),
             (b"\x15\x03", "TLS"),
+            (b"\x16\x03", "TLS"),
         ];
         let spoken = known
             .iter()

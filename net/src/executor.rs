@@ -7,6 +7,7 @@
 mod process;
 mod thread;
 
+use std::path::Path;
 use std::task::{Context, Poll};
 
 use argon_core::ids::PeerId;
@@ -21,6 +22,11 @@ pub use self::thread::{Handler, ThreadExecutor};
 pub trait Executor: Send + 'static {
     /// Told once, before all else: the worker that this is the pool of.
     fn belong_to(&mut self, _worker: PeerId) {}
+
+    /// What its processes run, if they run a program: for people to read.
+    fn program(&self) -> Option<&Path> {
+        None
+    }
 
     /// Takes an action. Never blocks: what is to be written is written in a batch at `poll`.
     fn execute(&mut self, action: PoolOutput);

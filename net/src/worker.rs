@@ -213,6 +213,8 @@ pub(crate) struct WorkerIo {
     drain: bool,
     stop: bool,
     replaced: bool,
+    clock: Clock,
+    limiter: log::Limiter,
 }
 
 impl<M> WorkerEndpoint<M> {
@@ -223,6 +225,8 @@ impl<M> WorkerEndpoint<M> {
             drain: false,
             stop: false,
             replaced: false,
+            clock: Clock::start(),
+            limiter: log::Limiter::default(),
         };
         Self {
             machine,
@@ -278,7 +282,10 @@ impl<M: Machine<Input = WorkerInput, Output = WorkerOutput>> Endpoint for Worker
         match output {
             WorkerOutput::Link(output) => return CarriedOut::Link(output),
             WorkerOutput::Pool(action) => io.executor.execute(action),
-            WorkerOutput::Notify(event) => log::event(&event),
+            WorkerOutput::Notify(event) => {
+                let program = io.executor.program();
+                io.limiter.event(io.clock.now(), &event, program);
+            }
             WorkerOutput::Replaced => io.replaced = true,
             WorkerOutput::Stopped => return CarriedOut::Stopped,
         }

@@ -40,8 +40,9 @@ impl Manager {
     ) {
         let awake = self.schedule.awake(now);
         if self.connections.are_pending_full() {
-            let reason = CloseReason::Refused(RefuseReason::Full);
-            return self.connections.close(conn, reason);
+            let reason = RefuseReason::Full;
+            self.notify(Event::PeerRefused { conn, from, reason });
+            return self.connections.close(conn, CloseReason::Refused(reason));
         }
         self.connections.accept(awake, conn, from, access);
         self.schedule
@@ -60,10 +61,11 @@ impl Manager {
 
     /// Closes a connection because the manager wants to.
     pub(super) fn close(&mut self, now: Instant, conn: ConnId, reason: CloseReason) {
-        if self.connections.get(conn).is_none() {
+        let Some(known) = self.connections.get(conn) else {
             return;
-        }
-        self.notify(Event::ConnClosed { conn, reason });
+        };
+        let from = known.from;
+        self.notify(Event::ConnClosed { conn, from, reason });
         self.connections.close(conn, reason);
         let absent = match reason {
             CloseReason::Silent => Absent::Silent,

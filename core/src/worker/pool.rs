@@ -11,6 +11,7 @@ use core::time::Duration;
 use super::attempts::AttemptKey;
 use super::{PoolOutput, SlotLife, WorkerOutput};
 use crate::arena::SecondaryMap;
+use crate::event::Reached;
 use crate::ids::{Attempt, SlotId};
 use crate::limits::{
     CHILD_QUEUE_MAX, CHILD_WORK_MAX, RESPAWN_DELAY_FIRST, RESPAWN_DELAY_MAX, YOUNG,
@@ -122,6 +123,16 @@ impl Slot {
     fn count_failure(&mut self) -> u32 {
         self.failures = self.failures.saturating_add(1);
         self.failures
+    }
+
+    /// How far its process got. One that was asked to end before it was ready counts as ready: nobody
+    /// waits for it any more.
+    pub(super) fn reached(&self) -> Reached {
+        match self.state {
+            SlotState::Starting => Reached::Nothing,
+            _ if self.served => Reached::Served,
+            _ => Reached::Ready,
+        }
     }
 }
 

@@ -137,6 +137,7 @@ impl Worker {
         keep_end(&mut stderr, ERROR_TEXT_MAX);
         let place = self.pool.get_mut(slot);
         let (state, since) = (place.state, place.head.since);
+        let reached = place.reached();
         let mut queue = core::mem::take(&mut place.queue);
         let busy = !queue.is_empty();
         let end = match state {
@@ -168,6 +169,7 @@ impl Worker {
             slot: life.slot,
             cause,
             asked: matches!(state, SlotState::Stopping { .. }),
+            reached,
             stderr,
         });
         // Nobody waits any more for the tasks that it submitted. Cut off, the manager finds out by itself.

@@ -248,7 +248,7 @@ impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
         self.io
             .events
             .drain(..)
-            .for_each(|event| log::event(&event));
+            .for_each(|event| log::event(&event, None));
         let outcomes = &mut self.io.outcomes;
         let delivered = outcomes.len();
         if delivered > 0 {

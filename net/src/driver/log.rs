@@ -1,59 +1,230 @@
 //! Events of the machines as lines in the log.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use argon_core::event::Event;
+use argon_core::event::{CloseReason, Event, Reached};
+use argon_core::ids::ConnId;
 use argon_core::task::{AttemptLoss, ExitCause};
 use argon_core::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::text::last_words;
 
-/// Warnings that strangers can cause, in one period; more are counted.
-const LIMITED: u32 = 10;
+/// Warnings of a kind in one period; more are counted.
+const WARNINGS: u32 = 10;
+/// News of a kind in one period: of a cluster that starts, a page.
+const NEWS: u32 = 100;
+/// Of pool processes that were of no use: all run the same program, and what one does the others do.
+const USELESS: u32 = 3;
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Keeps warnings that strangers can cause from filling the log.
+/// Kinds of lines that peers, tasks and pool programs can cause as often as they like. Each has a bound
+/// of its own: a flood of one hides no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Refused,
+    BrokeProtocol,
+    SaidNothing,
+    DoesNotRead,
+    NameTaken,
+    WorkerTrouble,
+    TaskLost,
+    ProcessUseless,
+    ProcessEnded,
+    NoResources,
+    PeerJoined,
+    PeerLeft,
+    AttemptLost,
+}
+
+const KINDS: [Kind; 13] = [
+    Kind::Refused,
+    Kind::BrokeProtocol,
+    Kind::SaidNothing,
+    Kind::DoesNotRead,
+    Kind::NameTaken,
+    Kind::WorkerTrouble,
+    Kind::TaskLost,
+    Kind::ProcessUseless,
+    Kind::ProcessEnded,
+    Kind::NoResources,
+    Kind::PeerJoined,
+    Kind::PeerLeft,
+    Kind::AttemptLost,
+];
+
+impl Kind {
+    /// That of an event which the log shows without being asked for detail.
+    fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::PeerRefused { .. } | Event::GroupRefused { .. } => Some(Self::Refused),
+            Event::ConnClosed { reason, .. } => match reason {
+                CloseReason::Protocol(_) => Some(Self::BrokeProtocol),
+                CloseReason::HandshakeTimeout => Some(Self::SaidNothing),
+                _ => None,
+            },
+            Event::NameTaken { .. } => Some(Self::NameTaken),
+            Event::WorkerLost { .. } | Event::WorkerDoubted { .. } => Some(Self::WorkerTrouble),
+            Event::PoisonStopped { .. } | Event::TaskLost { .. } => Some(Self::TaskLost),
+            Event::SlotExited { .. } if is_expected(event) => None,
+            Event::SlotExited { reached, .. } => match reached {
+                Reached::Nothing | Reached::Ready => Some(Self::ProcessUseless),
+                Reached::Served => Some(Self::ProcessEnded),
+            },
+            Event::Unavailable { .. } => Some(Self::NoResources),
+            Event::PeerJoined { .. } => Some(Self::PeerJoined),
+            Event::PeerDisconnected { .. } | Event::PeerGone { .. } => Some(Self::PeerLeft),
+            Event::AttemptCharged { .. } => Some(Self::AttemptLost),
+            _ => None,
+        }
+    }
+
+    fn is_news(self) -> bool {
+        matches!(self, Self::PeerJoined | Self::PeerLeft | Self::AttemptLost)
+    }
+
+    /// Most lines of it in a period.
+    fn most(self) -> u32 {
+        match self {
+            Self::ProcessUseless => USELESS,
+            _ if self.is_news() => NEWS,
+            _ => WARNINGS,
+        }
+    }
+
+    /// Says how many more there were.
+    fn count(self, more: u64) {
+        match self {
+            Self::Refused => warn!("{more} more peers were refused"),
+            Self::BrokeProtocol => warn!("{more} more connections broke the protocol"),
+            Self::SaidNothing => warn!("{more} more connections said no hello in time"),
+            Self::DoesNotRead => warn!("{more} more connections were closed for want of memory"),
+            Self::NameTaken => warn!("{more} more workers came in under the name of another"),
+            Self::WorkerTrouble => warn!("{more} more workers were lost or doubted"),
+            Self::TaskLost => warn!("{more} more tasks were lost or stopped"),
+            Self::ProcessUseless => {
+                warn!("{more} more pool processes ended without having run a task")
+            }
+            Self::ProcessEnded => warn!("{more} more pool processes ended"),
+            Self::NoResources => warn!("{more} more attempts could not be started"),
+            Self::PeerJoined => info!("{more} more peers joined"),
+            Self::PeerLeft => info!("{more} more peers left"),
+            Self::AttemptLost => info!("{more} more attempts were lost"),
+        }
+    }
+}
+
+/// Keeps what others can cause from filling the log.
 #[derive(Debug, Default)]
-pub(crate) struct Limiter {
-    /// When the period began.
+pub(crate) struct Limiter([Period; KINDS.len()]);
+
+/// What was written of one kind lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Period {
     began: Option<Instant>,
-    /// Its warnings that were said, and that were not.
+    /// Its lines that were said, and that were not.
     said: u32,
     unsaid: u64,
 }
 
 impl Limiter {
-    /// Writes `event` down, unless strangers have caused many of its like lately.
-    pub(crate) fn event(&mut self, now: Instant, event: &Event) {
-        if !matches!(
-            event,
-            Event::PeerRefused { .. } | Event::GroupRefused { .. }
-        ) {
-            return self::event(event);
+    /// Writes `event` down, unless there were many of its kind lately. A pool process is called by its
+    /// `program`, if that is known.
+    pub(crate) fn event(&mut self, now: Instant, event: &Event, program: Option<&Path>) {
+        match Kind::of(event) {
+            None => self::event(event, program),
+            Some(kind) => self.say(now, kind, || self::event(event, program)),
         }
-        let over = self.began.is_none_or(|began| now.since(began) >= PERIOD);
-        if over {
-            if self.unsaid > 0 {
-                warn!("{} more peers were refused", self.unsaid);
+    }
+
+    /// Has `line` written, unless there were many of its kind lately.
+    pub(crate) fn say(&mut self, now: Instant, kind: Kind, line: impl FnOnce()) {
+        for kind in KINDS {
+            let period = &mut self.0[kind as usize];
+            let is_over = period.began.is_some_and(|began| now.since(began) >= PERIOD);
+            if is_over {
+                if period.unsaid > 0 {
+                    kind.count(period.unsaid);
+                }
+                *period = Period::default();
             }
-            *self = Self {
-                began: Some(now),
-                ..Self::default()
-            };
         }
-        if self.said < LIMITED {
-            self.said += 1;
-            self::event(event);
+        let period = &mut self.0[kind as usize];
+        period.began.get_or_insert(now);
+        if period.said < kind.most() {
+            period.said += 1;
+            line();
         } else {
-            self.unsaid += 1;
+            period.unsaid += 1;
         }
+    }
+}
+
+/// Says why a connection was closed, as a warning if the other side is to blame.
+fn closed(conn: ConnId, from: Option<SocketAddr>, reason: CloseReason) {
+    let from = from.map(tracing::field::display);
+    match reason {
+        CloseReason::Protocol(what) => warn!(%conn, from, "closed a connection: its peer {what}"),
+        CloseReason::HandshakeTimeout => warn!(
+            %conn, from,
+            "closed a connection on which no whole hello came in time"
+        ),
+        _ => debug!(%conn, from, ?reason, "connection closed"),
+    }
+}
+
+/// Whether the end of a pool process is in the course of things.
+fn is_expected(event: &Event) -> bool {
+    match event {
+        Event::SlotExited { asked: true, .. } => true,
+        Event::SlotExited { cause, reached, .. } => {
+            *cause == ExitCause::Exit(0) && *reached == Reached::Served
+        }
+        _ => false,
+    }
+}
+
+/// Says why the end of a pool process is none that it should have.
+fn slot_exited(event: &Event, program: Option<&Path>) {
+    let Event::SlotExited {
+        slot,
+        cause,
+        reached,
+        stderr,
+        ..
+    } = event
+    else {
+        return;
+    };
+    let program = program.map(|program| tracing::field::display(program.display()));
+    // What it did wrong comes before what it said.
+    let fault = stderr
+        .lines()
+        .next()
+        .filter(|_| *cause == ExitCause::Protocol);
+    let said = Some(last_words(stderr)).filter(|said| !said.is_empty() && Some(*said) != fault);
+    match (reached, cause) {
+        (Reached::Nothing, ExitCause::NotStarted) => {
+            warn!(%slot, program, said, "cannot start a pool process; it is tried again");
+        }
+        (Reached::Nothing, _) => warn!(
+            %slot, program, %cause, fault, said,
+            "a pool process ended before it said that it is ready: its program must speak the pool \
+             protocol on standard input and output; it is started again after a pause"
+        ),
+        (Reached::Ready, _) => warn!(
+            %slot, program, %cause, fault, said,
+            "a pool process ended without having run a task; it is started again after a pause"
+        ),
+        (Reached::Served, _) => warn!(%slot, %cause, fault, said, "pool process ended"),
     }
 }
 
 /// Writes `event` down: peers and pool processes as news, tasks only for those who look closely.
 #[expect(clippy::too_many_lines, reason = "a list: what is said of each event")]
-pub(crate) fn event(event: &Event) {
+pub(crate) fn event(event: &Event, program: Option<&Path>) {
     match event {
         Event::PeerJoined {
             peer,
@@ -109,7 +280,7 @@ pub(crate) fn event(event: &Event) {
             let holder = holder.as_ref().map(tracing::field::display);
             warn!(%conn, from, holder, ?reason, "peer refused");
         }
-        Event::ConnClosed { conn, reason } => debug!(%conn, ?reason, "connection closed"),
+        Event::ConnClosed { conn, from, reason } => closed(*conn, *from, *reason),
         Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
         Event::AttemptCharged {
             task,
@@ -142,17 +313,11 @@ pub(crate) fn event(event: &Event) {
         Event::LinkDown { reason } => debug!(?reason, "not connected"),
         Event::LinkRefused { reason } => warn!(?reason, "the manager refused us"),
         Event::SlotReady { slot } => debug!(%slot, "pool process ready"),
-        Event::SlotExited {
-            slot,
-            cause,
-            asked,
-            stderr,
-        } => {
-            if *asked || matches!(cause, ExitCause::Exit(0)) {
+        Event::SlotExited { slot, cause, .. } => {
+            if is_expected(event) {
                 debug!(%slot, %cause, "pool process ended");
             } else {
-                let said = last_words(stderr);
-                warn!(%slot, %cause, said, "pool process ended");
+                slot_exited(event, program);
             }
         }
         Event::Unavailable { slot, message } => {
@@ -174,8 +339,23 @@ pub(crate) fn event(event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argon_core::ids::ConnId;
     use argon_core::message::RefuseReason;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn counts(limiter: &Limiter, kind: Kind) -> (u32, u64) {
+        let period = limiter.0[kind as usize];
+        (period.said, period.unsaid)
+    }
+
+    #[test]
+    fn every_kind_has_a_place_of_its_own() {
+        for (place, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+    }
 
     #[test]
     fn what_strangers_cause_is_said_ten_times_in_ten_seconds() {
@@ -186,21 +366,55 @@ mod tests {
             holder: None,
             reason: RefuseReason::BadHello,
         };
-        let at = |seconds: u64| Instant::ZERO + Duration::from_secs(seconds);
         for _ in 0..1_000 {
-            limiter.event(at(1), &event);
+            limiter.event(at(1), &event, None);
         }
-        assert_eq!((limiter.said, limiter.unsaid), (LIMITED, 990));
-        limiter.event(at(10), &event);
-        assert_eq!((limiter.said, limiter.unsaid), (LIMITED, 991));
-        limiter.event(at(11), &event);
+        assert_eq!(counts(&limiter, Kind::Refused), (WARNINGS, 990));
+        limiter.event(at(10), &event, None);
+        assert_eq!(counts(&limiter, Kind::Refused), (WARNINGS, 991));
+        limiter.event(at(11), &event, None);
         assert_eq!(
-            (limiter.said, limiter.unsaid),
+            counts(&limiter, Kind::Refused),
             (1, 0),
             "the number was said"
         );
-        // News of other sorts is said always.
-        limiter.event(at(11), &Event::DrainStarted);
-        assert_eq!(limiter.said, 1);
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_hides_no_other_and_its_number_is_said_with_the_next_of_any() {
+        let mut limiter = Limiter::default();
+        for _ in 0..1_000 {
+            limiter.say(at(1), Kind::BrokeProtocol, || ());
+        }
+        let mut said = false;
+        limiter.say(at(1), Kind::NameTaken, || said = true);
+        assert!(said);
+        assert_eq!(counts(&limiter, Kind::BrokeProtocol), (WARNINGS, 990));
+        limiter.say(at(11), Kind::PeerJoined, || ());
+        assert_eq!(counts(&limiter, Kind::BrokeProtocol), (0, 0));
+        limiter.event(at(11), &Event::DrainStarted, None);
+        assert_eq!(counts(&limiter, Kind::PeerJoined), (1, 0));
+    }
+
+    #[test]
+    fn processes_that_end_in_the_course_of_things_are_no_news() {
+        let ended = |cause, asked, reached| {
+            Kind::of(&Event::SlotExited {
+                slot: argon_core::ids::SlotId(0),
+                cause,
+                asked,
+                reached,
+                stderr: String::new(),
+            })
+        };
+        let (done, crashed) = (ExitCause::Exit(0), ExitCause::Signal(11));
+        assert_eq!(ended(done, false, Reached::Served), None);
+        assert_eq!(ended(crashed, true, Reached::Nothing), None);
+        let useless = Some(Kind::ProcessUseless);
+        for reached in [Reached::Nothing, Reached::Ready] {
+            assert_eq!(ended(done, false, reached), useless);
+        }
+        let told = ended(crashed, false, Reached::Served);
+        assert_eq!(told, Some(Kind::ProcessEnded));
     }
 }

@@ -334,7 +334,9 @@ impl<M: ManagerMachine> ManagerDriver<M> {
                 debug!(%conn, ?reason, "closing");
                 state.end(conn, Closing::Finish);
             }
-            ManagerOutput::Notify(event) => state.limiter.event(self.clock.now(), &event),
+            ManagerOutput::Notify(event) => {
+                state.limiter.event(self.clock.now(), &event, None);
+            }
             ManagerOutput::Drained => state.drained = true,
         }
     }
@@ -349,14 +351,17 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         if let Err(error) = pushed {
             warn!(%conn, %error, "closing a connection");
         } else if waits > self.output_max {
-            warn!(%conn, waits, "closing a connection whose peer does not read");
+            let now = self.clock.now();
+            state.limiter.say(now, log::Kind::DoesNotRead, || {
+                warn!(%conn, waits, "closing a connection whose peer does not read");
+            });
         } else {
             if !peer.dirty {
                 peer.dirty = true;
                 state.dirty.push(conn);
             }
             state.count(conn);
-            state.relieve();
+            state.relieve(self.clock.now());
             return;
         }
         state.cut_off(conn);
@@ -435,7 +440,7 @@ impl<M> DriverState<M> {
 
     /// Counts the frame that a peer has begun and not ended. Whether somebody was cut off, of which
     /// the machine has to be told.
-    fn count_unfinished(&mut self, conn: ConnId, bytes: usize) -> bool {
+    fn count_unfinished(&mut self, now: Instant, conn: ConnId, bytes: usize) -> bool {
         let Some(peer) = self.peer(conn).filter(|peer| peer.end.is_none()) else {
             return false;
         };
@@ -444,7 +449,7 @@ impl<M> DriverState<M> {
         }
         peer.unfinished = bytes;
         self.count(conn);
-        self.relieve();
+        self.relieve(now);
         !self.cut.is_empty()
     }
 
@@ -471,13 +476,16 @@ impl<M> DriverState<M> {
     }
 
     /// Lets go of the worst peers while too much is held for all.
-    fn relieve(&mut self) {
+    fn relieve(&mut self, now: Instant) {
         while let Some(worst) = self.worst() {
-            warn!(
-                conn = %worst, total = self.pressure.total(), limit = self.pressure.limit(),
-                "closing the connection for which most is held: peers that do not read, or that \
-                 send large frames slowly, make this manager hold too much"
-            );
+            let (total, limit) = (self.pressure.total(), self.pressure.limit());
+            self.limiter.say(now, log::Kind::DoesNotRead, || {
+                warn!(
+                    conn = %worst, total, limit,
+                    "closing the connection for which most is held: peers that do not read, or \
+                     that send large frames slowly, make this manager hold too much"
+                );
+            });
             self.cut_off(worst);
         }
     }

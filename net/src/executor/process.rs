@@ -17,7 +17,7 @@ mod slot;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -273,6 +273,10 @@ impl ProcessExecutor {
 impl Executor for ProcessExecutor {
     fn belong_to(&mut self, worker: PeerId) {
         self.shared.worker = worker;
+    }
+
+    fn program(&self) -> Option<&Path> {
+        Some(&self.shared.options.program)
     }
 
     fn execute(&mut self, action: PoolOutput) {

@@ -49,7 +49,12 @@ fn refusal(bench: &mut Bench, hello: Hello) -> Option<RefuseReason> {
             reason
         }));
         let reason = CloseReason::Refused(reason);
-        assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
+        let from = None;
+        assert!(
+            bench
+                .events
+                .contains(&Event::ConnClosed { conn, from, reason })
+        );
     }
     refused
 }

@@ -19,7 +19,9 @@ fn a_stranger_has_so_long_to_say_hello() {
     bench.advance(ms(1));
     assert_eq!(bench.closed, [conn]);
     let reason = CloseReason::HandshakeTimeout;
-    assert!(bench.events.contains(&Event::ConnClosed { conn, reason }));
+    let from = None;
+    let closed = Event::ConnClosed { conn, from, reason };
+    assert!(bench.events.contains(&closed));
     // Whoever was let in has the lease.
     let client = bench.client(1);
     bench.advance(HANDSHAKE + ms(1));

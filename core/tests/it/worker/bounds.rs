@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::bench::*;
-use argon_core::event::Event;
+use argon_core::event::{Event, Reached};
 use argon_core::ids::SlotId;
 use argon_core::limits::{CHILD_QUEUE_MAX, CHILD_WORK_MIN};
 use argon_core::link::{LinkInput, LinkOutput};
@@ -91,6 +91,7 @@ fn the_log_is_told_of_the_connection_and_of_each_process() {
         slot,
         cause: ExitCause::Exit(2),
         asked,
+        reached: Reached::Ready,
         stderr: "last words".into(),
     };
     assert!(rig.events.contains(&asked(false)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use argon_core::access::Access;
+use argon_core::codec::DecodeError;
 use argon_core::ids::ConnId;
 use argon_core::limits::HELLO_FRAME_MAX;
 use argon_core::manager::ManagerInput;
@@ -17,12 +18,12 @@ use argon_core::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep, timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Closing, DriverState, ManagerDriver, ManagerMachine};
 use crate::connection::{Incoming, linger};
 use crate::driver::{
-    LINGER, PROGRESS_EVERY, STEP_BYTES, STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME,
+    LINGER, PROGRESS_EVERY, STEP_BYTES, STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME, log,
 };
 use crate::frames::Outgoing;
 use crate::secure::Channel;
@@ -56,6 +57,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             progress: Instant::ZERO,
             large_since: None,
             paused: None,
+            from,
         };
         if poll_fn(|cx| task.poll(cx)).await == Closing::Finish {
             let ConnectionTask {
@@ -96,6 +98,8 @@ struct ConnectionTask<'a, M, S> {
     large_since: Option<Instant>,
     /// It is not read on, since too many large frames are under way; until its peer is told again.
     paused: Option<Pin<Box<Sleep>>>,
+    /// Who that is, for the log.
+    from: Option<SocketAddr>,
 }
 
 /// What one read came to.
@@ -222,7 +226,16 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
         if !state.count_receiving(self.conn, quickly) {
             self.pause(state, now, waker);
         }
-        state.count_unfinished(self.conn, slowly) || self.paused.is_some()
+        state.count_unfinished(now, self.conn, slowly) || self.paused.is_some()
+    }
+
+    /// Says that what came is no frame.
+    fn is_no_frame(&self, state: &mut DriverState<M>, now: Instant, error: DecodeError) {
+        let spoken = self.incoming.other_protocol();
+        let from = self.from.map(tracing::field::display);
+        state.limiter.say(now, log::Kind::BrokeProtocol, || {
+            warn!(conn = %self.conn, from, spoken, "closed a connection: its peer sent {error}");
+        });
     }
 
     /// Gives the machine what was read, and takes what is to be written.
@@ -265,7 +278,9 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
                     }
                     Ok(None) => self.unseen = false,
                     Err(error) => {
-                        debug!(%conn, %error, "closing a connection that sent");
+                        if !ended {
+                            self.is_no_frame(&mut state, now, error);
+                        }
                         self.unseen = false;
                         gone = true;
                     }

@@ -21,6 +21,7 @@ use std::os::unix::process::ExitStatusExt;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Sleep, sleep};
+use tracing::warn;
 
 use super::ProcessOptions;
 use super::inbox::{Answer, Inbox};
@@ -36,6 +37,9 @@ use crate::who::PROCESS;
 const PAYLOAD_MAX: &str = "ARGON_PAYLOAD_MAX";
 /// Told to runtimes that may run code which clients ship; never inherited.
 const ALLOW_EVAL: &str = "ARGON_ALLOW_EVAL";
+/// How long a program may take to be ready before that is said; the log is looked at by people who
+/// have just started a worker and wonder why it runs nothing.
+const SLOW_START: Duration = Duration::from_secs(5);
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
 /// Most bytes of standard error read before answers are taken: what a pipe holds.
@@ -58,6 +62,8 @@ pub(super) struct Shared {
     /// All processes, if any slot has asked in this round of polls.
     table: Option<Table>,
     printed: Printed,
+    /// That programs take long to be ready was said.
+    said_slow: bool,
 }
 
 impl Shared {
@@ -68,7 +74,22 @@ impl Shared {
             worker,
             scratch: vec![0; 64 * 1024].into(),
             table: None,
+            said_slow: false,
         }
+    }
+
+    /// Says that a program takes long to be ready: once for all slots, which run the same one.
+    fn say_slow(&mut self) {
+        if std::mem::replace(&mut self.said_slow, true) || self.options.ready_timeout <= SLOW_START
+        {
+            return;
+        }
+        warn!(
+            program = %self.options.program.display(), waited = ?SLOW_START,
+            longest = ?self.options.ready_timeout,
+            "a pool process has not said that it is ready: its program must speak the pool protocol \
+             on standard input and output; until then nothing is run there"
+        );
     }
 
     /// To be called after each round of polls.
@@ -80,6 +101,8 @@ impl Shared {
 /// Why a slot set its timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Alarm {
+    /// The program takes long to be ready.
+    Slow,
     /// The program should have been ready.
     Ready,
     /// It has closed a pipe and should have ended.
@@ -181,7 +204,7 @@ impl Slot {
             .id()
             .expect("a child that was not waited for has an id")
             .cast_signed();
-        let alarm = Box::pin(sleep(options.ready_timeout));
+        let alarm = Box::pin(sleep(options.ready_timeout.min(SLOW_START)));
         Ok(Self {
             life,
             guard: Pid::from_raw(guard),
@@ -199,7 +222,7 @@ impl Slot {
             begun: 0,
             looked: 0,
             fault: None,
-            alarm: Some((Alarm::Ready, alarm)),
+            alarm: Some((Alarm::Slow, alarm)),
             asked: false,
             retiring: false,
             killed: false,
@@ -328,7 +351,7 @@ impl Slot {
         self.read_stderr(cx, shared);
         self.read_stdout(cx, shared, events);
         self.write(cx);
-        self.check_alarm(cx);
+        self.check_alarm(cx, shared);
         Poll::Pending
     }
 
@@ -455,7 +478,7 @@ impl Slot {
         }
     }
 
-    fn check_alarm(&mut self, cx: &mut Context<'_>) {
+    fn check_alarm(&mut self, cx: &mut Context<'_>, shared: &mut Shared) {
         if self.killed && self.alarm.is_none() {
             self.set_alarm(cx, Alarm::Killed, KILL_GRACE);
         }
@@ -468,6 +491,11 @@ impl Slot {
         }
         self.alarm = None;
         match alarm {
+            Alarm::Slow => {
+                shared.say_slow();
+                let rest = shared.options.ready_timeout.saturating_sub(SLOW_START);
+                self.set_alarm(cx, Alarm::Ready, rest);
+            }
             Alarm::Ready => self.fail("it did not say that it is ready in time".to_owned()),
             Alarm::Closed => self.fail("it closed its pipes and did not end".to_owned()),
             // The guard hangs or is held; what it leaves comes to this process.
