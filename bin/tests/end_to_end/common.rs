@@ -143,7 +143,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one that says where it listens.
     pub(crate) fn listening(args: &[&str]) -> Self {
-        let mut child = argon(args).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::of(argon(args).stderr(Stdio::inherit()).spawn().unwrap())
+    }
+
+    /// One that was started, and says on its standard output where it listens.
+    pub(crate) fn of(mut child: Child) -> Self {
         let stdout: ChildStdout = child.stdout.take().unwrap();
         let lines = Lines::of(stdout);
         let line = lines.wait_for(" listening on ");

@@ -128,10 +128,12 @@ impl Slot {
     /// How far its process got. One that was asked to end before it was ready counts as ready: nobody
     /// waits for it any more.
     pub(super) fn reached(&self) -> Reached {
-        match self.state {
-            SlotState::Starting => Reached::Nothing,
-            _ if self.served => Reached::Served,
-            _ => Reached::Ready,
+        if self.state == SlotState::Starting {
+            Reached::Nothing
+        } else if self.served {
+            Reached::Served
+        } else {
+            Reached::Ready
         }
     }
 }

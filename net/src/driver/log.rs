@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use argon_core::event::{CloseReason, Event, Reached};
-use argon_core::ids::ConnId;
+use argon_core::ids::{ConnId, SlotId};
 use argon_core::task::{AttemptLoss, ExitCause};
 use argon_core::time::Instant;
 use tracing::{debug, info, warn};
@@ -63,21 +63,55 @@ impl Kind {
             Event::ConnClosed { reason, .. } => match reason {
                 CloseReason::Protocol(_) => Some(Self::BrokeProtocol),
                 CloseReason::HandshakeTimeout => Some(Self::SaidNothing),
-                _ => None,
+                CloseReason::Silent => Some(Self::PeerLeft),
+                CloseReason::Done
+                | CloseReason::Refused(_)
+                | CloseReason::Superseded
+                | CloseReason::MovedOn
+                | CloseReason::Stopping => None,
             },
             Event::NameTaken { .. } => Some(Self::NameTaken),
             Event::WorkerLost { .. } | Event::WorkerDoubted { .. } => Some(Self::WorkerTrouble),
             Event::PoisonStopped { .. } | Event::TaskLost { .. } => Some(Self::TaskLost),
-            Event::SlotExited { .. } if is_expected(event) => None,
-            Event::SlotExited { reached, .. } => match reached {
-                Reached::Nothing | Reached::Ready => Some(Self::ProcessUseless),
-                Reached::Served => Some(Self::ProcessEnded),
-            },
+            Event::SlotExited {
+                cause,
+                asked,
+                reached,
+                ..
+            } => Self::of_process(*cause, *asked, *reached),
             Event::Unavailable { .. } => Some(Self::NoResources),
             Event::PeerJoined { .. } => Some(Self::PeerJoined),
             Event::PeerDisconnected { .. } | Event::PeerGone { .. } => Some(Self::PeerLeft),
             Event::AttemptCharged { .. } => Some(Self::AttemptLost),
-            _ => None,
+            Event::AllWait { .. }
+            | Event::TaskRejected { .. }
+            | Event::TaskReturned { .. }
+            | Event::AttemptAdopted { .. }
+            | Event::OrphanKept { .. }
+            | Event::OrphanMatched { .. }
+            | Event::StaleIgnored { .. }
+            | Event::Recalled { .. }
+            | Event::TaskUnclaimed { .. }
+            | Event::SessionResumed { .. }
+            | Event::ResultReleasedEarly { .. }
+            | Event::DrainStarted
+            | Event::LinkUp { .. }
+            | Event::LinkDown { .. }
+            | Event::LinkRefused { .. }
+            | Event::SlotReady { .. }
+            | Event::TimeLimitHit { .. }
+            | Event::MemoryLimitHit { .. }
+            | Event::Retrying { .. }
+            | Event::ResultsFull => None,
+        }
+    }
+
+    /// That of the end of a pool process; `None` if that is in the course of things.
+    fn of_process(cause: ExitCause, asked: bool, reached: Reached) -> Option<Self> {
+        match reached {
+            _ if asked => None,
+            Reached::Nothing | Reached::Ready => Some(Self::ProcessUseless),
+            Reached::Served => (cause != ExitCause::Exit(0)).then_some(Self::ProcessEnded),
         }
     }
 
@@ -87,10 +121,12 @@ impl Kind {
 
     /// Most lines of it in a period.
     fn most(self) -> u32 {
-        match self {
-            Self::ProcessUseless => USELESS,
-            _ if self.is_news() => NEWS,
-            _ => WARNINGS,
+        if self == Self::ProcessUseless {
+            USELESS
+        } else if self.is_news() {
+            NEWS
+        } else {
+            WARNINGS
         }
     }
 
@@ -171,39 +207,33 @@ fn closed(conn: ConnId, from: Option<SocketAddr>, reason: CloseReason) {
             %conn, from,
             "closed a connection on which no whole hello came in time"
         ),
-        _ => debug!(%conn, from, ?reason, "connection closed"),
-    }
-}
-
-/// Whether the end of a pool process is in the course of things.
-fn is_expected(event: &Event) -> bool {
-    match event {
-        Event::SlotExited { asked: true, .. } => true,
-        Event::SlotExited { cause, reached, .. } => {
-            *cause == ExitCause::Exit(0) && *reached == Reached::Served
-        }
-        _ => false,
+        // As a rule a host or a network that is gone, which is its own news at most.
+        CloseReason::Silent => info!(
+            %conn, from,
+            "closed a connection: its peer was silent for a lease, or took nothing in"
+        ),
+        CloseReason::Done
+        | CloseReason::Refused(_)
+        | CloseReason::Superseded
+        | CloseReason::MovedOn
+        | CloseReason::Stopping => debug!(%conn, from, ?reason, "connection closed"),
     }
 }
 
 /// Says why the end of a pool process is none that it should have.
-fn slot_exited(event: &Event, program: Option<&Path>) {
-    let Event::SlotExited {
-        slot,
-        cause,
-        reached,
-        stderr,
-        ..
-    } = event
-    else {
-        return;
-    };
+fn slot_exited(
+    slot: SlotId,
+    cause: ExitCause,
+    reached: Reached,
+    stderr: &str,
+    program: Option<&Path>,
+) {
     let program = program.map(|program| tracing::field::display(program.display()));
     // What it did wrong comes before what it said.
     let fault = stderr
         .lines()
         .next()
-        .filter(|_| *cause == ExitCause::Protocol);
+        .filter(|_| cause == ExitCause::Protocol);
     let said = Some(last_words(stderr)).filter(|said| !said.is_empty() && Some(*said) != fault);
     match (reached, cause) {
         (Reached::Nothing, ExitCause::NotStarted) => {
@@ -313,11 +343,17 @@ pub(crate) fn event(event: &Event, program: Option<&Path>) {
         Event::LinkDown { reason } => debug!(?reason, "not connected"),
         Event::LinkRefused { reason } => warn!(?reason, "the manager refused us"),
         Event::SlotReady { slot } => debug!(%slot, "pool process ready"),
-        Event::SlotExited { slot, cause, .. } => {
-            if is_expected(event) {
-                debug!(%slot, %cause, "pool process ended");
+        Event::SlotExited {
+            slot,
+            cause,
+            asked,
+            reached,
+            stderr,
+        } => {
+            if Kind::of_process(*cause, *asked, *reached).is_some() {
+                slot_exited(*slot, *cause, *reached, stderr, program);
             } else {
-                slot_exited(event, program);
+                debug!(%slot, %cause, "pool process ended");
             }
         }
         Event::Unavailable { slot, message } => {
@@ -398,15 +434,7 @@ mod tests {
 
     #[test]
     fn processes_that_end_in_the_course_of_things_are_no_news() {
-        let ended = |cause, asked, reached| {
-            Kind::of(&Event::SlotExited {
-                slot: argon_core::ids::SlotId(0),
-                cause,
-                asked,
-                reached,
-                stderr: String::new(),
-            })
-        };
+        let ended = Kind::of_process;
         let (done, crashed) = (ExitCause::Exit(0), ExitCause::Signal(11));
         assert_eq!(ended(done, false, Reached::Served), None);
         assert_eq!(ended(crashed, true, Reached::Nothing), None);
