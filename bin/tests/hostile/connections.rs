@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use argon::command::CommandSpec;
 use argon_core::codec::frame_max;
 use argon_core::limits::{HANDSHAKE, HELLO_FRAME_MAX, LEASE, PENDING_PEERS_MAX};
 use argon_core::message::{FromClient, Query, Role, ToManager};
@@ -12,7 +13,7 @@ use argon_core::payload::Payload;
 
 use crate::common::until;
 use crate::raw::{Raw, frame, hello, name, noise, submit};
-use crate::stage::{RESTING, Stage, memory};
+use crate::stage::{RESTING, Stage, memory, virtual_memory};
 
 /// Options of a manager whose bounds are near, in MiB: of a payload, and of what it holds for all.
 const PAYLOAD: u64 = 1;
@@ -113,6 +114,9 @@ fn a_length_without_bytes_takes_no_memory_and_ends_with_the_lease() {
             let length = 64 * 1024 * 1024_u32;
             raw.stream.write_all(&length.to_le_bytes()).unwrap();
         }
+        assert!(open[0].is_kept_open());
+        let asked_for = virtual_memory(stage.manager.child.id());
+        assert!(asked_for < 2_048, "{asked_for} MiB were asked for");
         for mut raw in open {
             raw.until_closed();
         }
@@ -219,23 +223,23 @@ fn who_takes_nothing_in_is_gone_after_a_lease() {
 fn results_that_nobody_reads_have_a_bound() {
     let mut args = TIGHT.to_vec();
     args.extend(["--client-result-bytes", "4MiB"]);
-    let stage = Stage::new(
-        "5 clients that never read their results",
-        &args,
-        TIGHT_MAX + 16,
-    );
+    // What is at workers when a client has left enough unread still comes.
+    args.extend(["--in-flight-size", "16"]);
+    let what = "3 clients that read none of their 130 MiB of results";
+    let stage = Stage::new(what, &args, TIGHT_MAX);
     stage.bears(|stage| {
-        let payload = Payload::from(vec![7; 64 * 1024]);
-        let mut open: Vec<Raw> = (0..5).map(|_| Raw::client(&stage.address)).collect();
-        for seq in 0..100 {
+        // Small to ask for and large to keep.
+        let task = CommandSpec::new(["head", "-c", "900000", "/dev/zero"]).encode();
+        let mut open: Vec<Raw> = (0..3).map(|_| Raw::client(&stage.address)).collect();
+        for seq in 0..50 {
             for raw in &mut open {
-                let said = FromClient::Submit(submit(seq, "echo"));
-                let _ = raw.say_with(said, payload.clone());
+                let said = FromClient::Submit(submit(seq, "run"));
+                raw.say_with(said, task.clone()).unwrap();
             }
         }
-        // They live on for a while, as far as the manager can tell.
+        // They live on for a while, as far as the manager can tell; then their sessions do.
         let begun = Instant::now();
-        while begun.elapsed() < LEASE {
+        while begun.elapsed() < LEASE * 2 {
             for raw in &mut open {
                 let _ = raw.ping();
             }

@@ -125,11 +125,17 @@ pub(crate) fn listening(command: &mut std::process::Command) -> (Server, Written
 
 /// Resident memory of a process in MiB: now, and at most so far.
 pub(crate) fn memory(pid: u32) -> (u64, u64) {
+    (status_field(pid, "VmRSS:"), status_field(pid, "VmHWM:"))
+}
+
+/// What it has asked the system for in MiB, whether it uses that or not.
+pub(crate) fn virtual_memory(pid: u32) -> u64 {
+    status_field(pid, "VmSize:")
+}
+
+fn status_field(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let of = |field: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kib = line.unwrap().trim_end_matches("kB").trim();
-        kib.parse::<u64>().unwrap() / 1_024
-    };
-    (of("VmRSS:"), of("VmHWM:"))
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.unwrap().trim_end_matches("kB").trim();
+    kib.parse::<u64>().unwrap() / 1_024
 }
