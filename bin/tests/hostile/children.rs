@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::common::{Server, argon, status, until, until_capacity, wait};
+use crate::common::{DEADLINE, Server, argon, status, until, until_capacity, wait};
 use crate::stage::{Written, memory};
 
 /// Tasks of the client, enough that both workers are asked.
@@ -28,6 +28,9 @@ const TASKS: u64 = 40;
 const LIMIT: Duration = Duration::from_secs(2);
 /// Lines of one sort in a worker's log: three in ten seconds, and how many more there were.
 const LINES_MAX: usize = 12;
+/// What a program prints that prints too much, and how many lines of it are passed on: 100 a second.
+const FLOOD: &str = "this is a flood";
+const FLOOD_MAX: usize = 2_000;
 /// What a worker of one process holds at most, in MiB, as tests build it.
 const MEMORY_MAX: u64 = 48;
 
@@ -152,7 +155,10 @@ struct Ends {
 fn echo(manager: &str) -> Ends {
     let client = Client::connect(manager).unwrap();
     let payload = |number: u64| Payload::from(number.to_le_bytes().to_vec());
-    let call = |number| argon::Call::raw("echo", payload(number)).time_limit(LIMIT);
+    let call = |number| {
+        let call = argon::Call::raw("echo", payload(number));
+        call.time_limit(LIMIT).deadline(DEADLINE)
+    };
     let mut ends = Ends {
         completed: 0,
         failed: 0,
@@ -196,6 +202,11 @@ fn beside_a_good_worker(script: &str, says: &[&str]) -> Ends {
         ends.failed
     );
     assert!(peak <= MEMORY_MAX, "{peak} MiB");
+    let printed = bad.log.count(FLOOD);
+    assert!(
+        printed <= FLOOD_MAX,
+        "{printed} lines of a flood were passed on"
+    );
     assert_eq!(status(&manager.address)["manager"]["queued"], 0);
     bad.leaves(&program);
     ends
@@ -233,7 +244,10 @@ fn garbage_from_a_program_is_shown() {
 
 #[test]
 fn a_flood_on_standard_error_is_bounded() {
-    is_of_no_use("yes flood >&2 & wait", &["has not said that it is ready"]);
+    is_of_no_use(
+        &format!("yes {FLOOD} >&2 & wait"),
+        &["has not said that it is ready"],
+    );
 }
 
 #[test]
@@ -292,10 +306,13 @@ fn a_program_that_stops_itself_is_killed() {
 
 #[test]
 fn a_program_that_floods_standard_error_while_it_works_is_bounded() {
-    beside_a_good_worker("cat ready; exec yes flood >&2", &[]);
+    beside_a_good_worker(&format!("cat ready; yes {FLOOD} >&2"), &[]);
 }
 
 #[test]
 fn a_program_that_closes_its_output_is_ended() {
-    beside_a_good_worker("cat ready; exec sleep 86400 >&-", &[]);
+    beside_a_good_worker(
+        "cat ready; exec sleep 86400 >&-",
+        &["it closed its pipes and did not end"],
+    );
 }

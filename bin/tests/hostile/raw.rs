@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use argon_core::codec;
 use argon_core::ids::{Epoch, PeerId};
@@ -209,6 +209,17 @@ impl Raw {
                 Some(_) => {}
                 None => return false,
             }
+        }
+    }
+
+    /// Says more and more until the manager has closed the connection; `part` is told how often it was
+    /// asked before.
+    pub(crate) fn say_until_closed(&mut self, mut part: impl FnMut(u64) -> Vec<u8>) {
+        let begun = Instant::now();
+        let mut round = 0;
+        while self.stream.write_all(&part(round)).is_ok() {
+            round += 1;
+            assert!(begun.elapsed() < DEADLINE, "it is kept for ever");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use argon_core::capabilities::Capabilities;
-use argon_core::ids::SlotId;
+use argon_core::ids::{Attempt, Epoch, SlotId, TaskId};
 use argon_core::limits::LEASE;
 use argon_core::message::{
     AttemptEnd, Finished, FromWorker, RefuseReason, Report, ReportedAttempt, Role, ToPeer, ToWorker,
@@ -11,7 +11,7 @@ use argon_core::message::{
 use argon_core::time::Nanos;
 
 use crate::protocol::made_up;
-use crate::raw::{Raw, hello, name};
+use crate::raw::{Raw, frame, hello, name};
 use crate::stage::{RESTING, Stage};
 
 #[test]
@@ -62,26 +62,23 @@ fn reports_without_an_end_have_a_bound() {
     stage.bears(|stage| {
         let mut raw = Raw::with_hello(&stage.address, hello(Role::Worker { capacity: 4_096 }));
         // Of an earlier manager, so that each is believed.
-        let epoch = argon_core::ids::Epoch(1);
-        let (mut number, mut said) = (0, Ok(()));
-        while said.is_ok() {
+        let epoch = Epoch(1);
+        raw.say_until_closed(|round| {
             let (attempt, task) = made_up(epoch);
-            let mut finished = Vec::new();
-            for _ in 0..4_000 {
-                number += 1;
-                let attempt = argon_core::ids::Attempt { number, ..attempt };
-                let task = argon_core::ids::TaskId {
+            let reported = |number| ReportedAttempt {
+                attempt: Attempt { number, ..attempt },
+                task: TaskId {
                     seq: number,
                     ..task
-                };
-                finished.push(ReportedAttempt { attempt, task });
-            }
-            said = raw.say(FromWorker::Report(Report {
+                },
+            };
+            let report = Report {
                 running: Vec::new(),
-                finished,
+                finished: (round * 4_000..(round + 1) * 4_000).map(reported).collect(),
                 last: false,
-            }));
-        }
+            };
+            frame(FromWorker::Report(report), Vec::new().into())
+        });
         stage
             .log
             .says("its peer reported more than a worker can have");
