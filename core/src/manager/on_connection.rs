@@ -41,7 +41,13 @@ impl Manager {
         let awake = self.schedule.awake(now);
         if self.connections.are_pending_full() {
             let reason = RefuseReason::Full;
-            self.notify(Event::PeerRefused { conn, from, reason });
+            let holder = access.holder().cloned();
+            self.notify(Event::PeerRefused {
+                conn,
+                from,
+                holder,
+                reason,
+            });
             return self.connections.close(conn, CloseReason::Refused(reason));
         }
         self.connections.accept(awake, conn, from, access);
