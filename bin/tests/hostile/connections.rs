@@ -168,12 +168,12 @@ fn messages_that_come_byte_by_byte_hold_up_nobody() {
 
 #[test]
 fn large_messages_that_never_end_are_held_within_bounds_and_closed_with_the_lease() {
-    let stage = Stage::new("12 large tasks without their last byte", TIGHT, TIGHT_MAX);
+    let stage = Stage::new("8 large tasks without their last byte", TIGHT, TIGHT_MAX);
     stage.bears(|stage| {
         let payload = vec![0; 1024 * 1024];
         let whole = frame(FromClient::Submit(submit(0, "echo")), payload.into());
         let mut open = Vec::new();
-        for _ in 0..12 {
+        for _ in 0..8 {
             let raw = Raw::client(&stage.address);
             // What the manager does not read in time is not written.
             let quick = Some(Duration::from_millis(50));
@@ -259,7 +259,7 @@ fn a_storm_of_connections_passes() {
     let stage = Stage::new(
         "4,596 silent connections, then more for 2 s",
         &[],
-        RESTING + 80,
+        RESTING + 40,
     );
     stage.bears_and(
         |stage| {

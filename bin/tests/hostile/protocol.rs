@@ -152,7 +152,7 @@ fn cancels_of_what_never_was_change_nothing() {
 
 #[test]
 fn questions_without_end_hold_up_nobody() {
-    let stage = Stage::new("20,000 status queries, all read", &[], RESTING + 16);
+    let stage = Stage::new("20,000 status queries, all read", &[], RESTING);
     stage.bears(|stage| {
         let mut raw = Raw::observer(&stage.address);
         let query = |page| frame(Query::StatusQuery { page }, Vec::new().into());
@@ -170,7 +170,7 @@ fn questions_without_end_hold_up_nobody() {
 #[test]
 fn names_that_nobody_runs_have_a_bound() {
     let args = ["--queue-size", "2000", "--runner-wait", "1s"];
-    let stage = Stage::new("20,000 tasks, each of its own name", &args, RESTING + 24);
+    let stage = Stage::new("20,000 tasks, each of its own name", &args, RESTING + 8);
     stage.bears(|stage| {
         let mut raw = Raw::client(&stage.address);
         let long = "x".repeat(200);

@@ -58,7 +58,7 @@ fn reports_of_attempts_that_never_were_are_closed() {
 
 #[test]
 fn reports_without_an_end_have_a_bound() {
-    let stage = Stage::new("a report that goes on for ever", &[], RESTING + 48);
+    let stage = Stage::new("a report that goes on for ever", &[], RESTING + 24);
     stage.bears(|stage| {
         let mut raw = Raw::with_hello(&stage.address, hello(Role::Worker { capacity: 4_096 }));
         // Of an earlier manager, so that each is believed.
@@ -135,7 +135,7 @@ fn tasks_of_a_worker_that_answers_nothing_are_done_by_others_when_it_is_gone() {
 
 #[test]
 fn offers_without_end_hold_up_nobody() {
-    let stage = Stage::new("2,000 offers of 500 names each", &[], RESTING + 48);
+    let stage = Stage::new("2,000 offers of 500 names each", &[], RESTING);
     stage.bears(|stage| {
         let mut raw = Raw::worker(&stage.address, 1);
         for round in 0..2_000 {
