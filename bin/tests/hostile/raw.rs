@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use argon_core::codec;
 use argon_core::ids::{Epoch, PeerId};
@@ -221,15 +221,6 @@ impl Raw {
             round += 1;
             assert!(begun.elapsed() < DEADLINE, "it is kept for ever");
         }
-    }
-
-    /// Whether nothing has come for a moment: no answer, and no end.
-    pub(crate) fn is_kept_open(&mut self) -> bool {
-        let moment = Some(Duration::from_millis(200));
-        self.stream.set_read_timeout(moment).unwrap();
-        let nothing = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        nothing.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Hangs up for writing; the manager may still answer.

@@ -128,9 +128,9 @@ pub(crate) fn memory(pid: u32) -> (u64, u64) {
     (status_field(pid, "VmRSS:"), status_field(pid, "VmHWM:"))
 }
 
-/// What it has asked the system for in MiB, whether it uses that or not.
+/// What it has asked the system for at most, in MiB, whether it uses that or not.
 pub(crate) fn virtual_memory(pid: u32) -> u64 {
-    status_field(pid, "VmSize:")
+    status_field(pid, "VmPeak:")
 }
 
 fn status_field(pid: u32, field: &str) -> u64 {
