@@ -1,0 +1,182 @@
+//! Makes faults and heals them, and writes down which was there when.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::load::{append, now};
+use crate::plan::{Fault, Kind, Round};
+use crate::proc::Table;
+use crate::processes::{Cluster, workers};
+
+/// A fault as it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    pub(crate) kind: Kind,
+    pub(crate) host: String,
+    /// From before it began.
+    pub(crate) from: u64,
+    /// Until after it had healed.
+    pub(crate) to: u64,
+}
+
+/// All faults so far.
+#[derive(Default)]
+pub(crate) struct History(Mutex<Vec<Happened>>);
+
+impl History {
+    pub(crate) fn all(&self) -> Vec<Happened> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
+    }
+
+    fn push(&self, cluster: &Cluster, fault: Happened) {
+        let Happened { from, to, .. } = &fault;
+        let (from, to) = (from.to_string(), to.to_string());
+        append(
+            &cluster.file("faults"),
+            &[fault.kind.name(), &fault.host, &from, &to],
+        );
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(fault);
+    }
+}
+
+/// Makes the faults of a round.
+pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
+    thread::scope(|scope| {
+        for lane in &round.lanes {
+            scope.spawn(move || {
+                for fault in lane {
+                    one(cluster, history, fault);
+                }
+            });
+        }
+    });
+    if let Some(fault) = &round.rolling {
+        thread::sleep(fault.pause);
+        for host in workers() {
+            let from = now();
+            cluster.drain(&host, true);
+            let to = now();
+            let kind = fault.kind;
+            history.push(
+                cluster,
+                Happened {
+                    kind,
+                    host,
+                    from,
+                    to,
+                },
+            );
+        }
+    }
+}
+
+fn one(cluster: &Cluster, history: &History, fault: &Fault) {
+    thread::sleep(fault.pause);
+    let (kind, host) = (fault.kind, fault.host.clone());
+    let from = now();
+    during(cluster, fault);
+    let to = now();
+    history.push(
+        cluster,
+        Happened {
+            kind,
+            host,
+            from,
+            to,
+        },
+    );
+}
+
+/// Makes one and heals it.
+fn during(cluster: &Cluster, fault: &Fault) {
+    let Fault {
+        kind, host, hold, ..
+    } = fault;
+    match kind {
+        Kind::Kill => {
+            cluster.kill(host);
+            thread::sleep(*hold);
+            cluster.start(host);
+        }
+        Kind::Restart => {
+            cluster.drain(host, false);
+            cluster.start(host);
+        }
+        Kind::KillPool => kill_pool_process(cluster, host),
+        Kind::Stop => {
+            cluster.signal(host, Signal::SIGSTOP);
+            thread::sleep(*hold);
+            cluster.signal(host, Signal::SIGCONT);
+        }
+        Kind::LinkDown => link_down(cluster, host, *hold),
+        Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset => {
+            if cluster.network.has_nft {
+                filtered(cluster, *kind, host, *hold);
+            } else {
+                link_down(cluster, host, *hold);
+            }
+        }
+        Kind::Rolling => unreachable!("not in a lane"),
+    }
+}
+
+fn link_down(cluster: &Cluster, host: &str, hold: Duration) {
+    cluster.network.link(host, false);
+    thread::sleep(hold);
+    cluster.network.link(host, true);
+}
+
+/// The guard of a process takes what it guards along, as the system's killer of processes would not: so
+/// one of those that it guards.
+fn kill_pool_process(cluster: &Cluster, host: &str) {
+    let Some(worker) = cluster.pid(host) else {
+        return;
+    };
+    let table = Table::read();
+    let guarded = table.children(worker).into_iter();
+    let programs = guarded.flat_map(|guard| table.children(guard));
+    if let Some(program) = programs.min() {
+        let _ = kill(Pid::from_raw(program), Signal::SIGKILL);
+    }
+}
+
+/// Packets are dropped where they arrive, or, of the manager to all others, where they leave.
+fn filtered(cluster: &Cluster, kind: Kind, host: &str, hold: Duration) {
+    let network = &cluster.network;
+    let here = network.address(host);
+    let manager = network.address("manager");
+    // Where, at which hook, and the rule.
+    let mut rules: Vec<(&str, &str, String)> = Vec::new();
+    if matches!(kind, Kind::Cut | Kind::CutTo) {
+        let others = format!("ip saddr != {here} drop");
+        rules.push((host, "input", others));
+    }
+    if matches!(kind, Kind::Cut | Kind::CutFrom) {
+        if host == "manager" {
+            rules.push((host, "output", format!("ip daddr != {here} drop")));
+        } else {
+            rules.push(("manager", "input", format!("ip saddr {here} drop")));
+        }
+    }
+    if kind == Kind::Reset {
+        let whose = if host == "manager" { "!= " } else { "" };
+        let rule = format!("ip saddr {whose}{manager} meta l4proto tcp reject with tcp reset");
+        rules.push((host, "input", rule));
+    }
+    // A table of its own for each host and hook: two faults may have rules at the manager.
+    let table = |hook: &str| format!("table inet chaos_{}_{hook}", host.replace('-', "_"));
+    for (place, hook, rule) in &rules {
+        let chain = format!("chain {hook} {{\ntype filter hook {hook} priority 0\n{rule}\n}}");
+        network.filter(place, &format!("{} {{\n{chain}\n}}\n", table(hook)));
+    }
+    thread::sleep(hold);
+    for (place, hook, _) in &rules {
+        network.filter(place, &format!("delete {}\n", table(hook)));
+    }
+}
