@@ -1,6 +1,7 @@
 //! Makes faults and heals them, and writes down which was there when.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,12 +26,39 @@ pub(crate) struct Happened {
 
 /// All faults so far.
 #[derive(Default)]
-pub(crate) struct History(Mutex<Vec<Happened>>);
+pub(crate) struct History {
+    all: Mutex<Vec<Happened>>,
+    filtered: Mutex<BTreeMap<Kind, Filtered>>,
+}
+
+/// What rules have met: a cut that nothing runs into is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Filtered {
+    faults: u64,
+    packets: u64,
+}
+
+/// So many faults of a kind cannot all have come when nobody wanted to send anything.
+const FELT_AFTER: u64 = 3;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl History {
     pub(crate) fn all(&self) -> Vec<Happened> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.clone()
+        lock(&self.all).clone()
+    }
+
+    /// Kinds of faults that have had no effect.
+    pub(crate) fn unfelt(&self) -> Vec<String> {
+        let filtered = lock(&self.filtered);
+        let unfelt = filtered
+            .iter()
+            .filter(|(_, met)| met.faults >= FELT_AFTER && met.packets == 0);
+        unfelt
+            .map(|(kind, met)| format!("{}: no packet has met the rules: {met:?}", kind.name()))
+            .collect()
     }
 
     fn push(&self, cluster: &Cluster, fault: Happened) {
@@ -40,8 +68,7 @@ impl History {
             &cluster.file("faults"),
             &[fault.kind.name(), &fault.host, &from, &to],
         );
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(fault);
+        lock(&self.all).push(fault);
     }
 }
 
@@ -80,7 +107,7 @@ fn one(cluster: &Cluster, history: &History, fault: &Fault) {
     thread::sleep(fault.pause);
     let (kind, host) = (fault.kind, fault.host.clone());
     let from = now();
-    during(cluster, fault);
+    during(cluster, history, fault);
     let to = now();
     history.push(
         cluster,
@@ -94,7 +121,7 @@ fn one(cluster: &Cluster, history: &History, fault: &Fault) {
 }
 
 /// Makes one and heals it.
-fn during(cluster: &Cluster, fault: &Fault) {
+fn during(cluster: &Cluster, history: &History, fault: &Fault) {
     let Fault {
         kind, host, hold, ..
     } = fault;
@@ -117,7 +144,7 @@ fn during(cluster: &Cluster, fault: &Fault) {
         Kind::LinkDown => link_down(cluster, host, *hold),
         Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset => {
             if cluster.network.has_nft {
-                filtered(cluster, *kind, host, *hold);
+                filtered(cluster, history, *kind, host, *hold);
             } else {
                 link_down(cluster, host, *hold);
             }
@@ -147,26 +174,27 @@ fn kill_pool_process(cluster: &Cluster, host: &str) {
 }
 
 /// Packets are dropped where they arrive, or, of the manager to all others, where they leave.
-fn filtered(cluster: &Cluster, kind: Kind, host: &str, hold: Duration) {
+fn filtered(cluster: &Cluster, history: &History, kind: Kind, host: &str, hold: Duration) {
     let network = &cluster.network;
     let here = network.address(host);
     let manager = network.address("manager");
     // Where, at which hook, and the rule.
     let mut rules: Vec<(&str, &str, String)> = Vec::new();
     if matches!(kind, Kind::Cut | Kind::CutTo) {
-        let others = format!("ip saddr != {here} drop");
+        let others = format!("ip saddr != {here} counter drop");
         rules.push((host, "input", others));
     }
     if matches!(kind, Kind::Cut | Kind::CutFrom) {
         if host == "manager" {
-            rules.push((host, "output", format!("ip daddr != {here} drop")));
+            rules.push((host, "output", format!("ip daddr != {here} counter drop")));
         } else {
-            rules.push(("manager", "input", format!("ip saddr {here} drop")));
+            rules.push(("manager", "input", format!("ip saddr {here} counter drop")));
         }
     }
     if kind == Kind::Reset {
         let whose = if host == "manager" { "!= " } else { "" };
-        let rule = format!("ip saddr {whose}{manager} meta l4proto tcp reject with tcp reset");
+        let tcp = format!("ip saddr {whose}{manager} meta l4proto tcp");
+        let rule = format!("{tcp} counter reject with tcp reset");
         rules.push((host, "input", rule));
     }
     // A table of its own for each host and hook: two faults may have rules at the manager.
@@ -176,6 +204,14 @@ fn filtered(cluster: &Cluster, kind: Kind, host: &str, hold: Duration) {
         network.filter(place, &format!("{} {{\n{chain}\n}}\n", table(hook)));
     }
     thread::sleep(hold);
+    let met = |(place, hook, _): &(&str, &str, String)| network.packets(place, &table(hook));
+    let packets: u64 = rules.iter().map(met).sum();
+    {
+        let mut filtered = lock(&history.filtered);
+        let sum = filtered.entry(kind).or_default();
+        sum.faults += 1;
+        sum.packets += packets;
+    }
     for (place, hook, _) in &rules {
         network.filter(place, &format!("delete {}\n", table(hook)));
     }

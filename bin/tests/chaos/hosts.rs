@@ -5,13 +5,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{self, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::proc::Table;
 
 /// What all addresses begin with; nothing outside of the namespaces sees them.
 const SUBNET: &str = "10.99.0";
+/// What the names of all namespaces begin with; then comes the process that has made them.
+const PREFIX: &str = "argonchaos-";
+/// Where `ip` keeps them.
+const NAMESPACES: &str = "/run/netns";
 
 /// The namespaces of one run; removed when it ends.
 pub(crate) struct Network {
@@ -21,9 +28,9 @@ pub(crate) struct Network {
     pub(crate) has_nft: bool,
 }
 
-/// Why there can be no namespaces here, if so.
+/// Why there can be no such hosts, and no clients on them, here.
 pub(crate) fn missing() -> Option<String> {
-    let name = format!("argon-{}-try", process::id());
+    let name = format!("{PREFIX}{}-try", process::id());
     let tried = Command::new("ip").args(["netns", "add", &name]).output();
     let problem = match tried {
         Err(error) => Some(format!("`ip` cannot be run ({error})")),
@@ -39,12 +46,15 @@ pub(crate) fn missing() -> Option<String> {
     if problem.is_none() {
         ip(&["netns", "del", &name]);
     }
-    problem
+    let needed = ["python3", "perl"].into_iter();
+    let missing = needed.filter(|program| Command::new(program).arg("-v").output().is_err());
+    problem.or_else(|| Some(format!("there is no {}", missing.last()?)))
 }
 
 impl Network {
     /// Makes a host for each name, all of them connected.
     pub(crate) fn new(hosts: &[String]) -> Self {
+        remove(|maker| !Path::new("/proc").join(maker).exists());
         let has_nft = Command::new("nft")
             .arg("--version")
             .output()
@@ -56,7 +66,7 @@ impl Network {
             );
         }
         let network = Self {
-            prefix: format!("argon-{}-", process::id()),
+            prefix: format!("{PREFIX}{}-", process::id()),
             hosts: hosts.to_vec(),
             has_nft,
         };
@@ -118,47 +128,72 @@ impl Network {
         ip(&["-n", &self.namespace(host), "link", "set", "eth0", state]);
     }
 
+    /// How many packets the rules of this table have met.
+    pub(crate) fn packets(&self, host: &str, table: &str) -> u64 {
+        let mut list = self.command(host, "nft");
+        let list = list.args(["list", "ruleset"]).output().expect("nft starts");
+        let rules = String::from_utf8_lossy(&list.stdout).into_owned();
+        let rules = rules.split_once(table).map_or("", |(_, after)| after);
+        let count = rules.split_once("packets ").map_or("", |(_, after)| after);
+        let count = count.split(' ').next().unwrap_or_default();
+        count.parse().unwrap_or_default()
+    }
+
     /// The processes on each host.
     pub(crate) fn processes(&self, table: &Table) -> BTreeMap<String, Vec<i32>> {
-        let inode = |path: PathBuf| fs::metadata(path).ok().map(|found| found.ino());
-        let mut found = BTreeMap::new();
-        let of_space: BTreeMap<u64, &String> = self
-            .hosts
-            .iter()
-            .filter_map(|host| {
-                let path = PathBuf::from("/run/netns").join(self.namespace(host));
-                Some((inode(path)?, host))
-            })
-            .collect();
-        for pid in table.pids() {
-            let Some(space) = inode(PathBuf::from(format!("/proc/{pid}/ns/net"))) else {
-                continue;
-            };
-            if let Some(host) = of_space.get(&space) {
-                let pids: &mut Vec<i32> = found.entry((*host).clone()).or_default();
-                pids.push(pid);
-            }
+        let spaces = self.hosts.iter().filter_map(|host| {
+            let inode = inode(&Path::new(NAMESPACES).join(self.namespace(host)))?;
+            Some((inode, host.clone()))
+        });
+        processes_of(&spaces.collect(), table)
+    }
+}
+
+/// The processes of namespaces that are given by their inodes.
+fn processes_of(spaces: &BTreeMap<u64, String>, table: &Table) -> BTreeMap<String, Vec<i32>> {
+    let mut found: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+    for pid in table.pids() {
+        // Of one that has ended since, or is a zombie, there is none.
+        let space = inode(Path::new(&format!("/proc/{pid}/ns/net")));
+        if let Some(name) = space.and_then(|space| spaces.get(&space)) {
+            found.entry(name.clone()).or_default().push(pid);
         }
-        found
+    }
+    found
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|found| found.ino())
+}
+
+/// Removes namespaces, and what runs in them, by the process that has made them.
+fn remove(made_by: impl Fn(&str) -> bool) {
+    let names = fs::read_dir(NAMESPACES).into_iter().flatten();
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let ours = |name: &String| {
+        let rest = name.strip_prefix(PREFIX);
+        rest.and_then(|rest| rest.split('-').next())
+            .is_some_and(&made_by)
+    };
+    let names: Vec<String> = names.filter(ours).collect();
+    let space = |name: &String| Some((inode(&Path::new(NAMESPACES).join(name))?, name.clone()));
+    let spaces = names.iter().filter_map(space).collect();
+    // They would keep the namespaces alive.
+    for pid in processes_of(&spaces, &Table::read())
+        .into_values()
+        .flatten()
+    {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    for name in names {
+        let _ = Command::new("ip").args(["netns", "del", &name]).status();
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // What is left on the hosts would keep them alive.
-        for pids in self.processes(&Table::read()).values() {
-            for pid in pids {
-                let pid = nix::unistd::Pid::from_raw(*pid);
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-            }
-        }
-        let hosts = self.hosts.iter().map(String::as_str);
-        for host in hosts.chain(["bridge"]) {
-            let _ = Command::new("ip")
-                .args(["netns", "del", &self.namespace(host)])
-                .stderr(Stdio::null())
-                .status();
-        }
+        let this = process::id().to_string();
+        remove(|maker| maker == this);
     }
 }
 

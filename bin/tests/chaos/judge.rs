@@ -16,6 +16,9 @@ const AFTERMATH: u64 = 5 * SECOND;
 /// A process that stands still for less than half a lease is nobody's reason to repeat anything.
 const STOP_UNNOTICED: u64 = SECOND;
 
+/// How often a task may be begun that may be repeated.
+const ATTEMPTS: usize = 3;
+
 /// What the judge finds.
 pub(crate) struct Verdict {
     /// Each broken promise.
@@ -91,12 +94,17 @@ impl Judge<'_> {
             "expired-unrun" | "cancelled-unrun" | "rejected" if !unrun => {
                 Some("its client was told that it never ran, but it has")
             }
-            "rejected" | "lost" if self.disturbed(task, outcome, |_| true) => None,
-            "rejected" | "lost" => Some("there was no fault that would be a reason"),
-            "crashed" if self.disturbed(task, outcome, |kind| kind == Kind::KillPool) => None,
-            "crashed" => Some("nobody has killed its process"),
+            "lost" if !task.once && self.felt(task, outcome, |_| true) < ATTEMPTS => {
+                Some("it was lost after fewer faults than it has attempts")
+            }
+            "rejected" | "lost" if self.felt(task, outcome, |_| true) == 0 => {
+                Some("there was no fault that would be a reason")
+            }
+            "crashed" if self.felt(task, outcome, |kind| kind == Kind::KillPool) == 0 => {
+                Some("nobody has killed its process")
+            }
             "completed" | "raised" | "expired" | "expired-unrun" | "cancelled"
-            | "cancelled-unrun" => None,
+            | "cancelled-unrun" | "rejected" | "lost" | "crashed" => None,
             _ => Some("there is no such outcome"),
         };
         if let Some(problem) = problem {
@@ -104,15 +112,15 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a fault of these kinds at the manager or a worker could be felt in the task's life.
-    fn disturbed(&self, task: &Task, outcome: &Outcome, of: impl Fn(Kind) -> bool) -> bool {
-        let mut faults = self.faults.iter();
-        faults.any(|fault| {
+    /// How many faults of these kinds, at the manager or a worker, could be felt in the task's life.
+    fn felt(&self, task: &Task, outcome: &Outcome, of: impl Fn(Kind) -> bool) -> usize {
+        let faults = self.faults.iter().filter(|fault| {
             !fault.host.starts_with("client")
                 && of(fault.kind)
                 && fault.from <= outcome.at
                 && fault.to + AFTERMATH >= task.submitted
-        })
+        });
+        faults.count()
     }
 
     /// Whether every run after the first has its reason.

@@ -94,7 +94,7 @@ fn promises_are_kept_under_chaos() {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let drawn = u64::from(since.expect("after 1970").subsec_nanos()) ^ u64::from(process::id());
     let seed = number("ARGON_CHAOS_SEED").unwrap_or(drawn);
-    let size = number("ARGON_CHAOS_MINUTES").map_or(Size::SHORT, Size::of);
+    let size = number("ARGON_CHAOS_MINUTES").map_or(Size::SHORT, Size::of_minutes);
     let plan = plan::plan(seed, size);
     eprintln!(
         "chaos: ARGON_CHAOS_SEED={seed}, {} rounds of {} faults",
@@ -109,11 +109,13 @@ fn promises_are_kept_under_chaos() {
     let history = History::default();
     cluster.start_all();
     let mut watch = Watch::begin(&cluster);
-    for (number, round) in plan.iter().enumerate() {
+    for (number, round) in (1..).zip(&plan) {
         faults::carry_out(&cluster, &history, round);
-        watch.look(&format!("round {}", number + 1));
+        watch.look(&format!("round {number}"));
+        eprintln!("chaos: {} faults in {number} rounds", history.all().len());
     }
     let mut wrong = watch.end();
+    wrong.extend(history.unfelt());
 
     let faults = history.all();
     let ledger = Ledger::read(&cluster.file("ledger"), &cluster.records());

@@ -98,7 +98,7 @@ impl Size {
     };
 
     /// So many that they take about this long.
-    pub(crate) fn of(minutes: u32) -> Self {
+    pub(crate) fn of_minutes(minutes: u32) -> Self {
         let round = MEAN_FAULT * u32::try_from(FAULTS_A_ROUND).expect("small");
         let rounds = Duration::from_secs(60) * minutes;
         Self {

@@ -1,4 +1,7 @@
 //! The judge, judged: each thing that can be wrong is shown to it once.
+
+use std::slice;
+
 use crate::faults::Happened;
 use crate::judge::judge;
 use crate::ledger::{Ledger, Outcome, Run, Task};
@@ -114,25 +117,40 @@ fn of_outcomes(kill: &Happened) {
         ends_as("expired-unrun")(task);
     };
     is_wrong("it never ran, but it has", late, &[]);
-    is_wrong("it never ran, but", ends_as("rejected"), &[kill.clone()]);
+    is_wrong(
+        "it never ran, but",
+        ends_as("rejected"),
+        slice::from_ref(kill),
+    );
+    let at_client = fault(Kind::Cut, "client-rust-1", 12, 13);
     for word in ["lost", "rejected"] {
-        is_wrong("no fault", ends_unrun_as(word), &[]);
-        let at_client = fault(Kind::Cut, "client-rust-1", 12, 13);
-        is_wrong("no fault", ends_unrun_as(word), &[at_client]);
-        is_fine(ends_unrun_as(word), &[kill.clone()]);
+        let once = move |task: &mut Task| {
+            task.once = true;
+            ends_unrun_as(word)(task);
+        };
+        is_wrong("no fault", once, &[]);
+        is_wrong("no fault", once, slice::from_ref(&at_client));
+        is_fine(once, slice::from_ref(kill));
     }
-    is_wrong("nobody has killed", ends_as("crashed"), &[kill.clone()]);
+    let two = [kill.clone(), kill.clone()];
+    is_wrong("fewer faults", ends_unrun_as("lost"), &two);
+    is_fine(ends_unrun_as("lost"), &[&two[..], &two].concat());
+    is_wrong(
+        "nobody has killed",
+        ends_as("crashed"),
+        slice::from_ref(kill),
+    );
     let pool = fault(Kind::KillPool, "worker-rust-1", 11, 11);
     is_fine(ends_as("crashed"), &[pool]);
 }
 
 fn of_second_runs(kill: &Happened) {
-    is_fine(again, &[kill.clone()]);
+    is_fine(again, slice::from_ref(kill));
     let once = |task: &mut Task| {
         task.once = true;
         again(task);
     };
-    is_wrong("at most once", once, &[kill.clone()]);
+    is_wrong("at most once", once, slice::from_ref(kill));
     let excuses_nothing = [
         fault(Kind::Kill, "worker-python-1", 12, 13),
         fault(Kind::Cut, "client-rust-1", 8, 16),
