@@ -13,6 +13,9 @@ use crate::plan::{Fault, Kind, Round};
 use crate::proc::Table;
 use crate::processes::{Cluster, workers};
 
+/// A fault that is to kill a process of a pool kills its guard if it is to last less than this.
+const GUARD_BELOW: Duration = Duration::from_millis(500);
+
 /// A fault as it was.
 #[derive(Clone, Debug)]
 pub(crate) struct Happened {
@@ -135,11 +138,24 @@ fn during(cluster: &Cluster, history: &History, fault: &Fault) {
             cluster.drain(host, false);
             cluster.start(host);
         }
-        Kind::KillPool => kill_pool_process(cluster, host),
+        Kind::KillPool => kill_pool_process(cluster, host, *hold < GUARD_BELOW),
         Kind::Stop => {
             cluster.signal(host, Signal::SIGSTOP);
             thread::sleep(*hold);
             cluster.signal(host, Signal::SIGCONT);
+        }
+        Kind::Freeze => {
+            // Those that start others first, so that none is missed.
+            let all = cluster.network.processes(&Table::read());
+            let of_host = all.get(host).cloned().unwrap_or_default();
+            let send = |signal| {
+                for pid in &of_host {
+                    let _ = kill(Pid::from_raw(*pid), signal);
+                }
+            };
+            send(Signal::SIGSTOP);
+            thread::sleep(*hold);
+            send(Signal::SIGCONT);
         }
         Kind::LinkDown => link_down(cluster, host, *hold),
         Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset => {
@@ -159,17 +175,21 @@ fn link_down(cluster: &Cluster, host: &str, hold: Duration) {
     cluster.network.link(host, true);
 }
 
-/// The guard of a process takes what it guards along, as the system's killer of processes would not: so
-/// one of those that it guards.
-fn kill_pool_process(cluster: &Cluster, host: &str) {
+/// One of a worker's pool, or what watches over it and is to go with it.
+fn kill_pool_process(cluster: &Cluster, host: &str, guard: bool) {
     let Some(worker) = cluster.pid(host) else {
         return;
     };
     let table = Table::read();
-    let guarded = table.children(worker).into_iter();
-    let programs = guarded.flat_map(|guard| table.children(guard));
-    if let Some(program) = programs.min() {
-        let _ = kill(Pid::from_raw(program), Signal::SIGKILL);
+    let guards = table.children(worker);
+    let programs = guards.iter().flat_map(|guard| table.children(*guard)).min();
+    let chosen = if guard {
+        guards.into_iter().min()
+    } else {
+        programs
+    };
+    if let Some(pid) = chosen {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }
 

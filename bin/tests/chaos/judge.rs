@@ -10,10 +10,10 @@ use crate::plan::Kind;
 use crate::processes::host_of;
 
 const SECOND: u64 = 1_000_000_000;
-/// How long a fault has effects after it has healed: a lease (2 s) or the grace after a restart (3 s)
-/// runs out, packets are sent again after a pause that has doubled some times, processes start.
-const AFTERMATH: u64 = 5 * SECOND;
-/// A process that stands still for less than half a lease is nobody's reason to repeat anything.
+/// How long a fault has effects after it has healed: the longest that anybody waits for somebody who
+/// was away, which is the grace after a restart of the manager.
+const AFTERMATH: u64 = 3 * SECOND;
+/// What stands still for less than half a lease is nobody's reason to repeat anything.
 const STOP_UNNOTICED: u64 = SECOND;
 
 /// How often a task may be begun that may be repeated.
@@ -145,13 +145,17 @@ impl Judge<'_> {
 
     /// The fault that explains a second run: at a worker that ran the task or at the manager, felt
     /// between the first start and this one. Faults at clients never are: their tasks stay with the
-    /// manager for far longer than any fault here lasts.
+    /// manager for far longer than any fault here lasts. Nor is a restart in good order, which waits for
+    /// what runs.
     fn excuse(&self, task: &Task, first: &Run, later: &Run) -> Option<String> {
         let felt = |fault: &&Happened| {
             fault.from <= later.started && fault.to + AFTERMATH >= first.started
         };
-        let noticed =
-            |fault: &&Happened| fault.kind != Kind::Stop || fault.to - fault.from >= STOP_UNNOTICED;
+        let noticed = |fault: &&Happened| match fault.kind {
+            Kind::Restart | Kind::Rolling => false,
+            Kind::Stop | Kind::Freeze => fault.to - fault.from >= STOP_UNNOTICED,
+            _ => true,
+        };
         let at_worker = |fault: &&Happened| {
             let mut workers = task.runs.iter().map(Run::worker);
             workers.any(|worker| host_of(worker) == fault.host)

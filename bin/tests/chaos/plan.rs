@@ -18,12 +18,14 @@ pub(crate) const LANGUAGES: [&str; 3] = ["rust", "python", "perl"];
 pub(crate) enum Kind {
     /// SIGKILL; started again on the same address, or under the same name.
     Kill,
-    /// SIGKILL of one process of a worker's pool.
+    /// SIGKILL of one process of a worker's pool, or of the guard that stands between them.
     KillPool,
     /// SIGTERM, which drains; a new one comes when the old has left.
     Restart,
     /// SIGSTOP, then SIGCONT.
     Stop,
+    /// The same of all processes of the host, as when a machine sleeps.
+    Freeze,
     /// No packets to or from the host.
     Cut,
     /// The host hears others, who do not hear it.
@@ -45,6 +47,7 @@ impl Kind {
             Self::KillPool => "kill pool process",
             Self::Restart => "restart",
             Self::Stop => "stop",
+            Self::Freeze => "freeze",
             Self::Cut => "cut both ways",
             Self::CutFrom => "cut from",
             Self::CutTo => "cut to",
@@ -176,14 +179,14 @@ pub(crate) fn plan(seed: u64, size: Size) -> Vec<Round> {
 }
 
 fn fault(dice: &mut Dice, host: String, manager_dies: bool) -> Fault {
-    use Kind::{Cut, CutFrom, CutTo, Kill, KillPool, LinkDown, Reset, Restart, Stop};
+    use Kind::{Cut, CutFrom, CutTo, Freeze, Kill, KillPool, LinkDown, Reset, Restart, Stop};
     let kinds: &[Kind] = if host == "manager" && manager_dies {
         &[
             Kill, Kill, Kill, Restart, Stop, Cut, CutFrom, CutTo, Reset, LinkDown,
         ]
     } else if host.starts_with("worker") {
         &[
-            Kill, Kill, KillPool, KillPool, Restart, Stop, Stop, Cut, CutFrom, CutTo, Reset,
+            Kill, Kill, KillPool, KillPool, Restart, Stop, Freeze, Cut, CutFrom, CutTo, Reset,
             LinkDown,
         ]
     } else if host.starts_with("client") && host.ends_with(&format!("-{MORTAL}")) {

@@ -157,6 +157,9 @@ fn of_second_runs(kill: &Happened) {
         fault(Kind::Kill, "worker-rust-1", 1, 4),
         fault(Kind::Kill, "worker-rust-1", 16, 17),
         fault(Kind::Stop, "worker-rust-1", 12, 12),
+        fault(Kind::Restart, "worker-rust-1", 12, 14),
+        fault(Kind::Rolling, "worker-rust-1", 12, 14),
+        fault(Kind::Restart, "manager", 12, 14),
     ];
     is_wrong("no fault is a reason", again, &[]);
     for fault in excuses_nothing {
