@@ -1,9 +1,10 @@
 //! Makes faults and heals them, and writes down which was there when.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -53,6 +54,12 @@ impl History {
         lock(&self.all).clone()
     }
 
+    /// How many faults were made so far.
+    pub(crate) fn made(&self) -> usize {
+        let all = lock(&self.all);
+        all.iter().filter(|fault| fault.host != MACHINE).count()
+    }
+
     /// Kinds of faults that have had no effect.
     pub(crate) fn unfelt(&self) -> Vec<String> {
         let filtered = lock(&self.filtered);
@@ -72,6 +79,33 @@ impl History {
             &[fault.kind.name(), &fault.host, &from, &to],
         );
         lock(&self.all).push(fault);
+    }
+}
+
+/// Between looks at whether the machine has time for us.
+const TICK: Duration = Duration::from_millis(50);
+/// To be later than this is to be starved; a quarter of the lease.
+const LATE: Duration = Duration::from_millis(500);
+/// The host of what concerns all of them.
+pub(crate) const MACHINE: &str = "machine";
+
+/// Notes when the machine is too busy, until the end of the scope is announced.
+pub(crate) fn watch_the_machine(cluster: &Cluster, history: &History, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let (from, began) = (now(), Instant::now());
+        thread::sleep(TICK);
+        if began.elapsed() > TICK + LATE {
+            let (kind, host, to) = (Kind::Starved, MACHINE.to_owned(), now());
+            history.push(
+                cluster,
+                Happened {
+                    kind,
+                    host,
+                    from,
+                    to,
+                },
+            );
+        }
     }
 }
 
@@ -165,7 +199,7 @@ fn during(cluster: &Cluster, history: &History, fault: &Fault) {
                 link_down(cluster, host, *hold);
             }
         }
-        Kind::Rolling => unreachable!("not in a lane"),
+        Kind::Rolling | Kind::Starved => unreachable!("not in a lane"),
     }
 }
 

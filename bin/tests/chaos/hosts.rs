@@ -46,9 +46,9 @@ pub(crate) fn missing() -> Option<String> {
     if problem.is_none() {
         ip(&["netns", "del", &name]);
     }
-    let needed = ["python3", "perl"].into_iter();
-    let missing = needed.filter(|program| Command::new(program).arg("-v").output().is_err());
-    problem.or_else(|| Some(format!("there is no {}", missing.last()?)))
+    let lacks = |program: &&str| Command::new(program).arg("--version").output().is_err();
+    let missing = ["python3", "perl"].into_iter().find(lacks);
+    problem.or_else(|| Some(format!("there is no {}", missing?)))
 }
 
 impl Network {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::faults::Happened;
+use crate::faults::{Happened, MACHINE};
 use crate::ledger::{Ledger, Outcome, Run, Task};
 use crate::plan::Kind;
 use crate::processes::host_of;
@@ -163,13 +163,17 @@ impl Judge<'_> {
         let candidates = || self.faults.iter().filter(felt).filter(noticed);
         let at_manager = |fault: &&Happened| fault.host == "manager";
         let worker = candidates().find(at_worker);
-        let fault = worker.or_else(|| candidates().find(at_manager))?;
+        let manager = || candidates().find(at_manager);
+        let machine = || candidates().find(|fault| fault.host == MACHINE);
+        let fault = worker.or_else(manager).or_else(machine)?;
         Some(format!("{} of {}", fault.kind.name(), sort(&fault.host)))
     }
 
     fn table(&self, ledger: &Ledger, killed: &[String]) -> String {
         let mut faults: BTreeMap<String, u64> = BTreeMap::new();
-        for fault in self.faults {
+        let (busy, made): (Vec<_>, Vec<_>) =
+            (self.faults.iter()).partition(|fault| fault.host == MACHINE);
+        for fault in made {
             let name = format!("{} of {}", fault.kind.name(), sort(&fault.host));
             *faults.entry(name).or_default() += 1;
         }
@@ -186,6 +190,17 @@ impl Judge<'_> {
         }
         let mut text = String::new();
         section(&mut text, "faults", &faults);
+        let restarts = self
+            .faults
+            .iter()
+            .filter(|fault| fault.kind == Kind::Restart);
+        let mut slowest: BTreeMap<&str, u64> = BTreeMap::new();
+        for fault in restarts {
+            let slowest = slowest.entry(sort(&fault.host)).or_default();
+            *slowest = (*slowest).max((fault.to - fault.from) / SECOND);
+        }
+        let _ = writeln!(text, "times that the machine was busy: {}", busy.len());
+        let _ = writeln!(text, "slowest restarts, in seconds: {slowest:?}");
         section(&mut text, "tasks, by client", &clients);
         section(&mut text, "outcomes", &outcomes);
         section(&mut text, "runs again, because of", &self.duplicates);

@@ -20,6 +20,7 @@ mod proof;
 mod watch;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, process, thread};
 
@@ -86,6 +87,15 @@ impl Drop for Logs {
     }
 }
 
+/// Says that it is over, also when a check has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn promises_are_kept_under_chaos() {
     if let Some(problem) = hosts::missing() {
         eprintln!("SKIPPED: chaos on real hosts needs network namespaces, but {problem}");
@@ -108,13 +118,18 @@ fn promises_are_kept_under_chaos() {
     let cluster = Cluster::new(directory);
     let history = History::default();
     cluster.start_all();
-    let mut watch = Watch::begin(&cluster);
-    for (number, round) in (1..).zip(&plan) {
-        faults::carry_out(&cluster, &history, round);
-        watch.look(&format!("round {number}"));
-        eprintln!("chaos: {} faults in {number} rounds", history.all().len());
-    }
-    let mut wrong = watch.end();
+    let is_over = AtomicBool::new(false);
+    let mut wrong = thread::scope(|scope| {
+        scope.spawn(|| faults::watch_the_machine(&cluster, &history, &is_over));
+        let _over = Over(&is_over);
+        let mut watch = Watch::begin(&cluster);
+        for (number, round) in (1..).zip(&plan) {
+            faults::carry_out(&cluster, &history, round);
+            watch.look(&format!("round {number}"));
+            eprintln!("chaos: {} faults in {number} rounds", history.made());
+        }
+        watch.end()
+    });
     wrong.extend(history.unfelt());
 
     let faults = history.all();

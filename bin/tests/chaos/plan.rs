@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     LinkDown,
     /// All workers, one after the other: SIGTERM, and at once a new one under another name.
     Rolling,
+    /// Nobody's doing: the machine had no time for this test, and so perhaps none for Argon.
+    Starved,
 }
 
 impl Kind {
@@ -54,6 +56,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::LinkDown => "link down",
             Self::Rolling => "rolling restart",
+            Self::Starved => "machine busy",
         }
     }
 }
@@ -89,8 +92,8 @@ pub(crate) struct Size {
 }
 
 /// About as long as a lane takes for a fault, its pause included, with what a round adds.
-const MEAN_FAULT: Duration = Duration::from_millis(2_700);
-const FAULTS_A_ROUND: usize = 12;
+const MEAN_FAULT: Duration = Duration::from_millis(3_000);
+const FAULTS_A_ROUND: usize = 20;
 
 impl Size {
     /// Some dozens of faults, in about 45 seconds.
@@ -107,7 +110,7 @@ impl Size {
         Self {
             rounds: usize::try_from(rounds.as_secs() / round.as_secs()).expect("some") + 1,
             faults_a_round: FAULTS_A_ROUND,
-            rolling_every: 4,
+            rolling_every: 3,
         }
     }
 }
@@ -182,7 +185,7 @@ fn fault(dice: &mut Dice, host: String, manager_dies: bool) -> Fault {
     use Kind::{Cut, CutFrom, CutTo, Freeze, Kill, KillPool, LinkDown, Reset, Restart, Stop};
     let kinds: &[Kind] = if host == "manager" && manager_dies {
         &[
-            Kill, Kill, Kill, Restart, Stop, Cut, CutFrom, CutTo, Reset, LinkDown,
+            Kill, Kill, Kill, Kill, Restart, Stop, Stop, Cut, CutFrom, CutTo, Reset, LinkDown,
         ]
     } else if host.starts_with("worker") {
         &[
@@ -199,16 +202,16 @@ fn fault(dice: &mut Dice, host: String, manager_dies: bool) -> Fault {
     let kind = dice.of(kinds);
     // Shorter than the lease of 2 s; a good deal longer; and at the lease, where it is close.
     let (from, to) = match dice.below(10) {
-        0..5 => (100, 900),
-        5..7 => (1_500, 2_500),
-        7..9 => (2_500, 4_000),
+        0..6 => (100, 900),
+        6..8 => (1_500, 2_500),
+        8..9 => (2_500, 4_000),
         _ => (4_000, 7_000),
     };
     Fault {
         kind,
         host,
         hold: Duration::from_millis(dice.between(from, to)),
-        pause: Duration::from_millis(dice.between(200, 1_000)),
+        pause: Duration::from_millis(dice.between(200, 800)),
     }
 }
 

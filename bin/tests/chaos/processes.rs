@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::{env, fs};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -18,8 +19,13 @@ use crate::load::{LEDGER, Orders, WORKER};
 use crate::plan::{LANGUAGES, RUNTIMES, client, hosts, worker};
 
 const PORT: u16 = 8000;
+/// Between looks at a process that is to end.
+const LOOK: Duration = Duration::from_millis(20);
 /// Tasks at once, of each worker.
 const POOL: usize = 2;
+/// How long a drain may take: the manager waits up to 30 s for what may have run before it was
+/// started, and then 30 s for clients that are gone; both may have begun later than the drain.
+const DRAIN: Duration = Duration::from_secs(150);
 /// Tasks under way, of each client.
 const IN_FLIGHT: usize = 8;
 
@@ -300,7 +306,14 @@ impl Cluster {
         if next_at_once {
             self.start(host);
         }
-        let status = wait(&mut process.child);
+        let end = Instant::now() + DRAIN;
+        let status = loop {
+            if let Some(status) = process.child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(Instant::now() < end, "{} drains for ever", process.name);
+            thread::sleep(LOOK);
+        };
         if !status.success() {
             let death = format!("{} ended with {status} when told to end", process.name);
             lock(&self.deaths).push(death);

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use crate::faults::Happened;
+use crate::faults::{Happened, MACHINE};
 use crate::judge::judge;
 use crate::ledger::{Ledger, Outcome, Run, Task};
 use crate::plan::Kind;
@@ -167,4 +167,5 @@ fn of_second_runs(kill: &Happened) {
     }
     is_fine(again, &[fault(Kind::Stop, "worker-rust-1", 11, 14)]);
     is_fine(again, &[fault(Kind::Kill, "manager", 12, 13)]);
+    is_fine(again, &[fault(Kind::Starved, MACHINE, 12, 13)]);
 }

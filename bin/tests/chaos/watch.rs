@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::common::until;
 use crate::load::lines;
 use crate::plan::hosts;
 use crate::proc::{Held, Table, held};
@@ -27,6 +28,19 @@ const LEFT: [&str; 6] = [
     "unacknowledged",
     "orphans",
 ];
+
+/// What clients that were killed have left is gone after 30 s; the rest is for busy machines.
+const PATIENCE: Duration = Duration::from_secs(180);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Asks again until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: this did not come about");
+        thread::sleep(LOOK);
+    }
+}
 
 /// What was seen so far.
 pub(crate) struct Watch<'a> {
