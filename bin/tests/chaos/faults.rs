@@ -71,14 +71,20 @@ impl History {
             .collect()
     }
 
-    fn push(&self, cluster: &Cluster, fault: Happened) {
-        let Happened { from, to, .. } = &fault;
-        let (from, to) = (from.to_string(), to.to_string());
+    /// Notes a fault that has just ended.
+    fn push(&self, cluster: &Cluster, kind: Kind, host: &str, from: u64) {
+        let to = now();
         append(
             &cluster.file("faults"),
-            &[fault.kind.name(), &fault.host, &from, &to],
+            &[kind.name(), host, &from.to_string(), &to.to_string()],
         );
-        lock(&self.all).push(fault);
+        let host = host.to_owned();
+        lock(&self.all).push(Happened {
+            kind,
+            host,
+            from,
+            to,
+        });
     }
 }
 
@@ -95,16 +101,7 @@ pub(crate) fn watch_the_machine(cluster: &Cluster, history: &History, is_over: &
         let (from, began) = (now(), Instant::now());
         thread::sleep(TICK);
         if began.elapsed() > TICK + LATE {
-            let (kind, host, to) = (Kind::Starved, MACHINE.to_owned(), now());
-            history.push(
-                cluster,
-                Happened {
-                    kind,
-                    host,
-                    from,
-                    to,
-                },
-            );
+            history.push(cluster, Kind::Starved, MACHINE, from);
         }
     }
 }
@@ -115,7 +112,10 @@ pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
         for lane in &round.lanes {
             scope.spawn(move || {
                 for fault in lane {
-                    one(cluster, history, fault);
+                    thread::sleep(fault.pause);
+                    let from = now();
+                    during(cluster, history, fault);
+                    history.push(cluster, fault.kind, &fault.host, from);
                 }
             });
         }
@@ -125,36 +125,9 @@ pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
         for host in workers() {
             let from = now();
             cluster.drain(&host, true);
-            let to = now();
-            let kind = fault.kind;
-            history.push(
-                cluster,
-                Happened {
-                    kind,
-                    host,
-                    from,
-                    to,
-                },
-            );
+            history.push(cluster, fault.kind, &host, from);
         }
     }
-}
-
-fn one(cluster: &Cluster, history: &History, fault: &Fault) {
-    thread::sleep(fault.pause);
-    let (kind, host) = (fault.kind, fault.host.clone());
-    let from = now();
-    during(cluster, history, fault);
-    let to = now();
-    history.push(
-        cluster,
-        Happened {
-            kind,
-            host,
-            from,
-            to,
-        },
-    );
 }
 
 /// Makes one and heals it.

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::common::{text, until, wait};
+use crate::common::{text, wait};
 use crate::hosts::Network;
 use crate::load::{LEDGER, Orders, WORKER};
 use crate::plan::{LANGUAGES, RUNTIMES, client, hosts, worker};
@@ -22,12 +22,12 @@ const PORT: u16 = 8000;
 /// Between looks at a process that is to end.
 const LOOK: Duration = Duration::from_millis(20);
 /// Tasks at once, of each worker.
-const POOL: usize = 2;
+pub(crate) const POOL: usize = 2;
 /// How long a drain may take: the manager waits up to 30 s for what may have run before it was
 /// started, and then 30 s for clients that are gone; both may have begun later than the drain.
 const DRAIN: Duration = Duration::from_secs(150);
 /// Tasks under way, of each client.
-const IN_FLIGHT: usize = 8;
+pub(crate) const IN_FLIGHT: usize = 8;
 
 /// What a process is, for the options that it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,8 +266,6 @@ impl Cluster {
         for host in hosts() {
             self.start(&host);
         }
-        // Before `ip` has become the program, it could not be told from others on the machine.
-        until("every worker", || self.is_whole());
     }
 
     /// Sends a signal to the process of the host.
@@ -361,12 +359,15 @@ impl Cluster {
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    /// Whether the manager has all workers, with all that they can do.
-    pub(crate) fn is_whole(&self) -> bool {
+    /// How many tasks the manager's workers run at once, and what it says of itself and them.
+    pub(crate) fn capacity(&self) -> (usize, String) {
         self.note_deaths();
-        let all = u64::try_from(RUNTIMES.len() * 2 * POOL).expect("small");
-        self.status()
-            .is_some_and(|status| status["manager"]["capacity"] == all)
+        let Some(status) = self.status() else {
+            return (0, "no answer".to_owned());
+        };
+        let capacity = status["manager"]["capacity"].as_u64().unwrap_or_default();
+        let capacity = usize::try_from(capacity).expect("64 bits");
+        (capacity, status.to_string())
     }
 }
 

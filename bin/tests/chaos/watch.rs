@@ -6,10 +6,9 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::load::lines;
 use crate::plan::hosts;
 use crate::proc::{Held, Table, held};
-use crate::processes::{Cluster, clients, host_of, workers};
+use crate::processes::{Cluster, IN_FLIGHT, POOL, clients, workers};
 
 /// How much more a process may hold at the end than when its work had begun: this many times...
 const FACTOR: u64 = 2;
@@ -17,8 +16,6 @@ const FACTOR: u64 = 2;
 const MEMORY_MORE: u64 = 48 << 20;
 /// A connection to each host, old ones that have yet to time out, and some.
 const DESCRIPTORS_MORE: usize = 48;
-/// Outcomes of each client that show that all goes on.
-const OUTCOMES: usize = 8;
 /// Counts of the manager's status that are 0 when nothing is left.
 const LEFT: [&str; 6] = [
     "queued",
@@ -31,13 +28,18 @@ const LEFT: [&str; 6] = [
 
 /// What clients that were killed have left is gone after 30 s; the rest is for busy machines.
 const PATIENCE: Duration = Duration::from_secs(180);
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 
-/// Asks again until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Asks again until nothing is left.
+fn until_none(when: &str, what: &str, mut left: impl FnMut() -> Vec<String>) {
     let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}: this did not come about");
+    loop {
+        let left = left();
+        if left.is_empty() {
+            return;
+        }
+        let late = Instant::now() > end;
+        assert!(!late, "{when}: {what} is left after {PATIENCE:?}: {left:?}");
         thread::sleep(LOOK);
     }
 }
@@ -68,27 +70,30 @@ impl<'a> Watch<'a> {
     }
 
     /// After faults that have healed: all workers are back, and every client gets outcomes again, of
-    /// tasks that it has submitted since.
+    /// tasks that it has submitted since: of more than it had under way.
     pub(crate) fn look(&mut self, when: &str) {
         self.goes_on(when);
         let roots = self.roots();
-        until(&format!("{when}: the end of every zombie"), || {
-            Table::read().zombies(&roots).is_empty()
+        // Those that were killed, and those that ask about them, may take a moment.
+        until_none(when, "a zombie", || {
+            let zombies = Table::read().zombies(&roots);
+            zombies.iter().map(ToString::to_string).collect()
         });
-        // Those that were killed may take a moment.
-        until(
-            &format!("{when}: an end of what the killed had started"),
-            || self.strays().is_empty(),
-        );
+        until_none(when, "what the killed had started", || self.strays());
     }
 
     fn goes_on(&self, when: &str) {
-        until(&format!("{when}: every worker"), || self.cluster.is_whole());
+        until_none(when, "a worker that is away", || {
+            let (here, status) = self.cluster.capacity();
+            let all = workers().len() * POOL;
+            (here != all).then_some(status).into_iter().collect()
+        });
         let before = self.outcomes();
-        until(&format!("{when}: outcomes for every client"), || {
-            let now = self.outcomes();
-            now.iter()
-                .all(|(name, count)| *count >= before.get(name).unwrap_or(&0) + OUTCOMES)
+        until_none(when, "a client that gets nothing", || {
+            let now = self.outcomes().into_iter();
+            let waiting =
+                now.filter(|(name, count)| *count <= before.get(name).unwrap_or(&0) + IN_FLIGHT);
+            waiting.map(|(name, _)| name).collect()
         });
     }
 
@@ -97,15 +102,13 @@ impl<'a> Watch<'a> {
         let killed = self.cluster.killed();
         let records = self.cluster.records().into_iter();
         let alive = records.filter(|(name, _)| !killed.contains(name));
-        let count = |line: &Vec<String>| line[0] == "outcome";
-        alive
-            .map(|(name, record)| {
-                (
-                    name,
-                    lines(&record).iter().filter(|line| count(line)).count(),
-                )
-            })
-            .collect()
+        let count = |record| {
+            let text = fs::read_to_string(record).unwrap_or_default();
+            text.lines()
+                .filter(|line| line.starts_with("outcome\t"))
+                .count()
+        };
+        alive.map(|(name, record)| (name, count(record))).collect()
     }
 
     fn roots(&self) -> Vec<i32> {
@@ -127,21 +130,26 @@ impl<'a> Watch<'a> {
     /// Lets all end in order, and says what was wrong on the way.
     pub(crate) fn end(mut self) -> Vec<String> {
         let cluster = self.cluster;
-        self.weigh(|host| host_of(host) != "manager");
+        self.weigh(|host| host != "manager");
         cluster.stop_clients();
-        until("an outcome for every task of every client", || {
-            clients().iter().all(|host| cluster.has_left(host))
+        until_none("the end", "a client without all its outcomes", || {
+            let clients = clients().into_iter();
+            clients.filter(|host| !cluster.has_left(host)).collect()
         });
-        until("a manager with nothing left", || {
-            cluster
-                .status()
-                .is_some_and(|status| LEFT.iter().all(|count| status["manager"][count] == 0))
+        until_none("the end", "a task at the manager", || {
+            let Some(status) = cluster.status() else {
+                return vec!["no answer".to_owned()];
+            };
+            let counts = LEFT.map(|name| (name, status["manager"][name].clone()));
+            let left = counts.iter().filter(|(_, count)| *count != 0);
+            left.map(|(name, count)| format!("{name}: {count}"))
+                .collect()
         });
         self.weigh(|host| host == "manager");
         for host in workers().iter().chain([&"manager".to_owned()]) {
             cluster.drain(host, false);
         }
-        until("hosts without processes", || self.strays().is_empty());
+        until_none("the end", "a process", || self.strays());
         let deaths = cluster
             .deaths
             .lock()
