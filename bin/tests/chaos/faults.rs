@@ -114,8 +114,9 @@ pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
                 for fault in lane {
                     thread::sleep(fault.pause);
                     let from = now();
-                    during(cluster, history, fault);
-                    history.push(cluster, fault.kind, &fault.host, from);
+                    let kind = possible(cluster, fault.kind);
+                    during(cluster, history, kind, fault);
+                    history.push(cluster, kind, &fault.host, from);
                 }
             });
         }
@@ -130,11 +131,19 @@ pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
     }
 }
 
+/// What the fault is here: without a packet filter, links that are down stand for cuts.
+fn possible(cluster: &Cluster, kind: Kind) -> Kind {
+    match kind {
+        Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset if !cluster.network.has_nft => {
+            Kind::LinkDown
+        }
+        kind => kind,
+    }
+}
+
 /// Makes one and heals it.
-fn during(cluster: &Cluster, history: &History, fault: &Fault) {
-    let Fault {
-        kind, host, hold, ..
-    } = fault;
+fn during(cluster: &Cluster, history: &History, kind: Kind, fault: &Fault) {
+    let Fault { host, hold, .. } = fault;
     match kind {
         Kind::Kill => {
             cluster.kill(host);
@@ -164,22 +173,16 @@ fn during(cluster: &Cluster, history: &History, fault: &Fault) {
             thread::sleep(*hold);
             send(Signal::SIGCONT);
         }
-        Kind::LinkDown => link_down(cluster, host, *hold),
+        Kind::LinkDown => {
+            cluster.network.link(host, false);
+            thread::sleep(*hold);
+            cluster.network.link(host, true);
+        }
         Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset => {
-            if cluster.network.has_nft {
-                filtered(cluster, history, *kind, host, *hold);
-            } else {
-                link_down(cluster, host, *hold);
-            }
+            filtered(cluster, history, kind, host, *hold);
         }
         Kind::Rolling | Kind::Starved => unreachable!("not in a lane"),
     }
-}
-
-fn link_down(cluster: &Cluster, host: &str, hold: Duration) {
-    cluster.network.link(host, false);
-    thread::sleep(hold);
-    cluster.network.link(host, true);
 }
 
 /// One of a worker's pool, or what watches over it and is to go with it.
