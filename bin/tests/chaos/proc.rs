@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use nix::sys::signal::Signal;
+
 /// All processes at one moment: state and parent of each.
 pub(crate) struct Table(BTreeMap<i32, (char, i32)>);
 
@@ -48,6 +50,18 @@ fn stat(pid: i32) -> Option<(char, i32)> {
     // The name, in parentheses, may hold anything.
     let mut words = text.rsplit_once(") ")?.1.split(' ');
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// Whether a process has come to where it deals with SIGTERM itself; or has ended.
+pub(crate) fn minds_termination(pid: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Zombies catch nothing.
+    let ended = status.lines().any(|line| line.starts_with("State:\tZ"));
+    ended || caught.unwrap_or_default() & (1 << (Signal::SIGTERM as u32 - 1)) != 0
 }
 
 /// What a process holds.

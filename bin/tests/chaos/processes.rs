@@ -17,6 +17,7 @@ use crate::common::{text, wait};
 use crate::hosts::Network;
 use crate::load::{LEDGER, Orders, WORKER};
 use crate::plan::{LANGUAGES, RUNTIMES, client, hosts, worker};
+use crate::proc::minds_termination;
 
 const PORT: u16 = 8000;
 /// Between looks at a process that is to end.
@@ -300,6 +301,12 @@ impl Cluster {
         let Some(mut process) = lock(&self.running[host]).take() else {
             return;
         };
+        // One that has just been started may not be Argon yet.
+        let end = Instant::now() + DRAIN;
+        while !minds_termination(process.pid()) {
+            assert!(Instant::now() < end, "{} does not start", process.name);
+            thread::sleep(LOOK);
+        }
         process.signal(Signal::SIGTERM);
         if next_at_once {
             self.start(host);
