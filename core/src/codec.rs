@@ -14,11 +14,11 @@ use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use bincode::de::read::Reader;
 use bincode::de::{Decoder as _, DecoderImpl};
 use bincode::enc::write::Writer;
-use bincode::{Decode, Encode};
+use bincode::{Decode, Encode, error};
 use bytes::{Buf, BufMut, BytesMut};
 
-use crate::limits::HEADER_MAX;
-use crate::message::Message;
+use crate::limits::{HEADER_MAX, IDS_MAX};
+use crate::message::{Message, TOO_MANY_IDS};
 use crate::payload::{Content, Payload};
 
 /// Bytes of the length before each frame.
@@ -56,6 +56,16 @@ pub enum DecodeError {
     },
     /// The header is not one that this version knows.
     BadHeader,
+    /// The header lists more ids than a message may.
+    TooManyIds,
+}
+
+/// Nothing more is to be said of a header than whether it is one, but for what is too long.
+fn bad_header(error: error::DecodeError) -> DecodeError {
+    match error {
+        error::DecodeError::Other(TOO_MANY_IDS) => DecodeError::TooManyIds,
+        _ => DecodeError::BadHeader,
+    }
 }
 
 impl fmt::Display for DecodeError {
@@ -68,6 +78,7 @@ impl fmt::Display for DecodeError {
                 )
             }
             Self::BadHeader => write!(f, "a frame whose header makes no sense"),
+            Self::TooManyIds => write!(f, "a frame that lists more than {IDS_MAX} ids"),
         }
     }
 }
@@ -203,7 +214,7 @@ pub fn decode<B: Decode<()>>(
     };
     let (&content, rest) = frame.split_first().ok_or(DecodeError::BadHeader)?;
     let mut header = DecoderImpl::new(Rest(rest), CONFIG, ());
-    let body = B::decode(&mut header).map_err(|_| DecodeError::BadHeader)?;
+    let body = B::decode(&mut header).map_err(bad_header)?;
     let Rest(payload) = *header.reader();
     let content = Content(content);
     let payload = if payload.len() < SHARE_MIN {

@@ -111,7 +111,7 @@ fn messages_with_too_many_ids_are_closed() {
                 raw.until_closed();
             }
         }
-        stage.log.says("its peer listed too many ids in a message");
+        stage.log.says("lists more than 4096 ids");
     });
 }
 

@@ -18,6 +18,9 @@ use crate::status::{RunningReport, StatusReport};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
 
+/// What the error of decoding says of a message that lists too many.
+pub(crate) const TOO_MANY_IDS: &str = "too many ids";
+
 /// A message or a part of one.
 pub(super) trait Listed {
     /// How many ids it lists.
@@ -28,7 +31,7 @@ pub(super) trait Listed {
 #[inline(always)]
 pub(super) fn bounded(said: &impl Listed) -> Result<(), DecodeError> {
     if said.ids() > IDS_MAX {
-        return Err(DecodeError::Other("too many ids"));
+        return Err(DecodeError::Other(TOO_MANY_IDS));
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::payload::Payload;
 
 pub use from_manager::{Control, FromManager, RefuseReason, ToObserver, ToPeer, Welcome};
+pub(crate) use listed::TOO_MANY_IDS;
 pub use pool::{POOL_VERSION, PoolBody};
 pub use said::Said;
 pub use tagged::Tagged;

@@ -241,7 +241,7 @@ fn a_message_lists_so_many_ids_and_no_more() {
     }
     for said in with(IDS_MAX + 1) {
         assert!(frame(&Message::from(said.clone())).len() < HEADER_MAX);
-        assert_eq!(read(&said), Err(DecodeError::BadHeader));
+        assert_eq!(read(&said), Err(DecodeError::TooManyIds));
     }
 }
 
