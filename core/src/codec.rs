@@ -62,9 +62,10 @@ pub enum DecodeError {
 
 /// Nothing more is to be said of a header than whether it is one, but for what is too long.
 fn bad_header(error: error::DecodeError) -> DecodeError {
-    match error {
-        error::DecodeError::Other(TOO_MANY_IDS) => DecodeError::TooManyIds,
-        _ => DecodeError::BadHeader,
+    if matches!(error, error::DecodeError::Other(TOO_MANY_IDS)) {
+        DecodeError::TooManyIds
+    } else {
+        DecodeError::BadHeader
     }
 }
 
@@ -103,11 +104,11 @@ struct Appender<'a> {
 }
 
 impl Writer for Appender<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), error::EncodeError> {
         self.left = self
             .left
             .checked_sub(bytes.len())
-            .ok_or(bincode::error::EncodeError::Other("header too long"))?;
+            .ok_or(error::EncodeError::Other("header too long"))?;
         self.out.put_slice(bytes);
         Ok(())
     }
@@ -119,12 +120,12 @@ impl Writer for Appender<'_> {
 struct Rest<'a>(&'a [u8]);
 
 impl Reader for Rest<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), bincode::error::DecodeError> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), error::DecodeError> {
         let additional = bytes.len().saturating_sub(self.0.len());
         let (taken, rest) = self
             .0
             .split_at_checked(bytes.len())
-            .ok_or(bincode::error::DecodeError::UnexpectedEnd { additional })?;
+            .ok_or(error::DecodeError::UnexpectedEnd { additional })?;
         bytes.copy_from_slice(taken);
         self.0 = rest;
         Ok(())

@@ -19,6 +19,7 @@ pub(crate) fn argon(args: &[&str]) -> Command {
     command
         .args(args)
         .env_remove("ARGON_MANAGER")
+        .env_remove("ARGON_KEY")
         .env_remove("ARGON_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -6,4 +6,5 @@ mod bench;
 mod cluster;
 mod common;
 mod here;
+mod keys;
 mod lost;

@@ -34,12 +34,13 @@ pub(crate) enum Kind {
     ProcessUseless,
     ProcessEnded,
     NoResources,
+    CannotAccept,
     PeerJoined,
     PeerLeft,
     AttemptLost,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Refused,
     Kind::BrokeProtocol,
     Kind::SaidNothing,
@@ -50,6 +51,7 @@ const KINDS: [Kind; 13] = [
     Kind::ProcessUseless,
     Kind::ProcessEnded,
     Kind::NoResources,
+    Kind::CannotAccept,
     Kind::PeerJoined,
     Kind::PeerLeft,
     Kind::AttemptLost,
@@ -145,6 +147,7 @@ impl Kind {
             }
             Self::ProcessEnded => warn!("{more} more pool processes ended"),
             Self::NoResources => warn!("{more} more attempts could not be started"),
+            Self::CannotAccept => warn!("{more} more times no connection could be accepted"),
             Self::PeerJoined => info!("{more} more peers joined"),
             Self::PeerLeft => info!("{more} more peers left"),
             Self::AttemptLost => info!("{more} more attempts were lost"),

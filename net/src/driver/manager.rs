@@ -246,7 +246,11 @@ impl<M: ManagerMachine> ManagerDriver<M> {
                     debug!(%error, "a connection ended before it was accepted");
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept connections; see how many files may be open");
+                    if let Ok(mut state) = self.lock() {
+                        state.limiter.say(self.clock.now(), log::Kind::CannotAccept, || {
+                            warn!(%error, "cannot accept connections; see how many files may be open");
+                        });
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

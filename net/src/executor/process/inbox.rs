@@ -142,7 +142,7 @@ impl Inbox {
                 PoolBody::Run { .. } => Err(PoolViolation::WorkersMessage),
             },
             Err(DecodeError::TooLong { length, .. }) => self.too_long(length),
-            Err(DecodeError::BadHeader) => Err(self.not_a_frame()),
+            Err(DecodeError::BadHeader | DecodeError::TooManyIds) => Err(self.not_a_frame()),
         }
     }
 
