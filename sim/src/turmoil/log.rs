@@ -94,9 +94,15 @@ impl Visit for Text {
     }
 }
 
+/// What the log says of a connection whose peer is to blame, and of one whose peer may be gone.
+const CLOSED: &str = "closed a connection: its peer ";
+const SILENT: &str = "closed a connection: its peer was silent";
+/// What it says of bytes that are no frame.
+const NO_FRAME: &str = "closed a connection: its peer sent ";
+
 /// Whether somebody said what he must not say, as the other side sees it.
 fn is_misunderstanding(line: &Text) -> bool {
-    line.fields.contains("reason=Protocol") || line.message == "closing a connection that sent"
+    line.message.starts_with(CLOSED) && !line.message.starts_with(SILENT)
 }
 
 /// The mark of a line of the log, by the names that the fast level has for them, and some that
@@ -138,7 +144,7 @@ fn mark(message: &str, resumed: bool) -> Option<&'static str> {
         "not let in" | "not let in; not said again for a minute" => "stranger-kept-out",
         "cannot write" => "cannot-write",
         "cannot read" => "cannot-read",
-        "closing a connection that sent" => "garbage-refused",
+        _ if message.starts_with(NO_FRAME) => "garbage-refused",
         "a connection ended before it was accepted" => "accept-failed",
         _ => return None,
     })

@@ -327,8 +327,9 @@ impl Scene {
         let length = bytes.len() as u64;
         inner.wire_bytes += length;
         // Over TLS only how much it is repeats.
-        let bytes = if self.keys.is_some() { &[] } else { bytes };
-        let head = [now, u64::from(host), end, length];
+        let length = length.to_le_bytes();
+        let bytes = if self.keys.is_some() { &length } else { bytes };
+        let head = [now, u64::from(host), end];
         let head = head.iter().flat_map(|number| number.to_le_bytes());
         inner.wire_hash = fnv(inner.wire_hash, head.chain(bytes.iter().copied()));
     }
