@@ -34,7 +34,8 @@ const MAGIC_AT: usize = LENGTH_BYTES + 1 + 4;
 const FIRST: usize = MAGIC_AT + MAGIC.len();
 /// How a record of TLS with a handshake begins: its type, and the major version.
 const HANDSHAKE_RECORD: [u8; 2] = [0x16, 0x03];
-/// Most bytes that TLS holds to be sent beyond what the system takes: one record.
+/// Most bytes that TLS holds to be sent beyond what the system takes: one record. Four records at a time are
+/// not measurably faster.
 const TLS_BUFFER: usize = 16 * 1024;
 
 /// A connection.
