@@ -56,6 +56,7 @@ class Cluster:
         self.log = log
         self.processes = []
         self.address = None
+        self.read = 0
 
     def start(self, *arguments, **environment):
         env = {key: value for key, value in os.environ.items() if not key.startswith("ARGON_")}
@@ -84,6 +85,17 @@ class Cluster:
         arguments = ["--workers", workers, *arguments, "--", *runtime]
         process = self.start("worker", "--manager", address or self.address, *arguments)
         return process
+
+    def until_logged(self, words, times=1):
+        """Waits until managers and workers have said it so often since this was called last."""
+
+        def said():
+            with open(self.log.name) as log:
+                log.seek(self.read)
+                text = log.read()
+            return text.count(words) >= times and len(text)
+
+        self.read += until(f"{words!r} in the log", said)
 
     def kill(self, process):
         process.kill()

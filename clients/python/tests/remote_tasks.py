@@ -46,6 +46,11 @@ def add(left, right=0, *, scale=1):
     return (left + right) * scale
 
 
+def slow_add(left, right):
+    time.sleep(0.003)
+    return left + right
+
+
 def echo(*args, **kwargs):
     return [list(args), kwargs]
 

@@ -10,7 +10,8 @@
 - `python -m argon.pool`: the runtime that workers run.
 - `ArgonError` and its subclasses: what can go wrong.
 
-Connections are neither encrypted nor authenticated here: use the loopback interface or a tunnel.
+With `key=FILE`, or ARGON_KEY in the environment, connections are TLS and both sides show a key; without,
+they are neither encrypted nor authenticated: use the loopback interface or a tunnel.
 """
 
 import importlib as _importlib
@@ -25,6 +26,7 @@ from .errors import (
     EvalRefused,
     Expired,
     Failed,
+    KeyFileError,
     Kind,
     Loss,
     Lost,
@@ -59,6 +61,7 @@ __all__ = [
     "Expired",
     "Failed",
     "Future",
+    "KeyFileError",
     "Kind",
     "GroupStatus",
     "Loss",

@@ -15,6 +15,7 @@ from typing import Any, Deque, Dict, List, Optional, Tuple
 from . import _wire as wire
 from ._calls import check_size, own_process, value_of
 from ._doubts import warn
+from ._keys import Keys, Tls
 from ._link import UP
 from ._session import SENT, Answer, Result, Session, Task
 from .errors import NotConnected
@@ -22,37 +23,64 @@ from .errors import NotConnected
 _now = time.monotonic_ns
 _RECEIVE = 1 << 18
 _FAREWELL_SECONDS = 0.2
+# For the connection, and for showing keys; the session allows as much for both together.
+_DIAL_SECONDS = 1.5
 
 
 class Connection:
-    """A socket, and what it has not taken yet."""
+    """A socket, TLS if there are keys, and what the socket has not taken yet."""
 
-    def __init__(self, number: int, sock: socket.socket) -> None:
+    def __init__(self, number: int, sock: socket.socket, tls: Optional[Tls]) -> None:
         self.number = number
         self.sock = sock
+        self._tls = tls
         self._out: Deque[memoryview] = deque()
         self.backlog = 0
 
-    def write(self, data: bytes) -> None:
-        """Sends what can be sent, and keeps the rest."""
+    def write(self, data: bytes) -> int:
+        """Sends what can be sent, and keeps the rest. Returns how many bytes went."""
+        self._append(self._tls.send(data) if self._tls is not None and data else data)
+        return self._flush()
+
+    def _append(self, data: bytes) -> None:
         if data:
             self._out.append(memoryview(data))
             self.backlog += len(data)
+
+    def _flush(self) -> int:
+        gone = 0
         while self._out:
             first = self._out[0]
             try:
                 sent = self.sock.send(first)
             except (BlockingIOError, InterruptedError):
-                return
+                break
+            gone += sent
             self.backlog -= sent
             if sent == len(first):
                 self._out.popleft()
             else:
                 self._out[0] = first[sent:]
+        return gone
+
+    def read(self) -> Optional[bytes]:
+        """What has come: nothing at the end, and None if there may be more later."""
+        try:
+            data = self.sock.recv(_RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        if self._tls is None or not data:
+            return data
+        said = self._tls.receive(data)
+        # TLS has words of its own to answer, now and then.
+        self._append(self._tls.take())
+        return said or None
 
     def finish(self) -> None:
         """Sends what is left if that goes quickly, and closes."""
         try:
+            if self._tls is not None:
+                self._append(self._tls.farewell())
             if self.backlog:
                 self.sock.settimeout(_FAREWELL_SECONDS)
                 for part in self._out:
@@ -75,8 +103,10 @@ class Engine:
         connect_timeout: Optional[float],
         max_pending: int,
         max_pending_bytes: int,
+        keys: Optional[Keys],
     ) -> None:
         self.addresses = addresses
+        self.keys = keys
         self.connect_timeout = connect_timeout
         self.max_pending, self.max_pending_bytes = max_pending, max_pending_bytes
         self.lock = threading.Lock()
@@ -100,7 +130,7 @@ class Engine:
         self._awake = False
         self._waiting = 0
         self._give_up_at: Optional[int] = None
-        self._dialed: Deque[Tuple[int, Optional[socket.socket], str]] = deque()
+        self._dialed: Deque[Tuple[int, Optional[socket.socket], Optional[Tls], str]] = deque()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -327,10 +357,10 @@ class Engine:
     def _read(self, connection: Connection) -> None:
         session = self.session
         try:
-            data = connection.sock.recv(_RECEIVE)
-            problem = "" if data else "the manager closed the connection"
-        except (BlockingIOError, InterruptedError):
-            return
+            read = connection.read()
+            if read is None:
+                return
+            data, problem = read, "" if read else "the manager closed the connection"
         except OSError as error:
             data, problem = b"", str(error)
         with self.lock:
@@ -349,12 +379,12 @@ class Engine:
     def _write(self, connection: Connection, data: bytes) -> None:
         before = connection.backlog
         try:
-            connection.write(data)
+            sent = connection.write(data)
         except OSError as error:
             with self.lock:
                 self.session.disconnected(connection.number, _now(), str(error))
             return
-        if before and connection.backlog < before + len(data):
+        if before and sent:
             with self.lock:
                 self.session.progressed(connection.number, _now())
 
@@ -362,26 +392,31 @@ class Engine:
         host, port = self.addresses[address]
 
         def dial() -> None:
+            sock = None
             try:
-                sock = socket.create_connection((host, port), timeout=1.5)
+                sock = socket.create_connection((host, port), timeout=_DIAL_SECONDS)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                tls = None if self.keys is None else _shake(sock, self.keys.open())
                 sock.setblocking(False)
-                self._dialed.append((number, sock, ""))
-            except OSError as error:
-                self._dialed.append((number, None, f"{host}:{port}: {error}"))
+                self._dialed.append((number, sock, tls, ""))
+            except Exception as error:
+                # Whatever it is: nobody else would tell the session that this came to nothing.
+                if sock is not None:
+                    sock.close()
+                self._dialed.append((number, None, None, f"{host}:{port}: {error}"))
             self._wake()
 
         try:
             threading.Thread(target=dial, name="argon dial", daemon=True).start()
         except RuntimeError as error:
-            self._dialed.append((number, None, f"{host}:{port}: {error}"))
+            self._dialed.append((number, None, None, f"{host}:{port}: {error}"))
             self._wake()
 
     def _adopt(
         self, selector: selectors.BaseSelector, connection: Optional[Connection]
     ) -> Optional[Connection]:
         while self._dialed:
-            number, sock, problem = self._dialed.popleft()
+            number, sock, tls, problem = self._dialed.popleft()
             with self.lock:
                 wanted = self.session.current(number)
                 if wanted and sock is not None:
@@ -394,13 +429,13 @@ class Engine:
                 if connection is not None:
                     selector.unregister(connection.sock)
                     connection.finish()
-                connection = Connection(number, sock)
+                connection = Connection(number, sock, tls)
                 selector.register(sock, selectors.EVENT_READ)
         return connection
 
     def _clear_dialed(self) -> None:
         while self._dialed:
-            _, sock, _ = self._dialed.popleft()
+            _, sock, _, _ = self._dialed.popleft()
             if sock is not None:
                 sock.close()
 
@@ -447,3 +482,19 @@ class Engine:
                 future.deliver(False, self._failure or RuntimeError("the client is closed"))
 
 
+def _shake(sock: socket.socket, tls: Tls) -> Tls:
+    """Shows the key, and waits until the manager has accepted it. Blocks, within bounds."""
+    until = time.monotonic() + _DIAL_SECONDS
+    while not tls.ready:
+        try:
+            sock.sendall(tls.take())
+            sock.settimeout(max(0.001, until - time.monotonic()))
+            data = sock.recv(_RECEIVE)
+        except socket.timeout:
+            raise OSError("no answer in time") from None
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise ConnectionError(tls.cut())
+        tls.receive(data)
+    return tls

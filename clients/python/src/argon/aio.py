@@ -39,6 +39,7 @@ from ._calls import Address, Function, Options, Prepared, Preparer
 from ._calls import addresses as _addresses
 from ._calls import check_size, make_task, own_name, own_process, value_of
 from ._doubts import warn
+from ._keys import KeyFile, Tls, keys_of
 from ._session import Answer, Result, Session, Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
@@ -53,11 +54,16 @@ _now = time.monotonic_ns
 
 
 class _Connection(asyncio.Protocol):
-    """One connection; says what happens to the client."""
+    """One connection; says what happens to the client. If there are keys, it is open when the manager
+    has accepted ours."""
 
-    def __init__(self, client: "Client", number: int) -> None:
+    def __init__(self, client: "Client", number: int, tls: Optional[Tls]) -> None:
         self.client = client
         self.number = number
+        #: Done when it is open; has the problem if it did not come to that.
+        self.opening: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
+        self._tls = tls
+        self._is_open = False
         self.transport: Optional[asyncio.Transport] = None
         self.backlog = 0
 
@@ -66,14 +72,59 @@ class _Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.client._opened(self)
+        if self._tls is None:
+            self._open()
+        else:
+            self.transport.write(self._tls.take())
+
+    def _open(self) -> None:
+        if not self.opening.done():
+            self.opening.set_result(None)
+            self._is_open = True
+            self.client._opened(self)
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes of the protocol."""
+        assert self.transport is not None
+        self.transport.write(data if self._tls is None else self._tls.send(data))
+
+    def close(self) -> None:
+        """Sends what is left, and closes."""
+        assert self.transport is not None
+        if self._tls is not None:
+            self.transport.write(self._tls.farewell())
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        self.client._received(self, data)
+        if self._tls is None:
+            self.client._received(self, data)
+            return
+        assert self.transport is not None
+        try:
+            said = self._tls.receive(data)
+        except OSError as error:
+            self._fail(str(error))
+            self.transport.abort()
+            return
+        reply = self._tls.take()
+        if reply:
+            self.transport.write(reply)
+        if said:
+            self.client._received(self, said)
+        elif self._tls.ready:
+            self._open()
 
     def connection_lost(self, error: Optional[Exception]) -> None:
-        problem = str(error) if error else "the manager closed the connection"
-        self.client._lost(self.number, problem)
+        if self._tls is not None and not self._tls.ready:
+            self._fail(self._tls.cut())
+        else:
+            self._fail(str(error) if error else "the manager closed the connection")
+
+    def _fail(self, problem: str) -> None:
+        if self._is_open:
+            self.client._lost(self.number, problem)
+        elif not self.opening.done():
+            self.opening.set_exception(ConnectionError(problem))
 
     def resume_writing(self) -> None:
         self.client._progressed(self)
@@ -99,6 +150,7 @@ class Client:
         self,
         addresses: Union[Address, Sequence[Address]] = "127.0.0.1:8000",
         *,
+        key: Union[None, KeyFile, Sequence[KeyFile]] = None,
         name: Optional[str] = None,
         connect_timeout: Optional[float] = CONNECT_TIMEOUT,
         max_pending: int = MAX_PENDING,
@@ -113,6 +165,7 @@ class Client:
         self._defaults = self.options.fields()
         self._prepare = Preparer(ship)
         self._addresses = _addresses(addresses)
+        self._keys = keys_of(key)
         self._connect_timeout = connect_timeout
         self._max_pending, self._max_pending_bytes = max_pending, max_pending_bytes
         called = own_name() if name is None else name
@@ -284,11 +337,14 @@ class Client:
                 future.cancel()
 
     async def status(self, timeout: Optional[float] = 10.0) -> Status:
-        """What the manager says: what is queued, running and waiting, by worker and client."""
+        """What the manager says: what is queued, running and waiting, by worker and client.
+
+        With a key that does not have the role `observe`, there are only the sums and the groups.
+        """
         return status_of(await self._within(timeout, wire.StatusQuery))
 
     async def running(self, timeout: Optional[float] = 10.0) -> List[RunningTask]:
-        """Which task is with which worker."""
+        """Which task is with which worker; nothing with a key without the role `observe`."""
         return running_of(await self._within(timeout, wire.RunningQuery))
 
     async def _within(self, timeout: Optional[float], query: Any) -> List[Any]:
@@ -413,12 +469,12 @@ class Client:
         dial = session.take_dial(now)
         if connection is not None and transport is not None:
             if data:
-                transport.write(data)
+                connection.write(data)
             connection.backlog = transport.get_write_buffer_size()
             if session.wants_more and not connection.backlog:
                 self._soon()
             if not session.current(connection.number):
-                transport.close()
+                connection.close()
                 self._connection = None
         if dial is not None and self._loop is not None:
             task = self._loop.create_task(self._dial(*dial))
@@ -437,13 +493,25 @@ class Client:
     async def _dial(self, number: int, address: int) -> None:
         host, port = self._addresses[address]
         assert self._loop is not None
-        try:
-            opening = self._loop.create_connection(
-                lambda: _Connection(self, number), host, port
+        loop = self._loop
+        transport: Optional[asyncio.BaseTransport] = None
+
+        async def opened() -> None:
+            nonlocal transport
+            tls = None if self._keys is None else self._keys.open()
+            transport, protocol = await loop.create_connection(
+                lambda: _Connection(self, number, tls), host, port
             )
-            await asyncio.wait_for(opening, 1.5)
+            await protocol.opening
+
+        try:
+            await asyncio.wait_for(opened(), 1.5)
+            transport = None
         except (OSError, asyncio.TimeoutError) as error:
-            self._lost(number, f"{host}:{port}: {error or 'no answer in time'}")
+            self._lost(number, f"{host}:{port}: {str(error) or 'no answer in time'}")
+        finally:
+            if transport is not None:
+                cast(asyncio.Transport, transport).abort()
 
     def _opened(self, connection: _Connection) -> None:
         assert connection.transport is not None
@@ -451,7 +519,7 @@ class Client:
             connection.transport.abort()
             return
         if self._connection is not None and self._connection.transport is not None:
-            self._connection.transport.close()
+            self._connection.close()
         self._connection = connection
         self._session.connected(connection.number, _now())
         self._flush()

@@ -38,6 +38,7 @@ from ._calls import (
     own_name,
 )
 from ._engine import Engine
+from ._keys import KeyFile, keys_of
 from ._session import Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .errors import NotConnected
@@ -138,13 +139,17 @@ class Client:
     All `options` are those of `Options` and hold for each task that does not say otherwise:
     `priority`, `deadline`, `time_limit`, `max_attempts`, `at_most_once`, `max_wait`, `retries`.
 
-    There is no encryption and no key: use it over the loopback interface, or through a tunnel.
+    `key` is the path of a key file (`argon keygen`), or several: the first is shown to the manager, and
+    a manager whose key comes from the authority of any of them is trusted. Without it, the environment's
+    ARGON_KEY names them, with commas between. With a key, connections are TLS; an empty list is none,
+    whatever the environment says. The files are read again for each new connection.
     """
 
     def __init__(
         self,
         addresses: Union[Address, Sequence[Address]] = "127.0.0.1:8000",
         *,
+        key: Union[None, KeyFile, Sequence[KeyFile]] = None,
         name: Optional[str] = None,
         connect_timeout: Optional[float] = CONNECT_TIMEOUT,
         max_pending: int = MAX_PENDING,
@@ -161,7 +166,9 @@ class Client:
         given = _addresses(addresses)
         called = own_name() if name is None else name
         wire.name_bytes(called)
-        self._engine = Engine(given, called, connect_timeout, max_pending, max_pending_bytes)
+        self._engine = Engine(
+            given, called, connect_timeout, max_pending, max_pending_bytes, keys_of(key)
+        )
         weakref.finalize(self, Engine.orphan, self._engine).atexit = False
 
     def __enter__(self) -> "Client":
@@ -295,12 +302,15 @@ class Client:
         return self._map_unordered(prepared, calls, fields, in_flight)
 
     def status(self, timeout: Optional[float] = 10.0) -> Status:
-        """What the manager says: what is queued, running and waiting, by worker and client."""
+        """What the manager says: what is queued, running and waiting, by worker and client.
+
+        With a key that does not have the role `observe`, there are only the sums and the groups.
+        """
         pages = self._pages(wire.StatusQuery, timeout)
         return status_of([cast(wire.Status, page) for page in pages])
 
     def running(self, timeout: Optional[float] = 10.0) -> List[RunningTask]:
-        """Which task is with which worker."""
+        """Which task is with which worker; nothing with a key without the role `observe`."""
         pages = self._pages(wire.RunningQuery, timeout)
         return running_of([cast(wire.Running, page) for page in pages])
 

@@ -18,6 +18,7 @@ __all__ = [
     "EvalRefused",
     "Expired",
     "Failed",
+    "KeyFileError",
     "Kind",
     "Loss",
     "Lost",
@@ -168,6 +169,10 @@ class TooLarge(ArgonError):
 
 class NotConnected(ArgonError):
     """No manager let this client in; nothing was submitted."""
+
+
+class KeyFileError(ArgonError):
+    """A key file cannot be used; says which, why, and what to do."""
 
 
 class EvalRefused(ArgonError):

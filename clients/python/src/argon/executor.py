@@ -48,7 +48,7 @@ class Executor(concurrent.futures.Executor):
             for result in executor.map(module.function, range(1000)):
                 print(result)
 
-    Takes what `Client` takes, the options of its tasks included (`priority`, `deadline`, ...), or a
+    Takes what `Client` takes, its `key` and the options of its tasks included (`priority`, ...), or a
     `client` to share, which is then not closed at shutdown. The differences to other executors:
 
     - `submit` and `map` wait while `max_pending` tasks have no outcome, instead of queueing for ever.
@@ -247,7 +247,10 @@ class Executor(concurrent.futures.Executor):
         if not sent:
             return
         try:
-            slots = {row.name: row.capacity for row in self._client.status(_ANSWER).workers}
+            status = self._client.status(_ANSWER)
+            if status.manager.workers and not status.workers:
+                return  # A key without the role `observe` is not told what runs.
+            slots = {row.name: row.capacity for row in status.workers}
             rows = sorted(self._client.running(_ANSWER), key=lambda row: -row.age)
         except NotConnected:
             return  # They may run; nobody can say.
@@ -270,7 +273,8 @@ class Executor(concurrent.futures.Executor):
         """Takes nothing more. With `wait`, returns when all futures have ended.
 
         `cancel_futures` cancels those that no process can have begun: all but the oldest at each worker,
-        as many as it runs at once.
+        as many as it runs at once. With a key, that takes one with the role `observe` too; without it
+        only what was not sent yet is cancelled.
         """
         with self._lock:
             self._shut = True
