@@ -73,13 +73,22 @@ from 0 (most important) to 7, and so may be whatever is between.
 
 =head1 SECURITY
 
-These modules have no encryption and know no key. Whoever reaches a manager can run tasks, and with C<--allow-eval>
-any code. Connect over the loopback interface, or through a tunnel (C<ssh -L 8000:localhost:8000 mgrhost>) or a
-private network. The reason is that the modules are pure Perl with nothing but core modules, and none of those has
-the ciphers that an authenticated connection needs.
+Whoever reaches a manager that has no key can run tasks, and with C<--allow-eval> any code, and whoever is in between
+can read and change what is said. Give all a key:
+
+    argon keygen > argon.key
+    argon keygen --from argon.key --role submit --name alice > alice.key
+    argon manager --host 0.0.0.0 --port 8000 --key argon.key
+    argon worker --manager mgrhost:8000 --key argon.key -- argon-pool
+
+    my $client = Argon::Client->new(host => 'mgrhost', port => 8000, key => 'alice.key');
+
+Connections are then TLS 1.3, and both sides show a key. C<ARGON_KEY> in the environment does for C<key>. Without keys,
+connect over the loopback interface, or through a tunnel (C<ssh -L 8000:localhost:8000 mgrhost>).
 
 =head1 REQUIREMENTS
 
-Perl 5.30 or later with 64-bit integers. No other modules.
+Perl 5.30 or later with 64-bit integers. No other modules, but with a key L<Net::SSLeay> (Debian and Ubuntu:
+C<libnet-ssleay-perl>, which C<libio-socket-ssl-perl> brings too).
 
 =cut

@@ -9,6 +9,7 @@ use Argon::Code;
 use Argon::Deferred;
 use Argon::Error;
 use Argon::JSON;
+use Argon::Keys;
 use Argon::Retry;
 use Argon::Session;
 use Argon::Status;
@@ -39,7 +40,7 @@ use constant {
 };
 
 my %OPTION = map { $_ => 1 } qw(
-    host port addresses name in_flight max_tasks max_bytes max_tries connect_timeout
+    host port addresses key name in_flight max_tasks max_bytes max_tries connect_timeout
 );
 my %TASK_OPTION = map { $_ => 1 } qw(
     priority max_tries max_attempts at_most_once deadline max_wait time_limit
@@ -53,6 +54,7 @@ sub new {
     }
     my $self = bless {
         addresses       => _addresses(\%options),
+        keys            => _keys($options{key}),
         name            => $options{name} // _own_name(),
         in_flight       => _positive(\%options, in_flight => 1_000),
         max_tasks       => _positive(\%options, max_tasks => 10_000),
@@ -65,6 +67,13 @@ sub new {
     $clients{ refaddr $self } = $self;
     weaken $clients{ refaddr $self };
     return $self;
+}
+
+sub _keys {
+    my ($given) = @_;
+    my @keys = eval { Argon::Keys->of($given) };
+    croak 'Argon::Client->new: ', $@ =~ s/\n\z//r if !@keys;
+    return $keys[0];
 }
 
 # Who this process is, in the manager's status.
@@ -121,7 +130,7 @@ sub _begin {
     my ($self) = @_;
     @$self{qw(pid looked unread dialled_at)} = ($$, Argon::Link::now(), 0, undef);
     $self->{session} = Argon::Session->new(
-        addresses => $self->{addresses}, name => $self->{name},
+        addresses => $self->{addresses}, name => $self->{name}, keys => $self->{keys},
         in_flight => $self->{in_flight}, retries => $self->{max_tries},
     );
     return;
@@ -407,7 +416,7 @@ sub shutdown {
         $session->step($now);
         $link->send(Argon::Wire::Native::encode({ type => 'goodbye' }));
         my $until = $now + FAREWELL;
-        while ($link->is_up && length $link->{out} && ($now = Argon::Link::now()) < $until) {
+        while ($link->is_up && $link->unsent && ($now = Argon::Link::now()) < $until) {
             $link->turn($now, $until);
         }
     }
@@ -472,7 +481,7 @@ its result or with an L<Argon::Error>.
 
 There are no threads and no children: a client works only while it is called. See L</A CLIENT THAT IS BUSY>.
 
-The connection is not encrypted; see L<Argon/SECURITY>.
+Without a C<key> the connection is not encrypted; see L<Argon/SECURITY>.
 
 =head1 CONSTRUCTOR
 
@@ -488,6 +497,14 @@ Where the manager is; or a worker that serves clients itself. A name, or an addr
 
 Instead of these, several managers: C<'a:8000,b:8000'>, or an array reference. The first that answers is used, and the
 next when it is gone, or has no workers.
+
+=item key
+
+The path of a key file (C<argon keygen>), or an array reference with several: the first is shown to the manager, and a
+manager whose key comes from the authority of any of them is trusted. Without it, C<ARGON_KEY> in the environment names
+them, with commas between; an empty array reference is no key, whatever the environment says. With a key, connections
+are TLS 1.3, which takes L<Net::SSLeay>. The files are read again for each new connection; if they cannot be used by
+then, those that were there before are, with a warning. Dies if they cannot be used now, and says which and why.
 
 =item connect_timeout
 
@@ -634,7 +651,8 @@ of C<id> of L<Argon::Deferred>. A worker that has nothing to do has an empty has
 =item manager, worker_list, client_list, groups
 
 All that the manager says of itself, its workers and its clients; times in nanoseconds. C<groups> says what the
-workers can run.
+workers can run. The rows of workers and clients say in C<holder> whose key they came with, if it says so. With a key
+that does not have the role C<observe>, there are only C<groups>, C<manager> and the sums.
 
 =back
 

@@ -33,6 +33,19 @@ use constant {
     OUT_BYTES_MAX  => 1 << 20,  # beyond it nothing new is written for now
 };
 
+my %WORDS = (
+    key_required => 'it wants a key, and this client has none; give one that comes from its own (key => FILE, or '
+        . 'ARGON_KEY)',
+    not_allowed  => q(this client's key does not have the role `submit`; whoever holds the cluster's key can make )
+        . 'one that has (argon keygen --from KEY --role submit)',
+    other_holder => q(its session belongs to another key's holder),
+);
+
+# How a connection may end, in words.
+use constant CUT => qr/^(?:the connection is closed|Connection reset by peer|Broken pipe)/;
+# From dialling to the manager's welcome; `opening` is when keys are shown.
+use constant SHAKING => qr/^(?:connecting|opening|greeting)$/;
+
 # A write to a connection that is gone is an error and no signal, where the system can do that.
 use constant QUIETLY => eval { Socket::MSG_NOSIGNAL() } // 0;
 
@@ -44,6 +57,7 @@ sub new {
     my $self = bless {
         addresses  => $options{addresses},
         name       => $options{name},
+        keys       => $options{keys},
         peer       => _random_id(),
         owner      => $options{owner},
         state      => 'waiting',
@@ -70,7 +84,7 @@ sub _random_id {
 
 sub _clear {
     my ($self) = @_;
-    @$self{qw(inbox at out)} = ('', 0, '');
+    @$self{qw(inbox at out wire tls)} = ('', 0, '', '', undef);
     @$self{qw(received sent marks confirmed nonce targets)} = (0, 0, [], 0, 0, []);
     return;
 }
@@ -87,8 +101,11 @@ sub problem { return $_[0]{problem} }
 sub lease   { return $_[0]{lease} }
 sub session { return $_[0]{session} }
 
+# Bytes that wait to be written.
+sub unsent { return length($_[0]{out}) + length $_[0]{wire} }
+
 # Whether more may be queued for writing.
-sub has_room { return length $_[0]{out} < OUT_BYTES_MAX }
+sub has_room { return $_[0]->unsent < OUT_BYTES_MAX }
 
 # Queues a message, as bytes, and counts it.
 sub send {
@@ -105,7 +122,7 @@ sub step {
     my $state = $self->{state};
     if ($state eq 'waiting') {
         $self->_dial($now) if $self->{until} <= $now;
-    } elsif ($state eq 'connecting' || $state eq 'greeting') {
+    } elsif ($state =~ SHAKING) {
         $self->_fail($now, 'no answer within ' . HANDSHAKE . ' s') if $self->{until} <= $now;
     } elsif ($state eq 'up') {
         my $quiet = $self->silent_at;
@@ -152,7 +169,7 @@ sub forgive {
     my ($self, $now) = @_;
     $self->_progressed($now);
     $self->{ping_at} = $now if defined $self->{ping_at};
-    $self->{until} = $now + HANDSHAKE if $self->{state} =~ /^(?:connecting|greeting)$/;
+    $self->{until} = $now + HANDSHAKE if $self->{state} =~ SHAKING;
     return;
 }
 
@@ -263,7 +280,7 @@ sub turn {
     my $number = fileno $socket;
     my ($reads, $writes) = ('', '');
     vec($reads, $number, 1) = 1;
-    vec($writes, $number, 1) = 1 if $self->{state} eq 'connecting' || length $self->{out};
+    vec($writes, $number, 1) = 1 if $self->{state} eq 'connecting' || $self->unsent;
     my $ready = select $reads, $writes, undef, $wait;
     return if $ready <= 0;
     $now = now();
@@ -283,6 +300,16 @@ sub _connected {
         local $! = $error;
         return $self->_dial_next($now, "$!");
     }
+    return $self->_greet if !$self->{keys};
+    $self->{state} = 'opening';
+    $self->{tls} = $self->{keys}->open;
+    $self->{wire} = $self->{tls}->take;
+    return $self->flush;
+}
+
+# What the connection is open for.
+sub _greet {
+    my ($self) = @_;
     $self->{state} = 'greeting';
     $self->{out} = Argon::Wire::Native::encode({
         type => 'hello', role => 'client', peer => $self->{peer},
@@ -304,14 +331,18 @@ sub flush {
 
 sub _write {
     my ($self) = @_;
-    while (length $self->{out}) {
+    my ($tls, $ready) = ($self->{tls}, $self->{tls} ? 'wire' : 'out');
+    while (1) {
+        # A little at a time is encrypted, as it goes: many messages make one record.
+        $self->{wire} = $tls->send(\$self->{out}) if $tls && !length $self->{wire} && length $self->{out};
+        last if !length $self->{$ready};
         local $SIG{PIPE} = 'IGNORE' if !QUIETLY;
-        my $wrote = CORE::send $self->{socket}, $self->{out}, QUIETLY;
+        my $wrote = CORE::send $self->{socket}, $self->{$ready}, QUIETLY;
         if (!defined $wrote) {
             next if $! == EINTR;
             return $! == EAGAIN || $! == EWOULDBLOCK ? undef : "$!";
         }
-        substr($self->{out}, 0, $wrote, '');
+        substr($self->{$ready}, 0, $wrote, '');
     }
     return;
 }
@@ -319,7 +350,10 @@ sub _write {
 sub _read {
     my ($self, $now) = @_;
     for (1 .. READS) {
-        my $got = sysread $self->{socket}, $self->{inbox}, READ_BYTES, length $self->{inbox};
+        my $tls = $self->{tls};
+        my $got = $tls
+            ? sysread $self->{socket}, my $sealed, READ_BYTES
+            : sysread $self->{socket}, $self->{inbox}, READ_BYTES, length $self->{inbox};
         if (!defined $got) {
             next if $! == EINTR;
             return if $! == EAGAIN || $! == EWOULDBLOCK;
@@ -327,10 +361,29 @@ sub _read {
         }
         return $self->_gone($now, 'the connection is closed') if !$got;
         $self->{heard} = $now;
+        if ($tls) {
+            $self->_unseal($now, $sealed) or return;
+        }
         eval { $self->_take($now); 1 } or return $self->_broken($now, $@);
         return if !$self->{socket} || $got < READ_BYTES;
     }
     return;
+}
+
+# Takes in bytes of TLS. Returns whether there is somebody to listen to still.
+sub _unseal {
+    my ($self, $now, $sealed) = @_;
+    my $tls = $self->{tls};
+    my $said = eval { $tls->receive($sealed) };
+    if (!defined $said) {
+        $self->_gone($now, $@ =~ s/\n\z//r);
+        return 0;
+    }
+    $self->{inbox} .= $said;
+    # TLS has words of its own to answer.
+    $self->{wire} .= $tls->take;
+    $self->_greet if $self->{state} eq 'opening' && $tls->is_ready;
+    return $self->{socket} && $self->{tls} && $self->{tls} == $tls;
 }
 
 # What was said makes no sense. Errors that are no words of ours are for who called us.
@@ -343,6 +396,8 @@ sub _broken {
 
 sub _gone {
     my ($self, $now, $why) = @_;
+    # While keys are shown, it matters who has ended it, and when; how is all the same.
+    $why = $self->{tls}->cut if $self->{state} eq 'opening' && $why =~ CUT;
     return $self->{state} eq 'up' ? $self->down($now, $why) : $self->_fail($now, $why);
 }
 
@@ -388,6 +443,7 @@ sub _greeted {
     if ($message->{type} eq 'refuse') {
         my $reason = $message->{reason};
         my $words = "refused: $reason" =~ s/_/ /gr;
+        $words .= ": $WORDS{$reason}" if $WORDS{$reason};
         $words .= ': it speaks version ' . join '.', @{ $message->{version} } if $reason eq 'version';
         $self->_fail($now, $words);
         $self->{owner}->on_refused($reason);
@@ -428,7 +484,9 @@ is alive only while it is called. L<Argon::Client> is what programs use.
 
 =over
 
-=item new(addresses => [[$host, $port], ...], name => $name, owner => $object)
+=item new(addresses => [[$host, $port], ...], name => $name, keys => $keys, owner => $object)
+
+With C<keys>, an L<Argon::Keys>, connections are TLS.
 
 The owner is told of what happens: C<on_up($now, \%welcome)>, C<on_down($why)>, C<on_message($now, \%message)>,
 C<on_confirmed($now)> and C<on_refused($reason)>. It is held weakly.
@@ -441,9 +499,10 @@ Does what is due; tells when the next thing is.
 
 Waits for the socket, until C<$wake> at the latest, reads and writes.
 
-=item send($frame), flush, has_room, ping($now)
+=item send($frame), flush, has_room, unsent, ping($now)
 
-Queues a message that counts; writes what goes without waiting; whether the queue has room; asks for a sign of life.
+Queues a message that counts; writes what goes without waiting; whether the queue has room, and how many bytes are
+in it; asks for a sign of life.
 
 =item forgive($now)
 

@@ -59,7 +59,8 @@ sub new {
         asked       => 0,    # tasks sent with higher numbers were not asked about
     }, $class;
     $self->{link} = Argon::Link->new(
-        addresses => $options{addresses}, name => $options{name}, owner => $self);
+        addresses => $options{addresses}, name => $options{name}, keys => $options{keys},
+        owner => $self);
     return $self;
 }
 

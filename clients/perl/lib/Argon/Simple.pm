@@ -16,12 +16,16 @@ our @CARP_NOT  = qw(Argon::Client);
 my (%clients, $current);
 
 sub connect {
-    my ($address, $port) = @_;
-    croak 'connect takes "host:port", or a host and a port' if !defined $address || @_ > 2;
+    my $address = shift;
+    my $port = @_ % 2 ? shift : undef;
+    my %options = @_;
+    my $key = delete $options{key};
+    croak 'connect takes "host:port", or a host and a port, and key => FILE' if !defined $address || %options;
     if (defined $port) {
         $address = $address =~ /:/ && $address !~ /^\[/ ? "[$address]:$port" : "$address:$port";
     }
-    return $current = $clients{$address} //= Argon::Client->new(addresses => $address);
+    my $which = join "\0", $address, ref $key ? @$key : $key // ();
+    return $current = $clients{$which} //= Argon::Client->new(addresses => $address, key => $key);
 }
 
 sub client {
@@ -80,10 +84,11 @@ The first three are exported.
 
 =over
 
-=item connect($host_and_port), connect($host, $port)
+=item connect($host_and_port, %options), connect($host, $port, %options)
 
 Sets the manager that C<process> and C<task> use, and returns its L<Argon::Client>: for the same address always the
-same one. The connection is made at first use. Several addresses, separated by commas, are tried in turn.
+same one. The only option is C<key>, a key file or several in an array reference, as for
+L<Argon::Client>. The connection is made at first use. Several addresses, separated by commas, are tried in turn.
 
 It hides perl's own C<connect> in the package that imports it; that is still there as C<CORE::connect>.
 
