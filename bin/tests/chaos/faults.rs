@@ -94,6 +94,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LATE: Duration = Duration::from_millis(500);
 /// The host of what concerns all of them.
 pub(crate) const MACHINE: &str = "machine";
+/// The host of what concerns all processes.
+const ALL: &str = "all";
 
 /// Notes when the machine is too busy, until the end of the scope is announced.
 pub(crate) fn watch_the_machine(cluster: &Cluster, history: &History, is_over: &AtomicBool) {
@@ -121,6 +123,9 @@ pub(crate) fn carry_out(cluster: &Cluster, history: &History, round: &Round) {
             });
         }
     });
+    let from = now();
+    cluster.exchange_keys();
+    history.push(cluster, Kind::Keys, ALL, from);
     if let Some(fault) = &round.rolling {
         thread::sleep(fault.pause);
         for host in workers() {
@@ -181,7 +186,7 @@ fn during(cluster: &Cluster, history: &History, kind: Kind, fault: &Fault) {
         Kind::Cut | Kind::CutFrom | Kind::CutTo | Kind::Reset => {
             filtered(cluster, history, kind, host, *hold);
         }
-        Kind::Rolling | Kind::Starved => unreachable!("not in a lane"),
+        Kind::Rolling | Kind::Keys | Kind::Starved => unreachable!("not in a lane"),
     }
 }
 

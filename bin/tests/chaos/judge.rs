@@ -152,7 +152,7 @@ impl Judge<'_> {
             fault.from <= later.started && fault.to + AFTERMATH >= first.started
         };
         let noticed = |fault: &&Happened| match fault.kind {
-            Kind::Restart | Kind::Rolling => false,
+            Kind::Restart | Kind::Rolling | Kind::Keys => false,
             Kind::Stop | Kind::Freeze => fault.to - fault.from >= STOP_UNNOTICED,
             _ => true,
         };

@@ -11,6 +11,7 @@ mod common;
 mod faults;
 mod hosts;
 mod judge;
+mod keys;
 mod ledger;
 mod load;
 mod plan;

@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     LinkDown,
     /// All workers, one after the other: SIGTERM, and at once a new one under another name.
     Rolling,
+    /// Everybody shows another key from now on; the old one is accepted still.
+    Keys,
     /// Nobody's doing: the machine had no time for this test, and so perhaps none for Argon.
     Starved,
 }
@@ -56,6 +58,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::LinkDown => "link down",
             Self::Rolling => "rolling restart",
+            Self::Keys => "keys exchanged",
             Self::Starved => "machine busy",
         }
     }

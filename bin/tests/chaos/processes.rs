@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::common::{text, wait};
 use crate::hosts::Network;
+use crate::keys::Keys;
 use crate::load::{LEDGER, Orders, WORKER};
 use crate::plan::{LANGUAGES, RUNTIMES, client, hosts, worker};
 use crate::proc::minds_termination;
@@ -30,24 +31,11 @@ const DRAIN: Duration = Duration::from_secs(150);
 /// Tasks under way, of each client.
 pub(crate) const IN_FLIGHT: usize = 8;
 
-/// What a process is, for the options that it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Manager,
-    Worker,
-    Client,
-    Status,
-}
-
-/// Options and variables that processes get beyond what makes them what they are: the one place for
-/// what concerns all of them, such as keys.
-fn add_options(role: Role, command: &mut Command) {
+/// Variables that processes get beyond what makes them what they are: the one place for what concerns
+/// all of them.
+fn add_variables(keys: &Keys, command: &mut Command) {
     command.env_remove("ARGON_MANAGER").env_remove("ARGON_LOG");
-    match role {
-        // The addresses are not loopback ones, and nobody else reaches them.
-        Role::Manager => command.arg("--insecure"),
-        Role::Worker | Role::Client | Role::Status => command,
-    };
+    keys.give(command);
 }
 
 /// A process on a host.
@@ -71,6 +59,7 @@ impl Process {
 pub(crate) struct Cluster {
     pub(crate) network: Network,
     directory: PathBuf,
+    keys: Keys,
     python: PathBuf,
     running: BTreeMap<String, Mutex<Option<Process>>>,
     lives: Mutex<BTreeMap<String, u32>>,
@@ -107,6 +96,7 @@ impl Cluster {
         Self {
             network: Network::new(&hosts),
             directory: directory.to_owned(),
+            keys: Keys::new(directory),
             python: text(&python.stdout).trim().into(),
             running: hosts
                 .into_iter()
@@ -144,22 +134,22 @@ impl Cluster {
         lock(&self.killed).clone()
     }
 
-    fn argon(&self, host: &str, role: Role, subcommand: &str) -> Command {
+    fn argon(&self, host: &str, subcommand: &str) -> Command {
         let mut command = self.network.command(host, env!("CARGO_BIN_EXE_argon"));
         command.arg(subcommand);
-        add_options(role, &mut command);
+        add_variables(&self.keys, &mut command);
         command
     }
 
     fn manager_command(&self, host: &str) -> Command {
-        let mut command = self.argon(host, Role::Manager, "manager");
+        let mut command = self.argon(host, "manager");
         let address = self.network.address(host);
         command.args(["--verbose", "--host", &address, "--port", &PORT.to_string()]);
         command
     }
 
     fn worker_command(&self, host: &str, name: &str) -> Command {
-        let mut command = self.argon(host, Role::Worker, "worker");
+        let mut command = self.argon(host, "worker");
         command
             .args(["--verbose", "--manager", &self.manager(), "--name", name])
             .args(["--workers", &POOL.to_string()])
@@ -224,7 +214,7 @@ impl Cluster {
             stop: self.file("stop"),
             in_flight: IN_FLIGHT,
         };
-        add_options(Role::Client, &mut command);
+        add_variables(&self.keys, &mut command);
         command.args(orders.args());
         command
     }
@@ -325,6 +315,22 @@ impl Cluster {
         }
     }
 
+    /// Has everybody show another key, and those who run read it.
+    pub(crate) fn exchange_keys(&self) {
+        self.keys.exchange();
+        for running in self
+            .running
+            .iter()
+            .filter(|(host, _)| !host.starts_with("client"))
+        {
+            let running = lock(running.1);
+            // One that has just been started reads the new one anyway.
+            if let Some(process) = running.as_ref().filter(|one| minds_termination(one.pid())) {
+                process.signal(Signal::SIGHUP);
+            }
+        }
+    }
+
     /// Whoever ended without being told to.
     pub(crate) fn note_deaths(&self) {
         for running in self.running.values() {
@@ -359,7 +365,7 @@ impl Cluster {
     /// What the manager says of itself; `None` if it does not.
     pub(crate) fn status(&self) -> Option<Value> {
         let output = self
-            .argon("manager", Role::Status, "status")
+            .argon("manager", "status")
             .args(["--json", "--manager", &self.manager()])
             .output()
             .expect("`ip` starts");
