@@ -1,5 +1,6 @@
 //! Rules about the sources themselves, so that nobody has to remember them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -461,4 +462,99 @@ fn the_limits_in_the_protocols_description_are_ours() {
         let stated = row.and_then(|row| row.split(['|', ' ']).find_map(|word| word.parse().ok()));
         assert_eq!(stated, Some(ours), "{limit}: {row:?}");
     }
+}
+
+/// The workspace, and what has one of its own.
+const CRATES: &[&str] = &[
+    "core", "macros", "net", "bin", "examples", "sim", "benches", "fuzz", "mutants",
+];
+
+/// What a `Cargo.toml` says: the name of its package, and its direct dependencies on others.
+fn manifest(text: &str) -> (String, BTreeSet<String>) {
+    let mut table = "";
+    let mut name = String::new();
+    let mut dependencies = BTreeSet::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_matches(['[', ']']);
+            // A dependency may have a table to itself.
+            if let Some((before, dependency)) = table.split_once("dependencies.") {
+                assert!(before.is_empty() || before.ends_with(['-', '.']), "{line}");
+                dependencies.insert(dependency.to_owned());
+            }
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) else {
+            continue;
+        };
+        let key = key.trim();
+        if table == "package" && key == "name" {
+            name = value.trim().trim_matches('"').to_owned();
+        }
+        if table.ends_with("dependencies") {
+            let dependency = key.split('.').next().unwrap_or(key);
+            dependencies.insert(dependency.trim_matches('"').to_owned());
+        }
+    }
+    (name, dependencies)
+}
+
+/// The page's lines, by the folder that they are below: what is there, and why.
+fn explained(page: &str) -> BTreeMap<String, Vec<(String, String)>> {
+    let mut folder = String::new();
+    let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for line in page.lines() {
+        if let Some(header) = line.strip_prefix("## ") {
+            folder = header.to_owned();
+        } else if let Some(line) = line.strip_prefix("- `") {
+            let (name, why) = line.split_once("`: ").unwrap_or((line, ""));
+            let lines = found.entry(folder.clone()).or_default();
+            lines.push((name.to_owned(), why.to_owned()));
+        }
+    }
+    found
+}
+
+/// Each dependency has a reason, in one line of docs/dependencies.md.
+#[test]
+fn every_dependency_has_a_reason() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("a text of ours");
+    let folders = fs::read_dir(root()).expect("a folder of ours");
+    let with_manifest = folders.filter(|entry| {
+        let folder = entry.as_ref().expect("readable").path();
+        folder.join("Cargo.toml").exists()
+    });
+    assert_eq!(with_manifest.count(), CRATES.len(), "CRATES names them all");
+    let manifests: BTreeMap<&str, _> = CRATES
+        .iter()
+        .map(|folder| (*folder, manifest(&read(&format!("{folder}/Cargo.toml")))))
+        .collect();
+    let ours: BTreeSet<&String> = manifests.values().map(|(name, _)| name).collect();
+    let mut explained = explained(&read("docs/dependencies.md"));
+    let mut wrong = Vec::new();
+    for (folder, (_, dependencies)) in &manifests {
+        let lines = explained.remove(*folder).unwrap_or_default();
+        for dependency in dependencies.iter().filter(|name| !ours.contains(name)) {
+            match lines.iter().filter(|(name, _)| name == dependency).count() {
+                1 => {}
+                count => wrong.push(format!(
+                    "{folder}: {dependency} has {count} lines in docs/dependencies.md, not one"
+                )),
+            }
+        }
+        for (name, why) in &lines {
+            if !dependencies.contains(name) || ours.contains(name) {
+                wrong.push(format!(
+                    "docs/dependencies.md: {folder} does not depend on {name}"
+                ));
+            }
+            if why.trim().is_empty() {
+                wrong.push(format!("docs/dependencies.md: {folder}, {name}: why?"));
+            }
+        }
+    }
+    for folder in explained.keys() {
+        wrong.push(format!("docs/dependencies.md: there is no crate {folder}"));
+    }
+    none(&wrong);
 }
