@@ -67,7 +67,7 @@ impl Keys {
     /// If there is none, one cannot be read, is no key, or can be read by other users.
     pub fn open<P: Into<PathBuf>>(files: impl IntoIterator<Item = P>) -> Result<Self, KeyError> {
         let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
-        let loaded = Loaded::new(&read_all(&files)?)?;
+        let loaded = load(&files)?;
         Ok(Self {
             files: Arc::new(files),
             loaded: Arc::new(RwLock::new(loaded)),
@@ -111,7 +111,7 @@ impl Keys {
         if self.files.is_empty() {
             return Ok(());
         }
-        let loaded = Loaded::new(&read_all(&self.files)?)?;
+        let loaded = load(&self.files)?;
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(())
     }
@@ -210,8 +210,14 @@ impl KeyFacts {
     }
 }
 
-fn read_all(files: &[PathBuf]) -> Result<Vec<Bundle>, KeyError> {
-    files.iter().map(|file| read_bundle(file)).collect()
+fn load(files: &[PathBuf]) -> Result<Loaded, KeyError> {
+    let bundles = files.iter().map(|file| read_bundle(file));
+    let bundles = bundles.collect::<Result<Vec<_>, _>>()?;
+    // What is wrong now is so with the one that is shown.
+    Loaded::new(&bundles).map_err(|error| KeyError {
+        file: error.file.or_else(|| files.first().cloned()),
+        ..error
+    })
 }
 
 fn read_bundle(file: &Path) -> Result<Bundle, KeyError> {

@@ -204,7 +204,13 @@ impl KeptOut {
             rustls::Error::AlertReceived(
                 AlertDescription::UnknownCA | AlertDescription::BadCertificate,
             ) => "it refused our key: it trusts another authority".to_owned(),
-            other => other.to_string(),
+            rustls::Error::InvalidCertificate(error) => {
+                format!("its certificate cannot be used ({error})")
+            }
+            rustls::Error::PeerIncompatible(error) => {
+                format!("it does not speak TLS 1.3 as we do ({error:?})")
+            }
+            other => format!("the handshake failed: {other}"),
         };
         Self::Refused(reason)
     }

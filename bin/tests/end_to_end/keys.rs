@@ -282,3 +282,28 @@ fn keys_are_exchanged_while_work_goes_on() {
         !output(status).status.success()
     });
 }
+
+/// Nobody was told: the manager came back with a key that those who were here had not read yet.
+#[test]
+fn whoever_is_not_trusted_any_more_reads_the_keys_again() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let key = folder.name("own.key");
+    let manager = folder.manager();
+    let address = manager.address.clone();
+    let _worker = folder.worker(&address, "own.key");
+    let mut mapping = argon(&["map", "--manager", &address, "--key", &key]);
+    let mapping = mapping.args(["sh", "-c", "echo {}; sleep 0.02", ":::"]);
+    let items: Vec<String> = (0..100).map(|item| item.to_string()).collect();
+    let mut mapping = mapping.args(&items).stderr(Stdio::null()).spawn().unwrap();
+    let outputs = Lines::of(mapping.stdout.take().unwrap());
+    assert_eq!(outputs.next().as_deref(), Some("0"));
+
+    drop(manager);
+    fs::rename(other.path("own.key"), folder.path("own.key")).unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    let _manager = Server::listening(&["manager", "--port", port, "--key", &key]);
+    for item in &items[1..] {
+        assert_eq!(outputs.next().as_ref(), Some(item));
+    }
+    assert!(super::common::wait(&mut mapping).success());
+}

@@ -10,6 +10,7 @@ use argon_core::task::{AttemptLoss, ExitCause};
 use argon_core::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::error::refusal;
 use crate::text::last_words;
 
 /// Warnings of a kind in one period; more are counted.
@@ -344,7 +345,9 @@ pub(crate) fn event(event: &Event, program: Option<&Path>) {
             address,
         } => info!(manager = address, %epoch, resumed, "connected"),
         Event::LinkDown { reason } => debug!(?reason, "not connected"),
-        Event::LinkRefused { reason } => warn!(?reason, "the manager refused us"),
+        Event::LinkRefused { reason } => {
+            info!(reason = refusal(*reason), "the manager refused us");
+        }
         Event::SlotReady { slot } => debug!(%slot, "pool process ready"),
         Event::SlotExited {
             slot,

@@ -142,6 +142,10 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
                 Err(NotOpened::Unsafe(error)) => {
                     debug!(manager = self.managers[address], %error, "cannot connect safely");
                     self.state = UplinkState::Down;
+                    // Keys may have been exchanged since they were read.
+                    if let Some(Err(error)) = self.keys.as_ref().map(Keys::reload) {
+                        debug!(%error, "keys stay as they were");
+                    }
                     let reason = error.to_string();
                     self.link = LinkState::Refused { reason };
                     self.changed = true;
