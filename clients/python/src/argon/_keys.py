@@ -160,8 +160,8 @@ def _context(files: List[str], bundles: List[Bundle]) -> "ssl.SSLContext":
         import ssl
     except ImportError as error:
         raise ImportError(
-            "a key needs TLS, and this Python was built without the module ssl: install python3-openssl, "
-            "or build Python where libssl-dev is, or use the Python of your system"
+            "a key needs TLS, and this Python was built without the module ssl: build it again where "
+            "OpenSSL's headers are (libssl-dev on Debian), or use the python3 of your system"
         ) from error
     if not ssl.HAS_TLSv1_3:
         raise ImportError(

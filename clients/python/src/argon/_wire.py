@@ -675,9 +675,11 @@ _MANAGER = _struct(
 )
 _PLACE = (_option(NAME), _option(_VERSION))
 _WORKER = _struct(
-    WorkerStatus, U64, NAME, _option(NAME), BOOL, *_PLACE, BOOL, BOOL, U32, U32, U32, U64, U64, U64, U64, U32, U64
+    WorkerStatus,
+    *(U64, NAME, _option(NAME), BOOL, *_PLACE, BOOL, BOOL),
+    *(U32, U32, U32, U64, U64, U64, U64, U32, U64),
 )
-_CLIENT = _struct(ClientStatus, U64, NAME, _option(NAME), BOOL, *_PLACE, U64, U64, U64, U64, U64, U64)
+_CLIENT = _struct(ClientStatus, U64, NAME, _option(NAME), BOOL, *_PLACE, *([U64] * 6))
 _GROUPS = _struct(GroupStatus, U64, _list(NAME), U64)
 _HELD = _list(_struct(Held, _ATTEMPT, _TASK))
 _SEQS, _ATTEMPTS, _NAMES = _list(U64), _list(_ATTEMPT), _list(NAME)
