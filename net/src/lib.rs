@@ -31,8 +31,8 @@
 //! ```
 //!
 //! Without manager and worker, [`local()`] runs everything in this process, for tests and small
-//! programs. Connections have no keys yet: use a loopback address, a tunnel, or a network that
-//! you trust.
+//! programs. Between machines, connections are TLS and both sides show a key: see
+//! [`ClientBuilder::key`] and [`Keys`].
 //!
 //! # What is where
 //!
