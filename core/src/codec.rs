@@ -6,7 +6,8 @@
 //!
 //! Invariants: a length is checked against its limit before anything is allocated for it, so one
 //! call of [`decode`] allocates at most [`HEADER_MAX`] bytes and the payload, which has already
-//! arrived; every message has exactly one encoding; an error leaves both buffers as they were.
+//! arrived; every message has exactly one encoding, but for the names of capabilities, which may come
+//! in any order and more than once; an error leaves both buffers as they were.
 
 use core::fmt;
 

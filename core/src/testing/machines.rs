@@ -32,16 +32,27 @@ use crate::worker::{
 };
 use crate::{Client, Machine, Manager, Worker};
 
-/// Runs a machine that `bytes` choose through the steps that they choose.
+/// One of the machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driven {
+    /// A manager, with peers that do anything.
+    Manager,
+    /// A worker, with such a manager and such a pool.
+    Worker,
+    /// A client, with such a manager and such callers.
+    Client,
+}
+
+/// Runs a machine through the steps that `bytes` choose.
 ///
 /// # Panics
 /// If the machine does, or breaks an invariant: that is what this is for.
-pub fn drive(bytes: &[u8]) {
+pub fn drive(driven: Driven, bytes: &[u8]) {
     let mut choices = Choices(bytes);
-    match choices.below(3) {
-        0 => manager(&mut choices),
-        1 => worker(&mut choices),
-        _ => client(&mut choices),
+    match driven {
+        Driven::Manager => manager(&mut choices),
+        Driven::Worker => worker(&mut choices),
+        Driven::Client => client(&mut choices),
     }
 }
 

@@ -10,7 +10,7 @@ mod to_manager;
 pub use draw::Draw;
 pub use from_manager::{from_manager, welcome};
 pub use heard::{Told, at_manager, at_peer, by_manager, by_peer};
-pub use machines::drive;
+pub use machines::{Driven, drive};
 pub use to_manager::{hello, to_manager};
 
 use crate::name::Name;
