@@ -13,6 +13,9 @@ use std::task::{Context, Poll};
 use argon_core::ids::PeerId;
 use argon_core::worker::{PoolInput, PoolOutput};
 
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use self::process::{PoolEars, PoolHeard};
 pub use self::process::{
     Launcher, ProcessExecutor, ProcessOptions, TASK_OUTPUT, TASK_OUTPUT_DEFAULT,
 };

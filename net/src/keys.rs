@@ -201,12 +201,20 @@ impl KeyFacts {
     /// # Errors
     /// If it cannot be read, is no key, or can be read by other users.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
-        let bundle = read_bundle(file)?;
-        Ok(Self {
+        read_bundle(file).map(Self::of)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn of_text(text: &str) -> Result<Self, KeyError> {
+        Bundle::parse(text).map(Self::of)
+    }
+
+    fn of(bundle: Bundle) -> Self {
+        Self {
             authority: bundle.fingerprint(),
             makes_keys: bundle.authority_key.is_some(),
             access: bundle.access,
-        })
+        }
     }
 }
 

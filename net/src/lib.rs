@@ -80,6 +80,9 @@ mod secure;
 pub mod simple;
 mod standalone;
 mod tasks;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod text;
 pub mod transport;
 mod values;

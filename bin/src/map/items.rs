@@ -86,7 +86,7 @@ impl Items {
 
 /// Reads to the delimiter or the end. What follows the last delimiter is an item unless it is
 /// empty.
-fn read_item(input: &mut impl BufRead, delimiter: u8) -> io::Result<Option<Item>> {
+pub(crate) fn read_item(input: &mut impl BufRead, delimiter: u8) -> io::Result<Option<Item>> {
     let mut item = Vec::new();
     let limit = ITEM_MAX as u64 + 1;
     if input

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The first line.
-const HEADER: &[u8] = b"seq\titem\tworker\tstart\truntime\texit\tsignal\tattempts\toutcome\n";
+pub(crate) const HEADER: &[u8] =
+    b"seq\titem\tworker\tstart\truntime\texit\tsignal\tattempts\toutcome\n";
 /// Longest line that is looked at: an item with every byte escaped, and the rest.
 const LINE_MAX: u64 = 4 * super::items::ITEM_MAX as u64 + 4_096;
 
@@ -42,7 +43,7 @@ pub(crate) struct JobLog {
 }
 
 /// Items that the log shows as completed with exit code 0, and how often.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done(HashMap<Vec<u8>, u64>);
 
 impl Done {
@@ -118,7 +119,7 @@ impl JobLog {
     }
 }
 
-fn write_entry(line: &mut Vec<u8>, entry: &Entry<'_>) {
+pub(crate) fn write_entry(line: &mut Vec<u8>, entry: &Entry<'_>) {
     let number = |number: Option<i32>| number.map_or("-".to_owned(), |number| number.to_string());
     let start = entry.start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let runtime = entry
@@ -143,7 +144,7 @@ fn write_entry(line: &mut Vec<u8>, entry: &Entry<'_>) {
 }
 
 /// Reads the items that are done, and how many bytes are whole lines.
-fn read(mut file: impl BufRead) -> io::Result<(Done, u64)> {
+pub(crate) fn read(mut file: impl BufRead) -> io::Result<(Done, u64)> {
     let mut done = Done::default();
     let mut whole = 0;
     let mut number = 0u64;

@@ -8,6 +8,8 @@
 //! Must live on a thread that lives as long as the executor: the kernel kills the pool when the
 //! thread that started it ends.
 
+#[cfg(feature = "testing")]
+mod ears;
 mod inbox;
 mod memory;
 mod orphans;
@@ -30,6 +32,8 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "testing")]
+pub use self::ears::{PoolEars, PoolHeard};
 use self::memory::MemoryWatch;
 pub use self::printed::TARGET as TASK_OUTPUT;
 use self::slot::{Shared, Slot};
