@@ -44,7 +44,7 @@ fn listen(bytes: &[u8], piece: usize) -> Heard {
                     Ok(Some(answer)) => answers.push(answer),
                     Ok(None) => break,
                     Err(violation) => {
-                        wrong = Some(violation);
+                        wrong = Some(violation.0);
                         break 'pieces;
                     }
                 }

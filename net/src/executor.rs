@@ -13,12 +13,12 @@ use std::task::{Context, Poll};
 use argon_core::ids::PeerId;
 use argon_core::worker::{PoolInput, PoolOutput};
 
-#[cfg(feature = "testing")]
-#[doc(hidden)]
-pub use self::process::{PoolEars, PoolHeard};
 pub use self::process::{
     Launcher, ProcessExecutor, ProcessOptions, TASK_OUTPUT, TASK_OUTPUT_DEFAULT,
 };
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use self::process::{PoolBroke, PoolEars, PoolHeard};
 pub use self::thread::{Handler, ThreadExecutor};
 
 /// Carries out what a worker's state machine decides about its pool.

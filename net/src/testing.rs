@@ -14,7 +14,7 @@ use crate::connection::Incoming;
 use crate::keys::{KeyError, KeyFacts, Keys};
 use crate::secure;
 
-pub use crate::executor::{PoolEars, PoolHeard};
+pub use crate::executor::{PoolBroke, PoolEars, PoolHeard};
 
 /// A manager's side of a handshake: what the peer may do, or why it is kept out.
 ///

@@ -33,7 +33,7 @@ use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[cfg(feature = "testing")]
-pub use self::ears::{PoolEars, PoolHeard};
+pub use self::ears::{PoolBroke, PoolEars, PoolHeard};
 use self::memory::MemoryWatch;
 pub use self::printed::TARGET as TASK_OUTPUT;
 use self::slot::{Shared, Slot};

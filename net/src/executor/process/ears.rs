@@ -31,6 +31,10 @@ pub enum PoolHeard {
     },
 }
 
+/// How a process broke the protocol, in words.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PoolBroke(pub String);
+
 impl PoolEars {
     /// For results of at most `payload_max` bytes.
     #[must_use]
@@ -68,11 +72,11 @@ impl PoolEars {
         clippy::should_implement_trait,
         reason = "it fails, and more may come after none"
     )]
-    pub fn next(&mut self) -> Result<Option<PoolHeard>, String> {
+    pub fn next(&mut self) -> Result<Option<PoolHeard>, PoolBroke> {
         let answer = self
             .inbox
             .next()
-            .map_err(|violation| violation.to_string())?;
+            .map_err(|violation| PoolBroke(violation.to_string()))?;
         Ok(answer.map(|answer| match answer {
             Answer::Ready(capabilities) => PoolHeard::Ready(capabilities),
             Answer::Done {
