@@ -17,8 +17,9 @@ use crate::units;
 
 const HELP: &str = "\
 The first line of standard output says where it listens. SIGTERM or Ctrl-C drains it: new tasks
-are refused with that reason, and it ends when what runs has. A second one ends it at once; workers
-and clients wait for it to come back and lose nothing.
+are refused with that reason, and it ends when what runs has and clients have their results; one that
+is away has --resume-timeout to come for them. A second one ends it at once; workers and clients wait
+for it to come back and lose nothing.
 
 With a key, SIGHUP reads the key files again: new connections use them.
 
