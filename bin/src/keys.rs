@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use argon::Keys;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
 use crate::problem::Problem;
 use crate::streams::{note, say};
@@ -14,13 +15,14 @@ use crate::streams::{note, say};
 #[command(next_help_heading = "Keys")]
 pub(crate) struct KeyArgs {
     /// Key file (see `argon keygen`): connections are TLS, and both sides have to show a key. Given
-    /// more than once, the first is shown to others and those of all are accepted, so that keys can
-    /// be exchanged while work goes on
+    /// more than once, or with commas between, the first is shown to others and those of all are
+    /// accepted, so that keys can be exchanged while work goes on
     #[arg(
         long = "key",
         value_name = "FILE",
         env = "ARGON_KEY",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     files: Vec<PathBuf>,
 }

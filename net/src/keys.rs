@@ -16,13 +16,16 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use argon_core::access::{Access, KeyRole};
 use argon_core::limits::{KEY_FILE_MAX, KEYS_MAX};
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, poll};
 use rustls::{ClientConfig, ServerConfig};
 
 use self::bundle::{Bundle, client_config, server_config};
@@ -30,6 +33,8 @@ pub(crate) use self::bundle::{MANAGER_NAME, access_of};
 pub use self::error::{KeyError, KeyProblem};
 pub use self::make::{make_key, make_lesser_key};
 
+/// How long the other end of a pipe may take, in milliseconds.
+const PIPE_WAIT_MILLIS: u16 = 5_000;
 /// What names the key files of a process that is not told otherwise.
 const ENVIRONMENT: &str = "ARGON_KEY";
 
@@ -39,6 +44,8 @@ const ENVIRONMENT: &str = "ARGON_KEY";
 pub struct Keys {
     files: Arc<Vec<PathBuf>>,
     loaded: Arc<RwLock<Loaded>>,
+    /// Roles that the first key needs for what it is used for.
+    needed: Arc<Mutex<Vec<KeyRole>>>,
 }
 
 /// What was read last.
@@ -67,10 +74,11 @@ impl Keys {
     /// If there is none, one cannot be read, is no key, or can be read by other users.
     pub fn open<P: Into<PathBuf>>(files: impl IntoIterator<Item = P>) -> Result<Self, KeyError> {
         let files: Vec<PathBuf> = files.into_iter().map(Into::into).collect();
-        let loaded = load(&files)?;
+        let loaded = load(&files, Reading::First)?;
         Ok(Self {
             files: Arc::new(files),
             loaded: Arc::new(RwLock::new(loaded)),
+            needed: Arc::default(),
         })
     }
 
@@ -100,18 +108,23 @@ impl Keys {
         Ok(Self {
             files: Arc::default(),
             loaded: Arc::new(RwLock::new(Loaded::new(&bundles)?)),
+            needed: Arc::default(),
         })
     }
 
     /// Reads the files again. Connections from now on use what is in them; those that are open go on.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); then what was there before stays.
+    /// As for [`open`](Self::open), if a file is none that can be read again, or if the first key lacks a
+    /// role that it was [required](Self::require) to have; then what was there before stays.
     pub fn reload(&self) -> Result<(), KeyError> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let loaded = load(&self.files)?;
+        let loaded = load(&self.files, Reading::Again)?;
+        for role in self.needed().iter() {
+            self.check(*role, &loaded.access)?;
+        }
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         Ok(())
     }
@@ -122,12 +135,24 @@ impl Keys {
         self.read(|loaded| loaded.access.clone())
     }
 
-    /// Checks that the first key has this role.
+    /// Checks that the first key has this role, now and whenever it is read again.
     ///
     /// # Errors
-    /// If it does not.
+    /// If it does not have it now.
     pub fn require(&self, role: KeyRole) -> Result<(), KeyError> {
-        let access = self.access();
+        self.check(role, &self.access())?;
+        let mut needed = self.needed();
+        if !needed.contains(&role) {
+            needed.push(role);
+        }
+        Ok(())
+    }
+
+    fn needed(&self) -> MutexGuard<'_, Vec<KeyRole>> {
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, role: KeyRole, access: &Access) -> Result<(), KeyError> {
         if access.allows(role) {
             return Ok(());
         }
@@ -201,7 +226,7 @@ impl KeyFacts {
     /// # Errors
     /// If it cannot be read, is no key, or can be read by other users.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
-        read_bundle(file).map(Self::of)
+        read_bundle(file, Reading::First).map(Self::of)
     }
 
     #[cfg(feature = "testing")]
@@ -218,8 +243,15 @@ impl KeyFacts {
     }
 }
 
-fn load(files: &[PathBuf]) -> Result<Loaded, KeyError> {
-    let bundles = files.iter().map(|file| read_bundle(file));
+/// Whether a file is read for the first time. Then it may be a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    First,
+    Again,
+}
+
+fn load(files: &[PathBuf], reading: Reading) -> Result<Loaded, KeyError> {
+    let bundles = files.iter().map(|file| read_bundle(file, reading));
     let bundles = bundles.collect::<Result<Vec<_>, _>>()?;
     // What is wrong now is so with the one that is shown.
     Loaded::new(&bundles).map_err(|error| KeyError {
@@ -228,34 +260,51 @@ fn load(files: &[PathBuf]) -> Result<Loaded, KeyError> {
     })
 }
 
-fn read_bundle(file: &Path) -> Result<Bundle, KeyError> {
+fn read_bundle(file: &Path, reading: Reading) -> Result<Bundle, KeyError> {
     let named = |problem| KeyError {
         file: Some(file.to_owned()),
         problem,
     };
-    let text = read_text(file).map_err(named)?;
+    let text = read_text(file, reading).map_err(named)?;
     Bundle::parse(&text).map_err(|error| named(error.problem))
 }
 
 /// The text of a key file that nobody else can read.
-pub(crate) fn read_text(file: &Path) -> Result<String, KeyProblem> {
+fn read_text(file: &Path, reading: Reading) -> Result<String, KeyProblem> {
     let unreadable = |error: std::io::Error| KeyProblem::Unreadable(error.to_string());
-    let opened = fs::File::open(file).map_err(unreadable)?;
+    // Nobody waits for the other end of a pipe for ever.
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let opened = options.open(file).map_err(unreadable)?;
     let facts = opened.metadata().map_err(unreadable)?;
+    if reading == Reading::Again && !facts.is_file() {
+        return Err(KeyProblem::NotAFile);
+    }
+    if facts.is_file() && facts.len() == 0 {
+        return Err(KeyProblem::Empty);
+    }
     // A pipe is for its two ends alone, whatever its mode says.
     let mode = facts.permissions().mode() & 0o777;
     if facts.is_file() && mode & 0o077 != 0 {
         return Err(KeyProblem::Exposed { mode });
     }
-    let mut text = String::new();
-    let read = opened.take(KEY_FILE_MAX + 1).read_to_string(&mut text);
-    read.map_err(unreadable)?;
-    if text.len() as u64 > KEY_FILE_MAX {
+    let mut bytes = Vec::new();
+    let mut opened = opened.take(KEY_FILE_MAX + 1);
+    while let Err(error) = opened.read_to_end(&mut bytes) {
+        if error.kind() != std::io::ErrorKind::WouldBlock {
+            return Err(unreadable(error));
+        }
+        let mut ready = [PollFd::new(opened.get_ref().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PIPE_WAIT_MILLIS) == Ok(0) {
+            return Err(KeyProblem::Unreadable("nothing comes out of it".to_owned()));
+        }
+    }
+    if bytes.len() as u64 > KEY_FILE_MAX {
         return Err(KeyProblem::TooLong {
             limit: KEY_FILE_MAX,
         });
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| KeyProblem::Broken("byte that is no text"))
 }
 
 #[cfg(test)]

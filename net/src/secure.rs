@@ -19,7 +19,7 @@ use argon_core::codec::LENGTH_BYTES;
 use argon_core::limits::{HELLO_FRAME_MAX, STRANGER_BYTES};
 use argon_core::message::{Control, MAGIC, Message, RefuseReason, ToPeer};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -167,9 +167,9 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let (inner, session) = stream.get_mut();
     inner.allowance = None;
     session.set_buffer_limit(Some(TLS_BUFFER));
-    let certificate = session.peer_certificates().and_then(<[_]>::first);
-    let access = certificate
-        .and_then(access_of)
+    let certificate = only(session.peer_certificates())
+        .ok_or_else(|| KeptOut::Refused("it showed more than its certificate".to_owned()))?;
+    let access = access_of(certificate)
         .ok_or_else(|| KeptOut::Refused("its certificate cannot be read".to_owned()))?;
     let said = async {
         stream.write_all(&READY).await?;
@@ -177,6 +177,15 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     };
     said.await.map_err(|error| KeptOut::of(&error))?;
     Ok((Channel::Tls(Box::new(TlsStream::Server(stream))), access))
+}
+
+/// The only certificate. All keys come from an authority directly: between the two there is nobody who
+/// could make more of them.
+fn only<'a>(shown: Option<&'a [CertificateDer<'static>]>) -> Option<&'a CertificateDer<'static>> {
+    match shown {
+        Some([certificate]) => Some(certificate),
+        _ => None,
+    }
 }
 
 /// Tells a peer that does not speak TLS, in the words that it understands.
@@ -235,7 +244,13 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let connector = TlsConnector::from(keys.client());
     let connected = connector.connect(name, Bounded::new(stream, None)).await;
     let mut stream = connected.map_err(|error| explained(error, Moment::Handshake))?;
-    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
+    let session = stream.get_mut().1;
+    session.set_buffer_limit(Some(TLS_BUFFER));
+    if only(session.peer_certificates()).is_none() {
+        return Err(io::Error::other(
+            "we refused what answers: it showed more than its certificate",
+        ));
+    }
     let mut ready = [0; READY.len()];
     let read = stream.read_exact(&mut ready).await;
     read.map_err(|error| explained(error, Moment::Judgement))?;

@@ -224,7 +224,7 @@ impl Manager {
         let holder = access.holder();
         match hello.role {
             Role::Observer => {
-                if self.connections.are_observers_full() {
+                if self.connections.are_observers_full(access) {
                     return Err(RefuseReason::Full);
                 }
                 self.welcome(now, conn, Peer::Observer, version, false);

@@ -28,6 +28,10 @@ pub enum KeyProblem {
     },
     /// The file cannot be read; what the system says.
     Unreadable(String),
+    /// It is no regular file, so it cannot be read again.
+    NotAFile,
+    /// There is nothing in it.
+    Empty,
     /// Other users can read the file.
     Exposed {
         /// Its mode.
@@ -83,6 +87,14 @@ impl fmt::Display for KeyError {
             ),
             KeyProblem::TooMany { limit } => write!(f, "a process has at most {limit} keys"),
             KeyProblem::Unreadable(error) => write!(f, "{file} cannot be read ({error})"),
+            KeyProblem::NotAFile => write!(
+                f,
+                "{file} is no regular file, so it cannot be read again; put the key into a file"
+            ),
+            KeyProblem::Empty => write!(
+                f,
+                "{file} is empty, as an `argon keygen` that failed leaves it; make the key again"
+            ),
             KeyProblem::Exposed { mode } => {
                 let name = self.file.as_ref().map(|file| file.display().to_string());
                 write!(
@@ -118,8 +130,8 @@ impl fmt::Display for KeyError {
                 let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
                 write!(
                     f,
-                    "{file} has the role {}, but this needs {wanted}; whoever has the cluster's own \
-                     key can make one with `argon keygen --from KEY --role {wanted}`",
+                    "{file} allows {} only, but this needs the role {wanted}; whoever has the cluster's \
+                     own key can make one with `argon keygen --from KEY --role {wanted}`",
                     roles.join(" and ")
                 )
             }

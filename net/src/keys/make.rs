@@ -56,7 +56,7 @@ pub fn make_lesser_key(
     roles: &[KeyRole],
     holder: Option<&str>,
 ) -> Result<String, KeyError> {
-    let bundle = super::read_bundle(from)?;
+    let bundle = super::read_bundle(from, super::Reading::First)?;
     let named = |problem| KeyError {
         file: Some(from.to_owned()),
         problem,

@@ -172,6 +172,42 @@ fn keys_that_are_read_again_replace_the_old_ones_only_if_they_are_good() {
 }
 
 #[test]
+fn a_role_that_is_needed_is_not_lost_by_reading_again() {
+    let folder = Folder::new("needed");
+    let from = folder.write("argon.key", &make_key().unwrap());
+    let lesser = make_lesser_key(&from, &[KeyRole::Work], None).unwrap();
+    let file = folder.write("own.key", &make_key().unwrap());
+    let keys = Keys::open([&file]).unwrap();
+    keys.require(KeyRole::Manage).unwrap();
+    folder.write("own.key", &lesser);
+    let error = keys.reload().unwrap_err();
+    assert!(error.to_string().contains("--role manage"), "{error}");
+    assert!(keys.server().is_some());
+}
+
+/// Nobody writes into the pipe: to wait for that would be to wait for ever.
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let folder = Folder::new("pipe");
+    let file = folder.write("own.key", &make_key().unwrap());
+    let keys = Keys::open([&file]).unwrap();
+    fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert_eq!(keys.reload().unwrap_err().problem, KeyProblem::NotAFile);
+    assert_eq!(keys.access(), Access::everything());
+    let error = Keys::open([&file]).unwrap_err();
+    assert_eq!(error.problem, KeyProblem::Missing("certificate"));
+}
+
+#[test]
+fn an_empty_file_is_told_as_such_whoever_can_read_it() {
+    let folder = Folder::new("empty");
+    let file = folder.write("own.key", "");
+    folder.mode("own.key", 0o644);
+    assert_eq!(Keys::open([&file]).unwrap_err().problem, KeyProblem::Empty);
+}
+
+#[test]
 fn what_is_no_key_file_is_not_read_whole() {
     let folder = Folder::new("long");
     let file = folder.write("long.key", &"x".repeat(KEY_FILE_MAX as usize + 1));

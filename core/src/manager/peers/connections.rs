@@ -6,7 +6,7 @@
 use alloc::collections::VecDeque;
 use core::net::SocketAddr;
 
-use crate::access::Access;
+use crate::access::{Access, KeyRole};
 use crate::event::{CloseReason, Event};
 use crate::failure_detector::FailureDetector;
 use crate::ids::ConnId;
@@ -29,6 +29,13 @@ pub(in crate::manager) struct Conn {
     pub(in crate::manager) version: Version,
 }
 
+impl Conn {
+    /// Whether its key does not have the role of an observer.
+    fn is_guest(&self) -> bool {
+        !self.access.allows(KeyRole::Observe)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::manager) enum Peer {
     /// Has not said hello.
@@ -45,6 +52,8 @@ pub(in crate::manager) struct Connections {
     /// How many have yet to say hello.
     pending: usize,
     observers: usize,
+    /// Of the observers, those whose keys do not have that role.
+    guests: usize,
     outputs: VecDeque<ManagerOutput>,
 }
 
@@ -66,9 +75,11 @@ impl Connections {
         self.pending >= PENDING_PEERS_MAX
     }
 
-    /// Whether as many observers are here as may be.
-    pub(in crate::manager) fn are_observers_full(&self) -> bool {
-        self.observers >= OBSERVERS_MAX
+    /// Whether as many observers are here as may be. Those whose keys do not have that role leave half
+    /// of the room to the others.
+    pub(in crate::manager) fn are_observers_full(&self, access: &Access) -> bool {
+        let is_guest = !access.allows(KeyRole::Observe);
+        self.observers >= OBSERVERS_MAX || is_guest && self.guests >= OBSERVERS_MAX / 2
     }
 
     /// A connection comes in.
@@ -103,7 +114,10 @@ impl Connections {
             known.detector = FailureDetector::new(awake);
             known.version = version;
             self.pending -= 1;
-            self.observers += usize::from(peer == Peer::Observer);
+            if peer == Peer::Observer {
+                self.observers += 1;
+                self.guests += usize::from(known.is_guest());
+            }
         }
     }
 
@@ -112,7 +126,10 @@ impl Connections {
         let known = self.by_id.remove(conn)?;
         match known.peer {
             Peer::Pending => self.pending -= 1,
-            Peer::Observer => self.observers -= 1,
+            Peer::Observer => {
+                self.observers -= 1;
+                self.guests -= usize::from(known.is_guest());
+            }
             Peer::Client(_) | Peer::Worker(_) => {}
         }
         Some(known.peer)

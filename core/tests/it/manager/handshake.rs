@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::bench::*;
-use argon_core::access::Access;
+use argon_core::access::{Access, KeyRole};
 use argon_core::event::{CloseReason, Event};
-use argon_core::ids::{ConnId, PeerId};
+use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::limits::{
-    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, PAYLOAD_MAX_CEILING, PENDING_PEERS_MAX,
-    RECONNECT_DELAY_MAX, WORKERS_MAX,
+    CAPACITY_MAX, CLIENTS_MAX, HANDSHAKE, IDS_MAX, OBSERVERS_MAX, PAYLOAD_MAX_CEILING,
+    PENDING_PEERS_MAX, RECONNECT_DELAY_MAX, WORKERS_MAX,
 };
 use argon_core::machine::Machine as _;
 use argon_core::manager::{ConfigError, Manager, ManagerConfig, ManagerInput, ManagerOutput};
@@ -308,4 +308,30 @@ fn a_refusal_is_said_before_the_door_is_shut() {
     assert!(matches!(said.next(), Some(ManagerOutput::Send { .. })));
     assert!(matches!(said.next(), Some(ManagerOutput::Close { .. })));
     assert_eq!(said.next(), None);
+}
+
+/// Whoever submits may ask how things are, but keeps no operator from seeing everything.
+#[test]
+fn those_who_only_submit_leave_room_to_observers() {
+    let now = Instant::ZERO;
+    let mut manager = Manager::new(ManagerConfig::new(Epoch(1)), now);
+    let mut next = 0;
+    let mut comes_in = |role| {
+        let conn = ConnId(next);
+        next += 1;
+        let access = Access::new([role], None);
+        let from = None;
+        manager.handle_input(now, ManagerInput::Accepted { conn, from, access });
+        let message = ToManager::Hello(hello(next, 1, Role::Observer)).into();
+        manager.handle_input(now, ManagerInput::Received { conn, message });
+        let mut refused = false;
+        while let Some(output) = manager.poll_output() {
+            refused |= matches!(output, ManagerOutput::Close { .. });
+        }
+        !refused
+    };
+    let guests = (0..OBSERVERS_MAX).filter(|_| comes_in(KeyRole::Submit));
+    assert_eq!(guests.count(), OBSERVERS_MAX / 2);
+    let observers = (0..OBSERVERS_MAX).filter(|_| comes_in(KeyRole::Observe));
+    assert_eq!(observers.count(), OBSERVERS_MAX / 2);
 }

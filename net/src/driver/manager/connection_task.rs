@@ -234,7 +234,12 @@ impl<M: ManagerMachine, S: AsyncRead + AsyncWrite + Unpin> ConnectionTask<'_, M,
         let spoken = self.incoming.other_protocol();
         let from = self.from.map(tracing::field::display);
         state.limiter.say(now, log::Kind::BrokeProtocol, || {
-            warn!(conn = %self.conn, from, spoken, "closed a connection: its peer sent {error}");
+            if spoken == Some("TLS") {
+                let what = "TLS: it has a key, and this manager has none";
+                warn!(conn = %self.conn, from, "closed a connection: its peer sent {what}");
+            } else {
+                warn!(conn = %self.conn, from, spoken, "closed a connection: its peer sent {error}");
+            }
         });
     }
 
