@@ -142,8 +142,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     }
     seeds.push(b"\x08\x00ARGN not started: no such file".to_vec());
     seeds.push(b"\x08\x01printed by a task\n".to_vec());
-    // A result of 5,000 bytes, which is too large.
-    let ready_then_large = [&[3, 0], &5_000u32.to_le_bytes()[..], &[0, 2], &[0; 19]].concat();
-    seeds.push(ready_then_large);
+    // Results that are just small enough, just too large, and so large that they are not read whole.
+    for payload in [PAYLOAD_MAX, PAYLOAD_MAX + 1, PAYLOAD_MAX + HEADER_MAX + 1] {
+        let length = 1 + 4 + 8 + 8 + payload;
+        let mut seed = vec![1, 3];
+        seed.extend_from_slice(&(length as u32).to_le_bytes());
+        seed.extend_from_slice(&[0, 2, 0, 0, 0]);
+        seed.resize(2 + 4 + length.min(1_100), 0);
+        seeds.push(seed);
+    }
     seeds
 }
