@@ -1,7 +1,11 @@
 //! Both ends of a handshake, in memory.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::*;
 use crate::keys::{make_key, make_lesser_key};
@@ -221,4 +225,117 @@ async fn first_bytes_are_not_lost_however_they_come() {
     let (accepted, connected) =
         tokio::join!(accept(&cluster.own, far), connect(Some(&cluster.own), near));
     assert!(accepted.is_ok() && connected.is_ok());
+}
+
+/// What somebody on the way does with the two records that follow the handshake.
+#[derive(Clone, Copy, Debug)]
+enum Meddling {
+    Nothing,
+    Flip,
+    FlipHeader,
+    Replay,
+    Reorder,
+    Drop,
+    Truncate,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// One record of TLS.
+async fn record(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 5];
+    stream.read_exact(&mut bytes).await?;
+    let length = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
+    bytes.resize(5 + length, 0);
+    stream.read_exact(&mut bytes[5..]).await?;
+    Ok(bytes)
+}
+
+/// Passes on what it is, but for the last two records.
+async fn meddle(meddling: Meddling, near: DuplexStream, far: DuplexStream, ready: &Cell<bool>) {
+    let (mut from_peer, mut to_peer) = tokio::io::split(near);
+    let (mut from_manager, mut to_manager) = tokio::io::split(far);
+    let back = async {
+        let _ = tokio::io::copy(&mut from_manager, &mut to_peer).await;
+    };
+    let forth = async {
+        while !ready.get() {
+            let part = timeout(BRIEFLY, record(&mut from_peer)).await;
+            if let Ok(part) = part {
+                to_manager.write_all(&part.unwrap()).await.unwrap();
+            }
+        }
+        let mut first = record(&mut from_peer).await.unwrap();
+        let second = record(&mut from_peer).await.unwrap();
+        let middle = first.len() / 2;
+        let meddled = match meddling {
+            Meddling::Nothing => [first, second].concat(),
+            Meddling::Flip => {
+                first[middle] ^= 1;
+                [first, second].concat()
+            }
+            Meddling::FlipHeader => {
+                first[4] ^= 1;
+                [first, second].concat()
+            }
+            Meddling::Replay => [&first[..], &first, &second].concat(),
+            Meddling::Reorder => [second, first].concat(),
+            Meddling::Drop => second,
+            Meddling::Truncate => first[..middle].to_vec(),
+        };
+        to_manager.write_all(&meddled).await.unwrap();
+        to_manager.shutdown().await.unwrap();
+    };
+    tokio::join!(forth, back);
+}
+
+/// How long the one in the middle waits for another record of the handshake.
+const BRIEFLY: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_heard_that_was_not_said_in_that_order() {
+    let cluster = Cluster::new("meddling");
+    for meddling in [
+        Meddling::Nothing,
+        Meddling::Flip,
+        Meddling::FlipHeader,
+        Meddling::Replay,
+        Meddling::Reorder,
+        Meddling::Drop,
+        Meddling::Truncate,
+    ] {
+        let (near, in_front) = duplex(64 * 1024);
+        let (behind, far) = duplex(64 * 1024);
+        let ready = Cell::new(false);
+        let talk = async {
+            let (accepted, connected) =
+                tokio::join!(accept(&cluster.own, far), connect(Some(&cluster.own), near));
+            let (mut manager, mut peer) = (accepted.unwrap().0, connected.unwrap());
+            ready.set(true);
+            // The one in the middle has noticed.
+            tokio::time::sleep(2 * BRIEFLY).await;
+            for said in ["what is said first", "what is said then"] {
+                peer.write_all(said.as_bytes()).await.unwrap();
+                peer.flush().await.unwrap();
+            }
+            let mut heard = Vec::new();
+            let ended = manager.read_to_end(&mut heard).await;
+            (heard, ended)
+        };
+        let meddler = meddle(meddling, in_front, behind, &ready);
+        let ((heard, ended), ()) = tokio::join!(talk, async {
+            let _ = timeout(Duration::from_secs(60), meddler).await;
+        });
+        // An end that the peer has not said is an error, also where nobody meddled.
+        assert!(ended.is_err(), "{meddling:?}");
+        let heard = text(&heard);
+        match meddling {
+            Meddling::Nothing => assert_eq!(heard, "what is said firstwhat is said then"),
+            // What came before the record that is wrong may be heard, or go with it.
+            Meddling::Replay => assert!(["", "what is said first"].contains(&&heard[..])),
+            _ => assert_eq!(heard, "", "{meddling:?}"),
+        }
+    }
 }
