@@ -27,6 +27,7 @@ use argon_core::limits::{KEY_FILE_MAX, KEYS_MAX};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, poll};
 use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::CertificateDer;
 
 use self::bundle::{Bundle, client_config, server_config};
 pub(crate) use self::bundle::{MANAGER_NAME, access_of};
@@ -51,6 +52,7 @@ pub struct Keys {
 /// What was read last.
 struct Loaded {
     access: Access,
+    authorities: Vec<CertificateDer<'static>>,
     client: Arc<ClientConfig>,
     server: Option<Arc<ServerConfig>>,
     #[cfg(test)]
@@ -165,6 +167,11 @@ impl Keys {
         })
     }
 
+    /// Whether this is the certificate of an authority that is accepted.
+    pub(crate) fn trusts(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.read(|loaded| loaded.authorities.contains(certificate))
+    }
+
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         self.read(|loaded| Arc::clone(&loaded.client))
     }
@@ -201,6 +208,7 @@ impl Loaded {
         let server = is_manager.then(|| server_config(bundles)).transpose()?;
         Ok(Self {
             access: first.access.clone(),
+            authorities: bundles.iter().map(|one| one.authority.clone()).collect(),
             client: Arc::new(client_config(bundles)?),
             server: server.map(Arc::new),
             #[cfg(test)]

@@ -167,8 +167,8 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let (inner, session) = stream.get_mut();
     inner.allowance = None;
     session.set_buffer_limit(Some(TLS_BUFFER));
-    let certificate = only(session.peer_certificates())
-        .ok_or_else(|| KeptOut::Refused("it showed more than its certificate".to_owned()))?;
+    let certificate = own(keys, session.peer_certificates())
+        .ok_or_else(|| KeptOut::Refused("it showed certificates of others".to_owned()))?;
     let access = access_of(certificate)
         .ok_or_else(|| KeptOut::Refused("its certificate cannot be read".to_owned()))?;
     let said = async {
@@ -179,13 +179,15 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     Ok((Channel::Tls(Box::new(TlsStream::Server(stream))), access))
 }
 
-/// The only certificate. All keys come from an authority directly: between the two there is nobody who
-/// could make more of them.
-fn only<'a>(shown: Option<&'a [CertificateDer<'static>]>) -> Option<&'a CertificateDer<'static>> {
-    match shown {
-        Some([certificate]) => Some(certificate),
-        _ => None,
-    }
+/// A peer's own certificate. All keys come from an authority directly: between the two there is nobody
+/// who could make more of them. The authority's own may be shown with it, as some libraries do.
+fn own<'a>(
+    keys: &Keys,
+    shown: Option<&'a [CertificateDer<'static>]>,
+) -> Option<&'a CertificateDer<'static>> {
+    let (certificate, others) = shown?.split_first()?;
+    let are_known = others.iter().all(|other| keys.trusts(other));
+    are_known.then_some(certificate)
 }
 
 /// Tells a peer that does not speak TLS, in the words that it understands.
@@ -246,9 +248,9 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let mut stream = connected.map_err(|error| explained(error, Moment::Handshake))?;
     let session = stream.get_mut().1;
     session.set_buffer_limit(Some(TLS_BUFFER));
-    if only(session.peer_certificates()).is_none() {
+    if own(keys, session.peer_certificates()).is_none() {
         return Err(io::Error::other(
-            "we refused what answers: it showed more than its certificate",
+            "we refused what answers: it showed certificates of others",
         ));
     }
     let mut ready = [0; READY.len()];
