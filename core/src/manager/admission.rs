@@ -227,7 +227,7 @@ impl Manager {
             TaskState::Queued | TaskState::Unclaimed if !record.may_have_run => {
                 self.reject_late(now, key)
             }
-            TaskState::Assigned { holder, .. } => self.recall_one(now, holder),
+            TaskState::Assigned { assignee, .. } => self.recall_one(now, assignee),
             TaskState::Queued
             | TaskState::Unclaimed
             | TaskState::Detached

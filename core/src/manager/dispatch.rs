@@ -10,7 +10,7 @@ use crate::task::RejectReason;
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::Occupied;
 use super::tasks::{Ending, TaskState};
 
@@ -47,15 +47,15 @@ impl Manager {
 
     fn assign(&mut self, now: Instant, task: TaskKey, class: ClassId, key: WorkerKey) {
         let attempt = self.tasks.new_attempt();
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
         let record = &self.tasks[task];
         let charged = self.placement.charge(record, class);
         let occupied = Occupied::assigned(task, now, record.bytes());
-        self.tasks.assign(task, holder, now, class, charged);
-        self.workers.occupy(holder, occupied);
+        self.tasks.assign(task, assignee, now, class, charged);
+        self.workers.occupy(assignee, occupied);
         self.rescore(key);
         let conn = self.workers[key].peer.conn;
         debug_assert!(conn.is_some(), "only connected workers are picked");

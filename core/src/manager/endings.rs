@@ -12,7 +12,7 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::{Ending, TaskState};
@@ -25,7 +25,7 @@ impl Manager {
         key: TaskKey,
         outcome: Outcome,
         payload: Payload,
-        release: Option<Holder>,
+        release: Option<Assignee>,
     ) {
         self.withdraw(now, key);
         if matches!(outcome, Outcome::Completed(_)) {
@@ -36,7 +36,7 @@ impl Manager {
         self.placement.ended(now);
         let bytes = (payload.len() + outcome.text_bytes()) as u64;
         let client = self.tasks[key].client;
-        let release = release.map(|holder| (holder, now + self.config.inner.result_ack));
+        let release = release.map(|assignee| (assignee, now + self.config.inner.result_ack));
         let is_held = release.is_some();
         let end = self.results.add(client, key, outcome, bytes, release);
         self.tasks.end(key, end, payload);
@@ -71,15 +71,15 @@ impl Manager {
                 self.placement.withdraw(key);
             }
             TaskState::Unclaimed => self.claim(key),
-            TaskState::Assigned { holder, .. } => {
+            TaskState::Assigned { assignee, .. } => {
                 self.unassign(key, 0);
-                self.abandon(now, holder);
+                self.abandon(now, assignee);
             }
             TaskState::Detached => {}
             TaskState::Ended(_) => debug_assert!(false, "a task ends once"),
         }
-        for holder in self.tasks.take_superseded(key) {
-            self.abandon(now, holder);
+        for assignee in self.tasks.take_superseded(key) {
+            self.abandon(now, assignee);
         }
         let record = &self.tasks[key];
         let (has_deadline, is_ending) =
@@ -106,11 +106,11 @@ impl Manager {
     }
 
     /// An attempt no longer matters: it is killed, and occupies its worker until it has let go.
-    fn abandon(&mut self, now: Instant, holder: Holder) {
-        if self.workers.set_purpose(holder, Purpose::Obsolete)
-            && let Some(conn) = self.workers[holder.worker].reported_on()
+    fn abandon(&mut self, now: Instant, assignee: Assignee) {
+        if self.workers.set_purpose(assignee, Purpose::Obsolete)
+            && let Some(conn) = self.workers[assignee.worker].reported_on()
         {
-            let Holder { attempt, .. } = holder;
+            let Assignee { attempt, .. } = assignee;
             self.send(now, conn, ToWorker::Kill { attempt });
         }
     }
@@ -125,15 +125,15 @@ impl Manager {
         match self.tasks[key].state {
             TaskState::Ended(_) | TaskState::Detached => {}
             TaskState::Queued | TaskState::Unclaimed => self.end_asked(now, key, ending),
-            TaskState::Assigned { holder, .. } => {
+            TaskState::Assigned { assignee, .. } => {
                 if self.tasks.ask_to_end(key, ending) {
                     let until = self.schedule.awake(now) + ANSWER;
                     self.schedule.peers.set(PeerTimer::Ending(key), until);
                 }
-                let session = &self.workers[holder.worker];
+                let session = &self.workers[assignee.worker];
                 match session.reported_on() {
                     Some(conn) => {
-                        let Holder { attempt, .. } = holder;
+                        let Assignee { attempt, .. } = assignee;
                         self.send(now, conn, ToWorker::Kill { attempt });
                     }
                     // It was given up on already: nobody will answer.
@@ -219,8 +219,8 @@ impl Manager {
     /// Removes every trace of a task; one without an outcome is abandoned.
     pub(super) fn forget(&mut self, now: Instant, key: TaskKey) {
         if let TaskState::Ended(end) = self.tasks[key].state {
-            if let Some(holder) = self.results.remove(end) {
-                self.ack(holder);
+            if let Some(assignee) = self.results.remove(end) {
+                self.ack(assignee);
             }
         } else {
             self.withdraw(now, key);
@@ -244,8 +244,8 @@ impl Manager {
     }
 
     fn release_oldest(&mut self) {
-        if let Some((task, holder)) = self.results.release_oldest() {
-            self.ack(holder);
+        if let Some((task, assignee)) = self.results.release_oldest() {
+            self.ack(assignee);
             let task = self.tasks[task].id;
             self.notify(Event::ResultReleasedEarly { task });
         }

@@ -14,7 +14,7 @@ use crate::task::{AttemptLoss, Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::Purpose;
 use super::placement::Pause;
 use super::schedule::Alarm;
@@ -34,30 +34,30 @@ impl Manager {
         key: WorkerKey,
         attempt: Attempt,
     ) -> bool {
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
-        let Some(occupied) = self.workers.vacate(holder) else {
+        let Some(occupied) = self.workers.vacate(assignee) else {
             return false;
         };
         self.rescore(key);
         let task = match occupied.purpose {
             Purpose::Obsolete => return false,
             Purpose::Orphan(id) => {
-                self.forget_orphan(id, holder);
+                self.forget_orphan(id, assignee);
                 return false;
             }
             Purpose::Live(task) => task,
         };
-        let is_current = self.tasks[task].holder() == Some(holder);
+        let is_current = self.tasks[task].assignee() == Some(assignee);
         let was_recalled = self.workers[key].asked(&occupied).is_some();
         if was_recalled && is_current {
             let id = self.tasks[task].id;
             self.notify(Event::Recalled { task: id, attempt });
         }
         let unasked = is_current && !was_recalled && !self.is_to_end(now, task);
-        self.not_started(now, task, holder, unasked);
+        self.not_started(now, task, assignee, unasked);
         unasked
     }
 
@@ -66,11 +66,11 @@ impl Manager {
         &mut self,
         now: Instant,
         task: TaskKey,
-        holder: Holder,
+        assignee: Assignee,
         unasked: bool,
     ) {
-        self.tasks.refund(task, holder.attempt);
-        if self.tasks.drop_superseded(task, holder) {
+        self.tasks.refund(task, assignee.attempt);
+        if self.tasks.drop_superseded(task, assignee) {
             if matches!(self.tasks[task].state, TaskState::Queued) {
                 self.tasks.clear_may_have_run(task);
             }
@@ -94,55 +94,55 @@ impl Manager {
             return self.reject_task(now, task, RejectReason::TooSlow);
         }
         if unasked && !self.tasks.note_return(task) {
-            return self.charge_or_end(now, task, holder, AttemptLoss::WorkerDrained);
+            return self.charge_or_end(now, task, assignee, AttemptLoss::WorkerDrained);
         }
         self.requeue(now, task);
     }
 
     /// The machine of the worker has not what it takes to start the attempt.
-    pub(super) fn on_unavailable(&mut self, now: Instant, task: TaskKey, holder: Holder) {
-        self.ack(holder);
-        let is_current = self.tasks[task].holder() == Some(holder);
+    pub(super) fn on_unavailable(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
+        self.ack(assignee);
+        let is_current = self.tasks[task].assignee() == Some(assignee);
         let unasked = is_current && !self.is_to_end(now, task);
-        self.not_started(now, task, holder, unasked);
+        self.not_started(now, task, assignee, unasked);
         if unasked {
-            self.doubt_return(now, holder.worker);
+            self.doubt_return(now, assignee.worker);
         }
     }
 
     /// The worker killed the attempt that the task waits for.
-    pub(super) fn on_killed(&mut self, now: Instant, task: TaskKey, holder: Holder) {
+    pub(super) fn on_killed(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         match self.tasks[task].ending {
             Some(ending) => self.end_asked(now, task, ending),
-            None => self.on_killed_unasked(now, task, holder),
+            None => self.on_killed_unasked(now, task, assignee),
         }
     }
 
     /// The worker says that the deadline of the task has passed. It cannot know that long before we do.
-    pub(super) fn on_expired(&mut self, now: Instant, task: TaskKey, holder: Holder) {
+    pub(super) fn on_expired(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         match self.tasks[task].ending {
             Some(ending) => self.end_asked(now, task, ending),
             None if self.is_to_end(now, task) => self.end_asked(now, task, Ending::Expire),
-            None => self.on_killed_unasked(now, task, holder),
+            None => self.on_killed_unasked(now, task, assignee),
         }
     }
 
     /// The worker killed the attempt on a request that no longer stands, or has made it up: nobody is
     /// to blame at first, but the attempt may have done something.
-    fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, holder: Holder) {
+    fn on_killed_unasked(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         if self.tasks[task].options.at_most_once {
-            self.charge_loss(task, holder, AttemptLoss::WorkerDrained);
+            self.charge_loss(task, assignee, AttemptLoss::WorkerDrained);
             let history = self.tasks[task].history();
             self.end(now, task, Outcome::Lost { history }, Payload::empty(), None);
         } else if self.tasks.note_return(task) {
             self.tasks.ran_earlier(task);
             self.requeue(now, task);
         } else {
-            self.charge_or_end(now, task, holder, AttemptLoss::WorkerDrained);
+            self.charge_or_end(now, task, assignee, AttemptLoss::WorkerDrained);
         }
         // An earlier manager may have asked.
-        if holder.attempt.epoch == self.config.epoch {
-            self.doubt_return(now, holder.worker);
+        if assignee.attempt.epoch == self.config.epoch {
+            self.doubt_return(now, assignee.worker);
         }
     }
 
@@ -159,13 +159,13 @@ impl Manager {
         &mut self,
         now: Instant,
         task: TaskKey,
-        holder: Holder,
+        assignee: Assignee,
         loss: AttemptLoss,
     ) {
         let record = &self.tasks[task];
         let exhausted = record.charged() + 1 >= record.options.max_attempts;
         let at_most_once = record.options.at_most_once;
-        self.charge_loss(task, holder, loss);
+        self.charge_loss(task, assignee, loss);
         if !exhausted && !at_most_once {
             self.tasks.ran_elsewhere(task);
             return self.requeue(now, task);

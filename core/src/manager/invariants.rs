@@ -75,9 +75,9 @@ impl Manager {
                 let held = task.payload.len() + end.outcome.text_bytes();
                 assert_eq!(held as u64, end.bytes, "all that is held is counted");
             }
-            for holder in task.holders() {
-                let worker = &self.workers[holder.worker];
-                let occupied = worker.attempts.get(holder.attempt);
+            for assignee in task.assignees() {
+                let worker = &self.workers[assignee.worker];
+                let occupied = worker.attempts.get(assignee.attempt);
                 assert!(
                     occupied.is_some_and(|occupied| occupied.purpose == Purpose::Live(key)),
                     "an attempt that a task has out occupies its worker"
@@ -129,8 +129,8 @@ impl Manager {
                 if let Purpose::Live(task) = occupied.purpose {
                     assert!(
                         self.tasks[task]
-                            .holders()
-                            .any(|holder| holder.worker == key && holder.attempt == attempt),
+                            .assignees()
+                            .any(|assignee| assignee.worker == key && assignee.attempt == attempt),
                         "a live attempt is known to its task"
                     );
                 }
@@ -140,17 +140,17 @@ impl Manager {
 
     fn check_orphans(&self) {
         let mut running = 0;
-        for (id, holder) in self.orphans.iter() {
-            let attempts = &self.workers[holder.worker].attempts;
-            let occupied = attempts.get(holder.attempt);
+        for (id, assignee) in self.orphans.iter() {
+            let attempts = &self.workers[assignee.worker].attempts;
+            let occupied = attempts.get(assignee.attempt);
             let is_running =
                 occupied.is_some_and(|occupied| occupied.purpose == Purpose::Orphan(id));
             assert!(
-                is_running != self.orphans.has_result(holder),
+                is_running != self.orphans.has_result(assignee),
                 "an orphan is in one place"
             );
             running += usize::from(is_running);
-            let timer = PeerTimer::Orphan(holder.worker, holder.attempt);
+            let timer = PeerTimer::Orphan(assignee.worker, assignee.attempt);
             assert!(self.schedule.peers.get(timer).is_some());
             assert!(self.find_task(id).is_none(), "an orphan's task is not here");
         }

@@ -6,7 +6,7 @@ use crate::router::WorkerKey;
 
 /// An attempt and who has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::manager) struct Holder {
+pub(in crate::manager) struct Assignee {
     pub(in crate::manager) worker: WorkerKey,
     pub(in crate::manager) attempt: Attempt,
 }

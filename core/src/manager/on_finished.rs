@@ -16,7 +16,7 @@ use crate::task::{
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::Purpose;
 use super::tasks::TaskState;
 
@@ -31,16 +31,16 @@ impl Manager {
         payload: Payload,
     ) {
         let attempt = finished.attempt;
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
-        if self.orphans.has_result(holder) {
+        if self.orphans.has_result(assignee) {
             // Nobody asked for it yet: the worker goes on holding it for its client.
             let task = finished.task;
             return self.notify(Event::StaleIgnored { task, attempt });
         }
-        let occupied = self.workers.vacate(holder);
+        let occupied = self.workers.vacate(assignee);
         if let Some(occupied) = &occupied {
             self.workers.progressed(now, key);
             if let Purpose::Live(task) = occupied.purpose {
@@ -49,16 +49,16 @@ impl Manager {
             self.placement.rescore_later(key);
         }
         match occupied.map(|occupied| occupied.purpose) {
-            Some(Purpose::Live(task)) => self.conclude(now, task, holder, finished, payload),
+            Some(Purpose::Live(task)) => self.conclude(now, task, assignee, finished, payload),
             // It stays at the worker until its client returns.
-            Some(Purpose::Orphan(id)) => self.orphans.add_result(id, holder),
+            Some(Purpose::Orphan(id)) => self.orphans.add_result(id, assignee),
             Some(Purpose::Obsolete) => {
                 let task = finished.task;
                 self.notify(Event::StaleIgnored { task, attempt });
-                self.ack(holder);
+                self.ack(assignee);
             }
             None => {
-                if self.is_result_of(finished.task, holder) {
+                if self.is_result_of(finished.task, assignee) {
                     return;
                 }
                 // Whoever was given the attempt has it until it says how it ended, once.
@@ -74,18 +74,18 @@ impl Manager {
         &mut self,
         now: Instant,
         task: TaskKey,
-        holder: Holder,
+        assignee: Assignee,
         finished: Finished,
         payload: Payload,
     ) {
-        let attempt = holder.attempt;
+        let attempt = assignee.attempt;
         if matches!(&finished.end, AttemptEnd::Failed(error) if error.kind == ErrorKind::Unavailable)
         {
-            return self.on_unavailable(now, task, holder);
+            return self.on_unavailable(now, task, assignee);
         }
-        self.tasks.drop_superseded(task, holder);
+        self.tasks.drop_superseded(task, assignee);
         let record = &self.tasks[task];
-        let is_current = record.holder() == Some(holder);
+        let is_current = record.assignee() == Some(assignee);
         let assigned_at = match record.state {
             TaskState::Assigned { at, .. } if is_current => at,
             TaskState::Queued
@@ -100,7 +100,7 @@ impl Manager {
         let last = LastAttempt {
             ran: finished.ran,
             waited: waited.into(),
-            worker: self.workers[holder.worker].peer.name.clone(),
+            worker: self.workers[assignee.worker].peer.name.clone(),
         };
         match finished.end {
             AttemptEnd::Completed => {
@@ -117,7 +117,7 @@ impl Manager {
                     task,
                     Outcome::Completed(completion),
                     payload,
-                    Some(holder),
+                    Some(assignee),
                 );
             }
             AttemptEnd::Failed(mut error) => {
@@ -132,7 +132,7 @@ impl Manager {
                 if is_current {
                     self.unassign(task, finished.ran.0.max(1));
                 }
-                self.end(now, task, outcome, payload, Some(holder));
+                self.end(now, task, outcome, payload, Some(assignee));
             }
             AttemptEnd::Crashed(..) | AttemptEnd::Killed | AttemptEnd::Expired if !is_current => {
                 // Not the attempt that the task waits for, so its end decides nothing.
@@ -141,21 +141,21 @@ impl Manager {
                     task: finished.task,
                     attempt,
                 });
-                self.ack(holder);
+                self.ack(assignee);
             }
             AttemptEnd::Crashed(cause, mut stderr) => {
                 keep_end(&mut stderr, ERROR_TEXT_MAX);
-                self.ack(holder);
+                self.ack(assignee);
                 self.unassign(task, finished.ran.0.max(1));
-                self.on_crash(now, task, holder, last, cause, stderr);
+                self.on_crash(now, task, assignee, last, cause, stderr);
             }
             AttemptEnd::Killed => {
-                self.ack(holder);
-                self.on_killed(now, task, holder);
+                self.ack(assignee);
+                self.on_killed(now, task, assignee);
             }
             AttemptEnd::Expired => {
-                self.ack(holder);
-                self.on_expired(now, task, holder);
+                self.ack(assignee);
+                self.on_expired(now, task, assignee);
             }
         }
     }
@@ -165,7 +165,7 @@ impl Manager {
         &mut self,
         now: Instant,
         task: TaskKey,
-        holder: Holder,
+        assignee: Assignee,
         last: LastAttempt,
         cause: ExitCause,
         stderr: alloc::string::String,
@@ -173,7 +173,7 @@ impl Manager {
         if let Some(ending) = self.tasks[task].ending {
             return self.end_asked(now, task, ending);
         }
-        self.charge_loss(task, holder, AttemptLoss::ChildCrashed(cause));
+        self.charge_loss(task, assignee, AttemptLoss::ChildCrashed(cause));
         let record = &self.tasks[task];
         let charged = record.charged();
         if !record.options.at_most_once && charged < record.options.max_attempts {
@@ -229,12 +229,12 @@ impl Manager {
     }
 
     /// Whether the task has ended with the result of this attempt, which is not acknowledged yet.
-    fn is_result_of(&self, id: crate::ids::TaskId, holder: Holder) -> bool {
+    fn is_result_of(&self, id: crate::ids::TaskId, assignee: Assignee) -> bool {
         let Some(task) = self.find_task(id) else {
             return false;
         };
         match self.tasks[task].state {
-            TaskState::Ended(end) => self.results[end].release == Some(holder),
+            TaskState::Ended(end) => self.results[end].release == Some(assignee),
             TaskState::Queued
             | TaskState::Unclaimed
             | TaskState::Detached

@@ -15,7 +15,7 @@ use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::{Occupied, Purpose};
 use super::placement::NOBODY;
 use super::schedule::PeerTimer;
@@ -74,12 +74,12 @@ impl Manager {
             self.doubt_return(now, key);
         }
         for (attempt, id) in taken {
-            let holder = Holder {
+            let assignee = Assignee {
                 worker: key,
                 attempt,
             };
-            if self.orphans.take_result(holder).is_some() {
-                self.forget_orphan(id, holder);
+            if self.orphans.take_result(assignee).is_some() {
+                self.forget_orphan(id, assignee);
             }
         }
         // Ends that were asked for while it was away.
@@ -113,7 +113,7 @@ impl Manager {
         finished: bool,
     ) {
         let ReportedAttempt { attempt, task: id } = reported;
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
@@ -124,65 +124,73 @@ impl Manager {
             }
             return;
         }
-        if let Some(purpose) = self.workers.seen(holder) {
+        if let Some(purpose) = self.workers.seen(assignee) {
             if let Purpose::Live(task) = purpose {
-                self.reclaim(task, holder);
+                self.reclaim(task, assignee);
             }
             if finished {
                 self.say_to_worker(now, key, ToWorker::Resend { attempt });
             }
             return;
         }
-        if self.orphans.is_reported_result(holder) {
+        if self.orphans.is_reported_result(assignee) {
             return;
         }
         match self.find_task(id) {
             Some(task) if self.tasks[task].may_be_claimed_by(attempt) => {
-                self.on_reported_task(now, task, holder, finished);
+                self.on_reported_task(now, task, assignee, finished);
             }
-            Some(_) => self.discard(now, holder, finished),
-            None if self.is_over(id, attempt) => self.discard(now, holder, finished),
-            None => self.keep_orphan(now, holder, id, finished),
+            Some(_) => self.discard(now, assignee, finished),
+            None if self.is_over(id, attempt) => self.discard(now, assignee, finished),
+            None => self.keep_orphan(now, assignee, id, finished),
         }
     }
 
     /// A returning attempt that was given up on: it is the task's own again if no other was
     /// assigned since.
-    fn reclaim(&mut self, task: TaskKey, holder: Holder) {
+    fn reclaim(&mut self, task: TaskKey, assignee: Assignee) {
         let is_queued = matches!(self.tasks[task].state, TaskState::Queued);
-        if is_queued && self.tasks.drop_superseded(task, holder) {
-            self.tasks.refund(task, holder.attempt);
-            self.adopt(task, holder);
+        if is_queued && self.tasks.drop_superseded(task, assignee) {
+            self.tasks.refund(task, assignee.attempt);
+            self.adopt(task, assignee);
         }
     }
 
     /// A worker has an attempt of a task that is here, under a name that is not known here: from
     /// an earlier manager, or an earlier session.
-    fn on_reported_task(&mut self, now: Instant, task: TaskKey, holder: Holder, finished: bool) {
+    fn on_reported_task(
+        &mut self,
+        now: Instant,
+        task: TaskKey,
+        assignee: Assignee,
+        finished: bool,
+    ) {
         match self.tasks[task].state {
             TaskState::Ended(end) => {
-                if self.results[end].release != Some(holder) {
-                    self.discard(now, holder, finished);
+                if self.results[end].release != Some(assignee) {
+                    self.discard(now, assignee, finished);
                 }
                 return;
             }
-            TaskState::Queued | TaskState::Unclaimed => self.adopt(task, holder),
-            TaskState::Assigned { .. } | TaskState::Detached => self.tasks.supersede(task, holder),
+            TaskState::Queued | TaskState::Unclaimed => self.adopt(task, assignee),
+            TaskState::Assigned { .. } | TaskState::Detached => {
+                self.tasks.supersede(task, assignee)
+            }
         }
-        self.occupy(now, holder, Purpose::Live(task));
+        self.occupy(now, assignee, Purpose::Live(task));
         if finished {
             self.say_to_worker(
                 now,
-                holder.worker,
+                assignee.worker,
                 ToWorker::Resend {
-                    attempt: holder.attempt,
+                    attempt: assignee.attempt,
                 },
             );
         }
     }
 
     /// Makes a waiting task the one that this attempt is for.
-    fn adopt(&mut self, task: TaskKey, holder: Holder) {
+    fn adopt(&mut self, task: TaskKey, assignee: Assignee) {
         match self.tasks[task].state {
             TaskState::Queued => {
                 self.placement.withdraw(task);
@@ -192,23 +200,23 @@ impl Manager {
                 debug_assert!(false, "only waiting tasks are adopted");
             }
         }
-        self.place(task, holder);
+        self.place(task, assignee);
     }
 
     /// Counts a task as assigned to a worker that already has it.
-    pub(super) fn place(&mut self, task: TaskKey, holder: Holder) {
+    pub(super) fn place(&mut self, task: TaskKey, assignee: Assignee) {
         let record = &self.tasks[task];
         let (id, at) = (record.id, record.times.accepted_at);
-        self.tasks.assign(task, holder, at, NOBODY, 0);
+        self.tasks.assign(task, assignee, at, NOBODY, 0);
         self.notify(Event::AttemptAdopted {
             task: id,
-            attempt: holder.attempt,
+            attempt: assignee.attempt,
         });
     }
 
-    fn occupy(&mut self, now: Instant, holder: Holder, purpose: Purpose) {
+    fn occupy(&mut self, now: Instant, assignee: Assignee, purpose: Purpose) {
         self.workers
-            .occupy(holder, Occupied::reported(purpose, now));
+            .occupy(assignee, Occupied::reported(purpose, now));
     }
 
     /// Whether a task that is not here is known to be over: it was of this life and is gone, or
@@ -220,26 +228,26 @@ impl Manager {
     }
 
     /// Nobody wants the attempt: it is killed, or its result forgotten.
-    fn discard(&mut self, now: Instant, holder: Holder, finished: bool) {
+    fn discard(&mut self, now: Instant, assignee: Assignee, finished: bool) {
         if finished {
-            self.ack(holder);
+            self.ack(assignee);
         } else {
             // It is killed when the report is complete, and occupies a slot until then.
-            self.occupy(now, holder, Purpose::Obsolete);
+            self.occupy(now, assignee, Purpose::Obsolete);
         }
     }
 
     /// The attempt's client has yet to return, or to submit the task again.
-    fn keep_orphan(&mut self, now: Instant, holder: Holder, id: TaskId, finished: bool) {
-        let Holder { worker, attempt } = holder;
+    fn keep_orphan(&mut self, now: Instant, assignee: Assignee, id: TaskId, finished: bool) {
+        let Assignee { worker, attempt } = assignee;
         if self.orphans.len() >= self.config.inner.orphans {
-            return self.discard(now, holder, finished);
+            return self.discard(now, assignee, finished);
         }
-        self.orphans.insert(id, holder);
+        self.orphans.insert(id, assignee);
         if finished {
-            self.orphans.add_result(id, holder);
+            self.orphans.add_result(id, assignee);
         } else {
-            self.occupy(now, holder, Purpose::Orphan(id));
+            self.occupy(now, assignee, Purpose::Orphan(id));
         }
         let until = self.schedule.awake(now) + self.config.resume_timeout;
         let timer = PeerTimer::Orphan(worker, attempt);
@@ -248,9 +256,9 @@ impl Manager {
     }
 
     /// An orphan is settled, one way or another.
-    pub(super) fn forget_orphan(&mut self, id: TaskId, holder: Holder) {
-        let Holder { worker, attempt } = holder;
-        self.orphans.remove(id, holder);
+    pub(super) fn forget_orphan(&mut self, id: TaskId, assignee: Assignee) {
+        let Assignee { worker, attempt } = assignee;
+        self.orphans.remove(id, assignee);
         self.schedule
             .peers
             .cancel(PeerTimer::Orphan(worker, attempt));
@@ -258,21 +266,21 @@ impl Manager {
 
     /// The client of an orphan did not come back in time.
     pub(super) fn drop_orphan(&mut self, now: Instant, key: WorkerKey, attempt: Attempt) {
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
-        if let Some(id) = self.orphans.take_result(holder) {
-            self.forget_orphan(id, holder);
-            return self.ack(holder);
+        if let Some(id) = self.orphans.take_result(assignee) {
+            self.forget_orphan(id, assignee);
+            return self.ack(assignee);
         }
         let session = &self.workers[key];
         if let Some(occupied) = session.attempts.get(attempt)
             && let Purpose::Orphan(id) = occupied.purpose
         {
             let reported = session.reported;
-            self.workers.set_purpose(holder, Purpose::Obsolete);
-            self.forget_orphan(id, holder);
+            self.workers.set_purpose(assignee, Purpose::Obsolete);
+            self.forget_orphan(id, assignee);
             if reported {
                 self.say_to_worker(now, key, ToWorker::Kill { attempt });
             }
@@ -281,7 +289,7 @@ impl Manager {
 
     /// A client submits the task for the first time, so no worker can have it.
     pub(super) fn refute_orphans(&mut self, now: Instant, id: TaskId) {
-        for Holder { worker, attempt } in self.orphans.of(id) {
+        for Assignee { worker, attempt } in self.orphans.of(id) {
             self.drop_orphan(now, worker, attempt);
         }
     }
@@ -292,20 +300,20 @@ impl Manager {
         let id = self.tasks[task].id;
         let mut found = self.orphans.of(id);
         // A connected worker is more likely to finish it.
-        found.sort_by_key(|holder| self.workers[holder.worker].released);
-        for &holder in &found {
-            let Holder { worker, attempt } = holder;
-            self.forget_orphan(id, holder);
-            if self.orphans.take_result(holder).is_some() {
-                self.occupy(now, holder, Purpose::Live(task));
+        found.sort_by_key(|assignee| self.workers[assignee.worker].released);
+        for &assignee in &found {
+            let Assignee { worker, attempt } = assignee;
+            self.forget_orphan(id, assignee);
+            if self.orphans.take_result(assignee).is_some() {
+                self.occupy(now, assignee, Purpose::Live(task));
                 self.say_to_worker(now, worker, ToWorker::Resend { attempt });
             } else {
-                self.workers.set_purpose(holder, Purpose::Live(task));
+                self.workers.set_purpose(assignee, Purpose::Live(task));
             }
-            if self.tasks[task].holder().is_none() {
-                self.place(task, holder);
+            if self.tasks[task].assignee().is_none() {
+                self.place(task, assignee);
             } else {
-                self.tasks.supersede(task, holder);
+                self.tasks.supersede(task, assignee);
             }
             self.rescore(worker);
             self.notify(Event::OrphanMatched { task: id, attempt });

@@ -14,7 +14,7 @@ use crate::task::AttemptLoss;
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
 
@@ -77,7 +77,7 @@ impl Manager {
                 }
                 for attempt in started {
                     step();
-                    self.workers.started(Holder {
+                    self.workers.started(Assignee {
                         worker: key,
                         attempt,
                     });
@@ -109,26 +109,26 @@ impl Manager {
             let Some(Purpose::Live(task)) = purpose.map(|occupied| occupied.purpose) else {
                 continue;
             };
-            let holder = Holder {
+            let assignee = Assignee {
                 worker: key,
                 attempt,
             };
-            if self.tasks[task].holder() == Some(holder) {
-                self.release_task(now, task, holder, loss);
+            if self.tasks[task].assignee() == Some(assignee) {
+                self.release_task(now, task, assignee, loss);
             }
         }
     }
 
     /// Gives up on a task's attempt at a worker that is away, if it can be tried elsewhere.
-    fn release_task(&mut self, now: Instant, task: TaskKey, holder: Holder, loss: AttemptLoss) {
+    fn release_task(&mut self, now: Instant, task: TaskKey, assignee: Assignee, loss: AttemptLoss) {
         let record = &self.tasks[task];
         let id = record.id;
         if let Some(ending) = record.ending {
             self.end_asked(now, task, ending);
         } else if !record.options.at_most_once && record.charged() + 1 < record.options.max_attempts
         {
-            self.charge_loss(task, holder, loss);
-            self.tasks.supersede(task, holder);
+            self.charge_loss(task, assignee, loss);
+            self.tasks.supersede(task, assignee);
             self.requeue(now, task);
             self.notify(Event::TaskReturned { task: id });
         }
@@ -137,10 +137,10 @@ impl Manager {
     /// A task that came back was matched with an attempt whose worker may have been given up on
     /// meanwhile: then it waits no longer than the tasks that were here at the time.
     pub(super) fn release_if_given_up(&mut self, now: Instant, task: TaskKey) {
-        if let Some(holder) = self.tasks[task].holder() {
-            let session = &self.workers[holder.worker];
+        if let Some(assignee) = self.tasks[task].assignee() {
+            let session = &self.workers[assignee.worker];
             if session.peer.conn.is_none() && session.released {
-                self.release_task(now, task, holder, AttemptLoss::WorkerGone);
+                self.release_task(now, task, assignee, AttemptLoss::WorkerGone);
             }
         }
     }
@@ -165,11 +165,11 @@ impl Manager {
         let results = self.orphans.forget_worker(key);
         for (attempt, id) in results {
             step();
-            let holder = Holder {
+            let assignee = Assignee {
                 worker: key,
                 attempt,
             };
-            self.forget_orphan(id, holder);
+            self.forget_orphan(id, assignee);
         }
         self.placement.close(key);
         self.schedule.alarms.cancel(Alarm::Trial(key));
@@ -201,25 +201,25 @@ impl Manager {
         attempt: Attempt,
         loss: AttemptLoss,
     ) {
-        let holder = Holder {
+        let assignee = Assignee {
             worker: key,
             attempt,
         };
-        let Some(occupied) = self.workers.vacate(holder) else {
+        let Some(occupied) = self.workers.vacate(assignee) else {
             return;
         };
         let task = match occupied.purpose {
             Purpose::Obsolete => return,
-            Purpose::Orphan(id) => return self.forget_orphan(id, holder),
+            Purpose::Orphan(id) => return self.forget_orphan(id, assignee),
             Purpose::Live(task) => task,
         };
-        if self.tasks.drop_superseded(task, holder) {
+        if self.tasks.drop_superseded(task, assignee) {
             return self.tasks.ran_earlier(task);
         }
         let record = &self.tasks[task];
         debug_assert_eq!(
-            record.holder(),
-            Some(holder),
+            record.assignee(),
+            Some(assignee),
             "a live attempt is its task's own"
         );
         if let Some(ending) = record.ending {
@@ -231,18 +231,18 @@ impl Manager {
             self.tasks.ran_earlier(task);
             self.requeue(now, task);
         } else {
-            self.charge_or_end(now, task, holder, loss);
+            self.charge_or_end(now, task, assignee, loss);
         }
     }
 
-    pub(super) fn charge_loss(&mut self, task: TaskKey, holder: Holder, loss: AttemptLoss) {
-        let worker = self.workers[holder.worker].peer.name.clone();
-        self.tasks.charge(task, holder.attempt, worker, loss);
+    pub(super) fn charge_loss(&mut self, task: TaskKey, assignee: Assignee, loss: AttemptLoss) {
+        let worker = self.workers[assignee.worker].peer.name.clone();
+        self.tasks.charge(task, assignee.attempt, worker, loss);
         let id = self.tasks[task].id;
         self.totals.attempts_lost += 1;
         self.notify(Event::AttemptCharged {
             task: id,
-            attempt: holder.attempt,
+            attempt: assignee.attempt,
             loss,
         });
     }
@@ -263,10 +263,10 @@ impl Manager {
 
     /// Lets a worker forget a result, at the end of the batch. One that is away finds out when it comes
     /// back.
-    pub(super) fn ack(&mut self, holder: Holder) {
-        let session = self.workers.get(holder.worker);
+    pub(super) fn ack(&mut self, assignee: Assignee) {
+        let session = self.workers.get(assignee.worker);
         if session.is_some_and(|session| session.peer.conn.is_some()) {
-            self.results.ack(holder);
+            self.results.ack(assignee);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::{Attempt, Epoch, TaskId};
 use crate::router::WorkerKey;
 use crate::steps::step;
 
-use super::keys::Holder;
+use super::keys::Assignee;
 
 /// The results that a worker holds for clients that have yet to return.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +43,13 @@ impl Orphans {
         self.by_task.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, Holder)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TaskId, Assignee)> + '_ {
         let orphans = self.by_task.iter();
-        orphans.map(|&(id, worker, attempt)| (id, Holder { worker, attempt }))
+        orphans.map(|&(id, worker, attempt)| (id, Assignee { worker, attempt }))
     }
 
     /// Who has attempts of this task.
-    pub(super) fn of(&self, id: TaskId) -> Vec<Holder> {
+    pub(super) fn of(&self, id: TaskId) -> Vec<Assignee> {
         let first = Attempt {
             epoch: Epoch(0),
             number: 0,
@@ -57,33 +57,34 @@ impl Orphans {
         self.by_task
             .range((id, WorkerKey(0), first)..)
             .take_while(|(orphan, ..)| *orphan == id)
-            .map(|&(_, worker, attempt)| Holder { worker, attempt })
+            .map(|&(_, worker, attempt)| Assignee { worker, attempt })
             .collect()
     }
 
-    pub(super) fn insert(&mut self, id: TaskId, holder: Holder) {
-        self.by_task.insert((id, holder.worker, holder.attempt));
+    pub(super) fn insert(&mut self, id: TaskId, assignee: Assignee) {
+        self.by_task.insert((id, assignee.worker, assignee.attempt));
     }
 
     /// The orphan is settled. A result of it stays listed until it is taken.
-    pub(super) fn remove(&mut self, id: TaskId, holder: Holder) {
-        self.by_task.remove(&(id, holder.worker, holder.attempt));
+    pub(super) fn remove(&mut self, id: TaskId, assignee: Assignee) {
+        self.by_task
+            .remove(&(id, assignee.worker, assignee.attempt));
     }
 
     /// The worker holds the result of an attempt.
-    pub(super) fn add_result(&mut self, id: TaskId, holder: Holder) {
-        let results = self.results.reach(holder.worker);
+    pub(super) fn add_result(&mut self, id: TaskId, assignee: Assignee) {
+        let results = self.results.reach(assignee.worker);
         let report = results.report;
         let held = HeldResult { task: id, report };
-        let before = results.all.insert(holder.attempt, held);
+        let before = results.all.insert(assignee.attempt, held);
         let was_named = before.is_some_and(|before| before.report == report);
         results.named += usize::from(!was_named);
     }
 
     /// Whether the worker holds the result of this attempt.
-    pub(super) fn has_result(&self, holder: Holder) -> bool {
-        let results = self.results.get(holder.worker);
-        results.is_some_and(|results| results.all.contains_key(&holder.attempt))
+    pub(super) fn has_result(&self, assignee: Assignee) -> bool {
+        let results = self.results.get(assignee.worker);
+        results.is_some_and(|results| results.all.contains_key(&assignee.attempt))
     }
 
     /// How many results the worker holds.
@@ -93,9 +94,9 @@ impl Orphans {
     }
 
     /// The result is no orphan's any more; says whose it was.
-    pub(super) fn take_result(&mut self, holder: Holder) -> Option<TaskId> {
-        let results = self.results.get_mut(holder.worker)?;
-        let held = results.all.remove(&holder.attempt)?;
+    pub(super) fn take_result(&mut self, assignee: Assignee) -> Option<TaskId> {
+        let results = self.results.get_mut(assignee.worker)?;
+        let held = results.all.remove(&assignee.attempt)?;
         results.named -= usize::from(held.report == results.report);
         Some(held.task)
     }
@@ -109,11 +110,11 @@ impl Orphans {
     }
 
     /// The worker reports an attempt. Whether that is a result that was known.
-    pub(super) fn is_reported_result(&mut self, holder: Holder) -> bool {
-        let Some(results) = self.results.get_mut(holder.worker) else {
+    pub(super) fn is_reported_result(&mut self, assignee: Assignee) -> bool {
+        let Some(results) = self.results.get_mut(assignee.worker) else {
             return false;
         };
-        let Some(held) = results.all.get_mut(&holder.attempt) else {
+        let Some(held) = results.all.get_mut(&assignee.attempt) else {
             return false;
         };
         results.named += usize::from(held.report != results.report);

@@ -13,7 +13,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
-use super::keys::Holder;
+use super::keys::Assignee;
 use super::peers::{Occupied, Peer, Purpose};
 use super::placement::{GroupKey, Rest};
 use super::schedule::{Alarm, PeerTimer};
@@ -197,11 +197,11 @@ impl Manager {
     }
 
     /// Recalls one attempt, unless it is known to have started or was recalled before.
-    pub(super) fn recall_one(&mut self, now: Instant, holder: Holder) {
-        let session = &self.workers[holder.worker];
+    pub(super) fn recall_one(&mut self, now: Instant, assignee: Assignee) {
+        let session = &self.workers[assignee.worker];
         let open = |occupied: &Occupied| !occupied.started && session.asked(occupied).is_none();
-        if session.reported && session.attempts.get(holder.attempt).is_some_and(open) {
-            self.send_recall(now, holder.worker, [holder.attempt].into());
+        if session.reported && session.attempts.get(assignee.attempt).is_some_and(open) {
+            self.send_recall(now, assignee.worker, [assignee.attempt].into());
         }
     }
 
@@ -217,11 +217,11 @@ impl Manager {
             .map_or(0, |conn| conn.detector.sent())
             + 1;
         for attempt in &attempts {
-            let holder = Holder {
+            let assignee = Assignee {
                 worker: key,
                 attempt: *attempt,
             };
-            self.workers.mark_recalled(awake, holder, question);
+            self.workers.mark_recalled(awake, assignee, question);
         }
         if self.schedule.peers.get(PeerTimer::Recall(conn)).is_none() {
             self.schedule

@@ -10,7 +10,7 @@ use core::ops::Index;
 use crate::arena::Arena;
 use crate::ids::{ConnId, PeerId};
 use crate::limits::{REPLACED_MAX, WINDOW_MAX};
-use crate::manager::keys::Holder;
+use crate::manager::keys::Assignee;
 use crate::message::{Hello, Role};
 use crate::name::Name;
 use crate::router::WorkerKey;
@@ -212,45 +212,45 @@ impl Workers {
     }
 
     /// An attempt takes up a slot, or waits for one.
-    pub(in crate::manager) fn occupy(&mut self, holder: Holder, mut occupied: Occupied) {
-        let session = &mut self.sessions[holder.worker];
+    pub(in crate::manager) fn occupy(&mut self, assignee: Assignee, mut occupied: Occupied) {
+        let session = &mut self.sessions[assignee.worker];
         occupied.see(session.peer.connection);
         if session.attempts.is_empty() && !occupied.started {
             session.progress = occupied.at;
         }
         session.bytes += u64::from(occupied.bytes);
-        let is_new = session.attempts.insert(holder.attempt, occupied);
+        let is_new = session.attempts.insert(assignee.attempt, occupied);
         debug_assert!(is_new, "an attempt is assigned once");
     }
 
     /// The attempt no longer occupies the worker.
-    pub(in crate::manager) fn vacate(&mut self, holder: Holder) -> Option<Occupied> {
-        let session = &mut self.sessions[holder.worker];
-        let occupied = session.attempts.remove(holder.attempt)?;
+    pub(in crate::manager) fn vacate(&mut self, assignee: Assignee) -> Option<Occupied> {
+        let session = &mut self.sessions[assignee.worker];
+        let occupied = session.attempts.remove(assignee.attempt)?;
         session.bytes -= u64::from(occupied.bytes);
         Some(occupied)
     }
 
     /// The attempt is for something else now. False if the worker does not have it.
-    pub(in crate::manager) fn set_purpose(&mut self, holder: Holder, purpose: Purpose) -> bool {
-        let occupied = self.attempt(holder);
+    pub(in crate::manager) fn set_purpose(&mut self, assignee: Assignee, purpose: Purpose) -> bool {
+        let occupied = self.attempt(assignee);
         occupied
             .map(|occupied| occupied.purpose = purpose)
             .is_some()
     }
 
     /// The worker says that the attempt may have started.
-    pub(in crate::manager) fn started(&mut self, holder: Holder) {
-        if let Some(occupied) = self.attempt(holder) {
+    pub(in crate::manager) fn started(&mut self, assignee: Assignee) {
+        if let Some(occupied) = self.attempt(assignee) {
             occupied.answer();
             occupied.started = true;
         }
     }
 
     /// The worker reports that it has the attempt: it may have started. Says what it is for.
-    pub(in crate::manager) fn seen(&mut self, holder: Holder) -> Option<Purpose> {
-        let connection = self.sessions[holder.worker].peer.connection;
-        let occupied = self.attempt(holder)?;
+    pub(in crate::manager) fn seen(&mut self, assignee: Assignee) -> Option<Purpose> {
+        let connection = self.sessions[assignee.worker].peer.connection;
+        let occupied = self.attempt(assignee)?;
         occupied.see(connection);
         occupied.started = true;
         Some(occupied.purpose)
@@ -260,11 +260,11 @@ impl Workers {
     pub(in crate::manager) fn mark_recalled(
         &mut self,
         awake: AwakeInstant,
-        holder: Holder,
+        assignee: Assignee,
         message: u64,
     ) {
-        let connection = self.sessions[holder.worker].peer.connection;
-        if let Some(occupied) = self.attempt(holder) {
+        let connection = self.sessions[assignee.worker].peer.connection;
+        if let Some(occupied) = self.attempt(assignee) {
             occupied.recall(awake, message, connection);
         }
     }
@@ -287,9 +287,9 @@ impl Workers {
         Some(key)
     }
 
-    fn attempt(&mut self, holder: Holder) -> Option<&mut Occupied> {
-        let session = &mut self.sessions[holder.worker];
-        session.attempts.get_mut(holder.attempt)
+    fn attempt(&mut self, assignee: Assignee) -> Option<&mut Occupied> {
+        let session = &mut self.sessions[assignee.worker];
+        session.attempts.get_mut(assignee.attempt)
     }
 
     /// Asserts that indexes, counts and sessions agree; `has_results` says which workers hold results.

@@ -22,7 +22,7 @@ use crate::task::Outcome;
 use crate::time::Instant;
 
 use super::ManagerConfig;
-use super::keys::{Holder, OutcomeKey};
+use super::keys::{Assignee, OutcomeKey};
 use unreleased::{Entry, Unreleased};
 
 /// An outcome on its way to the client.
@@ -34,7 +34,7 @@ pub(super) struct StoredOutcome {
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
     /// The worker's copy of the result, to be acknowledged when the client has it.
-    pub(super) release: Option<Holder>,
+    pub(super) release: Option<Assignee>,
     /// Bytes of its payload and texts.
     pub(super) bytes: u64,
 }
@@ -141,7 +141,7 @@ impl Results {
         task: TaskKey,
         outcome: Outcome,
         bytes: u64,
-        release: Option<(Holder, Instant)>,
+        release: Option<(Assignee, Instant)>,
     ) -> OutcomeKey {
         let line = &mut self.lines[client];
         line.finished += 1;
@@ -151,17 +151,17 @@ impl Results {
             task,
             rank,
             outcome,
-            release: release.map(|(holder, _)| holder),
+            release: release.map(|(assignee, _)| assignee),
             bytes,
         });
         line.result_bytes += bytes;
         line.waiting.insert(rank, end);
         self.unread_bytes += bytes;
-        if let Some((holder, due)) = release {
+        if let Some((assignee, due)) = release {
             let entry = Entry {
                 due,
                 end,
-                attempt: holder.attempt,
+                attempt: assignee.attempt,
             };
             self.unreleased.push(entry, bytes);
         }
@@ -169,7 +169,7 @@ impl Results {
     }
 
     /// The client has this outcome, or is gone; says which result its worker may forget now.
-    pub(super) fn remove(&mut self, key: OutcomeKey) -> Option<Holder> {
+    pub(super) fn remove(&mut self, key: OutcomeKey) -> Option<Assignee> {
         let end = self.ends.remove(key);
         if end.release.is_some() {
             self.unreleased.released(end.bytes);
@@ -265,30 +265,30 @@ impl Results {
 
     /// Takes out the oldest result that may wait for its acknowledgement, and says whose it is if it
     /// does.
-    pub(super) fn release_oldest(&mut self) -> Option<(TaskKey, Holder)> {
+    pub(super) fn release_oldest(&mut self) -> Option<(TaskKey, Assignee)> {
         let oldest = self.unreleased.pop()?;
         if !self.is_waiting(oldest) {
             return None;
         }
         let end = self.ends.get_mut(oldest.end)?;
-        let holder = end.release.take()?;
+        let assignee = end.release.take()?;
         self.unreleased.released(end.bytes);
-        Some((end.task, holder))
+        Some((end.task, assignee))
     }
 
     fn is_waiting(&self, entry: Entry) -> bool {
         let end = self.ends.get(entry.end);
-        let holder = end.and_then(|end| end.release);
-        holder.is_some_and(|holder| holder.attempt == entry.attempt)
+        let assignee = end.and_then(|end| end.release);
+        assignee.is_some_and(|assignee| assignee.attempt == entry.attempt)
     }
 
     /// Lets a worker forget a result, at the end of the batch.
-    pub(super) fn ack(&mut self, holder: Holder) {
-        let acks = self.acks.reach(holder.worker);
+    pub(super) fn ack(&mut self, assignee: Assignee) {
+        let acks = self.acks.reach(assignee.worker);
         if acks.is_empty() {
-            self.acks_due.push_back(holder.worker);
+            self.acks_due.push_back(assignee.worker);
         }
-        acks.push(holder.attempt);
+        acks.push(assignee.attempt);
     }
 
     /// The worker is away: what it may forget is found out when it comes back.

@@ -26,7 +26,7 @@ use record::Times;
 pub(super) use record::{Ending, Task, TaskState};
 
 use super::ManagerConfig;
-use super::keys::{Holder, OutcomeKey};
+use super::keys::{Assignee, OutcomeKey};
 
 /// The tasks of one client.
 #[derive(Clone, Debug, Default)]
@@ -233,7 +233,7 @@ impl Tasks {
     /// Removes the record of a task that is nowhere any more.
     pub(super) fn remove(&mut self, key: TaskKey) {
         let record = self.records.remove(key);
-        debug_assert!(!record.in_flight && record.holder().is_none());
+        debug_assert!(!record.in_flight && record.assignee().is_none());
         self.clients[record.client].by_seq.remove(record.id.seq);
     }
 
@@ -297,7 +297,7 @@ impl Tasks {
     pub(super) fn assign(
         &mut self,
         key: TaskKey,
-        holder: Holder,
+        assignee: Assignee,
         at: Instant,
         class: ClassId,
         charged: u64,
@@ -305,7 +305,7 @@ impl Tasks {
         self.enter_reserve(key);
         self.records[key].may_have_run = true;
         let assigned = TaskState::Assigned {
-            holder,
+            assignee,
             at,
             class,
             charged,
@@ -400,17 +400,17 @@ impl Tasks {
     }
 
     /// Gives up on an attempt although its worker may return with it.
-    pub(super) fn supersede(&mut self, key: TaskKey, holder: Holder) {
-        self.records[key].supersede(holder);
+    pub(super) fn supersede(&mut self, key: TaskKey, assignee: Assignee) {
+        self.records[key].supersede(assignee);
     }
 
     /// Forgets a superseded attempt; tells whether it was one.
-    pub(super) fn drop_superseded(&mut self, key: TaskKey, holder: Holder) -> bool {
-        self.records[key].drop_superseded(holder)
+    pub(super) fn drop_superseded(&mut self, key: TaskKey, assignee: Assignee) -> bool {
+        self.records[key].drop_superseded(assignee)
     }
 
     /// Forgets all superseded attempts; they come back.
-    pub(super) fn take_superseded(&mut self, key: TaskKey) -> Vec<Holder> {
+    pub(super) fn take_superseded(&mut self, key: TaskKey) -> Vec<Assignee> {
         let log = self.records[key].attempt_log.as_deref_mut();
         log.map_or_else(Vec::new, |log| core::mem::take(&mut log.superseded))
     }
@@ -451,7 +451,7 @@ impl Tasks {
                 TaskState::Ended(_) => {
                     assert!(!task.in_flight, "what ended takes no room in flight");
                     assert!(
-                        task.holders().next().is_none(),
+                        task.assignees().next().is_none(),
                         "what ended has no attempts"
                     );
                 }
@@ -468,7 +468,7 @@ impl Tasks {
         let mut known = 0;
         for account in self.clients.values() {
             known += account.len();
-            let is_assigned = |key: &TaskKey| self.records[*key].holder().is_some();
+            let is_assigned = |key: &TaskKey| self.records[*key].assignee().is_some();
             let assigned = account.keys().filter(is_assigned).count();
             assert_eq!(assigned, account.assigned as usize);
             let first = account.may_have_run.first();

@@ -24,7 +24,7 @@ use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
 use crate::task::{AttemptLoss, AttemptRecord, TaskOptions};
 use crate::time::{Instant, Nanos};
 
-use crate::manager::keys::{Holder, OutcomeKey};
+use crate::manager::keys::{Assignee, OutcomeKey};
 
 /// Why a task is being ended although an attempt of it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(in crate::manager) enum TaskState {
     Unclaimed,
     /// With a worker.
     Assigned {
-        holder: Holder,
+        assignee: Assignee,
         at: Instant,
         /// The class that it was dispatched from.
         class: ClassId,
@@ -60,7 +60,7 @@ pub(in crate::manager) struct AttemptLog {
     /// Charged attempts, oldest first, and which attempt each was while it may come back.
     pub(in crate::manager) history: Vec<(AttemptRecord, Attempt)>,
     /// Attempts given up on whose worker may still return with them.
-    pub(in crate::manager) superseded: Vec<Holder>,
+    pub(in crate::manager) superseded: Vec<Assignee>,
     /// How often a worker has given it back unasked, without its being charged.
     pub(in crate::manager) returns: u8,
 }
@@ -167,9 +167,9 @@ impl Task {
         matches!(self.state, TaskState::Ended(_))
     }
 
-    pub(in crate::manager) fn holder(&self) -> Option<Holder> {
+    pub(in crate::manager) fn assignee(&self) -> Option<Assignee> {
         match self.state {
-            TaskState::Assigned { holder, .. } => Some(holder),
+            TaskState::Assigned { assignee, .. } => Some(assignee),
             TaskState::Queued
             | TaskState::Unclaimed
             | TaskState::Detached
@@ -215,20 +215,20 @@ impl Task {
     }
 
     /// Gives up on the attempt although its worker may return with it.
-    pub(super) fn supersede(&mut self, holder: Holder) {
+    pub(super) fn supersede(&mut self, assignee: Assignee) {
         self.attempt_log
             .get_or_insert_default()
             .superseded
-            .push(holder);
+            .push(assignee);
     }
 
     /// Forgets a superseded attempt; tells whether it was one.
-    pub(super) fn drop_superseded(&mut self, holder: Holder) -> bool {
+    pub(super) fn drop_superseded(&mut self, assignee: Assignee) -> bool {
         let Some(log) = &mut self.attempt_log else {
             return false;
         };
         let before = log.superseded.len();
-        log.superseded.retain(|other| *other != holder);
+        log.superseded.retain(|other| *other != assignee);
         log.superseded.len() < before
     }
 
@@ -252,11 +252,13 @@ impl Task {
     }
 
     /// Every attempt that is out: the current one and those given up on.
-    pub(in crate::manager) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
+    pub(in crate::manager) fn assignees(&self) -> impl Iterator<Item = Assignee> + '_ {
         let superseded = self
             .attempt_log
             .as_ref()
             .map_or(&[][..], |log| &log.superseded[..]);
-        self.holder().into_iter().chain(superseded.iter().copied())
+        self.assignee()
+            .into_iter()
+            .chain(superseded.iter().copied())
     }
 }
