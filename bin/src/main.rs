@@ -57,7 +57,7 @@ enum Command {
     Worker(commands::worker::WorkerArgs),
     Status(commands::status::StatusArgs),
     Keygen(commands::keygen::KeygenArgs),
-    Key(commands::keygen::KeyArgs),
+    Key(commands::keygen::KeyShowArgs),
     Bench(commands::bench::BenchArgs),
     Sim(commands::sim::SimArgs),
 }

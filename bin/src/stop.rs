@@ -7,7 +7,7 @@ use std::io;
 use argon::Keys;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::keys::{has_terminal, reload};
+use crate::keys::reload;
 
 /// Waits for signals that mean "stop". From its making on they no longer end the process.
 #[derive(Debug)]
@@ -81,6 +81,11 @@ async fn heard(signal: &mut Option<Signal>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Whether this process has a terminal, the end of which ends it.
+fn has_terminal() -> bool {
+    fs::File::open("/dev/tty").is_ok()
 }
 
 /// Whether the process was started with SIGHUP ignored.

@@ -55,8 +55,6 @@ struct Loaded {
     authorities: Vec<CertificateDer<'static>>,
     client: Arc<ClientConfig>,
     server: Option<Arc<ServerConfig>>,
-    #[cfg(test)]
-    forced: Arc<ServerConfig>,
 }
 
 impl fmt::Debug for Keys {
@@ -176,12 +174,6 @@ impl Keys {
         self.read(|loaded| Arc::clone(&loaded.client))
     }
 
-    /// What a peer with a lesser key would use to be a manager.
-    #[cfg(test)]
-    pub(crate) fn server_whatever_it_is(&self) -> Arc<ServerConfig> {
-        self.read(|loaded| Arc::clone(&loaded.forced))
-    }
-
     /// For a manager; `None` if the first key is none of a manager.
     pub(crate) fn server(&self) -> Option<Arc<ServerConfig>> {
         self.read(|loaded| loaded.server.clone())
@@ -211,8 +203,6 @@ impl Loaded {
             authorities: bundles.iter().map(|one| one.authority.clone()).collect(),
             client: Arc::new(client_config(bundles)?),
             server: server.map(Arc::new),
-            #[cfg(test)]
-            forced: Arc::new(server_config(bundles)?),
         })
     }
 }
@@ -313,6 +303,13 @@ fn read_text(file: &Path, reading: Reading) -> Result<String, KeyProblem> {
         });
     }
     String::from_utf8(bytes).map_err(|_| KeyProblem::Broken("byte that is no text"))
+}
+
+/// What a peer would use to be a manager, whatever its key allows.
+#[cfg(test)]
+pub(crate) fn server_whatever_it_is(text: &str) -> Arc<ServerConfig> {
+    let bundle = Bundle::parse(text).expect("a key");
+    Arc::new(server_config(&[bundle]).expect("a key"))
 }
 
 #[cfg(test)]

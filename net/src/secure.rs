@@ -21,8 +21,11 @@ use argon_core::message::{Control, MAGIC, Message, RefuseReason, ToPeer};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::connection::linger;
+use crate::driver::LINGER;
 use crate::frames::Outgoing;
 use crate::keys::{Keys, MANAGER_NAME, access_of};
 
@@ -68,7 +71,9 @@ pub(crate) enum KeptOut {
     Other,
     /// The connection ended before it had said anything that makes sense.
     Gone,
-    /// It took too long.
+    /// It has not said enough in time to know what it speaks.
+    Silent,
+    /// It has begun to show a key, and not come to an end in time.
     Slow,
     /// It showed no certificate, or one that is not ours, or broke the handshake.
     Refused(String),
@@ -78,7 +83,7 @@ impl KeptOut {
     /// Whether it made us begin a handshake.
     pub(crate) fn was_costly(&self) -> bool {
         match self {
-            Self::Plain | Self::Other | Self::Gone => false,
+            Self::Plain | Self::Other | Self::Gone | Self::Silent => false,
             Self::Slow | Self::Refused(_) => true,
         }
     }
@@ -89,6 +94,7 @@ impl KeptOut {
             Self::Plain => "it has no key; start it with --key and a key of this cluster",
             Self::Other => "it does not speak TLS",
             Self::Gone => "it left before it had shown a key",
+            Self::Silent => "it said nothing in time",
             Self::Slow => "it did not show a key in time",
             Self::Refused(reason) => reason,
         }
@@ -114,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bounded<S> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.filled += count;
+            self.allowance = self.allowance.map(|left| left.saturating_sub(count));
             let seen = self.filled.min(HANDSHAKE_RECORD.len());
             let is_tls = self.first[..seen] == HANDSHAKE_RECORD[..seen];
             // A hello is shorter than the first byte of its length and the second would say of TLS.
@@ -141,27 +148,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bounded<S> {
     }
 }
 
-/// Lets a peer in that has a key of ours; says what it allows.
+/// Looks whether a peer speaks TLS, which costs next to nothing.
 ///
 /// To be bounded in time by the caller.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
-    keys: &Keys,
+pub(crate) async fn look<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-) -> Result<(Channel<S>, Access), KeptOut> {
-    let Some(config) = keys.server() else {
-        return Err(KeptOut::Refused(
-            "this manager's own key has not the role `manage` any more".to_owned(),
-        ));
-    };
+) -> Result<Bounded<S>, KeptOut> {
     let mut stream = Bounded::new(stream, Some(STRANGER_BYTES));
     stream.look().await.map_err(|_| KeptOut::Gone)?;
     if !stream.is_tls() {
         if stream.filled < FIRST || !stream.may_be_hello() {
             return Err(KeptOut::Other);
         }
-        refuse_plainly(&mut stream.stream).await;
+        refuse_plainly(stream.stream).await;
         return Err(KeptOut::Plain);
     }
+    Ok(stream)
+}
+
+/// Lets a peer in that has a key of ours; says what it allows.
+///
+/// To be bounded in time by the caller.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    keys: &Keys,
+    stream: Bounded<S>,
+) -> Result<(Channel<S>, Access), KeptOut> {
+    let Some(config) = keys.server() else {
+        return Err(KeptOut::Refused(
+            "this manager's own key has not the role `manage` any more".to_owned(),
+        ));
+    };
     let accepted = TlsAcceptor::from(config).accept(stream).await;
     let mut stream = accepted.map_err(|error| KeptOut::of(&error))?;
     let (inner, session) = stream.get_mut();
@@ -191,21 +207,22 @@ fn own<'a>(
 }
 
 /// Tells a peer that does not speak TLS, in the words that it understands.
-async fn refuse_plainly<S: AsyncWrite + Unpin>(stream: &mut S) {
+async fn refuse_plainly<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     let mut outgoing = Outgoing::default();
     let refusal = Message::from(ToPeer::Control(Control::Refuse(RefuseReason::KeyRequired)));
     if outgoing.push(&refusal).is_ok() {
-        let flush = std::future::poll_fn(|cx| outgoing.poll_flush(cx, stream, &mut 0));
-        if flush.await.is_ok() {
-            let _ = stream.shutdown().await;
-        }
+        let _ = timeout(LINGER, linger(stream, outgoing)).await;
     }
 }
 
 impl KeptOut {
     fn of(error: &io::Error) -> Self {
         let Some(error) = tls_error(error) else {
-            return Self::Refused("it left while it was to show a key".to_owned());
+            return Self::Refused(if has_ended(error) {
+                "it left while it was to show a key".to_owned()
+            } else {
+                format!("the handshake failed: {error}")
+            });
         };
         let reason = match error {
             rustls::Error::NoCertificatesPresented => "it showed no key".to_owned(),
@@ -225,6 +242,12 @@ impl KeptOut {
         };
         Self::Refused(reason)
     }
+}
+
+/// Whether an error says that the other side is gone.
+fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
@@ -283,10 +306,7 @@ fn explained(error: io::Error, moment: Moment) -> io::Error {
     const NOT_THEIRS: &str = "the manager refused our key: it comes from an authority that the manager \
         does not trust (any more); get a key that was made from the manager's, or add ours to \
         the manager's --key";
-    let ended = matches!(
-        error.kind(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
-    );
+    let ended = has_ended(&error);
     let text = match tls_error(&error) {
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => NO_TLS,
         Some(rustls::Error::InvalidCertificate(error)) => match error {
@@ -334,9 +354,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         };
         if allowance == 0 {
-            return Poll::Ready(Err(io::Error::other(
-                "too many bytes before a key was shown",
-            )));
+            let text = format!("more than {STRANGER_BYTES} bytes before a key was shown");
+            return Poll::Ready(Err(io::Error::other(text)));
         }
         let room = buf.remaining().min(allowance);
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));

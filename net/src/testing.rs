@@ -24,7 +24,11 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     keys: &Keys,
     stream: S,
 ) -> Result<Access, (bool, String)> {
-    match secure::accept(keys, stream).await {
+    let accepted = match secure::look(stream).await {
+        Ok(stream) => secure::accept(keys, stream).await,
+        Err(kept_out) => Err(kept_out),
+    };
+    match accepted {
         Ok((_, access)) => Ok(access),
         Err(kept_out) => Err((kept_out.was_costly(), kept_out.reason().to_owned())),
     }

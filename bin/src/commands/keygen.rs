@@ -52,7 +52,7 @@ pub(crate) struct KeygenArgs {
 
 /// Say what a key allows
 #[derive(Debug, Args)]
-pub(crate) struct KeyArgs {
+pub(crate) struct KeyShowArgs {
     #[command(subcommand)]
     command: KeyCommand,
 }
@@ -102,7 +102,7 @@ fn keep_secret() -> Result<(), Problem> {
 }
 
 /// Runs `argon key`.
-pub(crate) fn show(args: &KeyArgs) -> Result<u8, Problem> {
+pub(crate) fn show(args: &KeyShowArgs) -> Result<u8, Problem> {
     let KeyCommand::Show { file } = &args.command;
     let facts = KeyFacts::read(file)?;
     let roles: Vec<_> = facts.access.roles().map(KeyRole::name).collect();

@@ -147,6 +147,13 @@ impl Server {
         Self::of(argon(args).stderr(Stdio::inherit()).spawn().unwrap())
     }
 
+    /// The same, and what it logs.
+    pub(crate) fn listening_and_logging(args: &[&str]) -> (Self, Lines) {
+        let mut child = argon(args).spawn().unwrap();
+        let log = Lines::of(child.stderr.take().unwrap());
+        (Self::of(child), log)
+    }
+
     /// One that was started, and says on its standard output where it listens.
     pub(crate) fn of(mut child: Child) -> Self {
         let stdout: ChildStdout = child.stdout.take().unwrap();
@@ -170,7 +177,11 @@ impl Server {
         let mut args = vec!["worker", "--manager", manager, "--workers", "2"];
         args.extend(["--name", name]);
         args.extend(more);
-        let child = argon(&args).stderr(Stdio::inherit()).spawn().unwrap();
+        Self::silent(argon(&args).stderr(Stdio::inherit()).spawn().unwrap())
+    }
+
+    /// One that listens to nobody.
+    pub(crate) fn silent(child: Child) -> Self {
         Self {
             child,
             address: String::new(),

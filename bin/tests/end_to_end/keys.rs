@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use super::common::{Lines, Server, argon, finish, output, text, until};
+use super::common::{Lines, Server, argon, finish, output, text};
 
 /// Key files of one cluster, gone at the end.
 struct Folder(tempfile::TempDir);
@@ -130,10 +130,8 @@ fn lesser_keys_do_what_they_are_for_and_their_holders_show() {
 #[test]
 fn nobody_gets_in_without_the_right_key_and_both_sides_say_why() {
     let (folder, other) = (Folder::new(), Folder::new());
-    let mut child = argon(&["manager", "--key", &folder.name("own.key")]);
-    let mut child = child.spawn().unwrap();
-    let log = Lines::of(child.stderr.take().unwrap());
-    let manager = Server::of(child);
+    let own = folder.name("own.key");
+    let (manager, log) = Server::listening_and_logging(&["manager", "--key", &own]);
 
     let said = refused(map_one(&manager.address, None));
     assert!(said.contains("lets in only those who have a key"), "{said}");
@@ -229,14 +227,12 @@ fn keys_are_exchanged_while_work_goes_on() {
     write(&second, &new_text);
     let both = format!("{},{}", first.display(), second.display());
 
-    let mut child = argon(&["manager", "--key", &both]);
-    let mut child = child.spawn().unwrap();
-    let manager_log = Lines::of(child.stderr.take().unwrap());
-    let manager = Server::of(child);
+    let (manager, manager_log) = Server::listening_and_logging(&["manager", "--key", &both]);
     let mut child = argon(&["worker", "--manager", &manager.address, "--key", &both]);
     let mut child = child.args(["--workers", "2"]).spawn().unwrap();
     let worker_log = Lines::of(child.stderr.take().unwrap());
     drop(child.stdout.take());
+    let worker = Server::silent(child);
 
     let items: Vec<String> = (0..400).map(|item| item.to_string()).collect();
     let mut mapping = argon(&["map", "--manager", &manager.address, "--key", &both]);
@@ -251,8 +247,7 @@ fn keys_are_exchanged_while_work_goes_on() {
     write(&second, &old_text);
     manager.signal(Signal::SIGHUP);
     manager_log.wait_for("keys were read again");
-    let worker_pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    nix::sys::signal::kill(worker_pid, Signal::SIGHUP).unwrap();
+    worker.signal(Signal::SIGHUP);
     worker_log.wait_for("keys were read again");
     // Whoever has only the new one is let in now, and the old one's work goes on.
     let status = argon(&[
@@ -267,20 +262,12 @@ fn keys_are_exchanged_while_work_goes_on() {
         assert_eq!(outputs.next().as_ref(), Some(item));
     }
     assert!(super::common::wait(&mut mapping).success());
-    let _ = child.kill();
-    let _ = child.wait();
-    until("the old key's end", || {
-        write(&second, &new_text);
-        manager.signal(Signal::SIGHUP);
-        let status = argon(&[
-            "status",
-            "--manager",
-            &manager.address,
-            "--key",
-            &old.name("own.key"),
-        ]);
-        !output(status).status.success()
-    });
+    drop(worker);
+    write(&second, &new_text);
+    manager.signal(Signal::SIGHUP);
+    manager_log.wait_for("keys were read again");
+    let said = refused(map_one(&manager.address, Some(&old.name("own.key"))));
+    assert!(said.contains("we refused the manager"), "{said}");
 }
 
 /// Nobody was told: the manager came back with a key that those who were here had not read yet.

@@ -122,6 +122,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("EndKey", "OutcomeKey"),
     ("resume_window", "resume_timeout"),
     ("TaskHeld", "TaskUnclaimed"),
+    ("Holder", "Assignee"),
 ];
 
 #[test]

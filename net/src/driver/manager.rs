@@ -233,9 +233,9 @@ impl<M: ManagerMachine> ManagerDriver<M> {
                     let from = transport.peer_addr(&stream);
                     let driver = Arc::clone(self);
                     if let Some(keys) = keys {
-                        if let Some(ticket) = driver.enter(from) {
+                        if let Some(room) = driver.room(from) {
                             let keys = keys.clone();
-                            transport.spawn(driver.serve_stranger(keys, stream, from, ticket));
+                            transport.spawn(driver.serve_stranger(keys, stream, from, room));
                         }
                     } else {
                         let channel = Channel::Plain(stream);

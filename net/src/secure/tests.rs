@@ -1,14 +1,18 @@
 //! Both ends of a handshake, in memory.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ED25519};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, version};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{DuplexStream, duplex};
-use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
-use crate::keys::{make_key, make_lesser_key};
+use crate::keys::{make_key, make_lesser_key, server_whatever_it_is};
 use argon_core::access::KeyRole;
 use argon_core::ids::PeerId;
 use argon_core::message::{Hello, Role, ToManager, VERSION};
@@ -36,9 +40,30 @@ impl Cluster {
         }
     }
 
+    /// A certificate of the cluster's own key with its private key: the key's itself, or then the
+    /// authority's.
+    fn certified(&self, place: usize) -> (CertificateDer<'static>, KeyPair) {
+        let own = std::fs::read_to_string(self.folder.join("argon.key")).unwrap();
+        let blocks = pem::parse_many(&own).unwrap();
+        let certificate = CertificateDer::from(blocks[2 * place].contents().to_vec());
+        let secret = PrivatePkcs8KeyDer::from(blocks[2 * place + 1].contents().to_vec());
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&secret, &PKCS_ED25519).unwrap();
+        (certificate, pair)
+    }
+
+    /// The authority, which signs anything.
+    fn authority(&self) -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
+        let (certificate, pair) = self.certified(1);
+        let issuer = Issuer::from_ca_cert_der(&certificate, pair).unwrap();
+        (certificate, issuer)
+    }
+
     fn lesser(&self, role: KeyRole, holder: Option<&str>) -> Keys {
-        let from = self.folder.join("argon.key");
-        Keys::from_texts([make_lesser_key(&from, &[role], holder).unwrap()]).unwrap()
+        Keys::from_texts([self.lesser_text(role, holder)]).unwrap()
+    }
+
+    fn lesser_text(&self, role: KeyRole, holder: Option<&str>) -> String {
+        make_lesser_key(&self.folder.join("argon.key"), &[role], holder).unwrap()
     }
 }
 
@@ -50,13 +75,18 @@ impl Drop for Cluster {
 
 type Accepted = Result<(Channel<DuplexStream>, Access), KeptOut>;
 
+/// The manager's side.
+async fn let_in(keys: &Keys, stream: DuplexStream) -> Accepted {
+    accept(keys, look(stream).await?).await
+}
+
 /// What both sides make of each other.
 async fn meet(
     manager: &Keys,
     peer: Option<&Keys>,
 ) -> (Accepted, io::Result<Channel<DuplexStream>>) {
     let (near, far) = duplex(64 * 1024);
-    tokio::join!(accept(manager, far), connect(peer, near))
+    tokio::join!(let_in(manager, far), connect(peer, near))
 }
 
 fn refused(accepted: Accepted) -> String {
@@ -112,10 +142,10 @@ async fn a_key_that_only_we_trust_is_refused_by_the_manager() {
 async fn who_holds_a_lesser_key_is_no_manager() {
     let cluster = Cluster::new("no-manager");
     for role in [KeyRole::Submit, KeyRole::Work, KeyRole::Observe] {
-        let keys = cluster.lesser(role, None);
-        assert!(keys.server().is_none());
+        let text = cluster.lesser_text(role, None);
+        assert!(Keys::from_texts([&text]).unwrap().server().is_none());
         // Nor if it tries: its certificate is none of a server's, and has not the name.
-        let forced = keys.server_whatever_it_is();
+        let forced = server_whatever_it_is(&text);
         let (near, far) = duplex(64 * 1024);
         let acceptor = TlsAcceptor::from(forced);
         let (_, connected) = tokio::join!(acceptor.accept(far), connect(Some(&cluster.own), near));
@@ -141,10 +171,14 @@ async fn a_peer_without_a_key_is_told_in_plain_words() {
     std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut near, &mut 0))
         .await
         .unwrap();
-    let accepted = accept(&cluster.own, far).await;
+    let read = async {
+        let mut answer = Vec::new();
+        near.read_to_end(&mut answer).await.unwrap();
+        drop(near);
+        answer
+    };
+    let (accepted, answer) = tokio::join!(let_in(&cluster.own, far), read);
     assert_eq!(accepted.map(|_| ()).unwrap_err(), KeptOut::Plain);
-    let mut answer = Vec::new();
-    near.read_to_end(&mut answer).await.unwrap();
     let mut buffer = bytes::BytesMut::from(&answer[..]);
     let heard: Option<Message<ToPeer>> =
         argon_core::codec::decode(&mut buffer, HELLO_FRAME_MAX).unwrap();
@@ -169,7 +203,7 @@ async fn whoever_speaks_anything_else_is_told_nothing() {
         let (mut near, far) = duplex(64 * 1024);
         near.write_all(bytes).await.unwrap();
         near.shutdown().await.unwrap();
-        let accepted = accept(&cluster.own, far).await;
+        let accepted = let_in(&cluster.own, far).await;
         let kept_out = accepted.map(|_| ()).unwrap_err();
         assert!(!kept_out.was_costly(), "{kept_out:?}");
         let mut answer = Vec::new();
@@ -197,24 +231,17 @@ async fn a_client_says_that_a_manager_has_no_key() {
 
 #[tokio::test]
 async fn only_so_much_is_read_from_a_stranger() {
-    let cluster = Cluster::new("much");
-    let (mut near, far) = duplex(1024 * 1024);
-    // Records of a handshake that never comes to its end.
-    let record = [
-        &b"\x16\x03\x01\x40\x00"[..],
-        &[1],
-        &[0x00, 0xff, 0xff],
-        &[0; 0x4000 - 4],
-    ]
-    .concat();
-    let sending = async move {
-        while near.write_all(&record).await.is_ok() {
-            yield_now().await;
-        }
-    };
-    let (accepted, ()) = tokio::join!(accept(&cluster.own, far), sending);
-    let kept_out = accepted.map(|_| ()).unwrap_err();
-    assert!(kept_out.was_costly(), "{kept_out:?}");
+    let (mut near, far) = duplex(4 * STRANGER_BYTES);
+    let flood = [&HANDSHAKE_RECORD[..], &[0; 2 * STRANGER_BYTES]].concat();
+    near.write_all(&flood).await.unwrap();
+    drop(near);
+    let mut stream = look(far).await.unwrap();
+    let mut heard = Vec::new();
+    let error = stream.read_to_end(&mut heard).await.unwrap_err();
+    assert_eq!(heard.len(), STRANGER_BYTES);
+    let kept_out = KeptOut::of(&error);
+    assert!(kept_out.reason().contains("65536 bytes"), "{kept_out:?}");
+    assert!(kept_out.was_costly());
 }
 
 #[tokio::test]
@@ -223,7 +250,7 @@ async fn first_bytes_are_not_lost_however_they_come() {
     // A few bytes at a time.
     let (near, far) = duplex(16);
     let (accepted, connected) =
-        tokio::join!(accept(&cluster.own, far), connect(Some(&cluster.own), near));
+        tokio::join!(let_in(&cluster.own, far), connect(Some(&cluster.own), near));
     assert!(accepted.is_ok() && connected.is_ok());
 }
 
@@ -311,7 +338,7 @@ async fn nothing_is_heard_that_was_not_said_in_that_order() {
         let ready = Cell::new(false);
         let talk = async {
             let (accepted, connected) =
-                tokio::join!(accept(&cluster.own, far), connect(Some(&cluster.own), near));
+                tokio::join!(let_in(&cluster.own, far), connect(Some(&cluster.own), near));
             let (mut manager, mut peer) = (accepted.unwrap().0, connected.unwrap());
             ready.set(true);
             // The one in the middle has noticed.
@@ -337,5 +364,130 @@ async fn nothing_is_heard_that_was_not_said_in_that_order() {
             Meddling::Replay => assert!(["", "what is said first"].contains(&&heard[..])),
             _ => assert_eq!(heard, "", "{meddling:?}"),
         }
+    }
+}
+
+/// Whoever has the authority's key could make an authority below it; what that signs is not taken, on
+/// either side. The authority itself may be shown: some libraries do.
+#[tokio::test]
+async fn between_an_authority_and_a_key_there_is_nobody() {
+    let cluster = Cluster::new("between");
+    let (authority, issuer) = cluster.authority();
+    let below = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let below_shown = params.signed_by(&below, &issuer).unwrap();
+    let below = Issuer::new(params, below);
+    let leaf_pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let leaf = |by| signed(&["work.argon", MANAGER_NAME], &leaf_pair, by);
+    let chains = [
+        (vec![leaf(&issuer)], true),
+        (vec![leaf(&issuer), authority.clone()], true),
+        (vec![leaf(&below), below_shown.der().clone()], false),
+    ];
+    for (chain, is_taken) in chains {
+        let (near, far) = duplex(64 * 1024);
+        let connector = TlsConnector::from(client_showing(chain.clone(), &leaf_pair, &authority));
+        let name = ServerName::try_from(MANAGER_NAME).unwrap();
+        let (accepted, _) = tokio::join!(let_in(&cluster.own, far), connector.connect(name, near));
+        assert_eq!(accepted.is_ok(), is_taken, "{}", chain.len());
+
+        let called = call(&cluster.own, server_showing(chain.clone(), &leaf_pair)).await;
+        assert_eq!(called.is_ok(), is_taken, "{}", chain.len());
+    }
+}
+
+/// What it is for is not all that a certificate is known by: this one may be any server's.
+#[tokio::test]
+async fn a_manager_has_a_managers_name() {
+    let cluster = Cluster::new("name");
+    let (_, issuer) = cluster.authority();
+    let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    for (names, is_one) in [
+        (&["submit.argon", "work.argon", "observe.argon"][..], false),
+        (&["manager.argon.holder.argon"], false),
+        (&[MANAGER_NAME], true),
+    ] {
+        let shown = vec![signed(names, &pair, &issuer)];
+        let called = call(&cluster.own, server_showing(shown, &pair)).await;
+        match called {
+            Ok(_) => assert!(is_one, "{names:?}"),
+            Err(error) => {
+                assert!(!is_one, "{names:?}");
+                assert!(error.to_string().contains("role `manage`"), "{error}");
+            }
+        }
+    }
+}
+
+/// What becomes of a call to whoever has this to show.
+async fn call(keys: &Keys, shown: Arc<ServerConfig>) -> io::Result<Channel<DuplexStream>> {
+    let (near, far) = duplex(64 * 1024);
+    let answering = async {
+        // It may be left at any time.
+        if let Ok(mut stream) = TlsAcceptor::from(shown).accept(far).await {
+            let _ = stream.write_all(&READY).await;
+            let _ = stream.flush().await;
+        }
+    };
+    tokio::join!(connect(Some(keys), near), answering).0
+}
+
+fn signed(names: &[&str], pair: &KeyPair, by: &Issuer<'_, KeyPair>) -> CertificateDer<'static> {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let params = CertificateParams::new(names).unwrap();
+    params.signed_by(pair, by).unwrap().der().clone()
+}
+
+fn secret_of(pair: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(pair.serialize_der()).into()
+}
+
+fn client_showing(
+    chain: Vec<CertificateDer<'static>>,
+    pair: &KeyPair,
+    authority: &CertificateDer<'static>,
+) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, secret_of(pair));
+    Arc::new(config.unwrap())
+}
+
+fn server_showing(chain: Vec<CertificateDer<'static>>, pair: &KeyPair) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, secret_of(pair));
+    Arc::new(config.unwrap())
+}
+
+/// What goes on with an earlier handshake is not looked at again: a key that was taken out meanwhile
+/// would be let in.
+#[tokio::test]
+async fn no_handshake_goes_on_with_an_earlier_one() {
+    let cluster = Cluster::new("resumption");
+    let (authority, _) = cluster.certified(1);
+    let (certificate, pair) = cluster.certified(0);
+    // A client that remembers what it is given to go on with.
+    let config = client_showing(vec![certificate], &pair, &authority);
+    for _ in 0..3 {
+        let (near, far) = duplex(64 * 1024);
+        let connecting = async {
+            let name = ServerName::try_from(MANAGER_NAME).unwrap();
+            let connector = TlsConnector::from(Arc::clone(&config));
+            let mut stream = connector.connect(name, near).await.unwrap();
+            let mut ready = [0; READY.len()];
+            stream.read_exact(&mut ready).await.unwrap();
+            stream.get_ref().1.handshake_kind()
+        };
+        let (accepted, kind) = tokio::join!(let_in(&cluster.own, far), connecting);
+        assert!(accepted.is_ok());
+        assert_eq!(kind, Some(HandshakeKind::Full));
     }
 }
