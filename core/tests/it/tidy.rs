@@ -122,7 +122,6 @@ const RETIRED: &[(&str, &str)] = &[
     ("EndKey", "OutcomeKey"),
     ("resume_window", "resume_timeout"),
     ("TaskHeld", "TaskUnclaimed"),
-    ("Holder", "Assignee"),
 ];
 
 #[test]

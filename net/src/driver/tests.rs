@@ -1,6 +1,7 @@
 //! The loops around machines that only note what they are told.
 
 mod large_frames;
+mod strangers;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,9 +14,7 @@ use argon_core::access::Access;
 use argon_core::codec;
 use argon_core::event::CloseReason;
 use argon_core::ids::{ConnId, Epoch};
-use argon_core::limits::{
-    HELLO_FRAME_MAX, STRANGER_TIME, STRANGERS_PER_ADDRESS, WORKER_WINDOW_BYTES,
-};
+use argon_core::limits::{HELLO_FRAME_MAX, WORKER_WINDOW_BYTES};
 use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{
     Control, FromClient, Message, Query, ToClient, ToManager, ToPeer, VERSION, Welcome,
@@ -26,14 +25,14 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
-use tokio::time::{advance, timeout};
+use tokio::time::advance;
 
 use super::clock::Clock;
 use super::manager::ManagerDriver;
 use super::{STEP_LOOKS_EVERY, STEP_MESSAGES, STEP_TIME};
 use crate::connection::Incoming;
-use crate::keys::{Keys, make_key};
-use crate::secure::{self, Channel};
+use crate::keys::Keys;
+use crate::secure::Channel;
 use crate::transport::{MemoryTransport, Transport};
 
 const PAYLOAD_MAX: usize = 1 << 20;
@@ -530,38 +529,6 @@ async fn peers_that_always_have_more_let_the_sockets_of_others_be_looked_at() {
     }
     // Two or three rounds of five each. Sockets that are looked at now and then make it 160 steps.
     assert!(answers.iter().sum::<usize>() <= 50 * 40, "{answers:?}");
-}
-
-/// In virtual time, which stands still while anybody has something to do.
-#[tokio::test(start_paused = true)]
-async fn those_who_show_no_key_are_so_many_for_so_long() {
-    let keys = Keys::from_texts([make_key().unwrap()]).unwrap();
-    let stage = Stage::with(MEMORY, Some(keys.clone())).await;
-    let began = tokio::time::Instant::now();
-    let until_closed = async |mut stream: DuplexStream| {
-        let mut rest = [0; 16];
-        let read = timeout(2 * STRANGER_TIME, stream.read(&mut rest));
-        assert_eq!(read.await.expect("it is closed").unwrap(), 0);
-        began.elapsed()
-    };
-    let mut silent = Vec::new();
-    for _ in 0..STRANGERS_PER_ADDRESS {
-        silent.push(stage.stranger().await);
-    }
-    let one_too_many = stage.stranger().await;
-    assert_eq!(until_closed(one_too_many).await, Duration::ZERO);
-    for stream in silent {
-        let after = until_closed(stream).await;
-        assert!(
-            (STRANGER_TIME..2 * STRANGER_TIME).contains(&after),
-            "{after:?}"
-        );
-    }
-    // They have cost nothing, and are in nobody's way.
-    let stream = stage.stranger().await;
-    let _channel = secure::connect(Some(&keys), stream).await.unwrap();
-    yield_now().await;
-    assert_eq!(stage.notes(), ["accepted"]);
 }
 
 #[tokio::test]
