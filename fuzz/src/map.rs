@@ -31,7 +31,7 @@ pub(crate) fn items(input: &[u8]) {
     let mut bytes = rest.to_vec();
     if head & 6 == 6 {
         let at = usize::from(at).min(bytes.len());
-        let length = ITEM_MAX - 8 + usize::from(at & 15);
+        let length = ITEM_MAX - 8 + (at & 15);
         bytes.splice(at..at, std::iter::repeat_n(b'x', length));
     }
     let whole = read_items(&bytes, bytes.len().max(1), delimiter);

@@ -5,9 +5,11 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
 
 /// Most bytes that anybody says in a handshake; more is somebody who does not stop.
 const SAID_MAX: usize = 64 * 1024;
@@ -66,8 +68,18 @@ impl AsyncWrite for Script<'_> {
     }
 }
 
+/// For futures that set a time limit: they need its clock, although they never wait for it.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = Builder::new_current_thread();
+    builder
+        .enable_time()
+        .build()
+        .expect("a clock needs no resource")
+});
+
 /// What a future comes to that has nothing to wait for.
 pub(crate) fn at_once<F: Future>(future: F) -> F::Output {
+    let _entered = RUNTIME.enter();
     let mut cx = Context::from_waker(Waker::noop());
     match pin!(future).poll(&mut cx) {
         Poll::Ready(output) => output,
@@ -218,6 +230,7 @@ pub(crate) fn meet<A: Future, B: Future>(
         to: Rc::clone(to),
         piece,
     };
+    let _entered = RUNTIME.enter();
     let mut cx = Context::from_waker(Waker::noop());
     let mut first = Box::pin(left(end(&to_left, &to_right)));
     let mut second = Box::pin(right(end(&to_right, &to_left)));
