@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use crate::message::{VERSION, Version};
+
 /// Most bytes of a frame's header (everything but the payload). Room for the longest error
 /// texts, and for [`IDS_MAX`] attempts in one message.
 pub const HEADER_MAX: usize = 256 * 1024;
@@ -11,6 +13,11 @@ pub const HELLO_FRAME_MAX: usize = 4 * 1024;
 /// Most ids in one message, all its lists together; more are sent in parts, and refused where they are
 /// read: what a peer asks for with one message is bounded.
 pub const IDS_MAX: usize = 4_096;
+/// Most tasks in a run that is sent: beyond a few dozen, more of them save nothing.
+pub const RUN_TASKS_MAX: usize = 1_024;
+/// Most bytes of payloads in a run that is sent: less than is shared instead of copied, since each task
+/// goes its own way afterwards.
+pub const RUN_BYTES_MAX: usize = 30 * 1024;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;
 /// Most bytes kept of each text of an error: message, backtrace, tail of standard error.
@@ -226,6 +233,8 @@ pub struct Inner {
     pub orphans: usize,
     /// See [`RESULT_ACK`].
     pub result_ack: Duration,
+    /// The newest version of the protocol that is spoken.
+    pub version: Version,
 }
 
 impl Default for Inner {
@@ -237,6 +246,7 @@ impl Default for Inner {
             unreleased_bytes: UNRELEASED_BYTES_MAX,
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,
+            version: VERSION,
         }
     }
 }

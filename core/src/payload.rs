@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Deref;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// What kind of bytes a payload holds, so that whoever reads it need not guess. Argon itself
 /// never looks; numbers it does not know pass through.
@@ -48,7 +48,6 @@ pub struct Payload(Bound);
 
 /// Most arguments and results are short, and a task's payload passes through many hands: to copy
 /// it costs less than to allocate it and to count who has it.
-#[derive(Clone)]
 enum Bound {
     Inline {
         content: Content,
@@ -59,6 +58,35 @@ enum Bound {
         content: Content,
         bytes: Bytes,
     },
+    /// Something may yet be appended.
+    Open {
+        content: Content,
+        bytes: BytesMut,
+    },
+}
+
+impl Clone for Bound {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Inline {
+                content,
+                len,
+                bytes,
+            } => Self::Inline {
+                content: *content,
+                len: *len,
+                bytes: *bytes,
+            },
+            Self::Shared { content, bytes } => Self::Shared {
+                content: *content,
+                bytes: bytes.clone(),
+            },
+            Self::Open { content, bytes } => Self::Shared {
+                content: *content,
+                bytes: Bytes::copy_from_slice(bytes),
+            },
+        }
+    }
 }
 
 impl Payload {
@@ -103,11 +131,25 @@ impl Payload {
         }))
     }
 
+    /// Adds more bytes at the end, of the same kind as those that are there.
+    pub fn append(&mut self, more: &[u8]) {
+        if let Bound::Open { bytes, .. } = &mut self.0 {
+            return bytes.extend_from_slice(more);
+        }
+        let mut bytes = BytesMut::with_capacity((self.len() + more.len()).next_power_of_two());
+        bytes.extend_from_slice(self);
+        bytes.extend_from_slice(more);
+        let content = self.content();
+        self.0 = Bound::Open { content, bytes };
+    }
+
     /// What the bytes are.
     #[must_use]
     pub fn content(&self) -> Content {
         match self.0 {
-            Bound::Inline { content, .. } | Bound::Shared { content, .. } => content,
+            Bound::Inline { content, .. }
+            | Bound::Shared { content, .. }
+            | Bound::Open { content, .. } => content,
         }
     }
 
@@ -115,7 +157,7 @@ impl Payload {
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         match &self.0 {
-            Bound::Inline { .. } => Bytes::copy_from_slice(self),
+            Bound::Inline { .. } | Bound::Open { .. } => Bytes::copy_from_slice(self),
             Bound::Shared { bytes, .. } => bytes.clone(),
         }
     }
@@ -126,6 +168,7 @@ impl Payload {
         match self.0 {
             Bound::Inline { .. } => Bytes::copy_from_slice(&self),
             Bound::Shared { bytes, .. } => bytes,
+            Bound::Open { bytes, .. } => bytes.freeze(),
         }
     }
 }
@@ -160,6 +203,7 @@ impl Deref for Payload {
         match &self.0 {
             Bound::Inline { len, bytes, .. } => &bytes[..usize::from(*len)],
             Bound::Shared { bytes, .. } => bytes,
+            Bound::Open { bytes, .. } => bytes,
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum ProtocolError {
     EndedUnsubmitted,
     /// A manager sent a rejection as the outcome of a task.
     RejectionAsOutcome,
+    /// It said a run whose sizes are not those of its payload, or of which there is too little.
+    BadRun,
     /// A manager does not know a task that it was just sent.
     ForgotSubmitted,
 }
@@ -57,6 +59,7 @@ impl fmt::Display for ProtocolError {
             Self::ResendOfAcknowledged => "asked again for what it had acknowledged",
             Self::EndedUnsubmitted => "ended a task that it was not sent",
             Self::RejectionAsOutcome => "rejected a task as its outcome",
+            Self::BadRun => "sent a run that is none",
             Self::ForgotSubmitted => "does not know a task that it was just sent",
         })
     }

@@ -1,6 +1,7 @@
 //! What a seed decides: the whole plan of a run.
 
 use argon_core::limits::{Inner, UNCONFIRMED_BYTES_EACH};
+use argon_core::message::{VERSION, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::rng::{Draw, stream};
@@ -95,6 +96,18 @@ pub struct Options {
     pub core_workers: Vec<Host>,
     /// See `core_manager`.
     pub core_clients: Vec<Host>,
+    /// Who speaks only the first version of the protocol, without runs.
+    #[serde(default)]
+    pub old: Old,
+}
+
+/// See [`Options::old`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named after who it is")]
+pub struct Old {
+    pub managers: bool,
+    pub workers: bool,
+    pub clients: bool,
 }
 
 /// Bounds inside core's machines that nobody sets, made so tiny that what is rare in production
@@ -129,7 +142,7 @@ impl Tiny {
     }
 
     /// In core's words.
-    pub(crate) fn inner(&self) -> Inner {
+    fn inner(&self) -> Inner {
         Inner {
             ids: self.ids as usize,
             outcome_window: self.outcome_window,
@@ -137,6 +150,7 @@ impl Tiny {
             unreleased_bytes: self.unconfirmed * UNCONFIRMED_BYTES_EACH,
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
+            version: VERSION,
         }
     }
 }
@@ -146,6 +160,15 @@ fn runner_wait() -> u64 {
 }
 
 impl Options {
+    /// Bounds inside core's machines, for processes of which it is known whether they are old.
+    pub(crate) fn inner(&self, is_old: bool) -> Inner {
+        let version = if is_old { Version::FIRST } else { VERSION };
+        Inner {
+            version,
+            ..self.tiny.as_ref().map_or_else(Inner::default, Tiny::inner)
+        }
+    }
+
     /// How many hosts there are.
     #[must_use]
     pub fn hosts(&self) -> u16 {
@@ -233,6 +256,7 @@ impl Options {
             core_manager: 0,
             core_workers: (1..=worker_count).collect(),
             core_clients: (1 + worker_count..1 + worker_count + clients).collect(),
+            old: Old::default(),
         }
     }
 
@@ -311,6 +335,14 @@ impl Options {
         let mut tiny = stream(seed, &[33]);
         if tiny.percent(20) {
             options.tiny = Some(Tiny::draw(&mut tiny));
+        }
+        let mut old = stream(seed, &[34]);
+        if old.percent(25) {
+            options.old = Old {
+                managers: old.percent(30),
+                workers: old.percent(50),
+                clients: old.percent(50),
+            };
         }
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options

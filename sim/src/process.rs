@@ -200,9 +200,7 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     if let Some(limit) = options.payload_max {
         config.payload_max = limit as usize;
     }
-    if let Some(tiny) = &options.tiny {
-        config.inner = tiny.inner();
-    }
+    config.inner = options.inner(options.old.managers);
     config
 }
 
@@ -216,9 +214,7 @@ pub(crate) fn worker_config(options: &Options, host: Host, count: u64, id: u64) 
     config.kill_grace = span(options.kill_grace);
     config.drain_timeout = span(options.drain_timeout);
     config.held_results = options.held_results as usize;
-    if let Some(tiny) = &options.tiny {
-        config.inner = tiny.inner();
-    }
+    config.inner = options.inner(options.old.workers);
     config
 }
 
@@ -250,9 +246,7 @@ pub(crate) fn boot(
         config.addresses = usize::from(options.managers);
         config.retries = options.retries;
         config.tasks = options.client_held as usize;
-        if let Some(tiny) = &options.tiny {
-            config.inner = tiny.inner();
-        }
+        config.inner = options.inner(options.old.clients);
         Node::Client(Box::new(Client::new(config, rng, local)))
     };
     let process = Process {

@@ -209,7 +209,9 @@ impl World<'_> {
         match output {
             Output::Manager(ManagerOutput::Send { conn, message }) => {
                 let message = by_manager(message);
-                self.note_sent(process, conn, &message);
+                for single in message.singles() {
+                    self.note_sent(process, conn, &single.body);
+                }
                 self.send_message(host, process, conn, message);
             }
             Output::Manager(ManagerOutput::Close { conn, reason }) => {
@@ -333,33 +335,37 @@ impl World<'_> {
             self.note_left(process, *conn);
         }
         if let (Node::Manager(_), Fact::Received(conn, message)) = (&process.node, fact) {
-            match &message.body {
-                Said::ToManager(ToManager::Hello(hello)) => {
-                    process.peers.insert(*conn, hello.peer.0);
-                    self.note_left(process, *conn);
-                }
-                Said::ToManager(ToManager::Worker(FromWorker::Returned {
-                    not_started, ..
-                })) => {
-                    for attempt in not_started {
-                        if let Some(&(client, seq)) = process.assigned.get(attempt) {
-                            self.note_task(process.life, client, seq, WireWhat::Returned);
-                        }
-                    }
-                }
-                Said::ToManager(ToManager::Client(FromClient::Submit(submit))) => {
-                    self.note_wire(process, *conn, &message.body, submitted(submit));
-                }
-                Said::ToManager(ToManager::Client(FromClient::Cancel { .. })) => {
-                    self.note_wire(process, *conn, &message.body, WireWhat::Cancelled);
-                }
-                _ => {}
+            for single in message.singles() {
+                self.note_heard(process, *conn, &single.body);
             }
         }
     }
 
-    fn note_sent(&mut self, process: &mut Process, conn: ConnId, message: &Message<Said>) {
-        let what = match &message.body {
+    fn note_heard(&mut self, process: &mut Process, conn: ConnId, body: &Said) {
+        match body {
+            Said::ToManager(ToManager::Hello(hello)) => {
+                process.peers.insert(conn, hello.peer.0);
+                self.note_left(process, conn);
+            }
+            Said::ToManager(ToManager::Worker(FromWorker::Returned { not_started, .. })) => {
+                for attempt in not_started {
+                    if let Some(&(client, seq)) = process.assigned.get(attempt) {
+                        self.note_task(process.life, client, seq, WireWhat::Returned);
+                    }
+                }
+            }
+            Said::ToManager(ToManager::Client(FromClient::Submit(submit))) => {
+                self.note_wire(process, conn, body, submitted(submit));
+            }
+            Said::ToManager(ToManager::Client(FromClient::Cancel { .. })) => {
+                self.note_wire(process, conn, body, WireWhat::Cancelled);
+            }
+            _ => {}
+        }
+    }
+
+    fn note_sent(&mut self, process: &mut Process, conn: ConnId, body: &Said) {
+        let what = match body {
             Said::FromManager(ToPeer::Worker(ToWorker::Assign(assign))) => {
                 let task = (assign.task.client.0, assign.task.seq);
                 if let Some(before) = process.last_attempts.insert(task, assign.attempt) {
@@ -379,7 +385,7 @@ impl World<'_> {
             Said::FromManager(ToPeer::Client(ToClient::Outcome { .. })) => WireWhat::Ended,
             _ => return,
         };
-        self.note_wire(process, conn, &message.body, what);
+        self.note_wire(process, conn, body, what);
     }
 
     fn note_wire(&mut self, process: &Process, conn: ConnId, body: &Said, what: WireWhat) {

@@ -11,7 +11,7 @@ use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
     Assign, AttemptEnd, Finished, FromClient, FromWorker, Hello, MAGIC, Message, Report, Role,
-    Submit, ToClient, ToManager, ToPeer, ToWorker, VERSION,
+    Submit, ToClient, ToManager, ToPeer, ToWorker, Version,
 };
 use argon_core::name::Name;
 use argon_core::payload::Payload;
@@ -98,7 +98,7 @@ impl Steady {
         );
         let hello = Hello {
             magic: MAGIC,
-            version: VERSION,
+            version: Version::FIRST,
             role,
             peer: PeerId(peer),
             connection: 1,

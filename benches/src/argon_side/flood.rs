@@ -6,7 +6,7 @@ use argon::{Name, PeerId, Priority};
 use argon_core::codec;
 use argon_core::message::{
     Beat, Control, FromClient, FromManager, Hello, MAGIC, Message, Role, Submit, ToClient,
-    ToManager, VERSION,
+    ToManager, Version,
 };
 use argon_core::time::Nanos;
 use bytes::BytesMut;
@@ -36,7 +36,7 @@ pub(crate) async fn flood(
     let noop = name("noop");
     let hello = Hello {
         magic: MAGIC,
-        version: VERSION,
+        version: Version::FIRST,
         role: Role::Client,
         peer: PeerId(u64::from(std::process::id())),
         connection: 1,

@@ -9,7 +9,7 @@ use argon_core::codec;
 use argon_core::ids::{Epoch, PeerId};
 use argon_core::message::{
     Beat, Control, FromClient, FromWorker, Hello, MAGIC, Message, RefuseReason, Report, Role,
-    Submit, ToManager, ToPeer, VERSION, Welcome,
+    Submit, ToManager, ToPeer, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::payload::Payload;
@@ -37,7 +37,7 @@ pub(crate) fn hello(role: Role) -> Hello {
     let peer = new_id();
     Hello {
         magic: MAGIC,
-        version: VERSION,
+        version: Version::FIRST,
         role,
         peer,
         connection: 1,

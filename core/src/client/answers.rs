@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::event::Event;
 use crate::ids::TaskId;
-use crate::message::ToClient;
+use crate::message::{Completed, Ends, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -20,6 +20,7 @@ impl Client {
     pub(super) fn on_message(&mut self, now: Instant, said: ToClient, payload: Payload) {
         match said {
             ToClient::Outcome { seq, outcome } => self.on_outcome(now, seq, outcome, payload),
+            ToClient::OutcomeRun(ends) => self.on_outcomes(now, &ends, &payload),
             ToClient::Reject {
                 seq,
                 reason,
@@ -38,6 +39,19 @@ impl Client {
                     self.on_unknown(now, seq);
                 }
             }
+        }
+    }
+
+    fn on_outcomes(&mut self, now: Instant, ends: &Ends<Completed>, payload: &Payload) {
+        let Some(parts) = ends.parts(payload) else {
+            return self.close(now, ProtocolError::BadRun);
+        };
+        for (completed, ran, result) in parts {
+            if !self.link.is_up() {
+                break;
+            }
+            let (seq, outcome) = completed.outcome(ran);
+            self.on_outcome(now, seq, outcome, result);
         }
     }
 

@@ -20,7 +20,7 @@ use core::fmt;
 use crate::event::Event;
 use crate::ids::{PeerId, PoolProcess, TaskId};
 use crate::limits;
-use crate::link::{Link, LinkConfig, LinkInput, LinkOutput};
+use crate::link::{CarriesLink, Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
 use crate::message::{FromClient, RefuseReason, Role, ToClient};
 use crate::name::Name;
@@ -160,6 +160,15 @@ impl From<LinkOutput> for ClientOutput {
     }
 }
 
+impl CarriesLink for ClientOutput {
+    fn as_link(&mut self) -> Option<&mut LinkOutput> {
+        match self {
+            Self::Link(output) => Some(output),
+            Self::Deliver { .. } | Self::Notify(_) | Self::Stopped => None,
+        }
+    }
+}
+
 /// The client's state machine.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -185,6 +194,7 @@ impl Client {
             peer: config.peer,
             name: config.name.clone(),
             role: Role::Client,
+            version: config.inner.version,
             addresses: config.addresses,
         };
         Self {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::limits::{SEND_BYTES_MAX, SENDS_MAX};
-use crate::message::FromClient;
+use crate::message::{FromClient, Message, ToManager};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::task::{Outcome, RejectReason};
@@ -124,8 +124,11 @@ impl Client {
             return 0;
         }
         let (bytes, cancelled) = (task.bytes(), task.cancelled);
+        let say_too = |last: &mut Message<ToManager>| {
+            last.submit_too(seq, &task.payload, |first| task.is_like(first, now))
+        };
         let message = || task.message(seq, now);
-        self.link.send_made(now, &mut self.outputs, message);
+        self.link.send_run(now, &mut self.outputs, say_too, message);
         let number = self.window.on_sent();
         self.tasks.change(seq, false, TaskState::Sent { number });
         if cancelled {

@@ -133,6 +133,16 @@ impl Task {
         charge(&self.name, &self.payload)
     }
 
+    /// Whether its submission, as of `now`, is as this one but for number and payload.
+    pub(super) fn is_like(&self, submit: &Submit, now: Instant) -> bool {
+        submit.options() == self.options
+            && submit.may_have_run == self.may_have_run
+            && submit.max_wait == self.max_wait
+            && submit.time_limit == self.time_limit
+            && submit.deadline == self.deadline.map(|at| at.since(now)).into()
+            && submit.name == self.name
+    }
+
     /// The submission, as of `now`.
     #[inline]
     pub(super) fn message(&self, seq: u64, now: Instant) -> Message<ToManager> {

@@ -2,7 +2,7 @@
 
 use crate::event::{CloseReason, LinkDown};
 use crate::ids::{ConnId, PeerId};
-use crate::message::{FromManager, Message, RefuseReason, Role, ToManager, Welcome};
+use crate::message::{FromManager, Message, RefuseReason, Role, ToManager, Version, Welcome};
 use crate::name::Name;
 
 /// Who this side is, and how many managers it knows.
@@ -14,6 +14,8 @@ pub struct LinkConfig {
     pub name: Name,
     /// What this side is.
     pub role: Role,
+    /// The newest version of the protocol that this side speaks.
+    pub version: Version,
     /// How many manager addresses there are; they are named by index. At least 1.
     pub addresses: usize,
 }
@@ -44,6 +46,12 @@ pub enum LinkInput<T> {
         /// Which.
         conn: ConnId,
     },
+}
+
+/// What a machine with a link tells its driver.
+pub trait CarriesLink: From<LinkOutput> {
+    /// What it is to do with the connection, if it is about that.
+    fn as_link(&mut self) -> Option<&mut LinkOutput>;
 }
 
 /// What the driver is to do with the connection.
@@ -83,4 +91,10 @@ pub enum LinkEvent<T> {
     Message(Message<T>),
     /// The manager refused us; another try will be made.
     Refused(RefuseReason),
+}
+
+impl CarriesLink for LinkOutput {
+    fn as_link(&mut self) -> Option<&mut LinkOutput> {
+        Some(self)
+    }
 }

@@ -18,12 +18,14 @@ use crate::limits::{
     HANDSHAKE, HEARTBEATS_PER_LEASE, LEASE, LEASE_MAX, LEASE_MIN, RECONNECT_DELAY_FIRST,
     RECONNECT_DELAY_MAX,
 };
-use crate::message::{Beat, Control, FromManager, Hello, MAGIC, Message, ToManager, VERSION};
+use crate::message::{
+    Beat, Control, FromManager, Hello, MAGIC, Message, ToManager, VERSION, Version,
+};
 use crate::protocol_error::ProtocolError;
 use crate::rng::Rng;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, WakeReason};
 
-pub use facts::{LinkConfig, LinkEvent, LinkInput, LinkOutput};
+pub use facts::{CarriesLink, LinkConfig, LinkEvent, LinkInput, LinkOutput};
 
 #[derive(Clone, Debug)]
 enum ConnectionState {
@@ -34,6 +36,8 @@ enum ConnectionState {
     /// Let in.
     Up {
         conn: ConnId,
+        /// What both speak.
+        version: Version,
         detector: FailureDetector,
         since: Instant,
         ping_at: Instant,
@@ -160,6 +164,30 @@ impl Link {
         let (conn, message) = (*conn, make());
         out.push_back(LinkOutput::Send { conn, message }.into());
         true
+    }
+
+    /// As [`send_made`](Self::send_made), unless the last that was sent and not yet taken by the driver
+    /// can be made to say it too.
+    #[inline(always)]
+    pub(crate) fn send_run<O: CarriesLink>(
+        &mut self,
+        now: Instant,
+        out: &mut VecDeque<O>,
+        say_too: impl FnOnce(&mut Message<ToManager>) -> bool,
+        make: impl FnOnce() -> Message<ToManager>,
+    ) {
+        if let ConnectionState::Up { conn, version, .. } = &self.state
+            && version.has_runs()
+            && let Some(LinkOutput::Send {
+                conn: last,
+                message,
+            }) = out.back_mut().and_then(O::as_link)
+            && last == conn
+            && say_too(message)
+        {
+            return;
+        }
+        self.send_made(now, out, make);
     }
 
     /// A message came on this connection that is for the machine: whether it is the one that is up.
@@ -449,7 +477,7 @@ impl Link {
     fn hello(&self, conn: ConnId) -> Hello {
         Hello {
             magic: MAGIC,
-            version: VERSION,
+            version: self.config.version,
             role: self.config.role,
             peer: self.config.peer,
             connection: conn.0,
@@ -476,6 +504,7 @@ impl Link {
                 self.state = ConnectionState::Up {
                     since: now,
                     conn,
+                    version: welcome.version.agreed(self.config.version),
                     detector: FailureDetector::new(awake),
                     ping_at: now,
                     ping: None,

@@ -62,8 +62,12 @@ impl Manager {
         if let Some(conn) = conn {
             let awake = self.schedule.awake(now);
             let record = &self.tasks[task];
-            self.connections
-                .send_with(awake, conn, || record.assignment(attempt, now));
+            self.connections.send_run(
+                awake,
+                conn,
+                |last| record.assign_too(last, attempt, now),
+                || record.assignment(attempt, now),
+            );
         }
     }
 

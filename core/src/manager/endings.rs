@@ -177,9 +177,20 @@ impl Manager {
                 return;
             };
             let record = &self.tasks[end.task];
-            self.connections.send_with(awake, conn, || Message {
+            let seq = record.id.seq;
+            let say_too = |last: &mut Message<ToPeer>| match &end.outcome {
+                Outcome::Completed(completion) => {
+                    last.complete_too(seq, completion, &record.payload)
+                }
+                Outcome::Failed(_)
+                | Outcome::Expired { .. }
+                | Outcome::Cancelled { .. }
+                | Outcome::Lost { .. }
+                | Outcome::Rejected { .. } => false,
+            };
+            self.connections.send_run(awake, conn, say_too, || Message {
                 body: ToPeer::Client(ToClient::Outcome {
-                    seq: record.id.seq,
+                    seq,
                     outcome: end.outcome.clone(),
                 }),
                 payload: record.payload.clone(),

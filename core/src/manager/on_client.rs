@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
+use crate::event::CloseReason;
 use crate::ids::ConnId;
-use crate::message::{FromClient, ToClient};
+use crate::message::{FromClient, Run, Submit, ToClient};
 use crate::payload::Payload;
+use crate::protocol_error::ProtocolError;
 use crate::queue::ClientKey;
 use crate::steps::step;
 use crate::time::Instant;
@@ -23,6 +25,7 @@ impl Manager {
     ) {
         match said {
             FromClient::Submit(submit) => self.on_submit(now, conn, key, submit, payload),
+            FromClient::SubmitRun(run) => self.on_submit_run(now, conn, key, &run, &payload),
             FromClient::Cancel { seq } => {
                 if let Some(task) = self.tasks.of(key).get(seq) {
                     self.ask_to_end(now, task, Ending::Cancel);
@@ -33,6 +36,26 @@ impl Manager {
                 self.on_ack_outcomes(now, key, floor, &seqs);
             }
             FromClient::Within(process) => self.on_within(key, process),
+        }
+    }
+
+    fn on_submit_run(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        key: ClientKey,
+        run: &Run<Submit>,
+        payload: &Payload,
+    ) {
+        let Some(parts) = run.parts(payload) else {
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::BadRun));
+        };
+        for (submit, argument) in parts {
+            step();
+            if self.connections.get(conn).is_none() {
+                break;
+            }
+            self.on_submit(now, conn, key, submit, argument);
         }
     }
 

@@ -220,7 +220,7 @@ impl Manager {
         if !access.lets_in(hello.role) {
             return Err(RefuseReason::NotAllowed);
         }
-        let version = VERSION.agreed(hello.version);
+        let version = self.config.inner.version.agreed(hello.version);
         let holder = access.holder();
         match hello.role {
             Role::Observer => {

@@ -3,12 +3,14 @@
 use alloc::format;
 
 use crate::event::{CloseReason, Event};
+use crate::ids::ConnId;
 use crate::limits::ERROR_TEXT_MAX;
-use crate::message::{AttemptEnd, Finished};
+use crate::message::{AttemptEnd, Ends, Finished, ReportedAttempt};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
 use crate::router::WorkerKey;
+use crate::steps::step;
 use crate::task::{
     AttemptLoss, Completion, ErrorKind, ExitCause, Failure, LastAttempt, Outcome, TaskError,
     keep_end,
@@ -21,6 +23,26 @@ use super::peers::Purpose;
 use super::tasks::TaskState;
 
 impl Manager {
+    pub(super) fn on_finished_run(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        key: WorkerKey,
+        ends: &Ends<ReportedAttempt>,
+        payload: &Payload,
+    ) {
+        let Some(parts) = ends.parts(payload) else {
+            return self.close(now, conn, CloseReason::Protocol(ProtocolError::BadRun));
+        };
+        for (ended, ran, result) in parts {
+            step();
+            if self.connections.get(conn).is_none() {
+                break;
+            }
+            self.on_finished(now, key, ended.completed(ran), result);
+        }
+    }
+
     /// An attempt ended. Whatever it was for, its slot is free; what it means for its task
     /// depends on whether that still waits for an outcome.
     pub(super) fn on_finished(

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{Attempt, ConnId};
-use crate::message::{FromWorker, ToWorker};
+use crate::message::{AttemptRun, FromWorker, ToWorker};
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
 use crate::queue::TaskKey;
@@ -56,6 +56,7 @@ impl Manager {
                 self.rescore(key);
             }
             FromWorker::Finished(finished) => self.on_finished(now, key, finished, payload),
+            FromWorker::FinishedRun(ends) => self.on_finished_run(now, conn, key, &ends, &payload),
             FromWorker::Returned {
                 not_started,
                 started,
@@ -253,8 +254,14 @@ impl Manager {
             let conn = self.workers.get(key).and_then(|session| session.peer.conn);
             if let Some(conn) = conn {
                 for attempts in acks.chunks(self.config.inner.ids) {
-                    let attempts = attempts.to_vec();
-                    self.send(now, conn, ToWorker::AckResults { attempts });
+                    let message = if self.connections.has_runs(conn) {
+                        let rows = AttemptRun::rows(attempts);
+                        ToWorker::AckResultRuns { rows }
+                    } else {
+                        let attempts = attempts.to_vec();
+                        ToWorker::AckResults { attempts }
+                    };
+                    self.send(now, conn, message);
                 }
             }
             self.results.give_back(key, acks);

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use bincode::error::DecodeError;
 
 use super::{
-    Assign, Beat, Finished, RefuseReason, Report, ReportedAttempt, Submit, Version, Welcome,
+    Assign, AttemptRun, Beat, Ends, Finished, RefuseReason, Report, ReportedAttempt, Run, Submit,
+    Version, Welcome,
 };
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, PoolProcess, SlotId};
@@ -64,6 +65,27 @@ impl Listed for Report {
     #[inline(always)]
     fn ids(&self) -> usize {
         self.running.ids() + self.finished.ids()
+    }
+}
+
+impl<T> Listed for Box<Run<T>> {
+    #[inline(always)]
+    fn ids(&self) -> usize {
+        self.sizes.len()
+    }
+}
+
+impl<T> Listed for Box<Ends<T>> {
+    #[inline(always)]
+    fn ids(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+impl Listed for Vec<AttemptRun> {
+    fn ids(&self) -> usize {
+        let counts = self.iter().map(|row| row.count as usize);
+        self.len().max(counts.fold(0, usize::saturating_add))
     }
 }
 

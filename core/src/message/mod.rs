@@ -7,6 +7,7 @@
 mod from_manager;
 mod listed;
 mod pool;
+mod run;
 mod said;
 mod tagged;
 mod to_client;
@@ -21,6 +22,7 @@ use crate::payload::Payload;
 pub use from_manager::{Control, FromManager, RefuseReason, ToObserver, ToPeer, Welcome};
 pub(crate) use listed::TOO_MANY_IDS;
 pub use pool::{POOL_VERSION, PoolBody};
+pub use run::{AttemptRun, Completed, End, Ends, Numbered, Run};
 pub use said::Said;
 pub use tagged::Tagged;
 use tagged::UNKNOWN;
@@ -55,7 +57,7 @@ impl<B> From<B> for Message<B> {
 /// The first bytes of every hello: whoever speaks something else is told so.
 pub const MAGIC: [u8; 4] = *b"ARGN";
 /// The version that this code speaks.
-pub const VERSION: Version = Version { major: 1, minor: 0 };
+pub const VERSION: Version = Version { major: 1, minor: 1 };
 
 /// A protocol version. Peers of different majors do not understand each other; the lower minor
 /// of two peers is spoken.
@@ -70,6 +72,18 @@ pub struct Version {
 }
 
 impl Version {
+    /// The first of this major: a message for each task.
+    pub const FIRST: Self = Self { major: 1, minor: 0 };
+
+    /// From here on peers understand runs.
+    pub const RUNS: Self = Self { major: 1, minor: 1 };
+
+    /// Whether those who speak it understand runs.
+    #[must_use]
+    pub fn has_runs(self) -> bool {
+        self >= Self::RUNS
+    }
+
     /// What two peers of the same major speak: the lower minor.
     #[must_use]
     pub fn agreed(self, other: Self) -> Self {

@@ -1,8 +1,10 @@
 //! What only clients are told.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::tagged::tagged;
+use super::{Completed, Ends};
 use crate::name::Name;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
@@ -36,5 +38,7 @@ tagged! {
             /// The client's numbers.
             seqs: Vec<u64>,
         },
+        /// Many of `Outcome` that say that the task completed. Since 1.1.
+        34 => OutcomeRun(ends: Box<Ends<Completed>>),
     }
 }

@@ -10,7 +10,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 use super::tagged::{TAGS, Tagged, tagged};
-use super::{Beat, Message, Version};
+use super::{Beat, Ends, Message, Run, Version};
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use crate::name::Name;
@@ -65,6 +65,8 @@ tagged! {
         /// First in a new session: I run in this process of a pool, so what I submit is wanted by what
         /// runs there, and by nobody once that process is gone.
         28 => Within(process: PoolProcess),
+        /// Many of `Submit`. Since 1.1.
+        31 => SubmitRun(run: Box<Run<Submit>>),
     }
 }
 
@@ -99,6 +101,8 @@ tagged! {
             /// Which of those that were there.
             life: u64,
         },
+        /// Many of `Finished` that say that the attempt completed. Since 1.1.
+        33 => FinishedRun(ends: Box<Ends<ReportedAttempt>>),
     }
 }
 

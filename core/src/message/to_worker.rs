@@ -1,10 +1,12 @@
 //! What only workers are told.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
 
 use super::tagged::tagged;
+use super::{AttemptRun, Run};
 use crate::ids::{Attempt, TaskId};
 use crate::name::Name;
 use crate::time::Nanos;
@@ -33,6 +35,13 @@ tagged! {
         19 => Resend {
             /// Which.
             attempt: Attempt,
+        },
+        /// Many of `Assign`. Since 1.1.
+        32 => AssignRun(run: Box<Run<Assign>>),
+        /// As `AckResults`. Since 1.1.
+        35 => AckResultRuns {
+            /// Which.
+            rows: Vec<AttemptRun>,
         },
     }
 }

@@ -1,13 +1,16 @@
 //! Anything that may be said in a manager's place, with contents at random.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::to_manager::sizes;
 use super::{Draw, MS, named};
 use crate::ids::{Attempt, Epoch, PeerId, TaskId};
 use crate::message::{
-    Assign, AttemptEnd, Beat, Control, Finished, FromWorker, Hello, MAGIC, RefuseReason, Role,
-    Said, ToClient, ToManager, ToPeer, ToWorker, VERSION, Version, Welcome,
+    Assign, AttemptEnd, Beat, Completed, Control, End, Ends, Finished, FromWorker, Hello, MAGIC,
+    RefuseReason, Role, Run, Said, ToClient, ToManager, ToPeer, ToWorker, VERSION, Version,
+    Welcome,
 };
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
@@ -75,14 +78,24 @@ pub fn from_manager(rng: &mut impl Draw, id: u64) -> Said {
         2 => Said::ToManager(ToManager::Ping(beat(rng))),
         3 => Said::FromManager(ToPeer::Control(Control::Pong(beat(rng)))),
         4 => Said::ToManager(ToManager::Goodbye),
-        5..=7 => Said::FromManager(ToPeer::Worker(ToWorker::Assign(Assign {
-            attempt: attempt(rng),
-            task,
-            at_most_once: rng.percent(50),
-            deadline: nanos(rng),
-            time_limit: nanos(rng),
-            name: named("x"),
-        }))),
+        5..=7 => {
+            let first = Assign {
+                attempt: attempt(rng),
+                task,
+                at_most_once: rng.percent(50),
+                deadline: nanos(rng),
+                time_limit: nanos(rng),
+                name: named("x"),
+            };
+            let run = rng.percent(25);
+            let said = if run {
+                let sizes = sizes(rng);
+                ToWorker::AssignRun(Box::new(Run { first, sizes }))
+            } else {
+                ToWorker::Assign(first)
+            };
+            Said::FromManager(ToPeer::Worker(said))
+        }
         8 => Said::FromManager(ToPeer::Worker(ToWorker::Recall {
             attempts: vec![attempt(rng)],
         })),
@@ -95,6 +108,22 @@ pub fn from_manager(rng: &mut impl Draw, id: u64) -> Said {
         11 => Said::FromManager(ToPeer::Worker(ToWorker::Resend {
             attempt: attempt(rng),
         })),
+        12 if rng.percent(30) => {
+            let first = Completed {
+                seq,
+                waited: nanos(rng),
+                charged: 0,
+                worker: named("x"),
+            };
+            let end = |size| End {
+                offset: 0,
+                ran: 1,
+                size,
+            };
+            let ends = sizes(rng).into_iter().map(end).collect();
+            let said = ToClient::OutcomeRun(Box::new(Ends { first, ends }));
+            Said::FromManager(ToPeer::Client(said))
+        }
         12 => Said::FromManager(ToPeer::Client(ToClient::Outcome {
             seq,
             outcome: Outcome::Expired {

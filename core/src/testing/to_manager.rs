@@ -1,5 +1,6 @@
 //! Any message to a manager, with contents at random.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,8 +9,8 @@ use super::{Draw, MS, named};
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use crate::message::{
-    AttemptEnd, Beat, Finished, FromClient, FromWorker, Hello, MAGIC, Query, Report,
-    ReportedAttempt, Role, Submit, ToManager, VERSION, Version,
+    AttemptEnd, Beat, End, Ends, Finished, FromClient, FromWorker, Hello, MAGIC, Query, Report,
+    ReportedAttempt, Role, Run, Submit, ToManager, VERSION, Version,
 };
 use crate::task::{ExitCause, Priority};
 use crate::time::Nanos;
@@ -73,27 +74,37 @@ fn nanos(rng: &mut impl Draw) -> Nanos {
     Nanos(rng.pick(&[0, 1, MS, 1_000 * MS, u64::MAX - 1, u64::MAX]))
 }
 
+/// Sizes of the payloads of a run, true if there are none.
+pub(super) fn sizes(rng: &mut impl Draw) -> Vec<u32> {
+    let sizes: &[u32] = rng.pick(&[&[], &[0], &[0, 0], &[0, 0, 0, 0], &[1, 2], &[u32::MAX, 1]]);
+    sizes.to_vec()
+}
+
+fn submit(rng: &mut impl Draw) -> Submit {
+    Submit {
+        seq: rng.pick(&[0, 1, 2, 3, 4, u64::MAX]),
+        priority: Priority::new(rng.up_to(7) as u8).unwrap_or_default(),
+        max_attempts: rng.pick(&[0, 1, 3, 16, 255]),
+        at_most_once: rng.percent(50),
+        may_have_run: rng.percent(50),
+        deadline: nanos(rng),
+        max_wait: nanos(rng),
+        time_limit: nanos(rng),
+        name: named("x"),
+    }
+}
+
 /// Any message to a manager, of a peer that calls itself `id`, as the `index`-th on its connection.
 /// It says nothing about the tasks of others that could be true.
 pub fn to_manager(rng: &mut impl Draw, id: u64, index: u64) -> ToManager {
-    match rng.up_to(19) {
+    match rng.up_to(21) {
         0 => ToManager::Hello(hello(rng, id, index)),
         1 => ToManager::Ping(Beat {
             nonce: rng.draw(),
             received: rng.pick(&[0, 1, u64::MAX]),
         }),
         2 => ToManager::Goodbye,
-        3..=6 => ToManager::Client(FromClient::Submit(Submit {
-            seq: rng.pick(&[0, 1, 2, 3, 4, u64::MAX]),
-            priority: Priority::new(rng.up_to(7) as u8).unwrap_or_default(),
-            max_attempts: rng.pick(&[0, 1, 3, 16, 255]),
-            at_most_once: rng.percent(50),
-            may_have_run: rng.percent(50),
-            deadline: nanos(rng),
-            max_wait: nanos(rng),
-            time_limit: nanos(rng),
-            name: named("x"),
-        })),
+        3..=6 => ToManager::Client(FromClient::Submit(submit(rng))),
         7 => ToManager::Client(FromClient::Cancel {
             seq: rng.pick(&[0, 1, 2, u64::MAX]),
         }),
@@ -138,6 +149,23 @@ pub fn to_manager(rng: &mut impl Draw, id: u64, index: u64) -> ToManager {
             slot: SlotId(rng.pick(&[0, 1, u32::MAX])),
             life: rng.up_to(2),
         }),
+        19 => ToManager::Client(FromClient::SubmitRun(Box::new(Run {
+            first: submit(rng),
+            sizes: sizes(rng),
+        }))),
+        20 => {
+            let first = ReportedAttempt {
+                attempt: attempt(rng),
+                task: task(rng, id),
+            };
+            let end = |size| End {
+                offset: size as u16,
+                ran: 1,
+                size,
+            };
+            let ends = sizes(rng).into_iter().map(end).collect();
+            ToManager::Worker(FromWorker::FinishedRun(Box::new(Ends { first, ends })))
+        }
         _ => ToManager::Worker(FromWorker::Grant { window: 0 }),
     }
 }

@@ -86,6 +86,7 @@ impl Worker {
                 capacity: config.capacity,
             },
             addresses: config.addresses.max(1),
+            version: config.inner.version,
         };
         let awake = AwakeClock::default().at(now);
         let mut out = VecDeque::new();

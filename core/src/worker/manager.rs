@@ -10,7 +10,7 @@ use crate::ids::Attempt;
 use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{
-    Assign, AttemptEnd, FromManager, FromWorker, Message, RefuseReason, ToWorker,
+    Assign, AttemptEnd, AttemptRun, FromManager, FromWorker, Message, RefuseReason, Run, ToWorker,
 };
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -111,6 +111,10 @@ impl Worker {
             ToWorker::Recall { attempts } => self.on_recall(attempts),
             ToWorker::Kill { attempt } => self.on_kill(now, attempt),
             ToWorker::AckResults { attempts } => self.on_ack_results(attempts),
+            ToWorker::AckResultRuns { rows } => {
+                self.on_ack_results(rows.into_iter().flat_map(AttemptRun::attempts));
+            }
+            ToWorker::AssignRun(run) => self.on_assign_run(now, &run, &payload),
             ToWorker::Resend { attempt } => self.on_resend(now, attempt),
         }
     }
@@ -120,6 +124,18 @@ impl Worker {
             .link
             .close(now, CloseReason::Protocol(error), &mut self.out);
         self.on_link_event(now, event);
+    }
+
+    fn on_assign_run(&mut self, now: Instant, run: &Run<Assign>, payload: &Payload) {
+        let Some(parts) = run.parts(payload) else {
+            return self.hang_up(now, ProtocolError::BadRun);
+        };
+        for (assign, argument) in parts {
+            if !self.link.is_up() {
+                break;
+            }
+            self.on_assign(now, assign, argument);
+        }
     }
 
     fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {

@@ -25,7 +25,7 @@ use crate::capabilities::Capabilities;
 use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
-use crate::link::{LinkInput, LinkOutput};
+use crate::link::{CarriesLink, LinkInput, LinkOutput};
 use crate::message::ToWorker;
 use crate::name::Name;
 use crate::payload::Payload;
@@ -220,5 +220,14 @@ pub enum WorkerOutput {
 impl From<LinkOutput> for WorkerOutput {
     fn from(output: LinkOutput) -> Self {
         Self::Link(output)
+    }
+}
+
+impl CarriesLink for WorkerOutput {
+    fn as_link(&mut self) -> Option<&mut LinkOutput> {
+        match self {
+            Self::Link(output) => Some(output),
+            Self::Pool(_) | Self::Notify(_) | Self::Replaced | Self::Stopped => None,
+        }
     }
 }

@@ -78,8 +78,18 @@ impl Worker {
         self.flush_returned(now);
         let entry = self.attempts.get(key);
         if let AttemptPlace::Held(end) = &entry.place {
-            let message = || finished(entry, end, self.payload_max);
-            self.link.send_made(now, &mut self.out, message);
+            let payload_max = self.payload_max;
+            let say_too = |last: &mut Message<ToManager>| {
+                let ended = ReportedAttempt {
+                    attempt: entry.attempt,
+                    task: entry.task,
+                };
+                matches!(end.end, AttemptEnd::Completed)
+                    && end.payload.len() <= payload_max
+                    && last.finish_too(ended, Nanos::from(end.ran), &end.payload)
+            };
+            let message = || finished(entry, end, payload_max);
+            self.link.send_run(now, &mut self.out, say_too, message);
         }
     }
 
@@ -102,7 +112,7 @@ impl Worker {
     }
 
     /// The manager has seen to it that these ends are not needed here any more.
-    pub(super) fn on_ack_results(&mut self, attempts: Vec<Attempt>) {
+    pub(super) fn on_ack_results(&mut self, attempts: impl IntoIterator<Item = Attempt>) {
         for attempt in attempts {
             if let Some(key) = self.attempts.find(attempt)
                 && matches!(self.attempts.get(key).place, AttemptPlace::Held(_))

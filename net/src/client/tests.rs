@@ -10,7 +10,7 @@ use argon_core::Machine;
 use argon_core::client::{self, ClientInput, ClientOutput};
 use argon_core::ids::{ConnId, Epoch, PeerId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
-use argon_core::message::{Control, FromManager, Message, ToClient, ToManager, VERSION, Welcome};
+use argon_core::message::{Control, FromManager, Message, ToClient, ToManager, Version, Welcome};
 use argon_core::name::Name;
 use argon_core::payload::Payload;
 use argon_core::task::{Completion, LastAttempt, Outcome, TaskSpec};
@@ -180,7 +180,7 @@ impl Stage {
             manager,
         };
         let welcome = Welcome {
-            version: VERSION,
+            version: Version::FIRST,
             epoch: Epoch(1),
             resumed: false,
             lease: Nanos::NONE,

@@ -60,7 +60,9 @@ impl Tap {
     fn note(&self, scene: &Scene, arrow: &str, message: &Message<Said>) {
         let body = &message.body;
         if scene.judging_order && self.host < scene.options().managers {
-            self.judge(scene, body);
+            for single in message.singles() {
+                self.judge(scene, &single.body);
+            }
         }
         if !scene.tracing || is_beat(body) {
             return;

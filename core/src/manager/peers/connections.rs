@@ -182,6 +182,36 @@ impl Connections {
         }
     }
 
+    /// As [`send_with`](Self::send_with), unless the last output can be made to say it too.
+    pub(in crate::manager) fn send_run(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        say_too: impl FnOnce(&mut Message<ToPeer>) -> bool,
+        message: impl FnOnce() -> Message<ToPeer>,
+    ) {
+        if let Some(ManagerOutput::Send {
+            conn: last,
+            message,
+        }) = self.outputs.back_mut()
+            && *last == conn
+            && self
+                .by_id
+                .get(conn)
+                .is_some_and(|known| known.version.has_runs())
+            && say_too(message)
+        {
+            return;
+        }
+        self.send_with(awake, conn, message);
+    }
+
+    /// Whether the peer understands runs.
+    pub(in crate::manager) fn has_runs(&self, conn: ConnId) -> bool {
+        let known = self.by_id.get(conn);
+        known.is_some_and(|known| known.version.has_runs())
+    }
+
     /// Sends what peers do not count: what belongs to the handshake, and signs of life.
     pub(in crate::manager) fn send_control(&mut self, conn: ConnId, control: Control) {
         let message = control.into();

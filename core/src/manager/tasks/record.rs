@@ -163,6 +163,22 @@ impl Task {
         }
     }
 
+    /// Lets the last that its worker is told say that too, if that is another assignment of the same sort.
+    pub(in crate::manager) fn assign_too(
+        &self,
+        last: &mut Message<ToPeer>,
+        attempt: Attempt,
+        now: Instant,
+    ) -> bool {
+        last.assign_too(attempt, self.id, &self.payload, |first| {
+            let left = self.deadline().map(|deadline| deadline.since(now));
+            first.at_most_once == self.options.at_most_once
+                && first.deadline == Nanos::from(left)
+                && first.time_limit == self.times.time_limit
+                && first.name == self.name
+        })
+    }
+
     pub(in crate::manager) fn is_ended(&self) -> bool {
         matches!(self.state, TaskState::Ended(_))
     }

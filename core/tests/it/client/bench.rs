@@ -14,7 +14,7 @@ use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
 use argon_core::message::{
-    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, VERSION, Welcome,
+    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::rng::Rng;
@@ -37,12 +37,14 @@ pub struct Bench {
     /// What it said for the log.
     pub events: Vec<Event>,
     pub payload_max: u32,
+    /// What the manager speaks.
+    pub version: Version,
     /// The last heartbeat that was not answered.
     ping: Option<Beat>,
     /// Messages on this connection that the manager counts.
     counted: u64,
     /// Messages on this connection that the client is to count.
-    heard: u64,
+    pub heard: u64,
 }
 
 impl Bench {
@@ -59,6 +61,7 @@ impl Bench {
             stopped: false,
             events: Vec::new(),
             payload_max: PAYLOAD_MAX,
+            version: Version::FIRST,
             ping: None,
             counted: 0,
             heard: 0,
@@ -136,7 +139,7 @@ impl Bench {
         let conn = self.conn.expect("a connection");
         self.link(LinkInput::Connected { conn });
         self.receive(FromManager::Control(Control::Welcome(Welcome {
-            version: VERSION,
+            version: self.version,
             epoch: Epoch(epoch),
             resumed,
             lease: LEASE.into(),

@@ -8,7 +8,7 @@ use argon_core::event::CloseReason;
 use argon_core::ids::Epoch;
 use argon_core::limits::{LEASE_MAX, LEASE_MIN, RESUME_TIMEOUT};
 use argon_core::link::LinkInput;
-use argon_core::message::{Control, FromManager, ToClient, VERSION, Welcome};
+use argon_core::message::{Control, FromManager, ToClient, Version, Welcome};
 use argon_core::task::{Outcome, RejectReason, TaskSpec};
 use argon_core::time::Nanos;
 
@@ -69,7 +69,7 @@ fn leases_are_kept_within_reason() {
         let conn = bench.conn.expect("a connection");
         bench.link(LinkInput::Connected { conn });
         bench.receive(FromManager::Control(Control::Welcome(Welcome {
-            version: VERSION,
+            version: Version::FIRST,
             epoch: Epoch(1),
             resumed: false,
             lease: said,

@@ -7,3 +7,4 @@ mod overload;
 mod random;
 mod retries;
 mod rules;
+mod runs;

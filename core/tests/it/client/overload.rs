@@ -9,7 +9,7 @@ use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
 use argon_core::message::{
-    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, VERSION, Welcome,
+    Beat, Control, FromClient, FromManager, Message, ToClient, ToManager, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::rng::Rng;
@@ -157,7 +157,7 @@ impl World {
             ToManager::Hello(_) => self.answer(
                 n,
                 FromManager::Control(Control::Welcome(Welcome {
-                    version: VERSION,
+                    version: Version::FIRST,
                     epoch: Epoch(1),
                     resumed: false,
                     lease: Duration::from_secs(2).into(),

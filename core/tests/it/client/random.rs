@@ -10,7 +10,7 @@ use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
 use argon_core::message::{
-    Beat, Control, FromClient, FromManager, Hello, Message, Submit, ToClient, ToManager, VERSION,
+    Beat, Control, FromClient, FromManager, Hello, Message, Submit, ToClient, ToManager, Version,
     Welcome,
 };
 use argon_core::name::Name;
@@ -476,7 +476,7 @@ impl Manager {
     fn hello(&mut self, hello: &Hello, answers: &mut VecDeque<FromManager<ToClient>>) {
         let resumed = self.established && hello.session == Some(Epoch(self.epoch));
         answers.push_back(FromManager::Control(Control::Welcome(Welcome {
-            version: VERSION,
+            version: Version::FIRST,
             epoch: Epoch(self.epoch),
             resumed,
             lease: Duration::from_secs(2).into(),

@@ -11,6 +11,8 @@ use argon_core::status::*;
 use argon_core::task::*;
 use argon_core::time::Nanos;
 
+use super::runs;
+
 const PEER: PeerId = PeerId(0x1122_3344_5566_7788);
 const EPOCH: Epoch = Epoch(0xa1a2_a3a4_a5a6_a7a8);
 const SECOND: u64 = 1_000_000_000;
@@ -22,7 +24,7 @@ fn name(text: &str) -> Name {
 pub(crate) fn hello() -> Hello {
     Hello {
         magic: MAGIC,
-        version: VERSION,
+        version: Version::FIRST,
         role: Role::Client,
         peer: PEER,
         connection: 1,
@@ -33,7 +35,7 @@ pub(crate) fn hello() -> Hello {
 
 fn welcome() -> Welcome {
     Welcome {
-        version: VERSION,
+        version: Version::FIRST,
         epoch: EPOCH,
         resumed: false,
         lease: Nanos(2 * SECOND),
@@ -59,6 +61,17 @@ pub(crate) fn attempt() -> Attempt {
     Attempt {
         epoch: EPOCH,
         number: 42,
+    }
+}
+
+pub(crate) fn assign() -> Assign {
+    Assign {
+        attempt: attempt(),
+        task: task(),
+        at_most_once: true,
+        deadline: Nanos(10 * SECOND),
+        time_limit: Nanos::NONE,
+        name: name("echo"),
     }
 }
 
@@ -185,7 +198,7 @@ pub(crate) fn status() -> StatusReport {
 /// A short name for the file, and the message.
 pub(crate) type Example<B> = (String, Message<B>);
 
-fn with_payload<B>(body: B, payload: &'static [u8]) -> Message<B> {
+pub(crate) fn with_payload<B>(body: B, payload: &'static [u8]) -> Message<B> {
     holding(Content::BYTES, body, payload)
 }
 
@@ -313,7 +326,7 @@ pub(crate) fn native() -> Vec<Example<Said>> {
     numbered(
         "refuse",
         [
-            RefuseReason::Version(VERSION),
+            RefuseReason::Version(Version::FIRST),
             RefuseReason::OldConnection,
             RefuseReason::Full,
             RefuseReason::BadHello,
@@ -406,20 +419,10 @@ pub(crate) fn native() -> Vec<Example<Said>> {
     add("status", ToObserver::Status(Box::new(status())).into());
     all.push((
         "assign".into(),
-        with_payload(
-            ToWorker::Assign(Assign {
-                attempt: attempt(),
-                task: task(),
-                at_most_once: true,
-                deadline: Nanos(10 * SECOND),
-                time_limit: Nanos::NONE,
-                name: name("echo"),
-            })
-            .into(),
-            b"hello",
-        ),
+        with_payload(ToWorker::Assign(assign()).into(), b"hello"),
     ));
     to_and_from_workers(&mut all);
+    runs::examples(&mut all);
     all
 }
 

@@ -12,25 +12,27 @@ use argon_core::time::Nanos;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::runs;
+
 /// A few items are as good as many: the lengths are what the codec sees.
 const ITEMS: usize = 5;
 
-fn name() -> impl Strategy<Value = Name> + Clone {
+pub(super) fn name() -> impl Strategy<Value = Name> + Clone {
     "[^\\pC]{1,60}".prop_map(|text| Name::new(&text).expect("no control characters"))
 }
 
-fn nanos() -> impl Strategy<Value = Nanos> + Clone {
+pub(super) fn nanos() -> impl Strategy<Value = Nanos> + Clone {
     prop_oneof![any::<u64>(), Just(u64::MAX)].prop_map(Nanos)
 }
 
-fn task_id() -> impl Strategy<Value = TaskId> + Clone {
+pub(super) fn task_id() -> impl Strategy<Value = TaskId> + Clone {
     any::<(u64, u64)>().prop_map(|(client, seq)| TaskId {
         client: PeerId(client),
         seq,
     })
 }
 
-fn attempt() -> impl Strategy<Value = Attempt> + Clone {
+pub(super) fn attempt() -> impl Strategy<Value = Attempt> + Clone {
     any::<(u64, u64)>().prop_map(|(epoch, number)| Attempt {
         epoch: Epoch(epoch),
         number,
@@ -190,7 +192,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
     )
 }
 
-fn submit() -> impl Strategy<Value = Submit> {
+pub(super) fn submit() -> impl Strategy<Value = Submit> {
     (
         any::<(u64, u8, bool, bool)>(),
         0..8u8,
@@ -212,7 +214,7 @@ fn submit() -> impl Strategy<Value = Submit> {
         )
 }
 
-fn assign() -> impl Strategy<Value = Assign> {
+pub(super) fn assign() -> impl Strategy<Value = Assign> {
     (
         attempt(),
         task_id(),
@@ -386,7 +388,10 @@ fn attempts() -> impl Strategy<Value = Vec<Attempt>> {
 
 /// Any body of the native protocol; every variant is drawn as often as any other.
 pub(crate) fn body() -> impl Strategy<Value = Said> {
-    let all = to_manager().into_iter().chain(from_manager());
+    let all = to_manager()
+        .into_iter()
+        .chain(from_manager())
+        .chain(runs::any_run());
     proptest::strategy::Union::new(all)
 }
 

@@ -110,6 +110,27 @@ fn the_longest_lists_fit() {
         not_started: Vec::new(),
         started: attempts,
     });
+    fits(FromClient::SubmitRun(Box::new(Run {
+        first: examples::submit(),
+        sizes: vec![0; IDS_MAX],
+    })));
+    let end = End {
+        offset: 1,
+        ran: 1,
+        size: 0,
+    };
+    fits(FromWorker::FinishedRun(Box::new(Ends {
+        first: examples::reported(),
+        ends: vec![end; IDS_MAX],
+    })));
+    let rows = vec![
+        AttemptRun {
+            first: attempt,
+            count: 1,
+        };
+        IDS_MAX
+    ];
+    fits(ToWorker::AckResultRuns { rows });
     let reported = vec![examples::reported(); IDS_MAX];
     for split in [0, 1, IDS_MAX / 2, IDS_MAX] {
         fits(FromWorker::Report(Report {

@@ -6,6 +6,7 @@ mod generate;
 mod hostile;
 mod largest;
 mod round_trip;
+mod runs;
 mod sizes;
 mod vectors;
 

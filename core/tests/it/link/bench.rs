@@ -50,6 +50,7 @@ impl Bench {
             peer: PEER,
             name: Name::new("peer").unwrap(),
             role: Role::Worker { capacity: 3 },
+            version: VERSION,
             addresses,
         };
         let now = Instant::from_nanos(1_000_000_000);

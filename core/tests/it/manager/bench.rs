@@ -12,7 +12,7 @@ use argon_core::machine::Machine;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
     Assign, AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Hello, MAGIC, Message,
-    Report, ReportedAttempt, Role, Submit, ToClient, ToManager, ToPeer, ToWorker, VERSION, Welcome,
+    Report, ReportedAttempt, Role, Submit, ToClient, ToManager, ToPeer, ToWorker, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::task::{Outcome, Priority, RejectReason};
@@ -211,7 +211,7 @@ impl Bench {
         let conn = self.connect();
         let hello = Hello {
             magic: MAGIC,
-            version: VERSION,
+            version: Version::FIRST,
             role,
             peer: PeerId(peer),
             connection,

@@ -19,6 +19,7 @@ mod recovery;
 mod requeue;
 mod resubmission;
 mod rules;
+mod runs;
 mod trust;
 mod unread_outcomes;
 mod unroutable;

@@ -13,7 +13,7 @@ use argon_core::machine::Machine as _;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::{
     AttemptEnd, Beat, Control, Finished, FromClient, FromWorker, Hello, MAGIC, Message, Query,
-    Report, ReportedAttempt, Role, Submit, ToManager, ToPeer, ToWorker, VERSION,
+    Report, ReportedAttempt, Role, Submit, ToManager, ToPeer, ToWorker, Version,
 };
 use argon_core::name::Name;
 use argon_core::task::Priority;
@@ -204,7 +204,7 @@ impl Stage {
             who,
             ToManager::Hello(Hello {
                 magic: MAGIC,
-                version: VERSION,
+                version: Version::FIRST,
                 role,
                 peer: PeerId(peer),
                 connection: command.number("connection").unwrap_or(known + 1),

@@ -15,7 +15,7 @@ use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{
     Assign, AttemptEnd, Beat, Control, Finished, FromManager, FromWorker, Message, Report,
-    ReportedAttempt, ToManager, ToWorker, VERSION, Welcome,
+    ReportedAttempt, ToManager, ToWorker, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::rng::Rng;
@@ -128,6 +128,8 @@ pub struct Rig {
     heard: u64,
     /// Largest payload that its next manager takes.
     pub payload_max: u32,
+    /// What the manager speaks.
+    pub version: Version,
 }
 
 impl Rig {
@@ -163,6 +165,7 @@ impl Rig {
             gone: Vec::new(),
             heard: 0,
             payload_max: u32::MAX,
+            version: Version::FIRST,
         }
     }
 
@@ -182,7 +185,7 @@ impl Rig {
         assert_eq!(self.step().len(), 1, "the hello");
         self.heard = 0;
         let welcome = Welcome {
-            version: VERSION,
+            version: self.version,
             epoch: EPOCH,
             resumed: true,
             lease: LEASE.into(),

@@ -6,4 +6,5 @@ pub(crate) mod bench;
 mod bounds;
 mod pool;
 mod random;
+mod runs;
 mod sessions;

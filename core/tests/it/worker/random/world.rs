@@ -12,7 +12,7 @@ use argon_core::ids::{Attempt, ConnId, SlotId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine as _;
 use argon_core::message::{
-    Assign, Beat, Control, FromManager, FromWorker, Message, ToManager, ToWorker, VERSION, Welcome,
+    Assign, Beat, Control, FromManager, FromWorker, Message, ToManager, ToWorker, Version, Welcome,
 };
 use argon_core::name::Name;
 use argon_core::rng::Rng;
@@ -412,7 +412,7 @@ impl World {
             self.reporting = true;
             self.pings.clear();
             let welcome = Welcome {
-                version: VERSION,
+                version: Version::FIRST,
                 epoch: EPOCH,
                 resumed: true,
                 lease: LEASE.into(),

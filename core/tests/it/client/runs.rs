@@ -1,0 +1,134 @@
+//! A client and runs: it submits in them, and takes outcomes from them, as if one by one.
+
+use argon_core::event::CloseReason;
+use argon_core::link::LinkInput;
+use argon_core::message::*;
+use argon_core::name::Name;
+use argon_core::payload::Payload;
+use argon_core::protocol_error::ProtocolError;
+use argon_core::task::{Outcome, Priority, TaskSpec};
+use argon_core::time::Nanos;
+
+use super::bench::*;
+
+fn up() -> Bench {
+    let mut bench = Bench::new();
+    bench.version = VERSION;
+    bench.welcome(1, false);
+    bench
+}
+
+/// What was submitted: the first number of each message, and of how many tasks it speaks.
+fn submitted(sent: &[ToManager]) -> Vec<(u64, usize)> {
+    let of = |body: &ToManager| match body {
+        ToManager::Client(FromClient::Submit(submit)) => Some((submit.seq, 1)),
+        ToManager::Client(FromClient::SubmitRun(run)) => Some((run.first.seq, run.sizes.len())),
+        _ => None,
+    };
+    sent.iter().filter_map(of).collect()
+}
+
+fn ends(seq: u64, offsets: &[u16]) -> Message<FromManager<ToClient>> {
+    let first = Completed {
+        seq,
+        waited: Nanos(6),
+        charged: 0,
+        worker: Name::new("w1").expect("a name"),
+    };
+    let end = |&offset| End {
+        offset,
+        ran: 5,
+        size: 1,
+    };
+    let ends = Ends {
+        first,
+        ends: offsets.iter().map(end).collect(),
+    };
+    Message {
+        body: FromManager::Role(ToClient::OutcomeRun(ends.into())),
+        payload: Payload::from(vec![b'r'; offsets.len()]),
+    }
+}
+
+fn receive(bench: &mut Bench, message: Message<FromManager<ToClient>>) -> Vec<ToManager> {
+    let conn = bench.conn.expect("a connection");
+    bench.heard += 1;
+    bench.link(LinkInput::Received { conn, message })
+}
+
+#[test]
+fn what_is_submitted_in_one_step_goes_out_in_runs_of_the_same_sort() {
+    let mut bench = up();
+    for _ in 0..3 {
+        bench.submit(task());
+    }
+    for priority in [Priority::HIGH, Priority::HIGH, Priority::NORMAL] {
+        bench.submit(TaskSpec { priority, ..task() });
+    }
+    let sent = bench.settle();
+    // The more important ones first; of the others, one does not follow the rest.
+    assert_eq!(submitted(&sent), [(3, 2), (0, 3), (5, 1)]);
+    assert_eq!(bench.client.in_flight(), 6);
+}
+
+#[test]
+fn a_manager_of_before_is_sent_one_by_one() {
+    let mut bench = Bench::up();
+    for _ in 0..3 {
+        bench.submit(task());
+    }
+    let sent = bench.settle();
+    assert_eq!(submitted(&sent), [(0, 1), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn each_outcome_of_a_run_is_delivered_and_acknowledged() {
+    let mut bench = up();
+    for _ in 0..4 {
+        bench.submit(task());
+    }
+    bench.settle();
+    let sent = receive(&mut bench, ends(0, &[2, 0, 1]));
+    let expected = [2, 0, 1].map(|seq| (seq, completed()));
+    assert_eq!(bench.delivered(), expected);
+    assert_eq!(sent, [ack(3)]);
+    // Again, after a reconnect: it is known, and acknowledged, and not delivered twice.
+    let sent = receive(&mut bench, ends(0, &[0, 1]));
+    assert_eq!(bench.delivered(), []);
+    assert_eq!(sent, [ack(3)]);
+}
+
+#[test]
+fn a_run_that_is_none_closes_the_connection() {
+    let none: [fn(&mut Message<FromManager<ToClient>>); 3] = [
+        |run| run.payload = Payload::from("too long"),
+        |run| *run = ends(0, &[0]),
+        |run| *run = ends(u64::MAX, &[0, 1]),
+    ];
+    for change in none {
+        let mut bench = up();
+        bench.submit(task());
+        bench.submit(task());
+        bench.settle();
+        let mut run = ends(0, &[0, 1]);
+        change(&mut run);
+        receive(&mut bench, run);
+        let reason = CloseReason::Protocol(ProtocolError::BadRun);
+        assert_eq!(bench.closed, [reason]);
+        assert!(bench.delivered().is_empty());
+    }
+}
+
+#[test]
+fn a_run_that_ends_what_was_not_submitted_ends_nothing_more() {
+    let mut bench = up();
+    bench.submit(task());
+    bench.settle();
+    // A task that waits for its turn was never sent.
+    bench.client.submit(bench.now, task()).expect("room");
+    receive(&mut bench, ends(0, &[1, 0]));
+    let reason = CloseReason::Protocol(ProtocolError::EndedUnsubmitted);
+    assert_eq!(bench.closed, [reason]);
+    let is_completed = |(_, outcome): &(u64, Outcome)| matches!(outcome, Outcome::Completed(_));
+    assert!(!bench.delivered().iter().any(is_completed));
+}

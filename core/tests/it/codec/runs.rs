@@ -1,0 +1,122 @@
+//! Runs: examples for the golden vectors, and any at all.
+
+use argon_core::message::*;
+use argon_core::name::Name;
+use argon_core::time::Nanos;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::examples::{Example, assign, attempt, reported, submit, with_payload};
+use super::generate;
+
+pub(crate) fn examples(all: &mut Vec<Example<Said>>) {
+    let mut add = |name: &str, body: Said, payload: &'static [u8]| {
+        all.push((name.into(), with_payload(body, payload)));
+    };
+    let sizes = vec![5, 0, 2];
+    let run = Run {
+        first: submit(),
+        sizes: sizes.clone(),
+    };
+    add(
+        "submit_run",
+        FromClient::SubmitRun(run.into()).into(),
+        b"helloyo",
+    );
+    let run = Run {
+        first: assign(),
+        sizes,
+    };
+    add(
+        "assign_run",
+        ToWorker::AssignRun(run.into()).into(),
+        b"helloyo",
+    );
+    let end = |offset, ran, size| End { offset, ran, size };
+    let ends = Ends {
+        first: reported(),
+        ends: vec![end(1, 1_500, 6), end(0, 1_700, 2)],
+    };
+    let body = FromWorker::FinishedRun(ends.into());
+    add("finished_run", body.into(), b"resultok");
+    let ends = Ends {
+        first: Completed {
+            seq: 7,
+            waited: Nanos(2_500),
+            charged: 1,
+            worker: Name::new("w1").expect("a good name"),
+        },
+        ends: vec![end(1, 1_500, 6), end(0, 1_700, 2)],
+    };
+    let body = ToClient::OutcomeRun(ends.into());
+    add("outcome_run", body.into(), b"resultok");
+    let rows = vec![AttemptRun {
+        first: attempt(),
+        count: 3,
+    }];
+    add(
+        "ack_result_runs",
+        ToWorker::AckResultRuns { rows }.into(),
+        b"",
+    );
+}
+
+fn reported_any() -> impl Strategy<Value = ReportedAttempt> {
+    (generate::attempt(), generate::task_id())
+        .prop_map(|(attempt, task)| ReportedAttempt { attempt, task })
+}
+
+fn sizes() -> impl Strategy<Value = Vec<u32>> {
+    vec(any::<u32>(), 0..20)
+}
+
+fn ends() -> impl Strategy<Value = Vec<End>> {
+    let end = any::<(u16, u32, u32)>();
+    let end = end.prop_map(|(offset, ran, size)| End { offset, ran, size });
+    vec(end, 0..20)
+}
+
+/// Any run, whether it makes sense or not.
+pub(crate) fn any_run() -> Vec<BoxedStrategy<Said>> {
+    vec![
+        (generate::submit(), sizes())
+            .prop_map(|(first, sizes)| {
+                Said::from(FromClient::SubmitRun(Box::new(Run { first, sizes })))
+            })
+            .boxed(),
+        (reported_any(), ends())
+            .prop_map(|(first, ends)| {
+                Said::from(FromWorker::FinishedRun(Box::new(Ends { first, ends })))
+            })
+            .boxed(),
+        (generate::assign(), sizes())
+            .prop_map(|(first, sizes)| {
+                Said::from(ToWorker::AssignRun(Box::new(Run { first, sizes })))
+            })
+            .boxed(),
+        (
+            any::<u64>(),
+            generate::nanos(),
+            any::<u8>(),
+            generate::name(),
+            ends(),
+        )
+            .prop_map(|(seq, waited, charged, worker, ends)| {
+                let first = Completed {
+                    seq,
+                    waited,
+                    charged,
+                    worker,
+                };
+                Said::from(ToClient::OutcomeRun(Box::new(Ends { first, ends })))
+            })
+            .boxed(),
+        vec((generate::attempt(), 0..100_u32), 0..5)
+            .prop_map(|rows| {
+                let row = |(first, count)| AttemptRun { first, count };
+                let rows = rows.into_iter().map(row).collect();
+                Said::from(ToWorker::AckResultRuns { rows })
+            })
+            .boxed(),
+    ]
+}

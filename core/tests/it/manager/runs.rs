@@ -1,0 +1,505 @@
+//! Runs are an encoding: a manager that is told in runs what another is told one by one decides the
+//! same, task by task, and says the same when it is taken apart.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::time::Duration;
+
+use argon_core::Machine;
+use argon_core::access::Access;
+use argon_core::ids::{Attempt, ConnId, PeerId};
+use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
+use argon_core::message::*;
+use argon_core::payload::Payload;
+use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, TaskError};
+use argon_core::testing::by_manager;
+use argon_core::time::{Instant, Nanos};
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::bench::{EPOCH, name, submit};
+
+const CLIENTS: u64 = 3;
+const WORKERS: u64 = 3;
+
+/// What happens in one step. Indices are taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Act {
+    /// A client submits some tasks that follow each other.
+    Submit {
+        client: u64,
+        count: u64,
+        flags: u8,
+        bytes: usize,
+    },
+    /// A worker ends some of what it has, from the oldest on; one of them not well.
+    Finish {
+        worker: u64,
+        count: usize,
+        badly: usize,
+        end: u8,
+    },
+    Grant {
+        worker: u64,
+        window: u32,
+    },
+    Ack {
+        client: u64,
+        count: usize,
+    },
+    Cancel {
+        client: u64,
+        seq: u64,
+    },
+    /// A connection ends, and the peer comes back.
+    Reconnect {
+        peer: u64,
+    },
+    Wait {
+        ms: u64,
+    },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        8 => (0..CLIENTS, 1..12_u64, any::<u8>(), 0..3_usize).prop_map(
+            |(client, count, flags, bytes)| Act::Submit { client, count, flags, bytes }
+        ),
+        8 => (0..WORKERS, 1..12_usize, 0..40_usize, 0..5_u8).prop_map(
+            |(worker, count, badly, end)| Act::Finish { worker, count, badly, end }
+        ),
+        2 => (0..WORKERS, 0..20_u32).prop_map(|(worker, window)| Act::Grant { worker, window }),
+        3 => (0..CLIENTS, 1..20_usize).prop_map(|(client, count)| Act::Ack { client, count }),
+        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Cancel { client, seq }),
+        1 => (0..CLIENTS + WORKERS).prop_map(|peer| Act::Reconnect { peer }),
+        2 => (1..400_u64).prop_map(|ms| Act::Wait { ms }),
+    ];
+    vec(act, 1..60)
+}
+
+/// A manager, told in runs or one by one.
+struct Told {
+    manager: Manager,
+    in_runs: bool,
+    /// How many runs were heard and said.
+    runs: usize,
+}
+
+impl Told {
+    fn new(in_runs: bool, now: Instant) -> Self {
+        let mut config = ManagerConfig::new(EPOCH);
+        config.queue_tasks = 24;
+        config.in_flight_tasks = 20;
+        config.client_tasks = 30;
+        Self {
+            manager: Manager::new(config, now),
+            in_runs,
+            runs: 0,
+        }
+    }
+
+    /// Hears one batch, and says what comes of it, taken apart.
+    fn hear(&mut self, now: Instant, batch: &[ManagerInput]) -> Vec<(ConnId, Message<Said>)> {
+        let batch = if self.in_runs {
+            in_runs(batch)
+        } else {
+            batch.to_vec()
+        };
+        for input in batch {
+            if let ManagerInput::Received { message, .. } = &input {
+                self.runs += usize::from(matches!(
+                    message.body,
+                    ToManager::Client(FromClient::SubmitRun(_))
+                        | ToManager::Worker(FromWorker::FinishedRun(_))
+                ));
+            }
+            self.manager.handle_input(now, input);
+        }
+        self.settle(now)
+    }
+
+    fn settle(&mut self, now: Instant) -> Vec<(ConnId, Message<Said>)> {
+        self.manager.settle(now);
+        self.manager.check_invariants();
+        let mut said = Vec::new();
+        while let Some(output) = self.manager.poll_output() {
+            if let ManagerOutput::Send { conn, message } = output {
+                let message = by_manager(message);
+                let singles = message.singles();
+                self.runs += usize::from(singles.len() > 1);
+                said.extend(singles.into_iter().map(|single| (conn, single)));
+            }
+        }
+        said
+    }
+}
+
+/// The same facts, with neighbours that may be one run made one.
+fn in_runs(batch: &[ManagerInput]) -> Vec<ManagerInput> {
+    let mut all: Vec<ManagerInput> = Vec::new();
+    for input in batch {
+        let joined = match (all.last_mut(), input) {
+            (
+                Some(ManagerInput::Received { conn, message }),
+                ManagerInput::Received {
+                    conn: same,
+                    message: next,
+                },
+            ) if conn == same => join(message, next),
+            _ => false,
+        };
+        if !joined {
+            all.push(input.clone());
+        }
+    }
+    all
+}
+
+/// Makes one run of two messages, if they are neighbours.
+fn join(message: &mut Message<ToManager>, next: &Message<ToManager>) -> bool {
+    let more = next.payload.len() as u32;
+    let size = message.payload.len() as u32;
+    match (&mut message.body, &next.body) {
+        (
+            ToManager::Client(FromClient::SubmitRun(run)),
+            ToManager::Client(FromClient::Submit(next)),
+        ) if run.first.plus(run.sizes.len() as u64).as_ref() == Some(next) => run.sizes.push(more),
+        (
+            ToManager::Client(FromClient::Submit(first)),
+            ToManager::Client(FromClient::Submit(next)),
+        ) if first.plus(1).as_ref() == Some(next) => {
+            let run = Run {
+                first: first.clone(),
+                sizes: vec![size, more],
+            };
+            message.body = FromClient::SubmitRun(run.into()).into();
+        }
+        (
+            ToManager::Worker(FromWorker::FinishedRun(ends)),
+            ToManager::Worker(FromWorker::Finished(next)),
+        ) if next.end == AttemptEnd::Completed => match offset(&ends.first, next) {
+            Some(offset) => ends.ends.push(end(offset, next.ran, more)),
+            None => return false,
+        },
+        (
+            ToManager::Worker(FromWorker::Finished(first)),
+            ToManager::Worker(FromWorker::Finished(next)),
+        ) if first.end == AttemptEnd::Completed && next.end == AttemptEnd::Completed => {
+            let ran = first.ran;
+            let first = ReportedAttempt {
+                attempt: first.attempt,
+                task: first.task,
+            };
+            let Some(offset) = offset(&first, next) else {
+                return false;
+            };
+            let ends = vec![end(0, ran, size), end(offset, next.ran, more)];
+            message.body = FromWorker::FinishedRun(Ends { first, ends }.into()).into();
+        }
+        _ => return false,
+    }
+    message.payload.append(&next.payload);
+    true
+}
+
+fn offset(first: &ReportedAttempt, next: &Finished) -> Option<u16> {
+    let offset = next.task.seq.checked_sub(first.task.seq)?;
+    let ended = first.plus(offset)?;
+    let is_next = (ended.attempt, ended.task) == (next.attempt, next.task);
+    u16::try_from(offset).ok().filter(|_| is_next)
+}
+
+fn end(offset: u16, ran: Nanos, size: u32) -> End {
+    End {
+        offset,
+        ran: ran.0 as u32,
+        size,
+    }
+}
+
+/// Clients and workers, and the two managers that hear the same of them.
+struct Twins {
+    now: Instant,
+    one_by_one: Told,
+    in_runs: Told,
+    next_conn: u64,
+    /// Of each peer: clients first.
+    conns: Vec<ConnId>,
+    connections: Vec<u64>,
+    next_seq: Vec<u64>,
+    /// What each worker has.
+    running: BTreeMap<ConnId, Vec<(Attempt, argon_core::ids::TaskId)>>,
+    ended: BTreeMap<ConnId, Vec<u64>>,
+    decisions: usize,
+}
+
+impl Twins {
+    fn new() -> Self {
+        let now = Instant::from_nanos(1_000_000_000);
+        let mut twins = Self {
+            now,
+            one_by_one: Told::new(false, now),
+            in_runs: Told::new(true, now),
+            next_conn: 0,
+            conns: vec![ConnId(0); (CLIENTS + WORKERS) as usize],
+            connections: vec![0; (CLIENTS + WORKERS) as usize],
+            next_seq: vec![0; CLIENTS as usize],
+            running: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            decisions: 0,
+        };
+        for peer in 0..CLIENTS + WORKERS {
+            twins.connect(peer);
+        }
+        twins
+    }
+
+    fn connect(&mut self, peer: u64) {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let index = peer as usize;
+        let before = mem::replace(&mut self.conns[index], conn);
+        self.connections[index] += 1;
+        let is_client = peer < CLIENTS;
+        let had = self.running.remove(&before).unwrap_or_default();
+        let hello = |version| Hello {
+            magic: MAGIC,
+            version,
+            role: if is_client {
+                Role::Client
+            } else {
+                Role::Worker { capacity: 4 }
+            },
+            peer: PeerId(peer),
+            connection: self.connections[index],
+            session: (self.connections[index] > 1).then_some(EPOCH),
+            name: name(&format!("peer-{peer}")),
+        };
+        let accepted = ManagerInput::Accepted {
+            conn,
+            from: None,
+            access: Access::everything(),
+        };
+        let said = [
+            (&mut self.one_by_one, Version::FIRST),
+            (&mut self.in_runs, VERSION),
+        ]
+        .map(|(told, version)| {
+            let hello = ManagerInput::Received {
+                conn,
+                message: ToManager::Hello(hello(version)).into(),
+            };
+            let mut said = told.hear(self.now, &[accepted.clone(), hello]);
+            said.retain(|(_, message)| {
+                !matches!(message.body, Said::FromManager(ToPeer::Control(_)))
+            });
+            said
+        });
+        self.take(said);
+        if !is_client {
+            let running = had
+                .iter()
+                .map(|&(attempt, task)| ReportedAttempt { attempt, task });
+            let running: Vec<_> = running.collect();
+            self.running.insert(conn, had);
+            let report = Report {
+                running,
+                finished: Vec::new(),
+                last: true,
+            };
+            let capabilities = argon_core::capabilities::Capabilities::anything();
+            self.say(
+                conn,
+                [
+                    FromWorker::Report(report),
+                    FromWorker::Grant { window: 12 },
+                    FromWorker::Capabilities(capabilities),
+                ]
+                .map(|said| Message::from(ToManager::from(said))),
+            );
+        }
+    }
+
+    fn say(&mut self, conn: ConnId, messages: impl IntoIterator<Item = Message<ToManager>>) {
+        let facts = messages
+            .into_iter()
+            .map(|message| ManagerInput::Received { conn, message });
+        self.hear(&facts.collect::<Vec<_>>());
+    }
+
+    fn hear(&mut self, batch: &[ManagerInput]) {
+        let twins = [&mut self.one_by_one, &mut self.in_runs];
+        let said = twins.map(|told| told.hear(self.now, batch));
+        self.take(said);
+    }
+
+    /// Compares what both said, and lets peers act on it.
+    fn take(&mut self, [one, other]: [Vec<(ConnId, Message<Said>)>; 2]) {
+        assert_eq!(one, other, "the same decisions in the same order");
+        self.decisions += one.len();
+        for (conn, message) in one {
+            match message.body {
+                Said::FromManager(ToPeer::Worker(ToWorker::Assign(assign))) => {
+                    let running = self.running.entry(conn).or_default();
+                    running.push((assign.attempt, assign.task));
+                }
+                Said::FromManager(ToPeer::Worker(ToWorker::Kill { attempt })) => {
+                    let running = self.running.entry(conn).or_default();
+                    running.retain(|(other, _)| *other != attempt);
+                    let (not_started, started) = (vec![attempt], vec![]);
+                    let said = FromWorker::Returned {
+                        not_started,
+                        started,
+                    };
+                    self.say(conn, [Message::from(ToManager::from(said))]);
+                }
+                Said::FromManager(ToPeer::Client(ToClient::Outcome { seq, outcome })) => {
+                    assert!(!matches!(outcome, Outcome::Rejected { .. }));
+                    self.ended.entry(conn).or_default().push(seq);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Submit {
+                client,
+                count,
+                flags,
+                bytes,
+            } => {
+                let next = &mut self.next_seq[client as usize];
+                let first = mem::replace(next, *next + count);
+                let messages = (first..first + count).map(|seq| {
+                    let submit = Submit {
+                        name: name(["a", "b"][usize::from(flags & 1)]),
+                        priority: if flags & 2 > 0 {
+                            Priority::HIGH
+                        } else {
+                            Priority::NORMAL
+                        },
+                        at_most_once: flags & 12 == 12,
+                        deadline: if flags & 48 == 48 {
+                            Nanos(200_000_000)
+                        } else {
+                            Nanos::NONE
+                        },
+                        // Not all are neighbours.
+                        max_attempts: if flags > 200 && seq % 3 == 0 { 1 } else { 2 },
+                        ..submit(seq)
+                    };
+                    let payload = vec![seq as u8; bytes * (seq % 3) as usize];
+                    Message {
+                        body: FromClient::Submit(submit).into(),
+                        payload: Payload::from(Bytes::from(payload)),
+                    }
+                });
+                self.say(self.conns[client as usize], messages.collect::<Vec<_>>());
+            }
+            Act::Finish {
+                worker,
+                count,
+                badly,
+                end,
+            } => {
+                let conn = self.conns[(CLIENTS + worker) as usize];
+                let running = self.running.entry(conn).or_default();
+                let ended: Vec<_> = running.drain(..count.min(running.len())).collect();
+                let messages = ended.iter().enumerate().map(|(index, &(attempt, task))| {
+                    let bad = match end {
+                        0 => AttemptEnd::Failed(TaskError::new(ErrorKind::TimeLimit, "").into()),
+                        1 => AttemptEnd::Crashed(ExitCause::Signal(9), String::new()),
+                        2 => AttemptEnd::Killed,
+                        _ => AttemptEnd::Completed,
+                    };
+                    let finished = Finished {
+                        attempt,
+                        task,
+                        ran: Nanos(1_000 * (1 + task.seq % 50)),
+                        end: if index == badly {
+                            bad
+                        } else {
+                            AttemptEnd::Completed
+                        },
+                    };
+                    Message {
+                        body: FromWorker::Finished(finished).into(),
+                        payload: Payload::from(vec![7; index % 3]),
+                    }
+                });
+                self.say(conn, messages.collect::<Vec<_>>());
+            }
+            Act::Grant { worker, window } => {
+                let conn = self.conns[(CLIENTS + worker) as usize];
+                let said = FromWorker::Grant { window };
+                self.say(conn, [Message::from(ToManager::from(said))]);
+            }
+            Act::Ack { client, count } => {
+                let conn = self.conns[client as usize];
+                let ended = self.ended.entry(conn).or_default();
+                let seqs = ended.drain(..count.min(ended.len())).collect();
+                let said = FromClient::AckOutcomes { floor: 0, seqs };
+                self.say(conn, [Message::from(ToManager::from(said))]);
+            }
+            Act::Cancel { client, seq } => {
+                let conn = self.conns[client as usize];
+                let said = FromClient::Cancel { seq };
+                self.say(conn, [Message::from(ToManager::from(said))]);
+            }
+            Act::Reconnect { peer } => {
+                let conn = self.conns[peer as usize];
+                self.hear(&[ManagerInput::Closed { conn }]);
+                self.connect(peer);
+            }
+            Act::Wait { ms } => {
+                self.now = self.now + Duration::from_millis(ms);
+                let said = [&mut self.one_by_one, &mut self.in_runs].map(|told| {
+                    told.manager.handle_timeout(self.now);
+                    told.settle(self.now)
+                });
+                self.take(said);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_024) })]
+
+    #[test]
+    fn what_is_said_in_runs_is_decided_as_if_said_one_by_one(script in acts()) {
+        let mut twins = Twins::new();
+        for act in script {
+            twins.act(act);
+        }
+    }
+}
+
+/// The property above means nothing unless runs are met in it, in both directions.
+#[test]
+fn what_follows_each_other_goes_out_as_a_run() {
+    let mut twins = Twins::new();
+    for worker in 1..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    twins.act(Act::Submit {
+        client: 0,
+        count: 10,
+        flags: 0,
+        bytes: 1,
+    });
+    assert_eq!(twins.in_runs.runs, 2, "the submission, and the assignment");
+    twins.act(Act::Finish {
+        worker: 0,
+        count: 10,
+        badly: 99,
+        end: 0,
+    });
+    assert_eq!(twins.in_runs.runs, 4, "the ends, and the outcomes");
+    assert_eq!(twins.one_by_one.runs, 0);
+    assert_eq!(twins.decisions, 20);
+}

@@ -1,0 +1,124 @@
+//! A worker and runs: it takes assignments from them, and says ends in them, as if one by one.
+
+use std::time::Duration;
+
+use argon_core::event::CloseReason;
+use argon_core::ids::TaskId;
+use argon_core::link::LinkOutput;
+use argon_core::message::*;
+use argon_core::payload::Payload;
+use argon_core::protocol_error::ProtocolError;
+use argon_core::worker::{PoolOutput, WorkerOutput};
+
+use super::bench::*;
+
+fn up() -> Rig {
+    let mut rig = Rig::ready(config(4));
+    rig.version = VERSION;
+    rig.connect();
+    rig
+}
+
+fn run(sizes: &[u32]) -> Message<FromManager<ToWorker>> {
+    let run = Run {
+        first: assign(1),
+        sizes: sizes.to_vec(),
+    };
+    let total = sizes.iter().sum::<u32>();
+    Message {
+        body: FromManager::Role(ToWorker::AssignRun(run.into())),
+        payload: Payload::from(vec![b'a'; total as usize]),
+    }
+}
+
+/// The attempts that slots were given, and how long their arguments are.
+fn given(outputs: &[WorkerOutput]) -> Vec<(u64, usize)> {
+    let of = |output: &WorkerOutput| match output {
+        WorkerOutput::Pool(PoolOutput::Run { job, .. }) => {
+            Some((job.attempt.number, job.payload.len()))
+        }
+        _ => None,
+    };
+    outputs.iter().filter_map(of).collect()
+}
+
+/// What was said of ends: the number of the first attempt, and of the others.
+fn ended(outputs: &[WorkerOutput]) -> Vec<Vec<u64>> {
+    let of = |output: &WorkerOutput| {
+        let WorkerOutput::Link(LinkOutput::Send { message, .. }) = output else {
+            return None;
+        };
+        match &message.body {
+            ToManager::Worker(FromWorker::Finished(finished)) => {
+                Some(vec![finished.attempt.number])
+            }
+            ToManager::Worker(FromWorker::FinishedRun(ends)) => {
+                let first = ends.first.attempt.number;
+                let numbers = ends.ends.iter();
+                Some(numbers.map(|end| first + u64::from(end.offset)).collect())
+            }
+            _ => None,
+        }
+    };
+    outputs.iter().filter_map(of).collect()
+}
+
+#[test]
+fn each_assignment_of_a_run_is_run() {
+    let mut rig = up();
+    rig.say(run(&[1, 0, 2]));
+    assert_eq!(given(&rig.step()), [(1, 1), (2, 0), (3, 2)]);
+}
+
+#[test]
+fn ends_of_one_step_are_said_in_a_run_and_forgotten_by_one() {
+    let mut rig = up();
+    rig.say(run(&[1, 1, 1]));
+    rig.step();
+    for (slot, number) in [(1, 2), (0, 1), (2, 3)] {
+        rig.done(life(slot, 1), number, Duration::from_micros(5));
+    }
+    // The first says nothing of what has a lower number.
+    assert_eq!(ended(&rig.step()), [vec![2], vec![1, 3]]);
+    assert_eq!(rig.worker.load().held, 3);
+    let rows = vec![AttemptRun {
+        first: attempt(1),
+        count: 3,
+    }];
+    rig.say(FromManager::Role(ToWorker::AckResultRuns { rows }));
+    assert_eq!(rig.worker.load().held, 0);
+}
+
+#[test]
+fn ends_of_other_clients_tasks_are_said_alone() {
+    let mut rig = up();
+    rig.say(run(&[1, 1]));
+    let other = TaskId {
+        client: argon_core::ids::PeerId(99),
+        seq: 3,
+    };
+    rig.assign(Assign {
+        task: other,
+        ..assign(3)
+    });
+    rig.step();
+    for (slot, number) in [(0, 1), (1, 2), (2, 3)] {
+        rig.done(life(slot, 1), number, Duration::from_micros(5));
+    }
+    assert_eq!(ended(&rig.step()), [vec![1, 2], vec![3]]);
+}
+
+#[test]
+fn a_run_that_is_none_closes_the_connection() {
+    let mut wrong_size = run(&[1, 1]);
+    wrong_size.payload = Payload::from("abc");
+    for none in [run(&[]), run(&[1]), wrong_size] {
+        let mut rig = up();
+        rig.say(none);
+        let outputs = rig.step();
+        let bad_run = CloseReason::Protocol(ProtocolError::BadRun);
+        let closed = |output: &WorkerOutput| matches!(output, WorkerOutput::Link(LinkOutput::Close { reason, .. }) if *reason == bad_run);
+        assert!(outputs.iter().any(closed));
+        assert!(given(&outputs).is_empty());
+    }
+}
