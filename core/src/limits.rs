@@ -120,8 +120,12 @@ pub const SERVICE_FLOOR: Duration = Duration::from_nanos(200);
 /// Time between two heartbeats sent to learn the round trip while attempts flow.
 pub const PROBE_EVERY: Duration = Duration::from_millis(50);
 
-/// Dispatches between two that take the oldest queued task whatever its priority: a task starts
-/// within `OLDEST_EVERY * (older tasks + 1)` dispatches.
+/// Run time of the tasks of one client that a worker is given in one turn, at most; one task is always
+/// let through. Below what a message takes from machine to machine, so that nobody notices whose turn it
+/// was; and enough of the shortest tasks (64) to make what a turn costs beside them small.
+pub const TURN_TIME: Duration = Duration::from_micros(64);
+/// Turns from one that begins with the oldest queued task, whatever its priority, to the next: a task
+/// starts within `OLDEST_EVERY * (older tasks + 1)` turns.
 pub const OLDEST_EVERY: u32 = 16;
 /// Most tasks that one newcomer may displace to make room for its bytes.
 pub const VICTIMS_MAX: usize = 16;

@@ -60,6 +60,11 @@ impl Score {
         let cost = u64::from(speed.slowness()).saturating_mul(load);
         Self(busy | cost.min(Self::BUSY - 2))
     }
+
+    /// Whether the worker has an idle slot.
+    fn is_idle(self) -> bool {
+        self.0 & Self::BUSY == 0
+    }
 }
 
 /// The score of a worker that would not take a task. No other is as high.
@@ -75,6 +80,8 @@ pub struct Router {
     /// half are the workers themselves. As many as a power of two, or none.
     winners: Vec<Entrant>,
     len: usize,
+    /// Those of them that have an idle slot.
+    idle: u32,
 }
 
 impl Router {
@@ -89,6 +96,12 @@ impl Router {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How many of the workers that have a score have an idle slot.
+    #[must_use]
+    pub fn idle(&self) -> u32 {
+        self.idle
     }
 
     /// The score of `worker`.
@@ -133,6 +146,9 @@ impl Router {
         }
         self.len += usize::from(old == ABSENT);
         self.len -= usize::from(new == ABSENT);
+        // None is above all scores of busy workers, so it counts as one of them.
+        self.idle += u32::from(Score(new).is_idle());
+        self.idle -= u32::from(Score(old).is_idle());
         loop {
             self.winners[node] = winner;
             if node == 1 {
@@ -184,5 +200,7 @@ impl Router {
             .filter(|(score, _)| *score != ABSENT)
             .count();
         assert_eq!(self.len, present);
+        let idle = entrants.iter().filter(|(score, _)| Score(*score).is_idle());
+        assert_eq!(self.idle as usize, idle.count());
     }
 }

@@ -41,6 +41,9 @@ pub struct ManagerConfig {
     pub resume_timeout: Duration,
     /// How long a task that no worker can run waits for one that can.
     pub runner_wait: Duration,
+    /// Run time of the tasks of one client that a worker is given in one turn, at most; one task is
+    /// always let through. 0: turns of one task.
+    pub turn_time: Duration,
     /// Bounds that need no setting.
     pub inner: limits::Inner,
 }
@@ -65,6 +68,7 @@ impl ManagerConfig {
             restart_grace: limits::RESTART_GRACE,
             resume_timeout: limits::RESUME_TIMEOUT,
             runner_wait: limits::RUNNER_WAIT,
+            turn_time: limits::TURN_TIME,
             inner: limits::Inner::default(),
         }
     }

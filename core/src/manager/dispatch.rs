@@ -12,51 +12,128 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Assignee;
 use super::peers::Occupied;
-use super::tasks::{Ending, TaskState};
+use super::room::Room;
+use super::tasks::{Ending, Task, TaskState};
+
+/// Why a task that was found in the queue goes to nobody: whoever wakes up late may come there before
+/// the alarms.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Expired,
+    TooLate,
+}
+
+impl End {
+    fn of(task: &Task, now: Instant) -> Option<Self> {
+        if task.deadline().is_some_and(|deadline| deadline <= now) {
+            Some(Self::Expired)
+        } else {
+            task.is_too_late(now).then_some(Self::TooLate)
+        }
+    }
+}
 
 impl Manager {
     /// Gives queued tasks to workers for as long as there are both.
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.rescore_stale();
         loop {
-            let full = self.tasks.is_in_flight_full();
-            let Some((class, worker)) = self.placement.next(full) else {
+            let in_flight = self.tasks.in_flight_room();
+            let Some((class, worker)) = self.placement.next(in_flight.is_none()) else {
                 return;
             };
-            step();
-            let Some(task) = self.placement.take(class, full) else {
-                return;
-            };
-            // Whoever wakes up late may come here before the alarms.
-            let record = &self.tasks[task];
-            let is_expired = record.deadline().is_some_and(|deadline| deadline <= now);
-            let is_late = record.is_too_late(now);
-            if !is_expired && !is_late {
-                self.assign(now, task, class, worker);
-                continue;
-            }
-            // Not queued any more: it was just popped.
-            self.tasks.detach(task);
-            if is_expired {
-                self.end_asked(now, task, Ending::Expire);
+            let taken = if in_flight.is_none() {
+                self.give_returning(now, class, worker)
             } else {
-                self.reject_task(now, task, RejectReason::TooSlow);
-            }
+                self.give_turn(now, class, worker, in_flight)
+            };
+            assert!(taken > 0, "a turn takes a task, or there would be another");
         }
     }
 
-    fn assign(&mut self, now: Instant, task: TaskKey, class: ClassId, key: WorkerKey) {
+    /// Gives a worker the turn of one client. Says how many tasks it took out of the queue.
+    fn give_turn(
+        &mut self,
+        now: Instant,
+        class: ClassId,
+        worker: WorkerKey,
+        in_flight: Room,
+    ) -> usize {
+        let session = &self.workers[worker];
+        let begun = self.placement.begin_turn(class, worker, session, in_flight);
+        let Some(mut turn) = begun else {
+            return 0;
+        };
+        let (mut given, mut over) = (0, Vec::new());
+        while let Some(task) = self.placement.first_of(&turn) {
+            step();
+            let record = &self.tasks[task];
+            if let Some(end) = End::of(record, now) {
+                self.placement.take_first(&turn);
+                self.tasks.detach(task);
+                over.push((task, end));
+                continue;
+            }
+            let Some(charged) = self.placement.let_go(&mut turn, record) else {
+                break;
+            };
+            self.placement.take_first(&turn);
+            self.assign(now, task, class, worker, charged);
+            given += 1;
+        }
+        self.placement.end_turn(turn);
+        self.rescore(worker);
+        // Whatever their ends lead to finds the queue in order.
+        let taken = given + over.len();
+        for (task, end) in over {
+            self.end_late(now, task, end);
+        }
+        taken
+    }
+
+    /// Gives a worker one task that has its room in flight. Says how many it took out of the queue.
+    fn give_returning(&mut self, now: Instant, class: ClassId, worker: WorkerKey) -> usize {
+        let Some(task) = self.placement.take_returning(class) else {
+            return 0;
+        };
+        step();
+        let record = &self.tasks[task];
+        if let Some(end) = End::of(record, now) {
+            self.tasks.detach(task);
+            self.end_late(now, task, end);
+        } else {
+            let charged = self.placement.charge(record, class);
+            self.assign(now, task, class, worker, charged);
+            self.rescore(worker);
+        }
+        1
+    }
+
+    /// Ends a task that was found in the queue too late.
+    fn end_late(&mut self, now: Instant, task: TaskKey, end: End) {
+        match end {
+            End::Expired => self.end_asked(now, task, Ending::Expire),
+            End::TooLate => self.reject_task(now, task, RejectReason::TooSlow),
+        }
+    }
+
+    /// Sends a task to a worker, whose score is to be renewed.
+    fn assign(
+        &mut self,
+        now: Instant,
+        task: TaskKey,
+        class: ClassId,
+        key: WorkerKey,
+        charged: u64,
+    ) {
         let attempt = self.tasks.new_attempt();
         let assignee = Assignee {
             worker: key,
             attempt,
         };
-        let record = &self.tasks[task];
-        let charged = self.placement.charge(record, class);
-        let occupied = Occupied::assigned(task, now, record.bytes());
+        let occupied = Occupied::assigned(task, now, self.tasks[task].bytes());
         self.tasks.assign(task, assignee, now, class, charged);
         self.workers.occupy(assignee, occupied);
-        self.rescore(key);
         let conn = self.workers[key].peer.conn;
         debug_assert!(conn.is_some(), "only connected workers are picked");
         if let Some(conn) = conn {

@@ -30,6 +30,7 @@ mod peers;
 mod placement;
 mod recall;
 mod results;
+mod room;
 mod schedule;
 mod status;
 mod tasks;

@@ -9,9 +9,9 @@ use super::{ClassId, ClientKey, Entry, FlowKey, Node, NodeKey, Queue, Standing};
 use crate::task::Priority;
 
 /// Least that one dispatch is charged, in nanoseconds: even a task of no length costs a dispatch.
-const CHARGE_MIN: u64 = 1_000;
+pub(crate) const CHARGE_MIN: u64 = 1_000;
 /// Most that one dispatch is charged (52 days), so that a wrong measurement does not end a flow.
-const CHARGE_MAX: u64 = 1 << 52;
+pub(super) const CHARGE_MAX: u64 = 1 << 52;
 
 /// The tasks of one client at one priority and class. Kept until the client is forgotten, since
 /// its virtual time is the memory that makes sharing fair.
@@ -51,7 +51,7 @@ pub(super) struct Client {
 pub(super) struct Class {
     /// All tasks that wait, of blocked clients too.
     pub(super) waiting: u32,
-    /// Dispatches since the last that took the oldest.
+    /// Turns since the last that began with the oldest.
     pub(super) since_oldest: u32,
     /// A bit for each band that has a turn to give.
     pub(super) busy: u8,
@@ -72,6 +72,14 @@ pub(super) struct Band {
     pub(super) clock: u64,
 }
 
+impl Flow {
+    /// Moves its virtual time on.
+    pub(super) fn charge(&mut self, nanos: u64) {
+        self.pending = self.pending.saturating_add(nanos);
+        self.virtual_time = self.virtual_time.saturating_add(nanos);
+    }
+}
+
 impl Class {
     /// The flow whose turn it is.
     pub(super) fn next(&self) -> Option<FlowKey> {
@@ -87,10 +95,7 @@ impl Queue {
         let Some(index) = self.find_flow(client, class, priority) else {
             return;
         };
-        let nanos = nanos.clamp(CHARGE_MIN, CHARGE_MAX);
-        let flow = &mut self.flows[index];
-        flow.pending = flow.pending.saturating_add(nanos);
-        flow.virtual_time = flow.virtual_time.saturating_add(nanos);
+        self.flows[index].charge(nanos.clamp(CHARGE_MIN, CHARGE_MAX));
         self.refresh_turn(index);
     }
 
@@ -237,6 +242,18 @@ impl Queue {
     /// Takes a node out of all order, and leaves its links as they were.
     pub(super) fn unlink(&mut self, index: NodeKey) {
         let Node {
+            flow,
+            before,
+            out_of_order,
+            ..
+        } = *self.node(index);
+        self.cut(index);
+        self.refresh_if_first(flow, before, out_of_order);
+    }
+
+    /// The same, but the flow's place among the others is for the caller to refresh.
+    pub(super) fn cut(&mut self, index: NodeKey) {
+        let Node {
             entry,
             flow: flow_index,
             before,
@@ -264,7 +281,6 @@ impl Queue {
         self.classes[entry.class].waiting -= 1;
         self.clients[entry.client].waiting -= 1;
         self.release(index);
-        self.refresh_if_first(flow_index, before, out_of_order);
     }
 
     /// As `refresh`, unless a node with these links has another before it: most tasks come behind

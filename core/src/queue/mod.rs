@@ -12,10 +12,19 @@
 //! a newcomer nor one that waited with its submissions has anything saved up. Equal virtual
 //! times: order of acceptance. Within one flow: order of acceptance.
 //!
-//! **Worst case.** Every [`OLDEST_EVERY`]th dispatch of a class takes the task that was accepted
-//! first, whatever its priority and client. So a task of a client that takes its results is
-//! dispatched within `OLDEST_EVERY * (older tasks of its class + 1)` dispatches of its class,
-//! where an older task that returns while this one waits counts once more.
+//! **Turns.** What goes next is a [`Turn`] of one flow: its first task and as many of those behind it
+//! as the caller lets go with it, charged together. A turn takes the part that one packet has in
+//! start-time fair queueing. So where the caller ends a turn of several tasks before they take more
+//! than its turn time together, a turn takes at most the larger of one task and the turn time, and so
+//! much does a client lag behind what it is due at most, and run ahead of it: of two that always have
+//! tasks waiting, neither gets more run time than the other by more than one turn of each, beside what
+//! the oldest's turns give.
+//!
+//! **Worst case.** Every [`OLDEST_EVERY`](crate::limits::OLDEST_EVERY)th turn of a class begins with the
+//! task that was accepted first, whatever its priority and client. So a task of a client that takes its
+//! results is dispatched within `OLDEST_EVERY * (older tasks of its class + 1)` turns of its class,
+//! where an older task that returns while this one waits counts once more. In run time that is so many
+//! times the larger of the longest task and the turn time, over the workers that share it.
 //!
 //! **Room.** Two bounds, in tasks and in bytes, over all classes. A newcomer to a full queue
 //! displaces the newest task of whoever holds most at the lowest priority below its own, or, if
@@ -35,6 +44,7 @@ mod check;
 mod displace;
 mod flow;
 mod heap;
+mod turn;
 mod types;
 
 use alloc::collections::BTreeSet;
@@ -43,13 +53,14 @@ use core::iter;
 use core::ops::Bound;
 
 use crate::arena::{Arena, SecondaryMap, arena_key};
-use crate::limits::OLDEST_EVERY;
 use crate::task::Priority;
 
 use displace::Holders;
 use flow::{Class, Client, Flow};
 use heap::Places;
 
+pub(crate) use flow::CHARGE_MIN;
+pub use turn::Turn;
 pub use types::{ClassId, ClientKey, Entry, Push, Standing, TaskKey};
 
 arena_key!(
@@ -195,38 +206,6 @@ impl Queue {
         self.link(node);
     }
 
-    /// Takes out the task of `class` that is to be dispatched now, of clients that are not
-    /// blocked: usually the next in order, every [`OLDEST_EVERY`]th time the oldest.
-    pub fn pop(&mut self, class: ClassId) -> Option<Entry> {
-        self.pop_as(class, false)
-    }
-
-    /// As `pop`, but the oldest now.
-    pub fn pop_oldest(&mut self, class: ClassId) -> Option<Entry> {
-        self.pop_as(class, true)
-    }
-
-    fn pop_as(&mut self, class: ClassId, want_oldest: bool) -> Option<Entry> {
-        let state = self.classes.get_mut(class)?;
-        let (_, oldest) = state.ages.first()?;
-        state.since_oldest += 1;
-        let flow = if want_oldest || state.since_oldest >= OLDEST_EVERY {
-            state.since_oldest = 0;
-            oldest
-        } else {
-            state.next().expect("a flow with an age has a turn")
-        };
-        let Flow {
-            priority,
-            virtual_time,
-            ..
-        } = self.flows[flow];
-        let clock = &mut state.bands[priority.level()].clock;
-        *clock = virtual_time.max(*clock);
-        let node = self.head(flow).expect("a flow with a turn has a task");
-        Some(self.take(node))
-    }
-
     /// Takes out the oldest task of `class` that came back from a worker, of clients that are not
     /// blocked: for when no other may go, since only these have their room reserved.
     pub fn pop_returning(&mut self, class: ClassId) -> Option<Entry> {
@@ -353,7 +332,7 @@ impl Queue {
         client.map_or(0, |client| client.waiting as usize)
     }
 
-    /// The classes of which `pop` would give a task, in order of their numbers.
+    /// The classes that have a turn to give, in order of their numbers.
     pub fn classes(&self) -> impl Iterator<Item = ClassId> {
         let words = (0..).zip(&self.ready);
         words.flat_map(|(word, &bits)| {
@@ -378,7 +357,7 @@ impl Queue {
         classes.next().is_none().then_some(only)
     }
 
-    /// Whether `pop` would give a task of this class.
+    /// Whether this class has a turn to give.
     #[must_use]
     pub fn has_dispatchable(&self, class: ClassId) -> bool {
         self.oldest_flow(class).is_some()
@@ -456,6 +435,11 @@ impl Queue {
     /// Takes a node out for good.
     fn take(&mut self, node: NodeKey) -> Entry {
         self.unlink(node);
+        self.drop_node(node)
+    }
+
+    /// Forgets a node that is out of all order.
+    fn drop_node(&mut self, node: NodeKey) -> Entry {
         let entry = self.nodes.remove(node).entry;
         self.by_task[entry.task] = NodeKey::NONE;
         entry

@@ -203,6 +203,12 @@ impl CapabilityGroups {
         best.map(|(_, worker)| worker)
     }
 
+    /// How many workers with an idle slot would take a task of this class.
+    pub(super) fn idle_for(&self, class: ClassId) -> u32 {
+        let groups = each(self.classes[class]);
+        groups.map(|group| self.groups[group].router.idle()).sum()
+    }
+
     /// Whether workers of this group run tasks of this class.
     pub(in crate::manager) fn runs(&self, group: GroupKey, class: ClassId) -> bool {
         self.classes[class] & group.bit() != 0

@@ -10,6 +10,7 @@ mod renewal;
 mod rest;
 mod similar;
 mod trust;
+mod turn;
 mod unroutable;
 
 use alloc::vec::Vec;
@@ -24,10 +25,11 @@ use crate::queue::{ClassId, ClientKey, Push, Queue, Standing, TaskKey};
 use crate::router::{Score, Speed, WorkerKey};
 use crate::steps::step;
 use crate::task::Priority;
-use crate::time::{AwakeInstant, Instant};
+use crate::time::{AwakeInstant, Instant, Nanos};
 
 use super::ManagerConfig;
 use super::peers::{WorkerSession, Workers};
+use super::room::Room;
 use super::tasks::{Task, Tasks};
 use groups::CapabilityGroups;
 use pace::Pace;
@@ -38,6 +40,7 @@ use unroutable::Unroutable;
 pub(super) use groups::{GroupKey, NOBODY};
 pub(super) use rest::Rest;
 pub(super) use trust::Pause;
+pub(super) use turn::Turn;
 
 /// What a task of a name that nobody has measured is thought to take, where one must not wait long.
 const UNMEASURED: Duration = Duration::from_millis(100);
@@ -73,13 +76,26 @@ impl Candidate {
         session.is_there() && self.doubt.is_trusted()
     }
 
+    /// How much more it takes now, of payloads up to `window_bytes` in all.
+    fn room(&self, session: &WorkerSession, window_bytes: u64) -> Room {
+        let outstanding = session.outstanding();
+        let tasks = if session.is_there() {
+            let window = session.window.saturating_sub(outstanding);
+            window.min(self.doubt.lets(outstanding, session.capacity))
+        } else {
+            0
+        };
+        Room {
+            tasks,
+            bytes: window_bytes.saturating_sub(session.bytes),
+        }
+    }
+
     /// How good it would be to give it a task now; `None` if it takes none, or has payloads of
     /// `window_bytes` already.
     fn score(&self, session: &WorkerSession, window_bytes: u64) -> Option<Score> {
-        let outstanding = session.outstanding();
-        let ready = session.is_there() && self.doubt.lets(outstanding, session.capacity);
-        let room = outstanding < session.window && session.bytes < window_bytes;
-        (ready && room).then(|| Score::new(&self.speed, outstanding, session.capacity))
+        let has_room = !self.room(session, window_bytes).is_none();
+        has_room.then(|| Score::new(&self.speed, session.outstanding(), session.capacity))
     }
 }
 
@@ -96,12 +112,14 @@ pub(super) struct Placement {
     pace: Pace,
     unroutable: Unroutable,
     renewal: Renewal,
-    /// Dispatches since the oldest of all classes was taken, while several could be.
+    /// Turns since the last that began with the oldest of all classes, while several could be.
     since_oldest: u32,
     /// Bytes of payloads that a worker may have before it gets no more.
     worker_window: u64,
     /// How long a task that nobody can run waits for somebody who can.
     runner_wait: Duration,
+    /// Run time of the tasks of one turn, in nanoseconds.
+    turn_time: u64,
 }
 
 impl Placement {
@@ -119,6 +137,8 @@ impl Placement {
             since_oldest: 0,
             worker_window: config.inner.worker_window,
             runner_wait: config.runner_wait,
+            // Below what nobody has measured counts.
+            turn_time: Nanos::from(config.turn_time).0,
         }
     }
 
@@ -275,24 +295,66 @@ impl Placement {
         self.since_oldest + 1 >= OLDEST_EVERY
     }
 
-    /// Takes out the task of the class that [`next`](Self::next) said.
-    pub(super) fn take(&mut self, class: ClassId, only_returning: bool) -> Option<TaskKey> {
-        let entry = if only_returning {
-            self.queue.pop_returning(class)
-        } else if self.queue.only_class().is_some() {
-            self.queue.pop(class)
-        } else if self.is_turn_of_oldest() {
-            self.since_oldest = 0;
-            self.queue.pop_oldest(class)
-        } else {
-            self.since_oldest += 1;
-            self.queue.pop(class)
-        };
-        Some(entry?.task)
+    /// Begins the turn of a flow of this class at this worker, which [`next`](Self::next) said.
+    /// `in_flight` is the room that there is for all workers together.
+    pub(super) fn begin_turn(
+        &mut self,
+        class: ClassId,
+        worker: WorkerKey,
+        session: &WorkerSession,
+        in_flight: Room,
+    ) -> Option<Turn> {
+        let mut want_oldest = false;
+        if self.queue.only_class().is_none() {
+            want_oldest = self.is_turn_of_oldest();
+            self.since_oldest = if want_oldest {
+                0
+            } else {
+                self.since_oldest + 1
+            };
+        }
+        let of = self.queue.begin_turn(class, want_oldest)?;
+        let mut room = self.candidates[worker].room(session, self.worker_window);
+        room = room.and(in_flight);
+        room.tasks = room.tasks.min(self.even_share(class));
+        Some(Turn::new(of, self.turn_time, room))
     }
 
-    /// Charges a client's virtual time for a task of this class that goes out: with what it is expected
-    /// to take, in nanoseconds, which is returned.
+    /// The tasks that one worker gets where those that wait are spread over all that are idle.
+    fn even_share(&self, class: ClassId) -> u32 {
+        let waiting = self.queue.class_len(class) as u32;
+        (waiting / self.groups.idle_for(class).max(1)).max(1)
+    }
+
+    /// The first of the tasks that are left of the turn's flow.
+    pub(super) fn first_of(&self, turn: &Turn) -> Option<TaskKey> {
+        self.queue.first_of(&turn.of)
+    }
+
+    /// Lets it go, if the turn goes so far, and says what its client is charged for it, in nanoseconds:
+    /// it is to be taken out.
+    pub(super) fn let_go(&self, turn: &mut Turn, first: &Task) -> Option<u64> {
+        turn.let_go(&self.durations, first.name_key, first.bytes())
+    }
+
+    /// Takes it out.
+    pub(super) fn take_first(&mut self, turn: &Turn) {
+        let taken = self.queue.take_first(&turn.of);
+        debug_assert!(taken.is_some(), "it is there until it is taken");
+    }
+
+    /// Ends a turn: what it took is charged.
+    pub(super) fn end_turn(&mut self, turn: Turn) {
+        self.queue.end_turn(turn.of);
+    }
+
+    /// Takes out the task of the class that `next` said, of those that have their room in flight.
+    pub(super) fn take_returning(&mut self, class: ClassId) -> Option<TaskKey> {
+        Some(self.queue.pop_returning(class)?.task)
+    }
+
+    /// Charges a client's virtual time for a task of this class that goes out alone: with what it is
+    /// expected to take, in nanoseconds, which is returned.
     pub(super) fn charge(&mut self, task: &Task, class: ClassId) -> u64 {
         let charged = self.durations.expected(task.name_key).max(1);
         self.queue

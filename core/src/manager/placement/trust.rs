@@ -91,13 +91,14 @@ enum Standing {
 }
 
 impl Doubt {
-    /// Whether a worker of this capacity that has `outstanding` attempts may be given one more.
-    /// After a failure nothing waits there: failures may make it look fast.
-    pub(super) fn lets(&self, outstanding: u32, capacity: u32) -> bool {
+    /// How many more attempts a worker of this capacity may be given that has `outstanding`. After a
+    /// failure nothing waits there: failures may make it look fast.
+    pub(super) fn lets(&self, outstanding: u32, capacity: u32) -> u32 {
         match self.standing {
-            Standing::Trusted => self.weight == 0 || outstanding < capacity,
-            Standing::Resting => false,
-            Standing::Trying => outstanding == 0,
+            Standing::Trusted if self.weight == 0 => u32::MAX,
+            Standing::Trusted => capacity.saturating_sub(outstanding),
+            Standing::Resting => 0,
+            Standing::Trying => u32::from(outstanding == 0),
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) use record::{Ending, Task, TaskState};
 
 use super::ManagerConfig;
 use super::keys::{Assignee, OutcomeKey};
+use super::room::Room;
 
 /// The tasks of one client.
 #[derive(Clone, Debug, Default)]
@@ -336,8 +337,17 @@ impl Tasks {
 
     /// Whether the room for tasks in flight is taken.
     pub(super) fn is_in_flight_full(&self) -> bool {
+        self.in_flight_room().is_none()
+    }
+
+    /// The room for tasks in flight that is not taken.
+    pub(super) fn in_flight_room(&self) -> Room {
         let reserve = &self.in_flight;
-        reserve.tasks >= reserve.tasks_max || reserve.bytes >= reserve.bytes_max
+        let tasks = reserve.tasks_max.saturating_sub(reserve.tasks);
+        Room {
+            tasks: u32::try_from(tasks).unwrap_or(u32::MAX),
+            bytes: reserve.bytes_max.saturating_sub(reserve.bytes),
+        }
     }
 
     /// Counts the task as in flight, if it is not.

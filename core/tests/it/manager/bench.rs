@@ -335,8 +335,18 @@ impl Bench {
     }
 
     pub(crate) fn finish_with(&mut self, conn: ConnId, assign: &Assign, end: AttemptEnd) {
+        self.finish_after(conn, assign, ms(10), end);
+    }
+
+    pub(crate) fn finish_after(
+        &mut self,
+        conn: ConnId,
+        assign: &Assign,
+        ran: Duration,
+        end: AttemptEnd,
+    ) {
         let (attempt, task) = (assign.attempt, assign.task);
-        let ran = Nanos::from(ms(10));
+        let ran = Nanos::from(ran);
         let body = ToManager::Worker(FromWorker::Finished(Finished {
             attempt,
             task,

@@ -21,6 +21,7 @@ mod resubmission;
 mod rules;
 mod runs;
 mod trust;
+mod turns;
 mod unread_outcomes;
 mod unroutable;
 mod work_per_message;

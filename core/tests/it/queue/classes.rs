@@ -82,7 +82,9 @@ fn a_turn_of_the_oldest_is_a_turn_however_it_is_given() {
         let taken = queue.pop(class).map(|entry| entry.order);
         assert!(taken > Some(3));
     }
-    assert_eq!(queue.pop_oldest(class).map(|entry| entry.order), Some(1));
+    let turn = queue.begin_turn(class, true).expect("tasks wait");
+    assert_eq!(queue.take_first(&turn).map(|entry| entry.order), Some(1));
+    queue.end_turn(turn);
     for _ in 1..OLDEST_EVERY {
         let taken = queue.pop(class).map(|entry| entry.order);
         assert!(taken > Some(3));

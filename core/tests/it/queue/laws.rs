@@ -82,51 +82,6 @@ impl Bench {
 }
 
 proptest! {
-    /// The stated worst case: 16 dispatches for each older task, and 16 for itself.
-    #[test]
-    fn nobody_waits_longer_than_stated(
-        steps in prop::collection::vec((0u32..4, 0u8..8, 0u64..4, 0u8..10), 50..1_500),
-    ) {
-        let mut bench = Bench::new(300);
-        // Of each waiting task: its order, the dispatches it has seen, how many older tasks it has met
-        // (one that comes back is met again).
-        let mut waits: BTreeMap<TaskKey, (u64, u32, u32)> = BTreeMap::new();
-        let mut away = Vec::new();
-        for (client, level, cost, action) in steps {
-            let entry = match action {
-                // A flood of important tasks would starve the others.
-                0..4 => Some(bench.entry(client, Priority::HIGH)),
-                4 => Some(bench.entry(client, Priority::new(level).unwrap())),
-                5 if cost == 0 => away.pop(),
-                _ => None,
-            };
-            if let Some(entry) = entry {
-                let Push::Queued { displaced } = bench.queue.push(entry) else { continue };
-                for task in displaced {
-                    waits.remove(&task);
-                }
-                let older = waits.values().filter(|wait| wait.0 < entry.order).count() as u32;
-                for (order, _, met) in waits.values_mut() {
-                    if entry.order < *order {
-                        *met += 1;
-                    }
-                }
-                waits.insert(entry.task, (entry.order, 0, older));
-            } else if let Some(entry) = bench.pop() {
-                bench.queue.charge(entry.client, entry.class, entry.priority, cost * MS);
-                for (_, seen, _) in waits.values_mut() {
-                    *seen += 1;
-                }
-                let (_, seen, older) = waits.remove(&entry.task).unwrap();
-                prop_assert!(
-                    seen <= OLDEST_EVERY * (older + 1),
-                    "{seen} dispatches with {older} older tasks"
-                );
-                away.push(Entry { standing: Standing::Returning, ..entry });
-            }
-        }
-    }
-
     /// First in, first out for one client at one priority, whatever others do; the oldest's turn
     /// does not break it, since the oldest of all is the oldest of its client.
     #[test]

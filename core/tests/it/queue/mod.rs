@@ -4,3 +4,4 @@ mod classes;
 mod durations;
 mod laws;
 mod random;
+mod turns;

@@ -23,6 +23,12 @@ enum Step {
         class: ClassId,
         charge: u64,
     },
+    /// Each task of the turn is charged with the next of these.
+    Turn {
+        class: ClassId,
+        want_oldest: bool,
+        charges: Vec<u64>,
+    },
     PopReturning {
         class: ClassId,
     },
@@ -96,6 +102,12 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, standing)| Step::PushAgain { which, standing }),
         7 => (prop_oneof![4 => Just(ClassId(0)), 1 => Just(ClassId(3))], nanos())
             .prop_map(|(class, charge)| Step::Pop { class, charge }),
+        5 => (
+            prop_oneof![4 => Just(ClassId(0)), 1 => Just(ClassId(3))],
+            prop::bool::weighted(0.1),
+            prop::collection::vec(nanos(), 1..5),
+        )
+            .prop_map(|(class, want_oldest, charges)| Step::Turn { class, want_oldest, charges }),
         1 => prop_oneof![Just(ClassId(0)), Just(ClassId(3))]
             .prop_map(|class| Step::PopReturning { class }),
         1 => (0u64..40).prop_map(|bytes| Step::Reserve { bytes }),
@@ -151,6 +163,26 @@ impl Pair {
         }
     }
 
+    fn turn(&mut self, class: ClassId, want_oldest: bool, charges: &[u64]) {
+        let expected = self.model.turn(class, want_oldest, charges.len());
+        let turn = self.queue.begin_turn(class, want_oldest);
+        assert_eq!(turn.is_some(), !expected.is_empty());
+        let Some(mut turn) = turn else { return };
+        for (entry, &charge) in expected.iter().zip(charges) {
+            let flow = (entry.class, entry.priority, entry.client);
+            assert_eq!(self.queue.first_of(&turn), Some(entry.task));
+            assert_eq!(self.queue.take_first(&turn), Some(*entry));
+            turn.charge(charge);
+            self.model.charge(flow, charge);
+            self.running.push((flow, charge));
+        }
+        if expected.len() < charges.len() {
+            assert_eq!(self.queue.first_of(&turn), None);
+        }
+        self.queue.end_turn(turn);
+        self.away.extend(expected);
+    }
+
     fn step(&mut self, step: Step) {
         match step {
             Step::Push {
@@ -192,6 +224,11 @@ impl Pair {
                     self.away.push(entry);
                 }
             }
+            Step::Turn {
+                class,
+                want_oldest,
+                charges,
+            } => self.turn(class, want_oldest, &charges),
             Step::PopReturning { class } => {
                 let popped = self.queue.pop_returning(class);
                 assert_eq!(popped, self.model.pop_returning(class));

@@ -24,7 +24,8 @@ pub(crate) struct Model {
     pub(crate) waiting: Vec<Entry>,
     accounts: BTreeMap<FlowKey, Account>,
     clocks: BTreeMap<(ClassId, Priority), u64>,
-    dispatches: BTreeMap<ClassId, u32>,
+    /// Since the last of the oldest's.
+    turns: BTreeMap<ClassId, u32>,
     blocked: BTreeSet<ClientKey>,
     /// Bytes of each task that room is kept for.
     pub(crate) reserved: Vec<u64>,
@@ -46,7 +47,7 @@ impl Model {
             waiting: Vec::new(),
             accounts: BTreeMap::new(),
             clocks: BTreeMap::new(),
-            dispatches: BTreeMap::new(),
+            turns: BTreeMap::new(),
             blocked: BTreeSet::new(),
             reserved: Vec::new(),
         }
@@ -176,20 +177,36 @@ impl Model {
             .filter(move |e| e.class == class && !self.blocked.contains(&e.client))
     }
 
+    /// A turn of one task, which is charged later.
     pub(crate) fn pop(&mut self, class: ClassId) -> Option<Entry> {
-        let oldest = *self.dispatchable(class).min_by_key(|e| e.order)?;
-        let dispatches = self.dispatches.entry(class).or_default();
-        *dispatches += 1;
-        let chosen = if dispatches.is_multiple_of(OLDEST_EVERY) {
+        let turn = self.turn(class, false, 1);
+        turn.first().copied()
+    }
+
+    /// The tasks of a turn that takes so many, if there are as many.
+    pub(crate) fn turn(&mut self, class: ClassId, want_oldest: bool, tasks: usize) -> Vec<Entry> {
+        let Some(oldest) = self.dispatchable(class).min_by_key(|e| e.order).copied() else {
+            return Vec::new();
+        };
+        let turns = self.turns.entry(class).or_default();
+        *turns += 1;
+        let first = if want_oldest || *turns >= OLDEST_EVERY {
+            *turns = 0;
             oldest
         } else {
             let by_rank = |e: &&Entry| (e.priority, self.virtual_time(flow(e)), e.order);
-            *self.dispatchable(class).min_by_key(by_rank)?
+            let first = self.dispatchable(class).min_by_key(by_rank);
+            *first.expect("the oldest is one")
         };
-        let now = self.virtual_time(flow(&chosen));
-        let clock = self.clocks.entry((class, chosen.priority)).or_default();
+        let now = self.virtual_time(flow(&first));
+        let clock = self.clocks.entry((class, first.priority)).or_default();
         *clock = now.max(*clock);
-        self.remove(chosen.task)
+        let of_flow = self.waiting.iter().filter(|e| flow(e) == flow(&first));
+        let mut taken: Vec<Entry> = of_flow.copied().collect();
+        taken.sort_by_key(|e| e.order);
+        taken.truncate(tasks);
+        self.waiting.retain(|e| !taken.contains(e));
+        taken
     }
 
     pub(crate) fn pop_returning(&mut self, class: ClassId) -> Option<Entry> {

@@ -1,0 +1,167 @@
+//! How far a turn goes: which of a flow's first tasks a worker is given at a time.
+//!
+//! A turn takes at least one task, and no more of them than the manager's turn time has room for. A
+//! task counts there as the recent maximum of its name: tasks that may be long, and those of a name that
+//! nobody has measured, go one by one. That is reckoned once for all tasks of a name in a row.
+//!
+//! Owns: what is left of a turn. Never: takes a task, or chooses whose turn it is.
+
+use crate::durations::{Durations, NameKey};
+use crate::manager::room::Room;
+use crate::queue::{self, CHARGE_MIN};
+
+/// The turn of one client at one worker.
+#[derive(Debug)]
+pub(in crate::manager) struct Turn {
+    pub(super) of: queue::Turn,
+    left: Left,
+}
+
+/// What a turn may still take.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// Run time that no run of tasks has taken, in nanoseconds; less than `u64::MAX`, which is what one
+    /// counts that nobody has measured.
+    time: u64,
+    /// Tasks that no run has taken, and bytes.
+    room: Room,
+    run: Run,
+}
+
+/// Tasks of one name in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// `None` before the first.
+    name: Option<NameKey>,
+    /// What one counts of the turn's time, and what its client is charged for it, in nanoseconds.
+    each: u64,
+    charge: u64,
+    /// How many more may go.
+    tasks: u32,
+}
+
+impl Turn {
+    /// A turn of `of` for so long and with so much room; one task is always let through.
+    pub(super) fn new(of: queue::Turn, time: u64, room: Room) -> Self {
+        debug_assert!(!room.is_none(), "only who has room is given a turn");
+        Self {
+            of,
+            left: Left::new(time, room),
+        }
+    }
+
+    /// Lets a task of this name and size go, if the turn goes so far: says what its client is charged
+    /// for it, in nanoseconds.
+    pub(super) fn let_go(
+        &mut self,
+        durations: &Durations,
+        name: NameKey,
+        bytes: u32,
+    ) -> Option<u64> {
+        let charge = self.left.let_go(durations, name, bytes)?;
+        self.of.charge(charge);
+        Some(charge)
+    }
+}
+
+impl Left {
+    fn new(time: u64, room: Room) -> Self {
+        Self {
+            time,
+            room: Room {
+                tasks: room.tasks.max(1),
+                bytes: room.bytes.max(1),
+            },
+            run: Run::default(),
+        }
+    }
+
+    fn let_go(&mut self, durations: &Durations, name: NameKey, bytes: u32) -> Option<u64> {
+        if self.run.name != Some(name) {
+            self.begin_run(durations, name);
+        }
+        if self.run.tasks == 0 || self.room.bytes == 0 {
+            return None;
+        }
+        self.run.tasks -= 1;
+        self.room.bytes = self.room.bytes.saturating_sub(u64::from(bytes));
+        Some(self.run.charge)
+    }
+
+    /// Gives a run of tasks of this name as much as there is room and time for.
+    fn begin_run(&mut self, durations: &Durations, name: NameKey) {
+        // What the run before has not used is there for this one.
+        self.room.tasks += self.run.tasks;
+        self.time += u64::from(self.run.tasks) * self.run.each;
+        let is_first = self.run.name.is_none();
+        let each = durations.recent_max(name).max(CHARGE_MIN);
+        let fitting = (self.time / each).max(u64::from(is_first));
+        let tasks =
+            u32::try_from(fitting).map_or(self.room.tasks, |fits| fits.min(self.room.tasks));
+        self.room.tasks -= tasks;
+        self.time = self
+            .time
+            .saturating_sub(each.saturating_mul(u64::from(tasks)));
+        self.run = Run {
+            name: Some(name),
+            each,
+            charge: durations.expected(name).max(1),
+            tasks,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use proptest::prelude::*;
+    use std::format;
+    use std::vec::Vec;
+
+    /// Durations of names that take so long; of a name without a time none has completed.
+    fn durations(times: &[Option<u64>]) -> (Durations, Vec<NameKey>) {
+        let mut durations = Durations::new();
+        let mut keys = Vec::new();
+        for (number, time) in times.iter().enumerate() {
+            let key = durations.intern(&Name::new(&format!("n{number}")).expect("short"));
+            if let Some(time) = time {
+                durations.completed(key, *time);
+            }
+            keys.push(key);
+        }
+        (durations, keys)
+    }
+
+    proptest! {
+        /// What is reckoned for a run at a time goes as far as what is decided task by task, and is
+        /// within the time, or one task.
+        #[test]
+        fn a_turn_goes_as_far_as_time_and_room(
+            times in prop::array::uniform3(prop::option::of(0_u64..40_000)),
+            tasks in prop::collection::vec((0_usize..3, 0_u32..100), 1..200),
+            time in prop_oneof![Just(0), 0_u64..100_000, Just(u64::MAX - 1)],
+            room in (1_u32..100, prop_oneof![1_u64..2_000, Just(u64::MAX)]),
+        ) {
+            let (durations, names) = durations(&times);
+            let room = Room { tasks: room.0, bytes: room.1 };
+            let mut left = Left::new(time, room);
+            let (mut used, mut given, mut bytes) = (0_u64, 0, 0);
+            for (name, size) in tasks {
+                let each = times[name].map_or(u64::MAX, |time| time.max(CHARGE_MIN));
+                let fits = used.saturating_add(each) <= time && each < u64::MAX;
+                let lets = given == 0 || (fits && given < room.tasks && bytes < room.bytes);
+                let charge = left.let_go(&durations, names[name], size);
+                prop_assert_eq!(charge.is_some(), lets);
+                if !lets {
+                    break;
+                }
+                prop_assert_eq!(charge, Some(durations.expected(names[name]).max(1)));
+                used = used.saturating_add(each);
+                given += 1;
+                bytes += u64::from(size);
+            }
+            prop_assert!(given > 0 && (given == 1 || used <= time));
+        }
+    }
+}
