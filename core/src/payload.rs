@@ -42,6 +42,9 @@ const INLINE_MAX: usize = 69;
 
 const _: () = assert!(size_of::<Payload>() == 72);
 
+/// Bytes that a payload has room for when something is appended first: more will be.
+const OPEN_MIN: usize = 4 * 1024;
+
 /// Bytes and what kind they are. Cloning it copies a few bytes and shares more.
 #[derive(Clone)]
 pub struct Payload(Bound);
@@ -136,7 +139,7 @@ impl Payload {
         if let Bound::Open { bytes, .. } = &mut self.0 {
             return bytes.extend_from_slice(more);
         }
-        let mut bytes = BytesMut::with_capacity((self.len() + more.len()).next_power_of_two());
+        let mut bytes = BytesMut::with_capacity(OPEN_MIN.max(2 * self.len() + more.len()));
         bytes.extend_from_slice(self);
         bytes.extend_from_slice(more);
         let content = self.content();

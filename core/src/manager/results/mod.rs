@@ -195,15 +195,19 @@ impl Results {
     /// its acknowledgements.
     pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<&StoredOutcome> {
         let line = &mut self.lines[client];
-        if line.sent_bytes >= self.limits.outcome_window {
+        if line.sent_to >= line.finished || line.sent_bytes >= self.limits.outcome_window {
             return None;
         }
         // Mostly the next; those that went before they were sent leave gaps.
-        let mut rank = line.sent_to + 1;
-        if !line.waiting.contains(rank) {
-            rank = line.waiting.first_above(rank)?;
-        }
-        let end = &self.ends[*line.waiting.get(rank)?];
+        let next = line.sent_to + 1;
+        let (rank, end) = match line.waiting.get(next) {
+            Some(end) => (next, *end),
+            None => {
+                let rank = line.waiting.first_above(next)?;
+                (rank, *line.waiting.get(rank)?)
+            }
+        };
+        let end = &self.ends[end];
         line.sent_to = rank;
         line.sent_bytes += end.bytes;
         Some(end)
