@@ -384,10 +384,10 @@ fn clients_show_who_they_are() {
     let shown = client().unwrap();
     let address = shown["address"].as_str().unwrap();
     assert!(address.starts_with("127.0.0.1:"), "{address}");
-    let version = serde_json::json!({"major": 1, "minor": 0});
+    let version = serde_json::json!({"major": 1, "minor": 1});
     assert_eq!(shown["version"], version);
     let table = text(&output(argon(&["status", "--manager", &manager.address])).stdout);
-    assert!(table.contains(&format!("{address} v1.0")), "{table}");
+    assert!(table.contains(&format!("{address} v1.1")), "{table}");
     map.kill().unwrap();
     map.wait().unwrap();
     until("its absence", || {
