@@ -335,8 +335,8 @@ subtest 'deadlines' => sub {
 subtest 'status' => sub {
     my ($client, $manager) = pair({});
     my %zero = map { $_ => 0 } qw(
-        epoch uptime draining queued queued_bytes queue_size queue_bytes returning unroutable held
-        assigned unacknowledged orphans oldest_wait estimated_wait capacity workers clients accepted
+        epoch uptime draining queued queued_bytes queue_size queue_bytes returning unroutable unclaimed
+        assigned unacknowledged orphans waiting oldest_wait estimated_wait capacity workers clients accepted
         rejected displaced completed not_completed attempts_lost rate
     ), map { "queued_$_" } 0 .. 7;
     my $worker = sub {

@@ -51,8 +51,10 @@ sub look {
     return;
 }
 
+# A field that the message lacks is an error of the test, which would say something else than it means.
 sub say {
     my ($self, $message) = @_;
+    local $SIG{__WARN__} = sub { die @_ };
     return $self->raw(Argon::Wire::Native::encode($message));
 }
 
