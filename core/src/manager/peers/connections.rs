@@ -243,5 +243,8 @@ impl Connections {
         let count = |peer| self.by_id.values().filter(|conn| conn.peer == peer).count();
         assert_eq!(count(Peer::Pending), self.pending);
         assert_eq!(count(Peer::Observer), self.observers);
+        let guests = self.by_id.values().filter(|conn| conn.is_guest());
+        let guests = guests.filter(|conn| conn.peer == Peer::Observer);
+        assert_eq!(guests.count(), self.guests);
     }
 }

@@ -189,13 +189,15 @@ impl Bench {
     }
 
     pub(crate) fn connect(&mut self) -> ConnId {
+        self.connect_with(Access::everything())
+    }
+
+    /// Connects with a key that allows this.
+    pub(crate) fn connect_with(&mut self, access: Access) -> ConnId {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        self.step(ManagerInput::Accepted {
-            conn,
-            from: None,
-            access: Access::everything(),
-        });
+        let from = None;
+        self.step(ManagerInput::Accepted { conn, from, access });
         conn
     }
 
@@ -218,6 +220,12 @@ impl Bench {
             session,
             name: name(called),
         };
+        let welcome = self.greet(conn, hello);
+        (conn, welcome)
+    }
+
+    /// Says hello on a connection and returns the welcome.
+    pub(crate) fn greet(&mut self, conn: ConnId, hello: Hello) -> Option<Welcome> {
         self.send(conn, ToManager::Hello(hello));
         let inbox = self.inboxes.entry(conn).or_default();
         let welcome = match inbox.first().map(|message| &message.body) {
@@ -227,7 +235,7 @@ impl Bench {
         if welcome.is_some() {
             inbox.remove(0);
         }
-        (conn, welcome)
+        welcome
     }
 
     /// A client's first connection.

@@ -1,12 +1,15 @@
 //! Corners that the manager must not be caught in, each as one short scene: workers that leave
 //! for good, that answer some things and not others, and that say too much.
 
-use super::bench::{Bench, submit};
+use super::bench::{Bench, name, submit};
 use argon_core::Machine as _;
+use argon_core::access::{Access, KeyRole};
+use argon_core::ids::PeerId;
 use argon_core::limits::OBSERVERS_MAX;
 use argon_core::manager::ManagerInput;
 use argon_core::message::{
-    AttemptEnd, Control, Finished, FromWorker, RefuseReason, Role, ToManager, ToPeer,
+    AttemptEnd, Control, Finished, FromWorker, Hello, MAGIC, RefuseReason, Role, ToManager, ToPeer,
+    VERSION,
 };
 use argon_core::time::Nanos;
 
@@ -25,6 +28,34 @@ fn observers_are_bounded_and_make_room_when_they_leave() {
     bench.close(conns[0].0);
     let (_, welcome) = observe(&mut bench, 10_000);
     assert!(welcome.is_some());
+}
+
+/// Those whose keys have not the role of an observer.
+#[test]
+fn guests_are_bounded_by_half_of_that_and_make_room_when_they_leave() {
+    let mut bench = Bench::new();
+    let mut peer = 0;
+    let mut observe = |bench: &mut Bench| {
+        peer += 1;
+        let conn = bench.connect_with(Access::new([KeyRole::Submit], None));
+        let hello = Hello {
+            magic: MAGIC,
+            version: VERSION,
+            role: Role::Observer,
+            peer: PeerId(peer),
+            connection: 1,
+            session: None,
+            name: name("eye"),
+        };
+        bench.greet(conn, hello).map(|_| conn)
+    };
+    for _ in 0..2 {
+        let guests: Vec<_> = std::iter::from_fn(|| observe(&mut bench)).collect();
+        assert_eq!(guests.len(), OBSERVERS_MAX / 2);
+        for conn in guests {
+            bench.close(conn);
+        }
+    }
 }
 
 #[test]
