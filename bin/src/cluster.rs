@@ -69,6 +69,7 @@ impl Cluster {
                 capacity: None,
             });
         }
+        args.keys.none_here()?;
         let capacity = args.workers.unwrap_or_else(pool::cpus);
         files::for_pool(capacity)?;
         let name = Name::new(LOCAL).map_err(|error| Problem::new(error.to_string()))?;

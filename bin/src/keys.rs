@@ -20,6 +20,19 @@ pub(crate) struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// Refuses key files where there is nobody to show a key to. What the environment names may be for
+    /// other commands.
+    pub(crate) fn none_here(&self) -> Result<(), Problem> {
+        match self.files.first() {
+            None => Ok(()),
+            Some(file) => Err(Problem::new(format!(
+                "--key {}: without --manager everything runs in this process, and there is nobody to \
+                 show a key to; say where to connect with --manager HOST:PORT, or leave --key out",
+                file.display()
+            ))),
+        }
+    }
+
     /// Reads them, if there are any.
     pub(crate) fn open(&self) -> Result<Option<Keys>, Problem> {
         if self.files.is_empty() {

@@ -20,7 +20,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use argon::{guard, runtime};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -102,7 +102,10 @@ fn main() -> ExitCode {
         Some(pool::RUNTIME) => return runtime::builtin::main(),
         _ => {}
     }
-    let cli = match Cli::try_parse() {
+    let parsed = command_line()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -131,6 +134,23 @@ fn main() -> ExitCode {
         say(format_args!("{problem}"));
         EXIT_PROBLEM
     }))
+}
+
+/// What the command line may be. A variable of the environment that is empty is as good as none.
+fn command_line() -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            if is_empty(&arg) {
+                arg.env(None::<&'static str>)
+            } else {
+                arg
+            }
+        })
+    })
 }
 
 /// Logs to standard error. `ARGON_LOG` can say it in detail, as in `ARGON_LOG=argon=debug`.

@@ -152,7 +152,8 @@ impl Keys {
         self.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check(&self, role: KeyRole, access: &Access) -> Result<(), KeyError> {
+    /// Whether `access`, of the first key, has this role; if not, what would be right.
+    pub(crate) fn check(&self, role: KeyRole, access: &Access) -> Result<(), KeyError> {
         if access.allows(role) {
             return Ok(());
         }

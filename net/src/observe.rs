@@ -5,13 +5,15 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
+use argon_core::access::KeyRole;
 use argon_core::codec;
 use argon_core::ids::PeerId;
 use argon_core::limits::{
     CLIENTS_MAX, HELLO_FRAME_MAX, PAYLOAD_MAX_CEILING, STATUS_PAGE, WORKERS_MAX,
 };
 use argon_core::message::{
-    Control, FromManager, Hello, MAGIC, Message, Query, Role, ToManager, ToObserver, VERSION,
+    Control, FromManager, Hello, MAGIC, Message, Query, RefuseReason, Role, ToManager, ToObserver,
+    VERSION,
 };
 use argon_core::name::Name;
 use argon_core::status::StatusReport;
@@ -39,7 +41,7 @@ pub async fn status(
         manager: manager.to_owned(),
         error: io::Error::other("no random numbers"),
     })?;
-    status_on(&TokioTransport, manager, keys, limit, seed).await
+    status_on(&TokioTransport::default(), manager, keys, limit, seed).await
 }
 
 /// The state of the manager at `manager`, all pages of it, over any transport; the identity under
@@ -66,6 +68,7 @@ pub async fn status_on<T: Transport>(
             reason: error.to_string(),
         })?;
         let mut observer = Observer::new(manager, PeerId(seed), stream);
+        observer.keys = keys;
         // A server that waits for a line says nothing until it gets one.
         match timeout(limit / 4 * 3, observer.greet()).await {
             Ok(greeted) => greeted?,
@@ -87,6 +90,8 @@ const _: () = assert!(CLIENTS_MAX <= WORKERS_MAX);
 
 struct Observer<'a, S> {
     manager: &'a str,
+    /// What is shown.
+    keys: Option<&'a Keys>,
     peer: PeerId,
     stream: S,
     incoming: Incoming,
@@ -97,6 +102,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
     fn new(manager: &'a str, peer: PeerId, stream: S) -> Self {
         Self {
             manager,
+            keys: None,
             peer,
             stream,
             incoming: Incoming::new(HELLO_FRAME_MAX),
@@ -144,11 +150,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Observer<'a, S> {
             }
             FromManager::Control(Control::Refuse(reason)) => Err(StatusError::Refused {
                 manager: self.manager.to_owned(),
-                reason: refusal(reason),
+                reason: self.refusal(reason),
             }),
             FromManager::Control(Control::Welcome(_) | Control::Pong(_) | Control::Paused)
             | FromManager::Role(_)
             | FromManager::Misdirected => Err(self.not_ours()),
+        }
+    }
+
+    /// Why we are not let in; if it is for want of a role, which, and whose key has to have it.
+    fn refusal(&self, reason: RefuseReason) -> String {
+        let ours = self
+            .keys
+            .map(|keys| keys.check(KeyRole::Observe, &keys.access()));
+        match (reason, ours) {
+            (RefuseReason::NotAllowed, Some(Err(lacks))) => lacks.to_string(),
+            _ => refusal(reason),
         }
     }
 

@@ -1,8 +1,10 @@
 //! `argon keygen` and `argon key`: keys are made, and say what they allow.
 
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use argon::{KeyFacts, KeyRole};
 use clap::{Args, Subcommand};
@@ -20,10 +22,13 @@ allows less and from which none can be made.
 Keys do not expire. Who gets hold of the cluster's key can do everything: make a new one then, and
 give the old one out of use everywhere.
 
+Without --out the key goes to standard output; if that is a file, nobody else can read it from then on.
+
 Examples:
-  argon keygen > argon.key
-  argon keygen --from argon.key --role work > worker.key
-  argon keygen --from argon.key --role submit --role observe --name alice > alice.key";
+  argon keygen --out argon.key
+  argon keygen --from argon.key --role work --out worker.key
+  argon keygen --from argon.key --role submit --role observe --name alice --out alice.key
+  argon keygen --from argon.key --role work | ssh host 'umask 077; cat > worker.key'";
 
 /// Make a key: who holds one that comes from a cluster's own is let in there
 #[derive(Debug, Args)]
@@ -48,6 +53,10 @@ pub(crate) struct KeygenArgs {
     /// the older is ended only by another of the same holder.
     #[arg(long, value_name = "NAME", requires = "from")]
     name: Option<String>,
+    /// New file for the key, which only you can read; one that is there already stays as it is, and that
+    /// is an error
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Say what a key allows
@@ -78,11 +87,36 @@ pub(crate) fn make(args: &KeygenArgs) -> Result<u8, Problem> {
         None => argon::make_key()?,
         Some(from) => argon::make_lesser_key(from, &args.roles, args.name.as_deref())?,
     };
+    if let Some(file) = &args.out {
+        return create(file, &text).map(|()| 0);
+    }
     keep_secret()?;
     let mut out = stdout();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Problem::stdout(&error))?;
     Ok(0)
+}
+
+/// Writes a key to a file that was not there before; leaves none behind that is not whole.
+fn create(file: &Path, text: &str) -> Result<(), Problem> {
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(0o600).open(file);
+    let mut out = opened.map_err(|error| {
+        let file = file.display();
+        Problem::new(if error.kind() == io::ErrorKind::AlreadyExists {
+            format!(
+                "{file} is there already, and a key is not overwritten: others may depend on it; give \
+                 another name, or move it away first"
+            )
+        } else {
+            format!("cannot create {file}: {error}")
+        })
+    })?;
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.sync_all());
+    written.map_err(|error| {
+        let _ = fs::remove_file(file);
+        Problem::new(format!("cannot write {}: {error}", file.display()))
+    })
 }
 
 /// Takes the file that standard output goes to away from other users, before the key is in it.

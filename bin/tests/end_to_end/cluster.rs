@@ -123,6 +123,20 @@ fn the_environment_can_name_the_manager() {
     });
     assert_eq!(text(&called.stdout), "hi");
     assert_eq!(status(&worker.address)["manager"]["completed"], 1);
+    // Set to nothing, it names none.
+    let mut command = argon(&["call", "echo", "here"]);
+    let called = output({
+        command.env("ARGON_MANAGER", "");
+        command
+    });
+    assert_eq!(text(&called.stdout), "here", "{}", text(&called.stderr));
+    let mut asking = argon(&["status"]);
+    let asked = output({
+        asking.env("ARGON_MANAGER", "");
+        asking
+    });
+    let said = text(&asked.stderr);
+    assert!(said.contains("--manager <HOST:PORT>"), "{said}");
 }
 
 #[test]

@@ -96,6 +96,46 @@ fn a_key_is_a_secret_file_that_says_what_it_allows() {
 }
 
 #[test]
+fn a_new_file_for_a_key_is_a_secret_and_overwrites_nothing() {
+    let folder = Folder::new();
+    let (own, new) = (folder.name("own.key"), folder.name("new.key"));
+    let lesser = ["keygen", "--from", &own, "--role", "work", "--out", &new];
+    // Whatever files of this user are else.
+    let script = "umask 0; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_argon")]);
+    let made = output({
+        command.args(lesser).stdout(Stdio::piped());
+        command
+    });
+    assert!(made.status.success());
+    assert_eq!(text(&made.stdout), "");
+    assert_eq!(mode(&folder.path("new.key")), 0o600);
+    let shown = output(argon(&["key", "show", &new]));
+    assert!(text(&shown.stdout).contains("roles:       work\n"));
+
+    let before = fs::read(&new).unwrap();
+    let said = refused(argon(&lesser));
+    assert!(said.contains(&format!("{new} is there already")), "{said}");
+    assert_eq!(fs::read(&new).unwrap(), before);
+    let nowhere = folder.name("none/new.key");
+    let said = refused(argon(&["keygen", "--out", &nowhere]));
+    assert!(said.contains(&format!("cannot create {nowhere}")), "{said}");
+}
+
+#[test]
+fn a_key_that_nobody_is_shown_is_refused() {
+    let folder = Folder::new();
+    let own = folder.name("own.key");
+    let said = refused(argon(&["map", "--key", &own, "echo", "{}", ":::", "1"]));
+    assert!(said.contains(&own) && said.contains("--manager"), "{said}");
+    // What the environment names may be for other commands.
+    let mut mapped = argon(&["map", "echo", "{}", ":::", "1"]);
+    mapped.env("ARGON_KEY", &own);
+    assert_eq!(text(&output(mapped).stdout), "1\n");
+}
+
+#[test]
 fn lesser_keys_do_what_they_are_for_and_their_holders_show() {
     let folder = Folder::new();
     for role in ["submit", "work", "observe"] {
@@ -124,7 +164,12 @@ fn lesser_keys_do_what_they_are_for_and_their_holders_show() {
         "{seen}"
     );
     let refused = text(&ask("work.key").stderr);
-    assert!(refused.contains("does not have the role"), "{refused}");
+    let work = folder.name("work.key");
+    assert!(
+        refused.contains(&format!("{work} allows work only")),
+        "{refused}"
+    );
+    assert!(refused.contains("--role observe"), "{refused}");
 }
 
 #[test]
