@@ -268,7 +268,14 @@ impl<'a> Notice<'a> {
             return (said || greets).then(|| format!("connected to the manager at {address}"));
         }
         let away = *self.away.get_or_insert_with(Instant::now);
-        if self.said_away || away.elapsed() < PATIENCE {
+        let reason = reason(link, self.managers);
+        // The first try takes up to 1.5 s, and says why.
+        let patience = if reason.is_empty() {
+            2 * PATIENCE
+        } else {
+            PATIENCE
+        };
+        if self.said_away || away.elapsed() < patience {
             return None;
         }
         self.said_away = true;
@@ -279,7 +286,7 @@ impl<'a> Notice<'a> {
         let waiting = format!(
             "waiting for a manager at {}{}",
             self.managers.join(" or "),
-            reason(link, self.managers)
+            reason
         );
         if let LinkState::Refused { .. } = link {
             // One is there.
@@ -415,6 +422,25 @@ mod tests {
         let address = managers[0].clone();
         assert!(notice.look(&LinkState::Connected { address }).is_some());
         assert_eq!(notice.look(&away), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reason_is_waited_for_a_little_before_waiting_is_said() {
+        let managers = ["boss:8000".to_owned()];
+        let mut notice = Notice::new(&managers, "");
+        let away = |last: Option<&str>| LinkState::Connecting {
+            attempts: 1,
+            last: last.map(str::to_owned),
+        };
+        assert_eq!(notice.look(&away(None)), None);
+        tokio::time::advance(PATIENCE).await;
+        assert_eq!(notice.look(&away(None)), None);
+        let line = notice.look(&away(Some("it is not known"))).unwrap();
+        assert!(line.contains("boss:8000: it is not known"), "{line}");
+        let mut notice = Notice::new(&managers, "");
+        assert_eq!(notice.look(&away(None)), None);
+        tokio::time::advance(2 * PATIENCE).await;
+        assert!(notice.look(&away(None)).is_some(), "it never becomes known");
     }
 
     #[test]

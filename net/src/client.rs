@@ -116,7 +116,7 @@ impl Client {
             return Err(StartError::NoRuntime);
         }
         require(options.keys.as_ref(), KeyRole::Submit)?;
-        Self::start_on(TokioTransport, options, entropy()?)
+        Self::start_on(TokioTransport::default(), options, entropy()?)
     }
 
     /// Starts a client on any transport; all its choices, and its identity, follow from `seed`.

@@ -67,7 +67,7 @@ impl ManagerServer {
         let open = options.insecure || options.keys.is_some();
         let checked = check_listen(&options.listen, open).await?;
         let listener = bind_checked(&options.listen, &checked).await?;
-        Self::with_listener(TokioTransport, options, listener)
+        Self::with_listener(TokioTransport::default(), options, listener)
     }
 
     /// Where it listens.
@@ -205,7 +205,7 @@ pub(crate) async fn bind_checked(
 ) -> Result<TcpListener, StartError> {
     let mut last = None;
     for address in checked {
-        match bind(&TokioTransport, &address.to_string()).await {
+        match bind(&TokioTransport::default(), &address.to_string()).await {
             Ok(listener) => return Ok(listener),
             Err(error) => last = Some(error),
         }

@@ -107,7 +107,7 @@ impl Standalone {
         };
         let local = outer
             .as_ref()
-            .and_then(|listener| TokioTransport.local_addr(listener));
+            .and_then(|listener| TokioTransport::default().local_addr(listener));
         let manager_handle = ManagerHandle::of(&driver);
 
         let (tell, done) = oneshot::channel();
@@ -119,7 +119,7 @@ impl Standalone {
                 match &mut outer {
                     Some(listener) => {
                         driver
-                            .accept_from(&TokioTransport, listener, keys.as_ref())
+                            .accept_from(&TokioTransport::default(), listener, keys.as_ref())
                             .await
                     }
                     None => std::future::pending().await,

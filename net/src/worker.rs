@@ -81,7 +81,7 @@ impl WorkerServer {
     /// If the options make no sense.
     pub fn new<E: Executor>(options: WorkerOptions, executor: E) -> Result<Self, StartError> {
         require(options.keys.as_ref(), KeyRole::Work)?;
-        Self::new_on(TokioTransport, options, executor, entropy()?)
+        Self::new_on(TokioTransport::default(), options, executor, entropy()?)
     }
 }
 

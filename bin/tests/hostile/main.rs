@@ -14,6 +14,7 @@ mod common;
 mod children;
 mod connections;
 mod load;
+mod names;
 mod protocol;
 mod raw;
 mod resources;

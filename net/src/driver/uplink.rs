@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -252,7 +253,12 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
             UplinkState::Down | UplinkState::Dialing { .. } | UplinkState::Open(_) => return,
         }
         let text = match reason {
-            CloseReason::HandshakeTimeout => "the manager did not answer in time".to_owned(),
+            CloseReason::HandshakeTimeout => match &self.state {
+                UplinkState::Dialing { address, .. } => self.never_connected(*address),
+                UplinkState::Down | UplinkState::Open(_) => {
+                    "the manager did not answer in time".to_owned()
+                }
+            },
             CloseReason::Silent => "the manager fell silent".to_owned(),
             CloseReason::Protocol(what) => {
                 format!("what answers is not an Argon manager of this version ({what})")
@@ -280,6 +286,17 @@ impl<T: Transport, R: Tagged> Uplink<T, R> {
         if !refused {
             self.down(text);
         }
+    }
+
+    /// Of a dial that took too long.
+    fn never_connected(&self, address: usize) -> String {
+        let manager = &self.managers[address];
+        let why = if manager.parse::<SocketAddr>().is_ok() {
+            "the manager did not answer in time"
+        } else {
+            "no name server said in time where it is, or nobody answered there"
+        };
+        format!("{manager}: {why}")
     }
 
     fn drop_broken(&mut self) -> Option<LinkInput<R>> {

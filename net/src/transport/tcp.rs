@@ -1,5 +1,7 @@
 //! TCP, as the system has it.
 
+mod lookups;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -7,14 +9,17 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 use super::Transport;
+use lookups::Lookups;
 
 /// Connections that may wait to be accepted: after a manager's restart all its peers come back
 /// within a moment.
 const BACKLOG: u32 = 4_096;
 
 /// TCP on the current tokio runtime. Addresses are `host:port`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokioTransport;
+#[derive(Clone, Debug, Default)]
+pub struct TokioTransport {
+    lookups: Lookups,
+}
 
 impl Transport for TokioTransport {
     type Listener = TcpListener;
@@ -37,7 +42,11 @@ impl Transport for TokioTransport {
     }
 
     async fn connect(&self, address: &str) -> io::Result<TcpStream> {
-        without_delay(TcpStream::connect(address).await?)
+        let found = match address.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.lookups.find(address, lookup(address)).await?,
+        };
+        without_delay(TcpStream::connect(&found[..]).await?)
     }
 
     fn local_addr(&self, listener: &TcpListener) -> Option<SocketAddr> {
@@ -51,6 +60,11 @@ impl Transport for TokioTransport {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
     }
+}
+
+fn lookup(address: &str) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + use<> {
+    let address = address.to_owned();
+    async move { Ok(lookup_host(address).await?.collect()) }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -28,27 +28,27 @@ impl Transport for Counting {
     type Stream = Counted;
 
     async fn bind(&self, address: &str) -> io::Result<TcpListener> {
-        TokioTransport.bind(address).await
+        TokioTransport::default().bind(address).await
     }
 
     async fn accept(&self, listener: &mut TcpListener) -> io::Result<Counted> {
-        let stream = TokioTransport.accept(listener).await?;
+        let stream = TokioTransport::default().accept(listener).await?;
         let writes = Arc::clone(&self.0);
         Ok(Counted { stream, writes })
     }
 
     async fn connect(&self, address: &str) -> io::Result<Counted> {
-        let stream = TokioTransport.connect(address).await?;
+        let stream = TokioTransport::default().connect(address).await?;
         let writes = Arc::clone(&self.0);
         Ok(Counted { stream, writes })
     }
 
     fn local_addr(&self, listener: &TcpListener) -> Option<SocketAddr> {
-        TokioTransport.local_addr(listener)
+        TokioTransport::default().local_addr(listener)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        TokioTransport.spawn(task);
+        TokioTransport::default().spawn(task);
     }
 }
 
