@@ -88,8 +88,14 @@ impl Incoming {
             let rest = self.read.saturating_sub(self.buffer.len());
             rest.max(missing).max(1)
         } else {
-            // A large frame gets a buffer of its own, which grows only as fast as it fills.
-            missing.min(self.buffer.len().max(READ_MAX))
+            // A large frame gets a buffer of its own, which grows only as fast as it fills: TLS, and
+            // slow networks, fill far less than there is room for, and what is there is copied each time.
+            let spare = self.buffer.capacity() - self.buffer.len();
+            missing.min(if spare < READ_MIN {
+                self.buffer.len().max(READ_MAX)
+            } else {
+                spare
+            })
         };
         self.make_room(room);
         let polled = {

@@ -96,6 +96,31 @@ async fn a_length_alone_allocates_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn a_large_frame_that_comes_in_small_pieces_is_moved_a_few_times() {
+    const SIZE: usize = 4 << 20;
+    // As from TLS, a record at a time.
+    let (mut near, mut far) = duplex(16 << 10);
+    let mut outgoing = Outgoing::default();
+    outgoing.push(&message(1, SIZE)).unwrap();
+    let send = std::future::poll_fn(|cx| outgoing.poll_flush(cx, &mut near, &mut 0));
+    let receive = async {
+        let mut incoming = Incoming::new(1 << 30);
+        let (mut moves, mut space) = (0, 0);
+        while incoming.next::<ToManager>().unwrap().is_none() {
+            let read = std::future::poll_fn(|cx| incoming.poll_read(cx, &mut far)).await;
+            assert!(read.unwrap() > 0);
+            moves += u32::from(incoming.buffer.capacity() != space);
+            space = incoming.buffer.capacity();
+        }
+        moves
+    };
+    let (sent, moves) = tokio::join!(send, receive);
+    sent.unwrap();
+    // Its space doubles from that of a read on.
+    assert!(moves <= (SIZE / READ_MIN).ilog2(), "{moves}");
+}
+
+#[tokio::test]
 async fn large_frames_leave_small_buffers_behind() {
     let (mut near, mut far) = duplex(1 << 20);
     let mut outgoing = Outgoing::default();
