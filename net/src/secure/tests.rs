@@ -179,7 +179,7 @@ async fn a_peer_without_a_key_is_told_in_plain_words() {
     };
     let (accepted, answer) = tokio::join!(let_in(&cluster.own, far), read);
     assert_eq!(accepted.map(|_| ()).unwrap_err(), KeptOut::Plain);
-    let mut buffer = bytes::BytesMut::from(&answer[..]);
+    let mut buffer = BytesMut::from(&answer[..]);
     let heard: Option<Message<ToPeer>> =
         argon_core::codec::decode(&mut buffer, HELLO_FRAME_MAX).unwrap();
     assert_eq!(
