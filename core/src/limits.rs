@@ -183,7 +183,8 @@ pub const HOLDER_MAX: usize = 63;
 pub const KEY_FILE_MAX: u64 = 64 * 1024;
 /// Most keys of one process: the one in use, and those that are on their way in or out.
 pub const KEYS_MAX: usize = 16;
-/// Most connections at a time whose peers have yet to show a key. Each holds some 30 KiB.
+/// Most connections at a time whose peers have yet to show a key; who comes then displaces another. Each
+/// holds some 30 KiB.
 pub const STRANGERS_MAX: usize = 1_024;
 /// Most of them from one address, so that nobody keeps all others out.
 pub const STRANGERS_PER_ADDRESS: usize = STRANGERS_MAX / 2;

@@ -75,8 +75,12 @@ pub(crate) enum KeptOut {
     Gone,
     /// It has not said enough in time to know what it speaks.
     Silent,
+    /// It had said nothing yet when others needed its place.
+    Displaced,
     /// It has begun to show a key, and not come to an end in time.
     Slow,
+    /// It had begun to show a key when others needed its place.
+    Interrupted,
     /// It showed no certificate, or one that is not ours, or broke the handshake.
     Refused(String),
 }
@@ -85,8 +89,8 @@ impl KeptOut {
     /// Whether it made us begin a handshake.
     pub(crate) fn was_costly(&self) -> bool {
         match self {
-            Self::Plain | Self::Other | Self::Gone | Self::Silent => false,
-            Self::Slow | Self::Refused(_) => true,
+            Self::Plain | Self::Other | Self::Gone | Self::Silent | Self::Displaced => false,
+            Self::Slow | Self::Interrupted | Self::Refused(_) => true,
         }
     }
 
@@ -97,6 +101,12 @@ impl KeptOut {
             Self::Other => "it does not speak TLS",
             Self::Gone => "it left before it had shown a key",
             Self::Silent => "it said nothing in time",
+            Self::Displaced => {
+                "it had said nothing yet, and so many strangers came that it lost its place"
+            }
+            Self::Interrupted => {
+                "it had not shown a key yet, and so many strangers came that it lost its place"
+            }
             Self::Slow => "it did not show a key in time",
             Self::Refused(reason) => reason,
         }

@@ -19,4 +19,5 @@ mod protocol;
 mod raw;
 mod resources;
 mod stage;
+mod strangers;
 mod workers;

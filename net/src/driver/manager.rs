@@ -28,7 +28,6 @@ use argon_core::manager::{ManagerInput, ManagerOutput};
 use argon_core::message::{Control, Message, ToPeer};
 use argon_core::pressure::Pressure;
 use argon_core::receive_budget::{self, ReceiveBudget};
-use argon_core::strangers::Strangers;
 use argon_core::time::Instant;
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
@@ -75,7 +74,7 @@ pub(crate) struct ManagerDriver<M> {
     frame_max: usize,
     output_max: usize,
     /// Who has yet to show a key.
-    strangers: Mutex<Strangers>,
+    waiting: Mutex<stranger::Waiting>,
 }
 
 #[derive(Debug)]
@@ -152,7 +151,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
             changed: Notify::new(),
             frame_max: codec::frame_max(payload_max),
             output_max: payload_max + OUTPUT_SLACK,
-            strangers: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 

@@ -1,11 +1,14 @@
 //! Peers that have yet to show a key.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use argon_core::limits::STRANGER_TIME;
-use argon_core::strangers::{Strangers, Ticket};
+use argon_core::strangers::{Entry, StrangerId, Strangers, Ticket};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
@@ -14,10 +17,20 @@ use crate::driver::log;
 use crate::keys::Keys;
 use crate::secure::{self, KeptOut};
 
-/// The room of a connection that may show a key. Given back however its task ends, by a panic too.
+/// Peers that have yet to show a key: what core decides of them, and how each learns that it is displaced.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    strangers: Strangers,
+    /// Of all that are waited for, so no more than core allows.
+    places: BTreeMap<StrangerId, oneshot::Sender<Infallible>>,
+}
+
+/// The place of a connection that may show a key. Given back however its task ends, by a panic too.
 pub(super) struct Room<M: ManagerMachine> {
     driver: Arc<ManagerDriver<M>>,
     ticket: Option<Ticket>,
+    /// Ends when core has given the place to another.
+    place: oneshot::Receiver<Infallible>,
     failed: bool,
 }
 
@@ -25,19 +38,45 @@ impl<M: ManagerMachine> Drop for Room<M> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.driver.clock.now();
-            self.driver.strangers().leave(now, ticket, self.failed);
+            let mut waiting = self.driver.waiting();
+            waiting.places.remove(&ticket.id());
+            waiting.strangers.leave(now, ticket, self.failed);
+        }
+    }
+}
+
+impl<M: ManagerMachine> Room<M> {
+    /// Goes on with what a stranger has to do while it has its place and time.
+    async fn bounded<T>(
+        &mut self,
+        until: Instant,
+        step: impl Future<Output = Result<T, KeptOut>>,
+        late: KeptOut,
+        displaced: KeptOut,
+    ) -> Result<T, KeptOut> {
+        tokio::select! {
+            biased;
+            done = timeout_at(until, step) => done.unwrap_or(Err(late)),
+            _ = &mut self.place => Err(displaced),
         }
     }
 }
 
 impl<M: ManagerMachine> ManagerDriver<M> {
-    /// Room for a connection to show a key, if there is any.
+    /// Room for a connection to show a key, if there is any; whom core names for it has no room any more.
     pub(super) fn room(self: &Arc<Self>, from: Option<SocketAddr>) -> Option<Room<M>> {
         let address = from.map(|from| from.ip());
-        let ticket = self.strangers().enter(self.clock.now(), address)?;
+        let mut waiting = self.waiting();
+        let Entry { ticket, displaced } = waiting.strangers.enter(self.clock.now(), address)?;
+        if let Some(displaced) = displaced {
+            waiting.places.remove(&displaced);
+        }
+        let (held, place) = oneshot::channel();
+        waiting.places.insert(ticket.id(), held);
         Some(Room {
             driver: Arc::clone(self),
             ticket: Some(ticket),
+            place,
             failed: false,
         })
     }
@@ -50,12 +89,14 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         from: Option<SocketAddr>,
         mut room: Room<M>,
     ) {
+        use KeptOut::{Displaced, Interrupted, Silent, Slow};
+
         let until = Instant::now() + STRANGER_TIME;
-        let looked = timeout_at(until, secure::look(stream)).await;
-        let accepted = match looked.unwrap_or(Err(KeptOut::Silent)) {
+        let look = secure::look(stream);
+        let accepted = match room.bounded(until, look, Silent, Displaced).await {
             Ok(stream) => {
-                let accepted = timeout_at(until, secure::accept(&keys, stream)).await;
-                accepted.unwrap_or(Err(KeptOut::Slow))
+                let accept = secure::accept(&keys, stream);
+                room.bounded(until, accept, Slow, Interrupted).await
             }
             Err(kept_out) => Err(kept_out),
         };
@@ -77,7 +118,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         let now = self.clock.now();
         let address = from.map(|from| from.ip());
         let is_news = *kept_out != KeptOut::Gone;
-        let is_due = is_news && self.strangers().is_worth_a_line(now, address);
+        let is_due = is_news && self.waiting().strangers.is_worth_a_line(now, address);
         let address = address.map(tracing::field::display);
         let reason = kept_out.reason();
         if !is_due {
@@ -89,9 +130,7 @@ impl<M: ManagerMachine> ManagerDriver<M> {
         }
     }
 
-    fn strangers(&self) -> MutexGuard<'_, Strangers> {
-        self.strangers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
