@@ -175,6 +175,9 @@ pub const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 pub const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(1);
 /// First delay of the reconnect backoff; the very first try comes at once.
 pub const RECONNECT_DELAY_FIRST: Duration = Duration::from_millis(10);
+/// Most lookups of names that go on after their dials were given up; what is beyond is forgotten, and
+/// asked again. Far more than one client or worker has managers.
+pub const LOOKUPS_MAX: usize = 64;
 /// How long dialling and the handshake may take together.
 pub const HANDSHAKE: Duration = Duration::from_millis(1_500);
 /// Most bytes in the name of a key's holder: it is one label of a name in a certificate.

@@ -56,19 +56,28 @@ impl Guarded {
         command.args(["echo", "{}", ":::", "done"]);
         output(command)
     }
+}
 
-    /// Connects again and again, and says nothing.
-    fn flood(&self, came: &AtomicU64, stop: &AtomicBool) {
-        let mut open = VecDeque::new();
-        while !stop.load(Ordering::Relaxed) {
-            open.extend(TcpStream::connect(&self.manager.address));
-            if open.len() > SILENT {
-                open.pop_front();
-            }
-            came.fetch_add(1, Ordering::Relaxed);
-            // Some thousands a second, so that what is measured is not how many the system can take.
-            thread::sleep(Duration::from_micros(200));
+/// Ends a flood, also where the test fails.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Connects again and again, and says nothing.
+fn flood(address: &str, came: &AtomicU64, stop: &AtomicBool) {
+    let mut open = VecDeque::new();
+    while !stop.load(Ordering::Relaxed) {
+        open.extend(TcpStream::connect(address));
+        if open.len() > SILENT {
+            open.pop_front();
         }
+        came.fetch_add(1, Ordering::Relaxed);
+        // Some thousands a second, so that what is measured is not how many the system can take.
+        thread::sleep(Duration::from_micros(200));
     }
 }
 
@@ -76,13 +85,15 @@ impl Guarded {
 fn clients_with_a_key_come_in_through_a_silent_flood_from_their_own_address() {
     let guarded = Guarded::new();
     let (came, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let address = guarded.manager.address.clone();
     thread::scope(|scope| {
-        scope.spawn(|| guarded.flood(&came, &stop));
+        scope.spawn(|| flood(&address, &came, &stop));
+        let flooded = Until(&stop);
         until("a full room", || {
             came.load(Ordering::Relaxed) > 2 * SILENT as u64
         });
         let clients: Vec<Output> = (0..CLIENTS).map(|_| guarded.map_one()).collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(flooded);
         for client in clients {
             assert!(client.status.success(), "{}", text(&client.stderr));
             assert_eq!(text(&client.stdout), "done\n");

@@ -9,15 +9,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use argon_core::limits::LOOKUPS_MAX;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long an answer that nobody waited for is good: longer than a round of dials to a few managers,
 /// and short enough to learn of one that has moved.
 const KEPT: Duration = Duration::from_secs(10);
-/// Most lookups whose dials were given up; what is beyond is forgotten, and asked again. Far more than
-/// one client or worker has managers.
-const LOOKUPS_MAX: usize = 64;
 
 /// What came of a lookup, and when.
 type Found = (Instant, io::Result<Vec<SocketAddr>>);
