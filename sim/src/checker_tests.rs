@@ -180,9 +180,15 @@ fn ended_tasks_stop_and_slots_are_not_shared() {
     assert_eq!(crowded(20), "fine");
 }
 
-/// A manager's messages about tasks of one client, as (at, number, what).
+/// A manager's messages about tasks of one client, as (at, number, what). It sends them out one by one.
 fn said(wire: &[(u64, u64, WireWhat)]) -> String {
-    verdict(|_, h| {
+    said_in_turns(wire, 0)
+}
+
+/// The same, of a manager with this turn time.
+fn said_in_turns(wire: &[(u64, u64, WireWhat)], turn_time: u64) -> String {
+    verdict(|plan, h| {
+        plan.options.turn_time = turn_time;
         for &(at, seq, what) in wire {
             let (life, client) = (0, 102);
             h.wire.push(Wire {
@@ -323,6 +329,36 @@ fn priority_is_judged_also_of_what_came_back() {
     // While its client is away nobody knows what became of a task.
     let away = [(3, 0, WireWhat::Left), goes(4, 0), goes(4, 2)];
     assert_eq!(after(&away), "fine");
+}
+
+#[test]
+fn tasks_of_one_turn_are_judged_as_one() {
+    let goes = |at, seq| (at, seq, WireWhat::Assigned);
+    let queue = [came(1, 0, 4), came(1, 1, 2), came(1, 2, 4), came(1, 3, 4)];
+    let judged = |rest: &[(u64, u64, WireWhat)], turn_time| {
+        said_in_turns(&[&queue[..], rest].concat(), turn_time)
+    };
+    // The oldest's turn.
+    let passes = [goes(2, 0), goes(2, 2), goes(2, 3)];
+    assert_eq!(judged(&passes, 1), "fine");
+    assert_eq!(judged(&passes, 0), "7");
+    // What is sent out later, or after another, is of another turn.
+    assert_eq!(judged(&[goes(2, 0), goes(3, 2)], 1), "7");
+    let between = [came(1, 4, 2), goes(2, 0), goes(2, 1), goes(2, 2)];
+    assert_eq!(judged(&between, 1), "7");
+
+    let among = |turns: u64| {
+        let mut wire = vec![came(1, 0, 7)];
+        for turn in 1..=turns {
+            let seqs = || [2 * turn, 2 * turn + 1];
+            wire.extend(seqs().map(|seq| came(2, seq, 0)));
+            wire.extend(seqs().map(|seq| goes(2 + turn, seq)));
+        }
+        wire.push(goes(99, 0));
+        said_in_turns(&wire, 1)
+    };
+    assert_eq!(among(15), "fine");
+    assert_eq!(among(16), "7");
 }
 
 #[test]

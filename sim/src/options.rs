@@ -82,6 +82,9 @@ pub struct Options {
     /// How long a task that nobody runs waits for somebody who does.
     #[serde(default = "runner_wait")]
     pub runner_wait: u64,
+    /// Run time of the tasks that a worker is given in one turn.
+    #[serde(default = "turn_time")]
+    pub turn_time: u64,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
     /// Bounds inside the machines that are tiny in this run; none: what they are in production.
@@ -153,6 +156,10 @@ impl Tiny {
             version: VERSION,
         }
     }
+}
+
+fn turn_time() -> u64 {
+    argon_core::limits::TURN_TIME.as_nanos() as u64
 }
 
 fn runner_wait() -> u64 {
@@ -250,6 +257,7 @@ impl Options {
             runs: Vec::new(),
             rolling: false,
             runner_wait: runner_wait(),
+            turn_time: turn_time(),
             same_names: true,
             tiny: None,
             heal_at: S,
@@ -336,7 +344,7 @@ impl Options {
         if tiny.percent(20) {
             options.tiny = Some(Tiny::draw(&mut tiny));
         }
-        let mut old = stream(seed, &[34]);
+        let mut old = stream(seed, &[35]);
         if old.percent(25) {
             options.old = Old {
                 managers: old.percent(30),
@@ -344,6 +352,8 @@ impl Options {
                 clients: old.percent(50),
             };
         }
+        // Most tasks here take milliseconds.
+        options.turn_time = stream(seed, &[34]).pick(&[turn_time(), 0, 20 * MS, S]);
         options.check_every = stream(seed, &[19]).pick(&[1, 16, 16, 64, 64, 256]);
         options
     }

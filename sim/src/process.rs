@@ -197,6 +197,7 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
     config.restart_grace = span(options.restart_grace);
     config.resume_timeout = span(options.resume_timeout);
     config.runner_wait = span(options.runner_wait);
+    config.turn_time = span(options.turn_time);
     if let Some(limit) = options.payload_max {
         config.payload_max = limit as usize;
     }

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::process::EVEN;
 use crate::report::{Class, Failure};
 
-/// One dispatch in so many takes the oldest.
+/// One turn in so many begins with the oldest.
 pub(super) const OLDEST_EVERY: u64 = 16;
 
 /// A task that waits in a manager's queue, as far as can be seen.
@@ -22,9 +22,9 @@ struct Waiting {
     /// Which submission to this life of the manager it was.
     order: u64,
     at: u64,
-    /// Tasks that were there before it, and dispatches and returns until then.
+    /// Tasks that were there before it, and turns and returns until then.
     older: u64,
-    dispatched: u64,
+    turns: u64,
     returned: u64,
     /// It came once, and for the first time.
     plain: bool,
@@ -32,6 +32,16 @@ struct Waiting {
     over: u64,
     /// Until when it may be sent out.
     start_by: u64,
+}
+
+/// What goes out in a row as if in one turn: at one instant, of one client, priority and class. Two turns
+/// may look like one, and are then judged as if they were.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) at: u64,
+    pub(super) client: u64,
+    pub(super) priority: u8,
+    pub(super) class: u64,
 }
 
 /// A client, its number of a task, and the priority.
@@ -49,7 +59,9 @@ struct Queue {
     /// The order of the last task that was first dispatched, by client, priority and class.
     last: BTreeMap<(u64, u8, u64), u64>,
     submitted: u64,
-    dispatched: u64,
+    turns: u64,
+    /// The last of them, if that can be told.
+    row: Option<Row>,
     returned: u64,
 }
 
@@ -58,6 +70,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     // Order holds within a class. Where workers differ, only tasks of one name surely share one.
     let uniform = plan.options.runs.is_empty();
     let usual = uniform && is_unsuspended(plan);
+    let in_turns = plan.options.turn_time > 0;
     let drift = plan.options.drift;
     let mut queues: BTreeMap<usize, Queue> = BTreeMap::new();
     for wire in &history.wire {
@@ -78,7 +91,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                     order: queue.submitted + 1,
                     at: wire.at,
                     older: queue.waiting.len() as u64,
-                    dispatched: queue.dispatched,
+                    turns: queue.turns,
                     returned: queue.returned,
                     plain: !marked,
                     // By the fastest and the slowest clock that a manager may have.
@@ -105,7 +118,7 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
                 queue.waiting.remove(&id);
                 queue.assigned.remove(&id);
             }
-            WireWhat::Assigned => queue.assigned(wire, usual)?,
+            WireWhat::Assigned => queue.assigned(wire, usual, in_turns)?,
             WireWhat::Returned | WireWhat::Left => {}
         }
     }
@@ -155,9 +168,17 @@ impl Queue {
         self.waiting.insert(id, task);
     }
 
-    fn assigned(&mut self, wire: &Wire, usual: bool) -> Result<(), Failure> {
+    fn assigned(&mut self, wire: &Wire, usual: bool, in_turns: bool) -> Result<(), Failure> {
         let id = (wire.client, wire.seq);
-        self.dispatched += 1;
+        let task = self.waiting.get(&id).filter(|_| in_turns);
+        let row = task.map(|task| Row {
+            at: wire.at,
+            client: wire.client,
+            priority: task.priority,
+            class: task.class,
+        });
+        self.turns += u64::from(row.is_none() || row != self.row);
+        self.row = row;
         let first = self.assigned.insert(id);
         let Some(task) = self.waiting.remove(&id).filter(|task| first && task.plain) else {
             self.returned += 1;
@@ -178,10 +199,10 @@ impl Queue {
         *last = task.order;
         let older = task.older + self.returned - task.returned;
         let most = OLDEST_EVERY * (older + 1);
-        let waited = self.dispatched - task.dispatched;
+        let waited = self.turns - task.turns;
         if usual && waited > most {
             let text = format!(
-                "number {} was dispatched as the {waited}th after it came, with {older} older",
+                "number {} was dispatched in the {waited}th turn after it came, with {older} older",
                 wire.seq
             );
             return Err(broken("7 (worst case)", text));

@@ -1,12 +1,12 @@
 //! Promise 7, its first sentence: more important tasks go first, those that came back from a worker
 //! too. Read off the messages that each life of a manager took and sent.
 //!
-//! One dispatch in so many takes the oldest, whatever its importance. So a less important task may
-//! pass a more important one that surely waits, but seldom.
+//! One turn in so many begins with the oldest, whatever its importance. So the tasks of a less important
+//! turn may pass a more important task that surely waits, but seldom.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::order::{OLDEST_EVERY, is_unsuspended, scaled_down};
+use super::order::{OLDEST_EVERY, Row, is_unsuspended, scaled_down};
 use crate::history::{History, Wire, WireWhat};
 use crate::plan::Plan;
 use crate::process::EVEN;
@@ -34,6 +34,8 @@ struct Queue {
     out: BTreeSet<TaskId>,
     /// Tasks that left the queue since one passed a more important one.
     since: Option<u64>,
+    /// The turn of the last that was sent out, if it did.
+    passing: Option<Row>,
 }
 
 /// Judges what managers sent out.
@@ -48,13 +50,13 @@ pub(super) fn check(plan: &Plan, history: &History) -> Result<(), Failure> {
     let honest = |wire: &&Wire| !history.hostile.contains(&wire.client);
     for wire in history.wire.iter().filter(honest) {
         let queue = queues.entry(wire.life).or_default();
-        queue.took(wire, rate)?;
+        queue.took(wire, rate, plan.options.turn_time > 0)?;
     }
     Ok(())
 }
 
 impl Queue {
-    fn took(&mut self, wire: &Wire, rate: u64) -> Result<(), Failure> {
+    fn took(&mut self, wire: &Wire, rate: u64, in_turns: bool) -> Result<(), Failure> {
         let id = (wire.client, wire.seq);
         match wire.what {
             WireWhat::Submitted {
@@ -85,7 +87,7 @@ impl Queue {
             WireWhat::Assigned => {
                 self.leaves(id);
                 self.out.insert(id);
-                return self.passed(wire);
+                return self.passed(wire, in_turns);
             }
             WireWhat::Rejected { .. } | WireWhat::Ended => {
                 if !self.out.remove(&id) {
@@ -126,8 +128,9 @@ impl Queue {
     }
 
     /// A task was sent out.
-    fn passed(&mut self, wire: &Wire) -> Result<(), Failure> {
+    fn passed(&mut self, wire: &Wire, in_turns: bool) -> Result<(), Failure> {
         self.since = self.since.map(|since| since + 1);
+        let passing = self.passing.take();
         let Some(own) = self.known.get(&(wire.client, wire.seq)) else {
             return Ok(());
         };
@@ -138,7 +141,16 @@ impl Queue {
         let Some(((level, (client, seq)), _)) = better.find(surely) else {
             return Ok(());
         };
-        if let Some(since) = self.since.filter(|since| *since < OLDEST_EVERY) {
+        self.passing = in_turns.then_some(Row {
+            at: wire.at,
+            client: wire.client,
+            priority: own.priority,
+            // Where workers differ, nothing is judged.
+            class: 0,
+        });
+        if let Some(since) = self.since.filter(|since| *since < OLDEST_EVERY)
+            && (passing.is_none() || passing != self.passing)
+        {
             let text = format!(
                 "number {} of level {} went before number {seq} of {client:#x} of level {level}, {since} after another such",
                 wire.seq, own.priority
