@@ -9,6 +9,7 @@ use std::time::Duration;
 use argon_core::Machine;
 use argon_core::access::Access;
 use argon_core::ids::{Attempt, ConnId, PeerId};
+use argon_core::limits::TURN_TIME;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
 use argon_core::payload::Payload;
@@ -88,11 +89,12 @@ struct Told {
 }
 
 impl Told {
-    fn new(in_runs: bool, now: Instant) -> Self {
+    fn new(in_runs: bool, now: Instant, turn_time: Duration) -> Self {
         let mut config = ManagerConfig::new(EPOCH);
         config.queue_tasks = 24;
         config.in_flight_tasks = 20;
         config.client_tasks = 30;
+        config.turn_time = turn_time;
         Self {
             manager: Manager::new(config, now),
             in_runs,
@@ -236,12 +238,12 @@ struct Twins {
 }
 
 impl Twins {
-    fn new() -> Self {
+    fn new(turn_time: Duration) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         let mut twins = Self {
             now,
-            one_by_one: Told::new(false, now),
-            in_runs: Told::new(true, now),
+            one_by_one: Told::new(false, now, turn_time),
+            in_runs: Told::new(true, now, turn_time),
             next_conn: 0,
             conns: vec![ConnId(0); (CLIENTS + WORKERS) as usize],
             connections: vec![0; (CLIENTS + WORKERS) as usize],
@@ -468,11 +470,14 @@ impl Twins {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_024) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_048) })]
 
     #[test]
-    fn what_is_said_in_runs_is_decided_as_if_said_one_by_one(script in acts()) {
-        let mut twins = Twins::new();
+    fn what_is_said_in_runs_is_decided_as_if_said_one_by_one(
+        script in acts(),
+        micros in prop_oneof![Just(0), Just(64), Just(1_000), Just(1_000_000)],
+    ) {
+        let mut twins = Twins::new(Duration::from_micros(micros));
         for act in script {
             twins.act(act);
         }
@@ -482,7 +487,7 @@ proptest! {
 /// The property above means nothing unless runs are met in it, in both directions.
 #[test]
 fn what_follows_each_other_goes_out_as_a_run() {
-    let mut twins = Twins::new();
+    let mut twins = Twins::new(TURN_TIME);
     for worker in 1..WORKERS {
         twins.act(Act::Grant { worker, window: 0 });
     }
