@@ -24,6 +24,19 @@ def frames(data: bytes) -> List[Tuple[Any, int, bytes]]:
     return found
 
 
+def singles(sent: Tuple[Any, int, bytes]) -> List[Tuple[Any, int, bytes]]:
+    """A run of submissions as what it stands for; anything else as it is."""
+    message, content, payload = sent
+    if not isinstance(message, wire.SubmitRun):
+        return [sent]
+    first, found, at = message.first, [], 0
+    for by, size in enumerate(message.sizes):
+        found.append((first._replace(seq=first.seq + by), content, payload[at : at + size]))
+        at += size
+    assert at == len(payload) and len(found) > 1
+    return found
+
+
 class Bench:
     """A session on the bench: its driver, its clock and its manager in one."""
 
@@ -96,6 +109,7 @@ class Bench:
         resumed: bool = False,
         payload_max: int = 1 << 20,
         lease: int = LEASE,
+        version: wire.Version = wire.VERSION,
     ) -> Any:
         """The manager lets it in; returns the Hello."""
         self.settle()
@@ -109,7 +123,7 @@ class Bench:
         self.settle()
         (hello,) = self.take(wire.Hello)
         assert not self.sent, "more than Hello before the Welcome"
-        self.say(wire.Welcome(wire.VERSION, epoch, resumed, lease, payload_max))
+        self.say(wire.Welcome(version, epoch, resumed, lease, payload_max))
         return hello
 
     def say(self, message: Any, content: int = 0, payload: bytes = b"", portion: int = 0) -> None:
@@ -125,6 +139,13 @@ class Bench:
         """The manager has a result."""
         done = wire.Choice(wire.Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 2, "w"), 0))
         self.say(wire.Outcome(seq, done), wire.JSON, payload)
+
+    def complete_run(self, seq: int, ends: List[Tuple[int, bytes]], **changes: Any) -> None:
+        """The manager has results of tasks, each so far above `seq`."""
+        common = wire.Common(seq, 2, 0, "w")
+        said = [wire.End(offset, 1, len(result)) for offset, result in ends]
+        results = b"".join(result for _, result in ends)
+        self.say(wire.OutcomeRun(common, said), wire.JSON, changes.get("payload", results))
 
     def reject(self, seq: int, reason: Any, after: int = 0, may: bool = False) -> None:
         """The manager has no room."""
@@ -176,7 +197,9 @@ class Bench:
             self.now = max(self.now, wake)
 
     def take(self, kind: Any) -> List[Any]:
-        """Takes what was sent of one kind, in order."""
+        """Takes what was sent of one kind, in order. Runs are of the kind of what they stand for."""
+        if kind is wire.Submit:
+            self.sent = [single for sent in self.sent for single in singles(sent)]
         found = [sent[0] for sent in self.sent if isinstance(sent[0], kind)]
         self.sent = [sent for sent in self.sent if not isinstance(sent[0], kind)]
         return found

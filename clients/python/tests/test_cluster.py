@@ -506,3 +506,17 @@ def test_what_a_killed_task_submitted_ends_with_it(cluster, tmp_path):
         until("the end of its client", lambda: len(client.status().clients) == 1)
     # And not because it was given up after a while.
     assert "ran in a pool process that is gone" in (tmp_path / "stderr").read_text()
+
+
+def test_tasks_go_and_end_in_runs(cluster):
+    manager = cluster.manager()
+    port = manager.address.rsplit(":", 1)[1]
+    cluster.worker()
+    cluster.kill(manager)
+    with argon.Client(manager.address) as client:
+        # Nobody is there yet, so they are submitted together later.
+        futures = [client.submit("python:operator:mul", number, 2) for number in range(300)]
+        cluster.manager(port=port)
+        assert [future.result(60) for future in futures] == [2 * number for number in range(300)]
+        link = client._engine.session.link
+        assert link.has_runs and link.sent < 200

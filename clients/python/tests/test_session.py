@@ -37,7 +37,7 @@ def test_hello_is_all_until_it_is_answered():
     bench = Bench()
     bench.submit()
     hello = bench.open()
-    assert (hello.magic, hello.version, hello.role.kind) == (b"ARGN", (1, 0), wire.Role.CLIENT)
+    assert (hello.magic, hello.version, hello.role.kind) == (b"ARGN", (1, 1), wire.Role.CLIENT)
     assert (hello.peer, hello.connection, hello.session, hello.name) == (7, 1, None, "bench")
     (submit,) = bench.take(wire.Submit)
     assert submit == (0, 4, 3, False, False, 2**64 - 1, 2**64 - 1, 2**64 - 1, "noop")

@@ -51,6 +51,8 @@ class Link:
         self.epoch: Optional[int] = None
         self.lease = LEASE_DEFAULT
         self.payload_max: Optional[int] = None
+        #: Whether the manager understands messages that speak of many tasks.
+        self.has_runs = False
         #: Why the last attempt to connect came to nothing.
         self.problem = "no connection was tried yet"
         #: Set if no manager will ever let us in.
@@ -113,6 +115,7 @@ class Link:
         lease = LEASE_DEFAULT if welcome.lease == wire.NO_LIMIT else welcome.lease
         self.lease = min(max(lease, LEASE_MIN), LEASE_MAX)
         self.payload_max = min(welcome.payload_max, PAYLOAD_MAX_CEILING)
+        self.has_runs = welcome.version >= wire.RUNS
         self.state = UP
         self._up_since = self._heard = self._seen = now
         self._ping_at = now + self.lease // 4

@@ -24,6 +24,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 from . import _wire as wire
 from ._doubts import Doubts, Nobody
 from ._link import DIALING, MILLISECOND, SECOND, SHAKING, Link, backoff
+from ._runs import Runs, read_outcomes
 from ._window import Window
 
 RETRY_FIRST = 25 * MILLISECOND
@@ -46,9 +47,8 @@ WAITING, SENT, BACKOFF = range(3)
 _RETRY, _EXPIRY = range(2)
 
 _OUTCOME = int(next(tag for tag, (make, _) in wire.NATIVE.items() if make is wire.Outcome))
-_SUBMIT = int(next(tag for tag, (make, _) in wire.NATIVE.items() if make is wire.Submit))
+_OUTCOME_RUN = int(next(tag for tag, (make, _) in wire.NATIVE.items() if make is wire.OutcomeRun))
 _LENGTH = struct.Struct("<I")
-_SUBMIT_HEAD = struct.Struct("<IBIQBBBBQQQB")
 _COMPLETED_HEAD = struct.Struct("<IBIQIQQB")
 
 
@@ -60,11 +60,9 @@ class Task:
         "content",
         "payload",
         "priority",
-        "max_attempts",
         "at_most_once",
+        "options",
         "deadline",
-        "max_wait",
-        "time_limit",
         "allowed",
         "state",
         "may_have_run",
@@ -91,11 +89,21 @@ class Task:
         retries: Optional[int] = 10,
     ) -> None:
         self.name, self.content, self.payload = name, content, payload
-        self.priority, self.max_attempts, self.at_most_once = priority, max_attempts, at_most_once
+        self.priority, self.at_most_once = priority, at_most_once
+        most_wait = wire.NO_LIMIT if max_wait is None else max_wait
+        most_time = wire.NO_LIMIT if time_limit is None else time_limit
+        #: What tasks that are submitted together have in common.
+        self.options = (
+            content,
+            priority,
+            max_attempts,
+            at_most_once,
+            most_wait,
+            most_time,
+            name,
+        )
         #: From submission on; an instant as soon as the session has the task.
         self.deadline = deadline
-        self.max_wait = wire.NO_LIMIT if max_wait is None else max_wait
-        self.time_limit = wire.NO_LIMIT if time_limit is None else time_limit
         self.allowed = retries
         self.state = WAITING
         self.may_have_run = False
@@ -149,6 +157,7 @@ class Session:
     ) -> None:
         self.within = within
         self.link = Link(peer, name, addresses, rng, now, role)
+        self._runs = Runs(self.link)
         self.rng = rng
         self.window = Window(in_flight)
         self.tasks: Dict[int, Task] = {}
@@ -332,11 +341,12 @@ class Session:
                     now, seq, wire.Ending.COMPLETED, None, content, data[body:stop]
                 )
                 return
+        elif stop - at > 5 and data[at + 5] == _OUTCOME_RUN and self.link.is_up:
+            self._outcomes(now, data, at, stop)
+            return
         message, content, payload = wire.decode(wire.NATIVE, data, at, stop)
         if isinstance(message, wire.Outcome) and message.end.kind == wire.Ending.COMPLETED:
-            if len(self._workers) >= WORKERS_MAX:
-                self._workers.clear()
-            self._workers.add(message.end.value.last.worker.encode())
+            self._know(message.end.value.last.worker.encode())
         if self.link.is_up:
             self._message(now, message, content, payload)
         elif isinstance(message, wire.Welcome):
@@ -349,6 +359,22 @@ class Session:
             self._refused(now, message.reason)
         else:
             raise wire.WireError("something before its Welcome")
+
+    def _know(self, worker: bytes) -> None:
+        if len(self._workers) >= WORKERS_MAX:
+            self._workers.clear()
+        self._workers.add(worker)
+
+    def _outcomes(self, now: int, data: bytes, at: int, stop: int) -> None:
+        """Takes in a frame that tells the ends of many tasks: one message, and each as if alone."""
+        content, worker, seqs, sizes, at = read_outcomes(data, at, stop, self._workers)
+        self._know(worker)
+        self.link.received += 1
+        completed = wire.Ending.COMPLETED
+        for seq, size in zip(seqs, sizes):
+            end = at + size
+            self._outcome(now, seq, completed, None, content, data[at:end])
+            at = end
 
     def _message(self, now: int, message: Any, content: int, payload: bytes) -> None:
         link = self.link
@@ -450,7 +476,8 @@ class Session:
         kind = wire.RefuseReason(reason.kind)
         if kind is wire.RefuseReason.VERSION:
             spoken = f"{reason.value.major}.{reason.value.minor}"
-            text = f"it speaks version {spoken} of the protocol, and this client 1.0"
+            ours = f"{wire.VERSION.major}.{wire.VERSION.minor}"
+            text = f"it speaks version {spoken} of the protocol, and this client {ours}"
         else:
             text = words[kind]
         self.link.fatal = kind in (wire.RefuseReason.VERSION, wire.RefuseReason.BAD_HELLO)
@@ -660,17 +687,24 @@ class Session:
     def _send_tasks(self, now: int, backlog: int) -> None:
         if self._move_at is not None:
             return
-        room = BACKLOG_MAX - backlog
+        is_done = self._submit_tasks(now, BACKLOG_MAX - backlog)
+        self._runs.flush()
+        if is_done and self.window.wants_word(self.link.sent):
+            self.link.ping(now)
+
+    def _submit_tasks(self, now: int, room: int) -> bool:
+        """Submits what the window admits. Returns whether there was room in bytes for all of it,
+        and it may be sent now."""
         # First what may be running somewhere, so that it is claimed before it is tried again. The
         # manager before had these, so the window has no say.
         while self._recovering:
             if room <= 0:
                 self._more = True
-                return
+                return False
             room -= self._send_task(now, next(iter(self._recovering)))
         window = self.window
         if window.paused_until > now:
-            return
+            return False
         window.paused_until = 0
         window.limiting = False
         for priority, waiting in enumerate(self._waiting):
@@ -680,10 +714,9 @@ class Session:
                     break
                 if room <= 0:
                     self._more = window.limiting = True
-                    return
+                    return False
                 room -= self._send_task(now, next(iter(waiting)))
-        if window.wants_word(self.link.sent):
-            self.link.ping(now)
+        return True
 
     def _send_task(self, now: int, seq: int) -> int:
         task = self.tasks[seq]
@@ -700,28 +733,11 @@ class Session:
         self._unqueue(seq, task)
         task.state, task.asked = SENT, False
         self.window.add(task.priority)
-        name = task.name
-        self.link.send(
-            _SUBMIT_HEAD.pack(
-                42 + len(name) + size,
-                task.content,
-                _SUBMIT,
-                seq,
-                task.priority,
-                task.max_attempts,
-                task.at_most_once,
-                task.may_have_run,
-                left,
-                task.max_wait,
-                task.time_limit,
-                len(name),
-            )
-            + name
-            + task.payload
-        )
+        self._runs.submit(seq, task, left)
         if task.cancelled:
+            self._runs.flush()
             self._send(wire.Cancel(seq))
-        return 46 + len(name) + size
+        return 46 + len(task.name) + size
 
     def _send(self, message: Any) -> None:
         if self.link.is_up:

@@ -130,7 +130,11 @@ class Version(NamedTuple):
     minor: int
 
 
-VERSION = Version(1, 0)
+#: What this side speaks, and since when a message can speak of many tasks.
+VERSION = Version(1, 1)
+RUNS = Version(1, 1)
+#: Of the pool protocol.
+POOL_VERSION = Version(1, 0)
 
 
 class TaskId(NamedTuple):
@@ -458,6 +462,56 @@ class Paused(NamedTuple):
     pass
 
 
+class End(NamedTuple):
+    """One of many attempts that completed. `ran` is in nanoseconds."""
+
+    #: How far its numbers are above those that the message begins with.
+    offset: int
+    ran: int
+    #: Bytes of its result.
+    size: int
+
+
+class Common(NamedTuple):
+    """What is the same for outcomes that are told together. `waited` is in nanoseconds."""
+
+    seq: int
+    waited: int
+    charged: int
+    worker: str
+
+
+class Row(NamedTuple):
+    """Attempts whose numbers rise by one."""
+
+    first: Attempt
+    count: int
+
+
+class SubmitRun(NamedTuple):
+    first: Submit
+    sizes: List[int]
+
+
+class AssignRun(NamedTuple):
+    first: Assign
+    sizes: List[int]
+
+
+class FinishedRun(NamedTuple):
+    first: Held
+    ends: List[End]
+
+
+class OutcomeRun(NamedTuple):
+    first: Common
+    ends: List[End]
+
+
+class AckResultRuns(NamedTuple):
+    rows: List[Row]
+
+
 # The messages of the pool protocol.
 
 
@@ -681,7 +735,11 @@ _WORKER = _struct(
 )
 _CLIENT = _struct(ClientStatus, U64, NAME, _option(NAME), BOOL, *_PLACE, *([U64] * 6))
 _GROUPS = _struct(GroupStatus, U64, _list(NAME), U64)
-_HELD = _list(_struct(Held, _ATTEMPT, _TASK))
+_ONE_HELD = _struct(Held, _ATTEMPT, _TASK)
+_HELD = _list(_ONE_HELD)
+_SUBMIT = (U64, U8, U8, BOOL, BOOL, U64, U64, U64, NAME)
+_ASSIGN = (_ATTEMPT, _TASK, BOOL, U64, U64, NAME)
+_SIZES, _ENDS = _list(U32), _list(_struct(End, U16, U32, U32))
 _SEQS, _ATTEMPTS, _NAMES = _list(U64), _list(_ATTEMPT), _list(NAME)
 
 Protocol = Dict[int, Tuple[Type[Any], Shape]]
@@ -709,7 +767,7 @@ NATIVE: Protocol = dict(
             _message(Ping, U64, U64),
             _message(Pong, U64, U64),
             _message(Goodbye),
-            _message(Submit, U64, U8, U8, BOOL, BOOL, U64, U64, U64, NAME),
+            _message(Submit, *_SUBMIT),
             _message(Cancel, U64),
             _message(Resume, _SEQS),
             _message(AckOutcomes, U64, _SEQS),
@@ -720,7 +778,7 @@ NATIVE: Protocol = dict(
             _message(
                 Status, _MANAGER, _list(_WORKER), _list(_CLIENT), _list(_GROUPS), BOOL
             ),
-            _message(Assign, _ATTEMPT, _TASK, BOOL, U64, U64, NAME),
+            _message(Assign, *_ASSIGN),
             _message(Recall, _ATTEMPTS),
             _message(Kill, _ATTEMPT),
             _message(AckResults, _ATTEMPTS),
@@ -738,6 +796,11 @@ NATIVE: Protocol = dict(
             _message(Within, U64, U32, U64),
             _message(Gone, U32, U64),
             _message(Paused),
+            _message(SubmitRun, _struct(Submit, *_SUBMIT), _SIZES),
+            _message(AssignRun, _struct(Assign, *_ASSIGN), _SIZES),
+            _message(FinishedRun, _ONE_HELD, _ENDS),
+            _message(OutcomeRun, _struct(Common, U64, U64, U8, NAME), _ENDS),
+            _message(AckResultRuns, _list(_struct(Row, _ATTEMPT, U32))),
         ]
     )
 )

@@ -86,7 +86,7 @@ class Runtime:
 
     def ready(self) -> bytes:
         """The frame that the worker waits for."""
-        return wire.encode(wire.Ready(wire.MAGIC, wire.VERSION, self.capabilities()))
+        return wire.encode(wire.Ready(wire.MAGIC, wire.POOL_VERSION, self.capabilities()))
 
     def resolve(self, name: str) -> Callable[..., Any]:
         """The function that a task's name means."""
