@@ -21,7 +21,7 @@ cmp_ok(scalar @blocks, '>', 70, 'there are vectors');
 
 # What only workers and managers say to each other.
 my $others = qr{^native/(?:hello_worker|assign|recall|kill|ack_results|resend|report|grant
-    |finished|returned|draining|capabilities|gone)}x;
+    |finished|returned|draining|capabilities|gone|ack_result_runs)}x;
 
 my %seen;
 for my $block (@blocks) {
@@ -43,7 +43,7 @@ for my $block (@blocks) {
     $seen{"$message->{type}"}++;
 }
 my @met = qw(hello welcome refuse ping pong goodbye submit cancel resume ack_outcomes status_query
-    outcome reject unknown status running_query running within paused ready run completed failed);
+    outcome reject unknown status running_query running within paused submit_run outcome_run ready run completed failed);
 is_deeply([sort keys %seen], [sort @met], 'each message was met');
 
 sub encode {
@@ -85,7 +85,7 @@ for my $block (@blocks) {
             $pool ? Argon::Wire::Pool::decode(0, $body) : Argon::Wire::Native::decode(0, $body);
         };
         # Only of the payload can something be missing unnoticed.
-        $bad++ if $message && $message->{type} !~ /^(?:submit|outcome|run|completed|failed)$/;
+        $bad++ if $message && $message->{type} !~ /^(?:submit|submit_run|outcome|outcome_run|run|completed|failed)$/;
     }
     is($bad, 0, "$name: too short is noticed");
 }

@@ -68,6 +68,7 @@ sub new {
         session    => undef,
         lease      => LEASE,
         problem    => undef,
+        has_runs   => 0,
     }, $class;
     weaken $self->{owner};
     $self->_clear;
@@ -96,6 +97,9 @@ sub address {
     my ($host, $port) = @{ $self->{addresses}[ $self->{address} ] };
     return $host =~ /:/ ? "[$host]:$port" : "$host:$port";
 }
+
+# Whether the manager understands messages that speak of many tasks.
+sub has_runs { return $_[0]{has_runs} }
 
 sub problem { return $_[0]{problem} }
 sub lease   { return $_[0]{lease} }
@@ -452,6 +456,7 @@ sub _greeted {
     die "it said $message->{type} instead of Welcome\n" if $message->{type} ne 'welcome';
     my ($major, $minor) = @{ $message->{version} };
     die "it speaks version $major.$minor\n" if $major != Argon::Wire::Native::MAJOR;
+    $self->{has_runs} = $minor >= Argon::Wire::Native::RUNS_MINOR;
     my $epoch = $message->{epoch};
     # What it says of another's life does not hold for ours.
     my $resumed = $message->{resumed} && defined $self->{session} && $self->{session} == $epoch;
@@ -512,7 +517,7 @@ Says that nobody looked at the connection for a while, so that the manager is no
 
 Drops the connection and dials again; goes to the next manager; closes for good.
 
-=item is_up, address, problem, lease, session, silent_at, now
+=item is_up, has_runs, address, problem, lease, session, silent_at, now
 
 What is known.
 

@@ -21,6 +21,8 @@ use constant {
     LEVELS     => 8,
     NEVER      => 9**9**9,
     RESUME     => 30,      # how long a manager waits for a worker to claim what may run only once
+    RUN_TASKS  => 1_024,   # most in a run that is sent: beyond a few dozen, more of them save nothing
+    RUN_BYTES  => 30 * 1_024,    # most of arguments there: managers copy them, and none that come alone
     RESTART    => 1,       # what a manager that is restarted at once counts as
 };
 
@@ -241,6 +243,13 @@ sub _acknowledge {
 sub _send_tasks {
     my ($self, $now) = @_;
     return if defined $self->{move_at};
+    $self->_submit_tasks($now);
+    $self->_flush_run;
+    return;
+}
+
+sub _submit_tasks {
+    my ($self, $now) = @_;
     my ($link, $window) = @$self{qw(link window)};
     # First what may be running somewhere, so that it is claimed before it is tried again. The
     # manager has had these before, so the window has no say.
@@ -281,11 +290,45 @@ sub _send_task {
     $task->{state} = 'sent';
     $self->{sent}[ $task->{priority} ]++;
     $self->{sent_total}++;
-    $self->{link}->send(Argon::Wire::Native::submit($task, $left));
+    $self->_submit($task, $left);
     if ($task->{cancelled}) {
+        $self->_flush_run;
         $self->{link}->send(
             Argon::Wire::Native::encode({ type => 'cancel', seq => $task->{seq} }));
     }
+    return;
+}
+
+# Those in a row that are alike go as one message. Nothing waits for others: whoever submits says
+# _flush_run before it sends something else, and at the end.
+sub _submit {
+    my ($self, $task, $left) = @_;
+    my ($run, $payload) = ($self->{run}, $task->{payload});
+    my $like = join ',', $left,
+        @$task{qw(content priority max_attempts at_most_once may_have_run max_wait time_limit wire_name)};
+    if ($run && $run->{next} == $task->{seq} && $run->{like} eq $like && $self->{link}->has_runs
+        && @{ $run->{payloads} } < RUN_TASKS && $run->{bytes} + length $payload <= RUN_BYTES) {
+        push @{ $run->{payloads} }, $payload;
+        $run->{next}++;
+        $run->{bytes} += length $payload;
+        return;
+    }
+    $self->_flush_run;
+    $self->{run} = { first => $task, left => $left, like => $like, next => $task->{seq} + 1,
+        payloads => [$payload], bytes => length $payload };
+    # What is long goes alone, and counts at once where there is room for so much.
+    $self->_flush_run if length $payload > RUN_BYTES;
+    return;
+}
+
+sub _flush_run {
+    my ($self) = @_;
+    my $run = delete $self->{run} or return;
+    my ($first, $left, $payloads) = @$run{qw(first left payloads)};
+    $self->{link}->send(
+        @$payloads > 1
+        ? Argon::Wire::Native::submit_run($first, $left, $payloads)
+        : Argon::Wire::Native::submit($first, $left));
     return;
 }
 
@@ -365,6 +408,8 @@ sub _is_given_up {
 sub on_down {
     my ($self) = @_;
     $self->{cut_at} = Argon::Link::now();
+    # If something has interrupted it: those in it count as sent, and the next manager is asked.
+    delete $self->{run};
     # Outcomes come again after resuming, and so do their acknowledgements.
     @{ $self->{acks} } = ();
     $self->{move_at} = undef;
@@ -394,6 +439,10 @@ sub on_message {
     my ($self, $now, $message) = @_;
     my $type = $message->{type};
     return $self->_outcome($message) if $type eq 'outcome';
+    if ($type eq 'outcome_run') {
+        $self->_outcome($_) for @{ Argon::Wire::Native::outcomes($message) };
+        return;
+    }
     return $self->_rejected($now, $message) if $type eq 'reject';
     if ($type eq 'unknown') {
         $self->_unknown($_) for @{ $message->{seqs} };

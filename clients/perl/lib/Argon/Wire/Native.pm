@@ -6,10 +6,15 @@ use warnings;
 
 use Argon::Wire qw(:all);
 use Carp qw(croak);
+use List::Util qw(max sum);
 
 our $VERSION = '0.1.0';
 
-use constant IDS_MAX => 4096;
+use constant {
+    IDS_MAX       => 4096,
+    VERSION_MINOR => 1,    # of this protocol; the pool's has its own
+    RUNS_MINOR    => 1,    # since when a message can speak of many tasks
+};
 
 our @REASONS = qw(
     queue_full queue_bytes_full displaced client_full in_flight_full too_slow draining no_workers
@@ -85,13 +90,13 @@ my %ENCODE = (
     hello => sub {
         my ($m) = @_;
         my $role = $ROLE_TAG{ $m->{role} };
-        return join '', pack('V a4 v v V', 0, MAGIC, @{ $m->{version} // [MAJOR, MINOR] }, $role),
+        return join '', pack('V a4 v v V', 0, MAGIC, @{ $m->{version} // [MAJOR, VERSION_MINOR] }, $role),
             ($role == 1 ? pack('V', $m->{capacity}) : ()), pack('Q< Q<', @$m{qw(peer connection)}),
             (defined $m->{session} ? pack('C Q<', 1, $m->{session}) : "\0"), w_name($m->{name});
     },
     welcome => sub {
         my ($m) = @_;
-        return pack 'V v v Q< C Q< V', 1, @{ $m->{version} // [MAJOR, MINOR] },
+        return pack 'V v v Q< C Q< V', 1, @{ $m->{version} // [MAJOR, VERSION_MINOR] },
             @$m{qw(epoch resumed lease payload_max)};
     },
     refuse => sub {
@@ -134,6 +139,11 @@ my %ENCODE = (
     },
     running_query => sub { pack 'V V', 26, $_[0]{page} },
     within        => sub { pack 'V Q< V Q<', 28, @{ $_[0] }{qw(worker slot life)} },
+    outcome_run   => sub {
+        my ($m) = @_;
+        return join '', pack('V Q< Q< C', 34, @$m{qw(seq waited charged)}), w_name($m->{worker}),
+            pack('Q< (v V V)*', scalar @{ $m->{ends} }, map { @$_{qw(offset ran size)} } @{ $m->{ends} });
+    },
     running       => sub {
         my ($m) = @_;
         return pack('V', 27) . w_list(_row_bytes(\@RUNNING), $m->{tasks}) . pack('C', $m->{more});
@@ -149,10 +159,24 @@ sub submit {
         @$task{qw(max_wait time_limit)}) . $task->{wire_name} . $task->{payload};
 }
 
+# A SubmitRun: many of that, which differ from the first in their payloads alone and follow it.
+sub submit_run {
+    my ($task, $left, $payloads) = @_;
+    my $joined = join '', @$payloads;
+    my $length = 49 + length($task->{wire_name}) + 4 * @$payloads + length $joined;
+    return pack('V C V Q< C4 Q<3 a* Q< V*', $length, $task->{content}, 31, $task->{seq},
+        @$task{qw(priority max_attempts at_most_once may_have_run)}, $left,
+        @$task{qw(max_wait time_limit wire_name)}, scalar @$payloads, map { length } @$payloads) . $joined;
+}
+
 sub encode {
     my ($message) = @_;
-    return submit({ %$message, wire_name => w_name($message->{name}) }, $message->{deadline})
-        if $message->{type} eq 'submit';
+    if ($message->{type} =~ /^submit/) {
+        my $task = { %$message, wire_name => w_name($message->{name}) };
+        return submit($task, $message->{deadline}) if $message->{type} eq 'submit';
+        return submit_run($task, $message->{deadline},
+            [unpack join('', map { "a$_" } @{ $message->{sizes} }), $message->{payload}]);
+    }
     my $header = ($ENCODE{ $message->{type} } // croak "cannot say $message->{type}")->($message);
     return frame($message->{content} // PLAIN, $header, $message->{payload} // '');
 }
@@ -177,8 +201,10 @@ my %DECODE = (
     27 => sub { { type => 'running', tasks => r_list(_row(\@RUNNING)), more => r_bool() } },
     28 => sub { { type => 'within', worker => r_u64(), slot => r_u32(), life => r_u64() } },
     30 => sub { { type => 'paused' } },
+    31 => sub { return { %{ _submit() }, type => 'submit_run', sizes => r_list(\&r_u32) } },
+    34 => \&_outcome_run,
 );
-my %HAS_PAYLOAD = (6 => 1, 11 => 1);
+my %HAS_PAYLOAD = map { $_ => 1 } 6, 11, 31, 34;
 
 # Names of workers that were read before, by their bytes.
 use constant WORKERS_MAX => 1_024;
@@ -257,14 +283,47 @@ sub _outcome {
     return { type => 'outcome', seq => $seq, outcome => $outcome, @fields };
 }
 
-# The attempt that ended the task. A worker's name that was read is known the next time.
+# The attempt that ended the task.
 sub _last {
     my %last = (ran => r_u64(), waited => r_u64(), worker => r_name());
-    my $bytes = $last{worker};
+    _know($last{worker});
+    return %last;
+}
+
+# A worker's name that was read is known the next time.
+sub _know {
+    my ($worker) = @_;
+    my $bytes = $worker;
     utf8::encode($bytes);
     %WORKERS = () if keys %WORKERS >= WORKERS_MAX;
-    $WORKERS{$bytes} = $last{worker};
-    return %last;
+    $WORKERS{$bytes} = $worker;
+    return;
+}
+
+sub _outcome_run {
+    my %run = (type => 'outcome_run', seq => r_u64(), waited => r_u64(), charged => r_u8(), worker => r_name());
+    $run{ends} = r_list(sub { { offset => r_u16(), ran => r_u32(), size => r_u32() } });
+    return \%run;
+}
+
+# The outcomes for which a run stands, in their order. Dies if it is none.
+sub outcomes {
+    my ($run) = @_;
+    my ($first, $ends) = @$run{qw(seq ends)};
+    die 'a run of ' . @$ends . "\n" if @$ends < 2 || @$ends > IDS_MAX;
+    die "a run with results of other sizes\n"
+        if sum(map { $_->{size} } @$ends) != length $run->{payload};
+    die "a run with numbers that there are not\n" if max(map { $_->{offset} } @$ends) > NO_LIMIT - $first;
+    my ($at, @outcomes) = (0);
+    for my $end (@$ends) {
+        push @outcomes, {
+            type    => 'outcome', seq => $first + $end->{offset}, outcome => 'completed', ran => $end->{ran},
+            (map { $_ => $run->{$_} } qw(waited worker charged content)),
+            payload => substr($run->{payload}, $at, $end->{size}),
+        };
+        $at += $end->{size};
+    }
+    return \@outcomes;
 }
 
 sub _last_bytes {
@@ -334,7 +393,7 @@ describes it. Those messages that only workers exchange with managers are not he
 
 A message is a hash with a C<type> (C<hello>, C<welcome>, C<refuse>, C<ping>, C<pong>, C<goodbye>,
 C<submit>, C<cancel>, C<resume>, C<ack_outcomes>, C<status_query>, C<outcome>, C<reject>, C<unknown>,
-C<status>, C<running_query>, C<running>, C<within>, C<paused>), the fields that the protocol gives it, and C<content> and
+C<status>, C<running_query>, C<running>, C<within>, C<paused>, C<submit_run>, C<outcome_run>), the fields that the protocol gives it, and C<content> and
 C<payload>. Choices are words (C<queue_full>, C<completed>), durations nanoseconds.
 
 =head1 FUNCTIONS
@@ -348,6 +407,15 @@ The whole frame.
 =item submit(\%task, $left)
 
 The frame of a C<submit> whose name is bytes already (C<wire_name>), with C<$left> nanoseconds until its deadline.
+
+=item submit_run(\%task, $left, \@payloads)
+
+The frame of a C<submit_run>: C<%task> is the first, and the payloads are those of all.
+
+=item outcomes(\%run)
+
+A reference to an array of the C<outcome>s for which an C<outcome_run> stands. Dies if its sizes or numbers make no
+sense.
 
 =item decode($content, $body)
 

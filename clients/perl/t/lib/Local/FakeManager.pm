@@ -46,9 +46,37 @@ sub look {
             next;
         }
         $self->{received}++ if $message->{type} ne 'hello';
-        push @{ $self->{heard} }, $message;
+        push @{ $self->{heard} }, $self->_singles($message);
     }
     return;
+}
+
+# A run as the submissions for which it stands, anything else as it is; notes of how many each message
+# of either kind speaks, and which is the first.
+sub _singles {
+    my ($self, $message) = @_;
+    return $message if $message->{type} !~ /^submit/;
+    my @sizes = @{ $message->{sizes} // [length $message->{payload}] };
+    push @{ $self->{runs} }, [$message->{seq}, scalar @sizes];
+    my ($by, $at, @singles) = (0, 0);
+    for my $size (@sizes) {
+        my %single = (%$message, type => 'submit', seq => $message->{seq} + $by++,
+            payload => substr $message->{payload}, $at, $size);
+        delete $single{sizes};
+        push @singles, \%single;
+        $at += $size;
+    }
+    return @singles;
+}
+
+# Results of tasks, each so far above the first: [[$offset, $payload], ...].
+sub completed_run {
+    my ($self, $seq, $ends, %fields) = @_;
+    return $self->say({
+        type => 'outcome_run', seq => $seq, waited => 1, charged => 0, worker => 'w', content => 1,
+        ends => [map { { offset => $_->[0], ran => 1, size => length $_->[1] } } @$ends],
+        payload => join('', map { $_->[1] } @$ends), %fields,
+    });
 }
 
 # A field that the message lacks is an error of the test, which would say something else than it means.
