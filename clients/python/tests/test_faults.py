@@ -20,11 +20,16 @@ from argon._wire import Ending, Reason
 
 
 
+COMPLETED = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 1, "w"), 0))
+
+
 class Life:
     """One life of one manager: all that it knows."""
 
     def __init__(self, epoch):
         self.epoch = epoch
+        #: Every other manager is of before runs.
+        self.version = wire.Version(1, epoch % 2)
         self.session = False
         # seq -> "queued", "running" or the outcome
         self.tasks = {}
@@ -52,6 +57,7 @@ class World:
         self.results = {}
         self.trace = hashlib.sha256()
         self.calm = False
+        self.runs = 0
 
     # What the manager does.
 
@@ -69,7 +75,7 @@ class World:
             if not resumed:
                 life.session = True
                 self.forget(life)
-            self.say(wire.Welcome(wire.VERSION, life.epoch, resumed, LEASE, 1 << 20))
+            self.say(wire.Welcome(life.version, life.epoch, resumed, LEASE, 1 << 20))
             if resumed:
                 for seq, state in sorted(life.tasks.items()):
                     if isinstance(state, wire.Choice):
@@ -82,6 +88,10 @@ class World:
         self.received += 1
         if isinstance(message, wire.Submit):
             self.submitted(life, message)
+        elif isinstance(message, wire.SubmitRun) and life.version >= wire.RUNS:
+            for by in range(len(message.sizes)):
+                self.submitted(life, message.first._replace(seq=message.first.seq + by))
+            self.runs += 1
         elif isinstance(message, wire.Cancel):
             if life.tasks.get(message.seq) == "queued":
                 flag = message.seq in life.uncertain
@@ -127,6 +137,7 @@ class World:
 
     def work(self):
         for life in self.lives:
+            done = []
             for seq, state in sorted(life.tasks.items()):
                 if state == "queued" and self.rng.random() < 0.3:
                     assert (life.epoch, seq) not in life.started, "twice in one session"
@@ -134,8 +145,23 @@ class World:
                     self.ever_started.add(seq)
                     life.tasks[seq] = "running"
                 elif state == "running" and self.rng.random() < 0.3:
-                    done = wire.Choice(Ending.COMPLETED, wire.Completion(wire.LastAttempt(1, 1, "w"), 0))
-                    self.finish(life, seq, done)
+                    done.append(seq)
+            if len(done) < 2 or life.version < wire.RUNS:
+                for seq in done:
+                    self.finish(life, seq, COMPLETED)
+            else:
+                self.finish_run(life, done)
+
+    def finish_run(self, life, seqs):
+        for seq in seqs:
+            life.tasks[seq] = COMPLETED
+        if self.connection and self.life is life and self.session.link.is_up:
+            first = min(seqs)
+            self.rng.shuffle(seqs)
+            results = [b"%d" % seq for seq in seqs]
+            ends = [wire.End(seq - first, 1, len(result)) for seq, result in zip(seqs, results)]
+            self.say(wire.OutcomeRun(wire.Common(first, 1, 0, "w"), ends), b"".join(results))
+            self.runs += 1
 
     def finish(self, life, seq, end):
         life.tasks[seq] = end
@@ -251,13 +277,14 @@ def test_faults(seeds):
 
 
 def test_faults_reach_what_they_are_for():
-    endings, epochs = set(), 0
+    endings, epochs, runs = set(), 0, 0
     for seed in range(60):
         world = World(seed).run()
         endings |= {result.ending for result in world.results.values()}
         epochs += next(world.epochs) - 1 - world.addresses
+        runs += world.runs
     assert endings >= {Ending.COMPLETED, Ending.EXPIRED, Ending.CANCELLED, Ending.REJECTED}
-    assert epochs > 20
+    assert epochs > 20 and runs > 100
 
 
 def test_a_seed_gives_the_same_bytes_again():

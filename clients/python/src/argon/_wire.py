@@ -485,7 +485,8 @@ class Row(NamedTuple):
     """Attempts whose numbers rise by one."""
 
     first: Attempt
-    count: int
+    #: How many they are.
+    size: int
 
 
 class SubmitRun(NamedTuple):
