@@ -26,6 +26,8 @@ use constant {
     RESTART    => 1,       # what a manager that is restarted at once counts as
 };
 
+# What is the same for the tasks of a run.
+my @LIKE = qw(content priority max_attempts at_most_once may_have_run max_wait time_limit wire_name);
 my %FINAL = map { $_ => 1 } qw(too_large no_runner);
 
 sub new {
@@ -303,21 +305,21 @@ sub _send_task {
 # _flush_run before it sends something else, and at the end.
 sub _submit {
     my ($self, $task, $left) = @_;
-    my ($run, $payload) = ($self->{run}, $task->{payload});
-    my $like = join ',', $left,
-        @$task{qw(content priority max_attempts at_most_once may_have_run max_wait time_limit wire_name)};
-    if ($run && $run->{next} == $task->{seq} && $run->{like} eq $like && $self->{link}->has_runs
-        && @{ $run->{payloads} } < RUN_TASKS && $run->{bytes} + length $payload <= RUN_BYTES) {
-        push @{ $run->{payloads} }, $payload;
-        $run->{next}++;
-        $run->{bytes} += length $payload;
-        return;
+    my $size = length $task->{payload};
+    if (my $run = $self->{run}) {
+        my ($first, $payloads) = @$run{qw(first payloads)};
+        if ($first->{seq} + @$payloads == $task->{seq} && $run->{left} == $left
+            && $self->{link}->has_runs && @$payloads < RUN_TASKS && $run->{bytes} + $size <= RUN_BYTES
+            && !grep { $first->{$_} ne $task->{$_} } @LIKE) {
+            push @$payloads, $task->{payload};
+            $run->{bytes} += $size;
+            return;
+        }
+        $self->_flush_run;
     }
-    $self->_flush_run;
-    $self->{run} = { first => $task, left => $left, like => $like, next => $task->{seq} + 1,
-        payloads => [$payload], bytes => length $payload };
+    $self->{run} = { first => $task, left => $left, payloads => [$task->{payload}], bytes => $size };
     # What is long goes alone, and counts at once where there is room for so much.
-    $self->_flush_run if length $payload > RUN_BYTES;
+    $self->_flush_run if $size > RUN_BYTES;
     return;
 }
 

@@ -13,7 +13,7 @@ our @EXPORT_OK = qw(
     frame take_frame reading
     MAGIC MAJOR MINOR HEADER_MAX NO_LIMIT NANOS
     PLAIN JSON BINCODE PICKLE BUILT_IN
-    w_name w_text w_list r_u8 r_u16 r_u32 r_i32 r_u64 r_bool r_name r_text r_list r_rest
+    w_name w_text w_list r_u8 r_u16 r_u32 r_i32 r_u64 r_bool r_name r_text r_list r_rest r_bytes
     w_error r_error w_cause r_cause
 );
 our @CARP_NOT = qw(Argon::Client);
@@ -75,6 +75,9 @@ sub _take {
     $at += $count;
     return substr($bytes, $at - $count, $count);
 }
+
+# So many bytes.
+sub r_bytes { return _take($_[0]) }
 
 sub r_u8  { ord(_take(1)) }
 sub r_u16 { unpack('v',  _take(2)) }
@@ -215,7 +218,7 @@ the frame is not complete. Dies if the frame is longer than C<$limit>.
 =item reading($body)
 
 Begins to read a body. The functions C<r_u8>, C<r_u16>, C<r_u32>, C<r_i32>, C<r_u64>, C<r_bool>,
-C<r_name>, C<r_text>, C<r_list($element)>, C<r_cause>, C<r_error> and C<r_rest> (all that is left: the payload)
+C<r_name>, C<r_text>, C<r_list($element)>, C<r_cause>, C<r_error> C<r_bytes($count)> and C<r_rest> (all that is left: the payload)
 read on from there. They die if the body is too short or makes no sense.
 
 =item w_name, w_text, w_list($element, $list), w_cause, w_error

@@ -302,15 +302,20 @@ sub _know {
 
 sub _outcome_run {
     my %run = (type => 'outcome_run', seq => r_u64(), waited => r_u64(), charged => r_u8(), worker => r_name());
-    $run{ends} = r_list(sub { { offset => r_u16(), ran => r_u32(), size => r_u32() } });
+    my $count = r_u64();
+    # Taken at once; the length is found wanting before anything is made of a count that is a lie.
+    my @ends = unpack '(v V V)*', r_bytes(10 * ($count > IDS_MAX ? die "a run of $count\n" : $count));
+    $run{ends} = [map { { offset => $ends[3 * $_], ran => $ends[3 * $_ + 1], size => $ends[3 * $_ + 2] } }
+        0 .. $count - 1];
     return \%run;
 }
 
 # The outcomes for which a run stands, in their order. Dies if it is none.
 sub outcomes {
     my ($run) = @_;
-    my ($first, $ends) = @$run{qw(seq ends)};
-    die 'a run of ' . @$ends . "\n" if @$ends < 2 || @$ends > IDS_MAX;
+    my ($first, $ends, $waited, $worker, $charged, $content)
+        = @$run{qw(seq ends waited worker charged content)};
+    die 'a run of ' . @$ends . "\n" if @$ends < 2;
     die "a run with results of other sizes\n"
         if sum(map { $_->{size} } @$ends) != length $run->{payload};
     die "a run with numbers that there are not\n" if max(map { $_->{offset} } @$ends) > NO_LIMIT - $first;
@@ -318,7 +323,7 @@ sub outcomes {
     for my $end (@$ends) {
         push @outcomes, {
             type    => 'outcome', seq => $first + $end->{offset}, outcome => 'completed', ran => $end->{ran},
-            (map { $_ => $run->{$_} } qw(waited worker charged content)),
+            waited  => $waited,   worker => $worker, charged => $charged, content => $content,
             payload => substr($run->{payload}, $at, $end->{size}),
         };
         $at += $end->{size};
