@@ -512,9 +512,10 @@ class Session:
         task = self.tasks.get(seq)
         if task is None:
             return
-        if not task.uncertain and not task.rejections:
+        is_sent = task.state == SENT
+        if not is_sent and not task.may_have_run and not task.rejections:
             raise wire.WireError("the end of a task that it was not sent")
-        if task.state == SENT:
+        if is_sent:
             self.window.outcome()
             self._moves = 0
             self._move_at = None
