@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use crate::codec::SHARE_MIN;
 use crate::message::{VERSION, Version};
 
 /// Most bytes of a frame's header (everything but the payload). Room for the longest error
@@ -13,7 +14,8 @@ pub const HELLO_FRAME_MAX: usize = 4 * 1024;
 /// Most ids in one message, all its lists together; more are sent in parts, and refused where they are
 /// read: what a peer asks for with one message is bounded.
 pub const IDS_MAX: usize = 4_096;
-/// Most tasks in a run that is sent: beyond a few dozen, more of them save nothing.
+/// Most tasks in a run: beyond a few dozen, more of them save nothing, and what a peer asks for with one
+/// message is bounded.
 pub const RUN_TASKS_MAX: usize = 1_024;
 /// Most bytes of payloads in a run that is sent: less than is shared instead of copied, since each task
 /// goes its own way afterwards.
@@ -269,6 +271,7 @@ const _: () = {
     assert!(RESTART_GRACE.as_nanos() < RESUME_TIMEOUT.as_nanos());
     assert!(HEARTBEATS_PER_LEASE >= 2);
     assert!(KILL_GRACE.as_nanos() + LEASE.as_nanos() <= ANSWER.as_nanos());
+    assert!(RUN_TASKS_MAX <= IDS_MAX && RUN_BYTES_MAX < SHARE_MIN);
     // A manager recalls at most what the slots of one worker can run.
     assert!(CAPACITY_MAX as usize <= IDS_MAX);
     // A reported attempt is 32 bytes, the largest id that messages list.

@@ -14,6 +14,7 @@ use bincode::{Decode, Encode};
 
 use super::{Assign, AttemptEnd, Finished, ReportedAttempt, Submit};
 use crate::ids::{Attempt, TaskId};
+use crate::limits::RUN_TASKS_MAX;
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::task::{Completion, LastAttempt, Outcome};
@@ -24,7 +25,7 @@ use crate::time::Nanos;
 pub struct Run<T> {
     /// What is said of the first; of the others all but the numbers is the same.
     pub first: T,
-    /// Bytes of each payload; two at least.
+    /// Bytes of each payload; two at least, `RUN_TASKS_MAX` at most.
     pub sizes: Vec<u32>,
 }
 
@@ -34,7 +35,7 @@ pub struct Run<T> {
 pub struct Ends<T> {
     /// What the numbers of the others are counted from, and what is the same for all.
     pub first: T,
-    /// Each end; two at least.
+    /// Each end; two at least, `RUN_TASKS_MAX` at most.
     pub ends: Vec<End>,
 }
 
@@ -104,6 +105,11 @@ numbered! {
     Completed { seq }
 }
 
+/// The index of the last of a run of so many, if a run may have as many.
+fn last(len: usize) -> Option<usize> {
+    (2..=RUN_TASKS_MAX).contains(&len).then(|| len - 1)
+}
+
 /// A payload that is taken apart from its start on.
 struct Cut<'a> {
     payload: &'a Payload,
@@ -127,12 +133,12 @@ impl<'a> Cut<'a> {
 
 impl<T: Numbered> Run<T> {
     /// What one would say of each alone, and its payload; nothing if it is no run: sizes and payload do
-    /// not agree, there are fewer than two, or the numbers end before it does.
+    /// not agree, there are too few or too many, or the numbers end before it does.
     pub fn parts<'a>(
         &'a self,
         payload: &'a Payload,
     ) -> Option<impl Iterator<Item = (T, Payload)> + 'a> {
-        let last = self.sizes.len().checked_sub(1).filter(|last| *last > 0)?;
+        let last = last(self.sizes.len())?;
         self.first.plus(last as u64)?;
         let mut cut = Cut::new(payload, self.sizes.iter().copied())?;
         let sizes = (0..).zip(&self.sizes);
@@ -147,14 +153,14 @@ impl<T: Numbered> Ends<T> {
         &'a self,
         payload: &'a Payload,
     ) -> Option<impl Iterator<Item = (T, Nanos, Payload)> + 'a> {
+        last(self.ends.len())?;
         let offsets = self.ends.iter().map(|end| end.offset);
         self.first.plus(offsets.max()?.into())?;
         let mut cut = Cut::new(payload, self.ends.iter().map(|end| end.size))?;
-        let parts = self.ends.iter().map_while(move |end| {
+        Some(self.ends.iter().map_while(move |end| {
             let first = self.first.plus(end.offset.into())?;
             Some((first, Nanos(end.ran.into()), cut.next(end.size)?))
-        });
-        (self.ends.len() > 1).then_some(parts)
+        }))
     }
 }
 

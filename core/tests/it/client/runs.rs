@@ -1,6 +1,7 @@
 //! A client and runs: it submits in them, and takes outcomes from them, as if one by one.
 
 use argon_core::event::CloseReason;
+use argon_core::limits::RUN_TASKS_MAX;
 use argon_core::link::LinkInput;
 use argon_core::message::*;
 use argon_core::name::Name;
@@ -100,9 +101,10 @@ fn each_outcome_of_a_run_is_delivered_and_acknowledged() {
 
 #[test]
 fn a_run_that_is_none_closes_the_connection() {
-    let none: [fn(&mut Message<FromManager<ToClient>>); 3] = [
+    let none: [fn(&mut Message<FromManager<ToClient>>); 4] = [
         |run| run.payload = Payload::from("too long"),
         |run| *run = ends(0, &[0]),
+        |run| *run = ends(0, &[0; RUN_TASKS_MAX + 1]),
         |run| *run = ends(u64::MAX, &[0, 1]),
     ];
     for change in none {

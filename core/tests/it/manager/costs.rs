@@ -4,10 +4,10 @@
 
 use super::bench::*;
 use argon_core::ids::{Attempt, ConnId, Epoch};
-use argon_core::limits::{GROUPS_MAX, IDS_MAX};
+use argon_core::limits::{GROUPS_MAX, IDS_MAX, RUN_TASKS_MAX};
 use argon_core::machine::Machine as _;
 use argon_core::message::{
-    FromClient, FromWorker, Message, Report, ReportedAttempt, Role, ToManager,
+    End, FromClient, FromWorker, Message, Report, ReportedAttempt, Role, ToManager,
 };
 use argon_core::rng::Rng;
 use argon_core::status::ManagerStatus;
@@ -60,6 +60,8 @@ fn ids(body: &ToManager) -> usize {
         ToManager::Client(FromClient::Resume { seqs } | FromClient::AckOutcomes { seqs, .. }) => {
             seqs.len()
         }
+        ToManager::Client(FromClient::SubmitRun(run)) => run.sizes.len(),
+        ToManager::Worker(FromWorker::FinishedRun(ends)) => ends.ends.len(),
         ToManager::Worker(FromWorker::Report(report)) => {
             report.running.len() + report.finished.len()
         }
@@ -224,6 +226,23 @@ fn message(rng: &mut Rng, peer: Peer) -> ToManager {
                     *not_started = attempts(EPOCH).collect();
                 }
                 ToManager::Worker(FromWorker::Grant { window }) => *window = 4_096,
+                ToManager::Client(FromClient::SubmitRun(run)) => {
+                    run.first.seq = first;
+                    run.first.max_attempts = 1;
+                    run.sizes = vec![0; RUN_TASKS_MAX];
+                }
+                ToManager::Worker(FromWorker::FinishedRun(ends)) => {
+                    let end = |offset| End {
+                        offset,
+                        ran: 1,
+                        size: 0,
+                    };
+                    ends.first.attempt = Attempt {
+                        epoch: EPOCH,
+                        number: first,
+                    };
+                    ends.ends = (0..RUN_TASKS_MAX as u16).map(end).collect();
+                }
                 _ => {}
             }
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use argon_core::event::CloseReason;
 use argon_core::ids::TaskId;
+use argon_core::limits::RUN_TASKS_MAX;
 use argon_core::link::LinkOutput;
 use argon_core::message::*;
 use argon_core::payload::Payload;
@@ -112,7 +113,8 @@ fn ends_of_other_clients_tasks_are_said_alone() {
 fn a_run_that_is_none_closes_the_connection() {
     let mut wrong_size = run(&[1, 1]);
     wrong_size.payload = Payload::from("abc");
-    for none in [run(&[]), run(&[1]), wrong_size] {
+    let too_long = run(&[0; RUN_TASKS_MAX + 1]);
+    for none in [run(&[]), run(&[1]), too_long, wrong_size] {
         let mut rig = up();
         rig.say(none);
         let outputs = rig.step();
