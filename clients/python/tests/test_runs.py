@@ -198,7 +198,7 @@ def outcomes(seq, ends, payload, worker="w"):
         outcomes(0, [], b""),
         outcomes(2**64 - 1, [(0, 1), (1, 1)], b"12"),
         outcomes(2**64 - 9, [(9, 1), (0, 1)], b"12"),
-        outcomes(0, [(0, 0)] * (wire.IDS_MAX + 1), b""),
+        outcomes(0, [(0, 0)] * (_runs.TASKS_MAX + 1), b""),
         outcomes(0, [(0, 1), (1, 1)], b"12").replace(b"\x01w", b"\x01\n"),
         outcomes(0, [(0, 1), (1, 1)], b"12").replace(b"\x01w", b"\x01\xff"),
         # More ends than the frame has.

@@ -21,7 +21,7 @@ use constant {
     LEVELS     => 8,
     NEVER      => 9**9**9,
     RESUME     => 30,      # how long a manager waits for a worker to claim what may run only once
-    RUN_TASKS  => 1_024,   # most in a run that is sent: beyond a few dozen, more of them save nothing
+    RUN_TASKS  => Argon::Wire::Native::RUN_TASKS,
     RUN_BYTES  => 30 * 1_024,    # most of arguments there: managers copy them, and none that come alone
     RESTART    => 1,       # what a manager that is restarted at once counts as
 };

@@ -15,7 +15,7 @@ from ._link import Link
 if TYPE_CHECKING:
     from ._session import Task
 
-#: Most tasks in a run that is sent: beyond a few dozen, more of them save nothing.
+#: Most tasks in a run: beyond a few dozen, more of them save nothing.
 TASKS_MAX = 1_024
 #: Most bytes of arguments in a run that is sent. The manager copies them, which it does not do with
 #: long ones that come alone.
@@ -121,7 +121,7 @@ def read_outcomes(
     (count,) = _COUNT.unpack_from(data, names_end)
     begin = names_end + _COUNT.size
     results = begin + _END.size * count
-    if not 2 <= count <= wire.IDS_MAX or results > stop:
+    if not 2 <= count <= TASKS_MAX or results > stop:
         raise wire.WireError(f"a run of {count}")
     offsets, _, sizes = zip(*_END.iter_unpack(data[begin:results]))
     if sum(sizes) != stop - results:

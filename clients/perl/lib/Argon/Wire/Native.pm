@@ -13,6 +13,7 @@ our $VERSION = '0.1.0';
 use constant {
     IDS_MAX       => 4096,
     VERSION_MINOR => 1,    # of this protocol; the pool's has its own
+    RUN_TASKS     => 1_024,    # most in a run: beyond a few dozen, more of them save nothing
     RUNS_MINOR    => 1,    # since when a message can speak of many tasks
 };
 
@@ -304,7 +305,7 @@ sub _outcome_run {
     my %run = (type => 'outcome_run', seq => r_u64(), waited => r_u64(), charged => r_u8(), worker => r_name());
     my $count = r_u64();
     # Taken at once; the length is found wanting before anything is made of a count that is a lie.
-    my @ends = unpack '(v V V)*', r_bytes(10 * ($count > IDS_MAX ? die "a run of $count\n" : $count));
+    my @ends = unpack '(v V V)*', r_bytes(10 * ($count > RUN_TASKS ? die "a run of $count\n" : $count));
     $run{ends} = [map { { offset => $ends[3 * $_], ran => $ends[3 * $_ + 1], size => $ends[3 * $_ + 2] } }
         0 .. $count - 1];
     return \%run;
