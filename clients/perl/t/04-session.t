@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 # A client that is let in, and its manager.
 sub pair {
     my ($options, @manager) = @_;
-    alarm 60;    # Ends a test that hangs, and nothing else.
+    alarm 300;    # Ends a test that hangs, and nothing else: not one on a busy machine.
     my $manager = Local::FakeManager->new(@manager);
     my $client = Argon::Client->new(host => '127.0.0.1', port => $manager->port, name => 'tester',
         %$options);
@@ -351,7 +351,7 @@ subtest 'status' => sub {
     if (!$pid) {
         eval {
             local $SIG{ALRM} = sub { die "late\n" };
-            alarm 20;
+            alarm 120;
             my $nobody = bless {}, 'Local::Nobody';
             my $page = $manager->hear($nobody, 'status_query')->{page};
             $manager->drop if $page == 0;
