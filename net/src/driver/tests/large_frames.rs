@@ -76,7 +76,8 @@ async fn who_is_not_read_is_told_so_now_and_then_and_goes_on_when_the_other_is_g
 
 #[tokio::test(start_paused = true)]
 async fn frames_that_come_slowly_count_for_the_bound() {
-    let stage = Stage::with_memory(2 * PAYLOAD_MAX as u64).await;
+    // Room for two whole frames and something of a third.
+    let stage = Stage::with_memory(2 * PAYLOAD_MAX as u64 + PAYLOAD_MAX as u64 / 4).await;
     let whole = frame(&[7; PAYLOAD_MAX]);
     let most = whole.len() - 1;
     let mut slow = Vec::new();
