@@ -11,14 +11,13 @@
 //! Owns: the handshake and its bounds. Never: knows what a frame means.
 
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use argon_core::access::Access;
 use argon_core::codec::LENGTH_BYTES;
 use argon_core::limits::{HELLO_FRAME_MAX, STRANGER_BYTES};
 use argon_core::message::{Control, MAGIC, Message, RefuseReason, ToPeer};
-use bytes::{Buf as _, BufMut as _, BytesMut};
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -42,9 +41,6 @@ const HANDSHAKE_RECORD: [u8; 2] = [0x16, 0x03];
 /// not measurably faster.
 const TLS_BUFFER: usize = 16 * 1024;
 
-/// Most bytes that are read at once for TLS, which by itself asks the system for a quarter of a record.
-const READ_AHEAD: usize = 64 * 1024;
-
 /// A connection.
 #[derive(Debug)]
 pub(crate) enum Channel<S> {
@@ -58,8 +54,10 @@ pub(crate) enum Channel<S> {
 #[derive(Debug)]
 pub(crate) struct Bounded<S> {
     stream: S,
-    /// Bytes that were read and not handed on yet.
-    ahead: BytesMut,
+    first: [u8; FIRST],
+    /// Of those bytes, how many there are, and how many were read again.
+    filled: usize,
+    taken: usize,
     /// Bytes that may still be read; `None` from the handshake on.
     allowance: Option<usize>,
 }
@@ -117,23 +115,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bounded<S> {
     fn new(stream: S, allowance: Option<usize>) -> Self {
         Self {
             stream,
-            ahead: BytesMut::new(),
+            first: [0; FIRST],
+            filled: 0,
+            taken: 0,
             allowance,
         }
     }
 
     /// Reads the first bytes, as many as it takes to know whether this is TLS.
     async fn look(&mut self) -> io::Result<()> {
-        while self.ahead.len() < FIRST {
-            let missing = FIRST - self.ahead.len();
-            let mut space = (&mut self.ahead).limit(missing);
-            let count = self.stream.read_buf(&mut space).await?;
+        while self.filled < FIRST {
+            let count = self.stream.read(&mut self.first[self.filled..]).await?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            self.filled += count;
             self.allowance = self.allowance.map(|left| left.saturating_sub(count));
-            let seen = self.ahead.len().min(HANDSHAKE_RECORD.len());
-            let is_tls = self.ahead[..seen] == HANDSHAKE_RECORD[..seen];
+            let seen = self.filled.min(HANDSHAKE_RECORD.len());
+            let is_tls = self.first[..seen] == HANDSHAKE_RECORD[..seen];
             // A hello is shorter than the first byte of its length and the second would say of TLS.
             let is_settled = seen == HANDSHAKE_RECORD.len() && is_tls;
             if is_settled || !is_tls && !self.may_be_hello() {
@@ -144,51 +143,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Bounded<S> {
     }
 
     fn is_tls(&self) -> bool {
-        self.ahead.starts_with(&HANDSHAKE_RECORD)
+        self.filled >= HANDSHAKE_RECORD.len() && self.first.starts_with(&HANDSHAKE_RECORD)
     }
 
     /// Whether what has come so far can begin a hello that is not inside TLS.
     fn may_be_hello(&self) -> bool {
-        if let Some(length) = self.ahead.first_chunk::<LENGTH_BYTES>()
+        if let Some(length) = self.first[..self.filled].first_chunk::<LENGTH_BYTES>()
             && u32::from_le_bytes(*length) as usize > HELLO_FRAME_MAX
         {
             return false;
         }
-        let magic = self.ahead.get(MAGIC_AT..).unwrap_or_default();
+        let magic = &self.first[MAGIC_AT.min(self.filled)..self.filled];
         MAGIC.starts_with(magic)
-    }
-}
-
-impl<S: AsyncRead + Unpin> Bounded<S> {
-    /// Reads what a stranger may still say, and nothing ahead.
-    fn poll_read_allowed(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-        allowance: usize,
-    ) -> Poll<io::Result<()>> {
-        if allowance == 0 {
-            let text = format!("more than {STRANGER_BYTES} bytes before a key was shown");
-            return Poll::Ready(Err(io::Error::other(text)));
-        }
-        let room = buf.remaining().min(allowance);
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
-        let count = part.filled().len();
-        buf.advance(count);
-        self.allowance = Some(allowance - count);
-        polled
-    }
-
-    /// Reads as much as there is into `ahead`, which is empty; it takes no space while nothing comes.
-    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.ahead.reserve(READ_AHEAD);
-        let mut space = (&mut self.ahead).limit(READ_AHEAD);
-        let polled = pin!(self.stream.read_buf(&mut space)).poll(cx);
-        if polled.is_pending() {
-            self.ahead = BytesMut::new();
-        }
-        polled
     }
 }
 
@@ -201,7 +167,7 @@ pub(crate) async fn look<S: AsyncRead + AsyncWrite + Unpin>(
     let mut stream = Bounded::new(stream, Some(STRANGER_BYTES));
     stream.look().await.map_err(|_| KeptOut::Gone)?;
     if !stream.is_tls() {
-        if stream.ahead.len() < FIRST || !stream.may_be_hello() {
+        if stream.filled < FIRST || !stream.may_be_hello() {
             return Err(KeptOut::Other);
         }
         refuse_plainly(stream.stream).await;
@@ -387,16 +353,27 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ahead.is_empty() {
-            if let Some(allowance) = this.allowance {
-                return this.poll_read_allowed(cx, buf, allowance);
-            }
-            ready!(this.poll_read_ahead(cx))?;
+        if this.taken < this.filled {
+            let again = &this.first[this.taken..this.filled];
+            let count = again.len().min(buf.remaining());
+            buf.put_slice(&again[..count]);
+            this.taken += count;
+            return Poll::Ready(Ok(()));
         }
-        let count = this.ahead.len().min(buf.remaining());
-        buf.put_slice(&this.ahead[..count]);
-        this.ahead.advance(count);
-        Poll::Ready(Ok(()))
+        let Some(allowance) = this.allowance else {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        };
+        if allowance == 0 {
+            let text = format!("more than {STRANGER_BYTES} bytes before a key was shown");
+            return Poll::Ready(Err(io::Error::other(text)));
+        }
+        let room = buf.remaining().min(allowance);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        let polled = Pin::new(&mut this.stream).poll_read(cx, &mut part);
+        let count = part.filled().len();
+        buf.advance(count);
+        this.allowance = Some(allowance - count);
+        polled
     }
 }
 
