@@ -17,8 +17,8 @@ pub const IDS_MAX: usize = 4_096;
 /// Most tasks in a run: beyond a few dozen, more of them save nothing, and what a peer asks for with one
 /// message is bounded.
 pub const RUN_TASKS_MAX: usize = 1_024;
-/// Most bytes of payloads in a run that is sent: less than is shared instead of copied, since each task
-/// goes its own way afterwards.
+/// Most bytes of payloads in a run that is sent: larger ones travel alone, and share the buffer that
+/// they were read into (from `SHARE_MIN` on), where those of a run are copied out of it.
 pub const RUN_BYTES_MAX: usize = 30 * 1024;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;

@@ -178,15 +178,11 @@ impl Manager {
             };
             let record = &self.tasks[end.task];
             let seq = record.id.seq;
-            let say_too = |last: &mut Message<ToPeer>| match &end.outcome {
-                Outcome::Completed(completion) => {
-                    last.complete_too(seq, completion, &record.payload)
-                }
-                Outcome::Failed(_)
-                | Outcome::Expired { .. }
-                | Outcome::Cancelled { .. }
-                | Outcome::Lost { .. }
-                | Outcome::Rejected { .. } => false,
+            let say_too = |last: &mut Message<ToPeer>| {
+                let Outcome::Completed(completion) = &end.outcome else {
+                    return false;
+                };
+                last.complete_too(seq, completion, &record.payload)
             };
             self.connections.send_run(awake, conn, say_too, || Message {
                 body: ToPeer::Client(ToClient::Outcome {

@@ -190,15 +190,12 @@ impl Connections {
         say_too: impl FnOnce(&mut Message<ToPeer>) -> bool,
         message: impl FnOnce() -> Message<ToPeer>,
     ) {
-        if let Some(ManagerOutput::Send {
-            conn: last,
-            message,
-        }) = self.outputs.back_mut()
+        if self.has_runs(conn)
+            && let Some(ManagerOutput::Send {
+                conn: last,
+                message,
+            }) = self.outputs.back_mut()
             && *last == conn
-            && self
-                .by_id
-                .get(conn)
-                .is_some_and(|known| known.version.has_runs())
             && say_too(message)
         {
             return;

@@ -20,17 +20,17 @@ pub(in crate::manager) struct Turn {
 /// What a turn may still take.
 #[derive(Clone, Copy, Debug)]
 struct Left {
-    /// Run time that no run of tasks has taken, in nanoseconds; less than `u64::MAX`, which is what one
+    /// Run time that no stretch of tasks has taken, in nanoseconds; less than `u64::MAX`, which is what one
     /// counts that nobody has measured.
     time: u64,
-    /// Tasks that no run has taken, and bytes.
+    /// Tasks that no stretch has taken, and bytes.
     room: Room,
-    run: Run,
+    stretch: Stretch,
 }
 
 /// Tasks of one name in a row.
 #[derive(Clone, Copy, Debug, Default)]
-struct Run {
+struct Stretch {
     /// `None` before the first.
     name: Option<NameKey>,
     /// What one counts of the turn's time, and what its client is charged for it, in nanoseconds.
@@ -72,28 +72,28 @@ impl Left {
                 tasks: room.tasks.max(1),
                 bytes: room.bytes.max(1),
             },
-            run: Run::default(),
+            stretch: Stretch::default(),
         }
     }
 
     fn let_go(&mut self, durations: &Durations, name: NameKey, bytes: u32) -> Option<u64> {
-        if self.run.name != Some(name) {
-            self.begin_run(durations, name);
+        if self.stretch.name != Some(name) {
+            self.begin_stretch(durations, name);
         }
-        if self.run.tasks == 0 || self.room.bytes == 0 {
+        if self.stretch.tasks == 0 || self.room.bytes == 0 {
             return None;
         }
-        self.run.tasks -= 1;
+        self.stretch.tasks -= 1;
         self.room.bytes = self.room.bytes.saturating_sub(u64::from(bytes));
-        Some(self.run.charge)
+        Some(self.stretch.charge)
     }
 
-    /// Gives a run of tasks of this name as much as there is room and time for.
-    fn begin_run(&mut self, durations: &Durations, name: NameKey) {
-        // What the run before has not used is there for this one.
-        self.room.tasks += self.run.tasks;
-        self.time += u64::from(self.run.tasks) * self.run.each;
-        let is_first = self.run.name.is_none();
+    /// Gives a stretch of tasks of this name as much as there is room and time for.
+    fn begin_stretch(&mut self, durations: &Durations, name: NameKey) {
+        // What the stretch before has not used is there for this one.
+        self.room.tasks += self.stretch.tasks;
+        self.time += u64::from(self.stretch.tasks) * self.stretch.each;
+        let is_first = self.stretch.name.is_none();
         let each = durations.recent_max(name).max(CHARGE_MIN);
         let fitting = (self.time / each).max(u64::from(is_first));
         let tasks =
@@ -102,7 +102,7 @@ impl Left {
         self.time = self
             .time
             .saturating_sub(each.saturating_mul(u64::from(tasks)));
-        self.run = Run {
+        self.stretch = Stretch {
             name: Some(name),
             each,
             charge: durations.expected(name).max(1),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is reckoned for a run at a time goes as far as what is decided task by task, and is
+        /// What is reckoned for a stretch at a time goes as far as what is decided task by task, and is
         /// within the time, or one task.
         #[test]
         fn a_turn_goes_as_far_as_time_and_room(

@@ -260,3 +260,62 @@ impl Completed {
         self.waited == last.waited && self.charged == *charged && self.worker == last.worker
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use crate::payload::Content;
+    use crate::task::Priority;
+
+    fn submit(payload: Payload) -> Message<ToManager> {
+        let submit = Submit {
+            seq: 0,
+            priority: Priority::NORMAL,
+            max_attempts: 1,
+            at_most_once: false,
+            may_have_run: false,
+            deadline: Nanos::NONE,
+            max_wait: Nanos::NONE,
+            time_limit: Nanos::NONE,
+            name: Name::new("x").expect("short"),
+        };
+        Message {
+            body: FromClient::Submit(submit).into(),
+            payload,
+        }
+    }
+
+    /// How many tasks a run takes whose arguments are this one.
+    fn taken(payload: &Payload) -> u64 {
+        let mut message = submit(payload.clone());
+        let follows = |seq: &u64| message.submit_too(*seq, payload, |_| true);
+        1 + (1..5_000).take_while(follows).count() as u64
+    }
+
+    #[test]
+    fn a_run_grows_to_so_many_tasks_and_bytes() {
+        assert_eq!(taken(&Payload::empty()), RUN_TASKS_MAX as u64);
+        let large = Payload::from(vec![7; RUN_BYTES_MAX / 4]);
+        assert_eq!(taken(&large), 4);
+        let larger = Payload::from(vec![7; RUN_BYTES_MAX / 2 + 1]);
+        assert_eq!(taken(&larger), 1);
+    }
+
+    #[test]
+    fn only_the_next_of_the_same_content_joins() {
+        let mut message = submit(Payload::from("a"));
+        let json = Payload::new(Content::JSON, "b");
+        for (seq, payload) in [
+            (1, &json),
+            (0, &Payload::from("b")),
+            (2, &Payload::from("b")),
+        ] {
+            assert!(!message.submit_too(seq, payload, |_| true));
+        }
+        assert!(message.submit_too(1, &Payload::from("b"), |_| true));
+        assert!(!message.submit_too(2, &json, |_| true));
+        assert!(!message.submit_too(1, &Payload::from("b"), |_| true));
+        assert!(!message.submit_too(2, &Payload::from("b"), |_| false));
+    }
+}
