@@ -5,7 +5,7 @@ use argon_core::limits::RUN_TASKS_MAX;
 use argon_core::link::LinkInput;
 use argon_core::message::*;
 use argon_core::name::Name;
-use argon_core::payload::Payload;
+use argon_core::payload::{Content, Payload};
 use argon_core::protocol_error::ProtocolError;
 use argon_core::task::{Outcome, Priority, TaskSpec};
 use argon_core::time::Nanos;
@@ -72,14 +72,54 @@ fn what_is_submitted_in_one_step_goes_out_in_runs_of_the_same_sort() {
     assert_eq!(bench.client.in_flight(), 6);
 }
 
+/// What is the same for all of a run is said once, so whatever differs has to part them.
 #[test]
-fn a_manager_of_before_is_sent_one_by_one() {
-    let mut bench = Bench::up();
-    for _ in 0..3 {
-        bench.submit(task());
+fn tasks_that_differ_in_anything_but_number_and_argument_are_not_of_one_run() {
+    let differences: [fn(&mut TaskSpec); 7] = [
+        |task| task.name = Name::new("other").expect("a name"),
+        |task| task.payload = Payload::new(Content::JSON, "{}"),
+        |task| task.deadline = Some(MS * 7),
+        |task| task.max_wait = Some(MS * 7),
+        |task| task.time_limit = Some(MS * 7),
+        |task| task.max_attempts = 2,
+        |task| task.at_most_once = true,
+    ];
+    for change in differences {
+        let mut bench = up();
+        let mut other = task();
+        change(&mut other);
+        for spec in [task(), other.clone(), other, task()] {
+            bench.submit(spec);
+        }
+        let sent = bench.settle();
+        assert_eq!(submitted(&sent), [(0, 1), (1, 2), (3, 1)]);
     }
-    let sent = bench.settle();
-    assert_eq!(submitted(&sent), [(0, 1), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn what_may_have_run_and_what_has_not_are_not_of_one_run() {
+    let mut bench = up();
+    bench.submit(task());
+    bench.settle();
+    bench.cut();
+    bench.submit(task());
+    let sent = bench.welcome(2, false);
+    assert_eq!(submitted(&sent), [(0, 1), (1, 1)]);
+}
+
+#[test]
+fn managers_and_clients_of_before_are_sent_and_send_one_by_one() {
+    let old_manager = Bench::up();
+    let mut old_client = Bench::with(|config| config.inner.version = Version::FIRST);
+    old_client.version = VERSION;
+    old_client.welcome(1, false);
+    for mut bench in [old_manager, old_client] {
+        for _ in 0..3 {
+            bench.submit(task());
+        }
+        let sent = bench.settle();
+        assert_eq!(submitted(&sent), [(0, 1), (1, 1), (2, 1)]);
+    }
 }
 
 #[test]

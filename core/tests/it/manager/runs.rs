@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argon_core::Machine;
 use argon_core::access::Access;
-use argon_core::ids::{Attempt, ConnId, PeerId};
+use argon_core::ids::{Attempt, ConnId, PeerId, TaskId};
 use argon_core::limits::TURN_TIME;
 use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
@@ -68,7 +68,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => (0..CLIENTS, 1..12_u64, any::<u8>(), 0..3_usize).prop_map(
             |(client, count, flags, bytes)| Act::Submit { client, count, flags, bytes }
         ),
-        8 => (0..WORKERS, 1..12_usize, 0..40_usize, 0..5_u8).prop_map(
+        8 => (0..WORKERS, 1..12_usize, 0..40_usize, 0..8_u8).prop_map(
             |(worker, count, badly, end)| Act::Finish { worker, count, badly, end }
         ),
         2 => (0..WORKERS, 0..20_u32).prop_map(|(worker, window)| Act::Grant { worker, window }),
@@ -232,7 +232,7 @@ struct Twins {
     connections: Vec<u64>,
     next_seq: Vec<u64>,
     /// What each worker has.
-    running: BTreeMap<ConnId, Vec<(Attempt, argon_core::ids::TaskId)>>,
+    running: BTreeMap<ConnId, Vec<(Attempt, TaskId)>>,
     ended: BTreeMap<ConnId, Vec<u64>>,
     decisions: usize,
 }
@@ -366,6 +366,83 @@ impl Twins {
         }
     }
 
+    fn submit(&mut self, client: u64, count: u64, flags: u8, bytes: usize) {
+        let next = &mut self.next_seq[client as usize];
+        let first = mem::replace(next, *next + count);
+        let messages = (first..first + count).map(|seq| {
+            let submit = Submit {
+                name: name(["a", "b"][usize::from(flags & 1)]),
+                priority: if flags & 2 > 0 {
+                    Priority::HIGH
+                } else {
+                    Priority::NORMAL
+                },
+                at_most_once: flags & 12 == 12,
+                deadline: if flags & 48 == 48 {
+                    Nanos(200_000_000)
+                } else {
+                    Nanos::NONE
+                },
+                // Not all are neighbours, and not all are allowed.
+                max_attempts: match flags {
+                    255 => 0,
+                    200.. if seq % 3 == 0 => 1,
+                    _ => 2,
+                },
+                time_limit: Nanos(u64::from(flags / 100) * (1 + seq / 7)),
+                ..submit(seq)
+            };
+            let payload = vec![seq as u8; bytes * (seq % 3) as usize];
+            Message {
+                body: FromClient::Submit(submit).into(),
+                payload: Payload::from(Bytes::from(payload)),
+            }
+        });
+        self.say(self.conns[client as usize], messages.collect::<Vec<_>>());
+    }
+
+    fn finish(&mut self, worker: u64, count: usize, badly: usize, end: u8) {
+        let conn = self.conns[(CLIENTS + worker) as usize];
+        let running = self.running.entry(conn).or_default();
+        let mut ended: Vec<_> = running.drain(..count.min(running.len())).collect();
+        if end == 5 {
+            ended.truncate(4);
+            // One that it never had, and one twice.
+            let lie = |(attempt, task): (Attempt, TaskId)| (attempt.plus(9_000), task.plus(9_000));
+            let lies = ended.first().copied().and_then(|first| {
+                let (attempt, task) = lie(first);
+                Some((attempt?, task?))
+            });
+            let at = badly.min(ended.len());
+            ended.splice(at..at, lies);
+        } else if end == 6 {
+            ended.extend(ended.first().copied());
+        }
+        let messages = ended.iter().enumerate().map(|(index, &(attempt, task))| {
+            let bad = match end {
+                0 => AttemptEnd::Failed(TaskError::new(ErrorKind::TimeLimit, "").into()),
+                1 => AttemptEnd::Crashed(ExitCause::Signal(9), String::new()),
+                2 => AttemptEnd::Killed,
+                _ => AttemptEnd::Completed,
+            };
+            let finished = Finished {
+                attempt,
+                task,
+                ran: Nanos(1_000 * (1 + task.seq % 50)),
+                end: if index == badly {
+                    bad
+                } else {
+                    AttemptEnd::Completed
+                },
+            };
+            Message {
+                body: FromWorker::Finished(finished).into(),
+                payload: Payload::from(vec![7; index % 3]),
+            }
+        });
+        self.say(conn, messages.collect::<Vec<_>>());
+    }
+
     fn act(&mut self, act: Act) {
         match act {
             Act::Submit {
@@ -373,68 +450,13 @@ impl Twins {
                 count,
                 flags,
                 bytes,
-            } => {
-                let next = &mut self.next_seq[client as usize];
-                let first = mem::replace(next, *next + count);
-                let messages = (first..first + count).map(|seq| {
-                    let submit = Submit {
-                        name: name(["a", "b"][usize::from(flags & 1)]),
-                        priority: if flags & 2 > 0 {
-                            Priority::HIGH
-                        } else {
-                            Priority::NORMAL
-                        },
-                        at_most_once: flags & 12 == 12,
-                        deadline: if flags & 48 == 48 {
-                            Nanos(200_000_000)
-                        } else {
-                            Nanos::NONE
-                        },
-                        // Not all are neighbours.
-                        max_attempts: if flags > 200 && seq % 3 == 0 { 1 } else { 2 },
-                        ..submit(seq)
-                    };
-                    let payload = vec![seq as u8; bytes * (seq % 3) as usize];
-                    Message {
-                        body: FromClient::Submit(submit).into(),
-                        payload: Payload::from(Bytes::from(payload)),
-                    }
-                });
-                self.say(self.conns[client as usize], messages.collect::<Vec<_>>());
-            }
+            } => self.submit(client, count, flags, bytes),
             Act::Finish {
                 worker,
                 count,
                 badly,
                 end,
-            } => {
-                let conn = self.conns[(CLIENTS + worker) as usize];
-                let running = self.running.entry(conn).or_default();
-                let ended: Vec<_> = running.drain(..count.min(running.len())).collect();
-                let messages = ended.iter().enumerate().map(|(index, &(attempt, task))| {
-                    let bad = match end {
-                        0 => AttemptEnd::Failed(TaskError::new(ErrorKind::TimeLimit, "").into()),
-                        1 => AttemptEnd::Crashed(ExitCause::Signal(9), String::new()),
-                        2 => AttemptEnd::Killed,
-                        _ => AttemptEnd::Completed,
-                    };
-                    let finished = Finished {
-                        attempt,
-                        task,
-                        ran: Nanos(1_000 * (1 + task.seq % 50)),
-                        end: if index == badly {
-                            bad
-                        } else {
-                            AttemptEnd::Completed
-                        },
-                    };
-                    Message {
-                        body: FromWorker::Finished(finished).into(),
-                        payload: Payload::from(vec![7; index % 3]),
-                    }
-                });
-                self.say(conn, messages.collect::<Vec<_>>());
-            }
+            } => self.finish(worker, count, badly, end),
             Act::Grant { worker, window } => {
                 let conn = self.conns[(CLIENTS + worker) as usize];
                 let said = FromWorker::Grant { window };

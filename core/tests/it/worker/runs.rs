@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use argon_core::event::CloseReason;
 use argon_core::ids::TaskId;
-use argon_core::limits::RUN_TASKS_MAX;
+use argon_core::limits::{RUN_TASKS_MAX, WINDOW_MAX};
 use argon_core::link::LinkOutput;
 use argon_core::message::*;
 use argon_core::payload::Payload;
 use argon_core::protocol_error::ProtocolError;
-use argon_core::worker::{PoolOutput, WorkerOutput};
+use argon_core::task::{ErrorKind, TaskError};
+use argon_core::worker::{PoolOutput, RunEnd, WorkerOutput};
 
 use super::bench::*;
 
@@ -107,6 +108,66 @@ fn ends_of_other_clients_tasks_are_said_alone() {
         rig.done(life(slot, 1), number, Duration::from_micros(5));
     }
     assert_eq!(ended(&rig.step()), [vec![1, 2], vec![3]]);
+}
+
+#[test]
+fn what_did_not_complete_is_said_alone_and_begins_no_run() {
+    let mut rig = up();
+    rig.say(run(&[1, 1, 1, 1]));
+    rig.step();
+    for (slot, number) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
+        let end = if number == 2 {
+            let error = TaskError::new(ErrorKind::Exit(1), "no");
+            RunEnd::Failed(error.into())
+        } else {
+            RunEnd::Completed
+        };
+        rig.ended(life(slot, 1), number, Duration::from_micros(5), end);
+    }
+    assert_eq!(ended(&rig.step()), [vec![1], vec![2], vec![3, 4]]);
+}
+
+#[test]
+fn a_result_that_is_too_large_is_of_no_run() {
+    let mut rig = Rig::ready(config(4));
+    rig.version = VERSION;
+    rig.payload_max = 4;
+    rig.connect();
+    rig.say(run(&[1, 1]));
+    rig.step();
+    for (slot, number) in [(0, 1), (1, 2)] {
+        // Its result has eight bytes.
+        rig.done(life(slot, 1), number, Duration::from_micros(5));
+    }
+    let outputs = rig.step();
+    assert_eq!(ended(&outputs), [vec![1], vec![2]]);
+    let completed = |output: &WorkerOutput| {
+        let finished = format!("{output:?}");
+        finished.contains("Completed")
+    };
+    assert!(!outputs.iter().any(completed));
+}
+
+#[test]
+fn a_run_beyond_the_window_ends_where_that_does() {
+    let mut rig = up();
+    let run = |first| Run {
+        first: assign(first),
+        sizes: vec![0; RUN_TASKS_MAX],
+    };
+    // What is given to slots does not wait, so one run more than the window has.
+    for part in 0..=u64::from(WINDOW_MAX) / RUN_TASKS_MAX as u64 {
+        let run = run(part * RUN_TASKS_MAX as u64);
+        rig.say(FromManager::Role(ToWorker::AssignRun(run.into())));
+    }
+    assert_eq!(rig.worker.load().waiting, WINDOW_MAX as usize);
+    let exceeded = CloseReason::Protocol(ProtocolError::WindowExceeded);
+    let closed = |output: &&WorkerOutput| matches!(output, WorkerOutput::Link(LinkOutput::Close { reason, .. }) if *reason == exceeded);
+    assert_eq!(rig.step().iter().filter(closed).count(), 1);
+    assert_eq!(
+        rig.worker.load().given + rig.worker.load().waiting,
+        WINDOW_MAX as usize
+    );
 }
 
 #[test]
