@@ -24,7 +24,9 @@ pub(crate) const WORDS: &[&[u8]] = &[
 fn judge(error: &KeyError, text: &str) {
     let told = error.to_string();
     assert!(!told.is_empty() && told.len() < 1_024, "{told}");
-    for line in text.lines().filter(|line| line.len() > 40) {
+    // A line with a space holds no secret, and may be the error's own words.
+    let secret = |line: &&str| line.len() > 40 && !line.contains(' ');
+    for line in text.lines().filter(secret) {
         assert!(!told.contains(line), "an error shows what is in a key");
     }
 }
