@@ -20,6 +20,8 @@ pub const RUN_TASKS_MAX: usize = 1_024;
 /// Most bytes of payloads in a run that is sent: larger ones travel alone, and share the buffer that
 /// they were read into (from `SHARE_MIN` on), where those of a run are copied out of it.
 pub const RUN_BYTES_MAX: usize = 30 * 1024;
+/// Fewest tasks of a run that wait as one: what is held for a run takes as much room as one of these.
+pub const WAITING_RUN_MIN: usize = 4;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;
 /// Most bytes kept of each text of an error: message, backtrace, tail of standard error.

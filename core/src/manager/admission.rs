@@ -5,18 +5,20 @@ use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
-use crate::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-use crate::message::{Submit, ToClient};
+use crate::limits::{
+    ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN, RUN_BYTES_MAX, WAITING_RUN_MIN,
+};
+use crate::message::{Run, Submit, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
-use crate::queue::{ClientKey, Push, Standing, TaskKey};
+use crate::queue::{ClientKey, NewRun, Push, Standing, Taken, TakenOfRun, TaskKey};
 use crate::task::{Outcome, RejectReason};
-use crate::time::Instant;
+use crate::time::{Instant, Nanos};
 
 use super::Manager;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::TaskState;
+use super::tasks::{Place, TaskState, WaitingRun};
 
 impl Manager {
     pub(super) fn on_submit(
@@ -34,12 +36,11 @@ impl Manager {
                 CloseReason::Protocol(ProtocolError::BadMaxAttempts),
             );
         }
-        let account = self.tasks.of(client);
-        if submit.seq < account.floor() {
+        if submit.seq < self.tasks.of(client).floor() {
             return;
         }
-        if let Some(task) = account.get(submit.seq) {
-            return self.on_submitted_again(now, task, &submit);
+        if let Some(place) = self.place_of(client, submit.seq) {
+            return self.on_submitted_again(now, place, &submit);
         }
         let id = TaskId {
             client: self.clients[client].peer.id,
@@ -66,9 +67,7 @@ impl Manager {
             Push::Queued { displaced } => {
                 self.tasks.queued(task);
                 self.accept(task);
-                for victim in displaced {
-                    self.displace(now, victim);
-                }
+                self.displace(now, displaced);
             }
             Push::Full(reason) => {
                 self.tasks.remove(task);
@@ -78,21 +77,31 @@ impl Manager {
     }
 
     /// The client asks after a task that is here; its outcome, if there is one, is on its way.
-    fn on_submitted_again(&mut self, now: Instant, task: TaskKey, submit: &Submit) {
+    fn on_submitted_again(&mut self, now: Instant, place: Place, submit: &Submit) {
         if !submit.may_have_run {
             return;
         }
+        let Some(task) = self.take_out(place) else {
+            return;
+        };
         self.tasks.ran_elsewhere(task);
         let record = &self.tasks[task];
-        if record.options.at_most_once && matches!(record.state, TaskState::Queued) {
-            // It waited here while its client was with another manager, which may have started it.
+        let waits_alone = matches!(record.state, TaskState::Queued);
+        if !waits_alone && matches!(place, Place::Record(_)) {
+            return;
+        }
+        let (at_most_once, in_flight) = (record.options.at_most_once, record.in_flight);
+        if waits_alone && (at_most_once || !in_flight) {
             self.placement.withdraw(task);
+        }
+        if at_most_once {
+            // It waited here while its client was with another manager, which may have started it.
             self.tasks.leave_reserve(task);
             return self.await_claim(now, task);
         }
-        if matches!(record.state, TaskState::Queued) && !record.in_flight {
+        if !in_flight {
             // It may no longer be displaced.
-            self.placement.withdraw(task);
+            self.tasks.queued(task);
             if let Push::Full(_) = self.enqueue(now, task, Standing::Resubmitted) {
                 debug_assert!(false, "there is room where it just was");
             }
@@ -140,7 +149,7 @@ impl Manager {
     /// queue reserved.
     fn await_claim(&mut self, now: Instant, task: TaskKey) {
         let record = &self.tasks[task];
-        let (client, id) = (record.client, record.id);
+        let (client, id, ranked) = (record.client, record.id, record.ranked(task));
         let wait = if record.options.at_most_once {
             // It will never be queued: a worker claims it, or it is lost. So it takes no room in
             // the queue for that long, but counts as what it may be, in flight; and its argument
@@ -155,7 +164,7 @@ impl Manager {
         // late, because there was no room before, need not wait as long again.
         let until = self.clients[client].since + wait;
         self.tasks.await_claim(task);
-        self.schedule.peers.set(PeerTimer::Claim(task), until);
+        self.schedule.peers.set(PeerTimer::Claim(ranked), until);
         if until <= self.schedule.awake(now) {
             return self.on_unclaimed(now, task);
         }
@@ -184,8 +193,9 @@ impl Manager {
         if !record.options.at_most_once {
             self.placement.unreserve(u64::from(record.bytes()));
         }
+        let ranked = record.ranked(key);
         self.tasks.detach(key);
-        self.schedule.peers.cancel(PeerTimer::Claim(key));
+        self.schedule.peers.cancel(PeerTimer::Claim(ranked));
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
@@ -260,20 +270,98 @@ impl Manager {
     /// The task was placed: from here on its end is an outcome.
     fn accept(&mut self, task: TaskKey) {
         self.totals.accepted += 1;
-        if let Some(deadline) = self.tasks[task].deadline() {
-            self.schedule.alarms.set(Alarm::Expiry(task), deadline);
+        let record = &self.tasks[task];
+        let (ranked, start_by) = (record.ranked(task), record.times.start_by);
+        if let Some(deadline) = record.deadline() {
+            self.schedule.alarms.set(Alarm::Expiry(ranked), deadline);
         }
-        let start_by = self.tasks[task].times.start_by;
         if start_by != Instant::NEVER {
-            self.schedule.alarms.set(Alarm::StartBy(task), start_by);
+            self.schedule.alarms.set(Alarm::StartBy(ranked), start_by);
         }
     }
 
-    fn displace(&mut self, now: Instant, victim: TaskKey) {
-        self.totals.displaced += 1;
-        // It is no longer in the queue.
-        self.tasks.detach(victim);
-        self.reject_task(now, victim, RejectReason::Displaced);
+    /// These are no longer in the queue.
+    fn displace(&mut self, now: Instant, displaced: Vec<Taken>) {
+        for taken in &displaced {
+            self.totals.displaced += 1;
+            let victim = match taken {
+                Taken::Task(entry) => {
+                    self.tasks.detach(entry.task);
+                    entry.task
+                }
+                Taken::OfRun(taken) => self.tasks.separate(taken),
+            };
+            self.reject_task(now, victim, RejectReason::Displaced);
+        }
+        for taken in displaced {
+            if let Taken::OfRun(TakenOfRun { run, .. }) = taken {
+                self.pack(run);
+            }
+        }
+    }
+
+    /// Lets the first tasks of a run wait as one: as many as are accepted without a word about any of
+    /// them alone. Says how many.
+    pub(super) fn enqueue_run(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        run: &Run<Submit>,
+        payload: &Payload,
+    ) -> usize {
+        let first = &run.first;
+        let account = self.tasks.of(client);
+        let is_plain = !first.may_have_run
+            && first.deadline == Nanos::NONE
+            && first.max_wait == Nanos::NONE
+            && (1..=ATTEMPTS_MAX).contains(&first.max_attempts)
+            && payload.len() <= RUN_BYTES_MAX;
+        let is_new = first.seq >= account.floor()
+            && account.is_above_all(first.seq)
+            && account.remembers_nothing()
+            && self.orphans.len() == 0;
+        let largest = run.sizes.iter().max().copied().unwrap_or(0);
+        if !is_plain || !is_new || self.why_rejected(first, client, largest as usize).is_some() {
+            return 0;
+        }
+        let beside = first.name.as_str().len() as u32;
+        let fits = self.placement.queue().room_for(beside, &run.sizes);
+        let fits = fits.min(self.config.client_tasks - account.count());
+        if fits < WAITING_RUN_MIN {
+            return 0;
+        }
+        let ends = run.sizes[..fits].iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        });
+        let ends: Vec<u32> = ends.collect();
+        let end = ends.last().map_or(0, |end| *end as usize);
+        let bytes = payload.get(..end).unwrap_or_default();
+        let argument = Payload::copy_from_slice(payload.content(), bytes);
+        let name_key = self.placement.intern(&first.name);
+        let new = NewRun {
+            client,
+            class: self.placement.class_of(&first.name, name_key),
+            priority: first.priority,
+            order: self.tasks.next_orders(fits),
+            beside,
+            ends,
+        };
+        let id = TaskId {
+            client: self.clients[client].peer.id,
+            seq: first.seq,
+        };
+        let waiting = WaitingRun::new(now, client, id, first, name_key, argument);
+        let awake = self.schedule.awake(now);
+        let (key, is_unroutable) = self
+            .placement
+            .enqueue_run(awake, &self.tasks, &first.name, new);
+        self.tasks.add_run(key, waiting, fits);
+        self.totals.accepted += fits as u64;
+        if is_unroutable {
+            self.watch_unroutable();
+        }
+        fits
     }
 
     /// Tells the client to come back later.

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::queue::{ClassId, Push, Standing, TaskKey};
+use crate::queue::{ClassId, ClientKey, First, Push, RunKey, Standing, Taken, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::task::RejectReason;
@@ -13,7 +13,7 @@ use super::Manager;
 use super::keys::Assignee;
 use super::peers::Occupied;
 use super::room::Room;
-use super::tasks::{Ending, Task, TaskState};
+use super::tasks::{Ending, Place, Task, TaskState};
 
 /// Why a task that was found in the queue goes to nobody: whoever wakes up late may come there before
 /// the alarms.
@@ -65,23 +65,42 @@ impl Manager {
             return 0;
         };
         let (mut given, mut over) = (0, Vec::new());
-        while let Some(task) = self.placement.first_of(&turn) {
+        let mut run = None;
+        while let Some(first) = self.placement.first_of(&turn) {
             step();
-            let record = &self.tasks[task];
-            if let Some(end) = End::of(record, now) {
-                self.placement.take_first(&turn);
-                self.tasks.detach(task);
-                over.push((task, end));
-                continue;
-            }
-            let Some(charged) = self.placement.let_go(&mut turn, record) else {
+            let (name, bytes) = match first {
+                First::Task(task) => {
+                    let record = &self.tasks[task];
+                    if let Some(end) = End::of(record, now) {
+                        self.placement.take_first(&turn);
+                        self.tasks.detach(task);
+                        over.push((task, end));
+                        continue;
+                    }
+                    (record.name_key, record.bytes())
+                }
+                First::OfRun(run, bytes) => (self.tasks.run(run).name_key, bytes),
+            };
+            let Some(charged) = self.placement.let_go(&mut turn, name, bytes) else {
                 break;
             };
-            self.placement.take_first(&turn);
+            let Some(taken) = self.placement.take_first(&turn) else {
+                break;
+            };
+            let task = match taken {
+                Taken::Task(entry) => entry.task,
+                Taken::OfRun(taken) => {
+                    run = Some(taken.run);
+                    self.tasks.separate(&taken)
+                }
+            };
             self.assign(now, task, class, worker, charged);
             given += 1;
         }
         self.placement.end_turn(turn);
+        if let Some(run) = run {
+            self.pack(run);
+        }
         self.rescore(worker);
         // Whatever their ends lead to finds the queue in order.
         let taken = given + over.len();
@@ -206,27 +225,63 @@ impl Manager {
         if !self.workers.is_empty() {
             return;
         }
-        let waiting: Vec<TaskKey> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| matches!(task.state, TaskState::Queued | TaskState::Unclaimed))
-            .map(|(key, _)| key)
-            .collect();
-        for task in waiting {
-            self.reject_task(now, task, RejectReason::NoWorkers);
-        }
+        let waits = |task: &Task| matches!(task.state, TaskState::Queued | TaskState::Unclaimed);
+        self.reject_all(now, waits, RejectReason::NoWorkers);
     }
 
     /// A draining manager refuses what it has not started.
     pub(super) fn reject_unstarted(&mut self, now: Instant) {
-        let unstarted: Vec<TaskKey> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| matches!(task.state, TaskState::Queued) && !task.may_have_run)
-            .map(|(key, _)| key)
+        let unstarted = |task: &Task| matches!(task.state, TaskState::Queued) && !task.may_have_run;
+        self.reject_all(now, unstarted, RejectReason::Draining);
+    }
+
+    /// Refuses all that wait in runs and those of the others that are meant, in the order in which they
+    /// were accepted.
+    fn reject_all(&mut self, now: Instant, is_meant: impl Fn(&Task) -> bool, reason: RejectReason) {
+        let records = self.tasks.iter().filter(|(_, task)| is_meant(task));
+        let mut all: Vec<(u64, Place)> = records
+            .map(|(key, task)| (task.order, Place::Record(key)))
             .collect();
-        for task in unstarted {
-            self.reject_task(now, task, RejectReason::Draining);
+        for run in self.tasks.all_runs() {
+            let places = self.placement.queue().places(run);
+            all.extend(places.map(|(offset, order)| (order, Place::InRun(run, offset))));
         }
+        all.sort_unstable_by_key(|(order, _)| *order);
+        for (_, place) in all {
+            if let Some(task) = self.take_out(place) {
+                self.reject_task(now, task, reason);
+            }
+        }
+    }
+
+    /// The record of a task that is here. One that waits in a run is taken out of it, and detached.
+    pub(super) fn take_out(&mut self, place: Place) -> Option<TaskKey> {
+        match place {
+            Place::Record(task) => Some(task),
+            Place::InRun(run, offset) => {
+                let taken = self.placement.withdraw_of_run(run, offset)?;
+                let task = self.tasks.separate(&taken);
+                self.pack(run);
+                Some(task)
+            }
+        }
+    }
+
+    /// Gives the room back that a run takes of which little is left.
+    pub(super) fn pack(&mut self, run: RunKey) {
+        if let Some(kept) = self.placement.pack(run) {
+            self.tasks.pack(run, &kept);
+        }
+    }
+
+    /// Where a task is that is here.
+    pub(super) fn place_of(&self, client: ClientKey, seq: u64) -> Option<Place> {
+        let account = self.tasks.of(client);
+        if let Some(task) = account.get(seq) {
+            return Some(Place::Record(task));
+        }
+        let (run, offset) = account.run_around(seq)?;
+        let waits = self.placement.queue().has_of_run(run, offset);
+        waits.then_some(Place::InRun(run, offset))
     }
 }

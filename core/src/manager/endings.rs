@@ -15,7 +15,7 @@ use super::Manager;
 use super::keys::Assignee;
 use super::peers::Purpose;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Ending, TaskState};
+use super::tasks::{Ending, Place, TaskState};
 
 impl Manager {
     /// The task is over. Whatever attempts are out no longer matter and are killed.
@@ -85,14 +85,15 @@ impl Manager {
         let (has_deadline, is_ending) =
             (record.times.due != Instant::NEVER, record.ending.is_some());
         let must_start = record.times.start_by != Instant::NEVER;
+        let ranked = record.ranked(key);
         if has_deadline {
-            self.schedule.alarms.cancel(Alarm::Expiry(key));
+            self.schedule.alarms.cancel(Alarm::Expiry(ranked));
         }
         if must_start {
-            self.schedule.alarms.cancel(Alarm::StartBy(key));
+            self.schedule.alarms.cancel(Alarm::StartBy(ranked));
         }
         if is_ending {
-            self.schedule.peers.cancel(PeerTimer::Ending(key));
+            self.schedule.peers.cancel(PeerTimer::Ending(ranked));
         }
         self.tasks.leave_reserve(key);
     }
@@ -128,7 +129,8 @@ impl Manager {
             TaskState::Assigned { assignee, .. } => {
                 if self.tasks.ask_to_end(key, ending) {
                     let until = self.schedule.awake(now) + ANSWER;
-                    self.schedule.peers.set(PeerTimer::Ending(key), until);
+                    let ranked = self.tasks[key].ranked(key);
+                    self.schedule.peers.set(PeerTimer::Ending(ranked), until);
                 }
                 let session = &self.workers[assignee.worker];
                 match session.reported_on() {
@@ -213,10 +215,18 @@ impl Manager {
             step();
             self.forget(now, task);
         }
+        while let Some((first, run)) = self.tasks.of(key).first_run() {
+            step();
+            let offset = self.placement.queue().first_of_run(run);
+            if first + u64::from(offset) >= floor {
+                break;
+            }
+            self.forget_at(now, Place::InRun(run, offset));
+        }
         for &seq in seqs {
             step();
-            if let Some(task) = self.tasks.of(key).get(seq) {
-                self.forget(now, task);
+            if let Some(place) = self.place_of(key, seq) {
+                self.forget_at(now, place);
             }
         }
         self.update_blocked(key);
@@ -233,6 +243,19 @@ impl Manager {
             self.withdraw(now, key);
         }
         self.tasks.remove(key);
+    }
+
+    /// The same of a task that may wait in a run.
+    fn forget_at(&mut self, now: Instant, place: Place) {
+        match place {
+            Place::Record(task) => self.forget(now, task),
+            Place::InRun(run, offset) => {
+                if let Some(taken) = self.placement.withdraw_of_run(run, offset) {
+                    self.tasks.forget_of_run(&taken);
+                    self.pack(run);
+                }
+            }
+        }
     }
 
     /// A client past its bound of unread results gets no more until it has read some.
@@ -281,6 +304,11 @@ impl Manager {
         for task in tasks {
             step();
             self.forget(now, task);
+        }
+        while let Some((_, run)) = self.tasks.of(key).first_run() {
+            step();
+            let offset = self.placement.queue().first_of_run(run);
+            self.forget_at(now, Place::InRun(run, offset));
         }
         self.tasks.close(key);
         self.results.close(key);

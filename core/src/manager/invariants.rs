@@ -13,7 +13,9 @@ impl Manager {
             .check_invariants(|client| self.tasks.of(client).count() == 0);
         self.workers
             .check_invariants(|worker| self.orphans.results_at(worker) > 0);
-        self.tasks.check_invariants();
+        let queue = self.placement.queue();
+        self.tasks
+            .check_invariants(|run| queue.places(run).map(|(offset, _)| offset).collect());
         self.results.check_invariants();
         self.orphans.check_invariants();
         self.placement.check_invariants(&self.tasks, &self.workers);
@@ -38,7 +40,8 @@ impl Manager {
     fn check_tasks(&self) {
         let (mut held_in_queue, mut ended, mut queued) = (0, 0, 0);
         for (key, task) in self.tasks.iter() {
-            let watched = self.schedule.alarms.get(Alarm::Expiry(key)).is_some();
+            let ranked = task.ranked(key);
+            let watched = self.schedule.alarms.get(Alarm::Expiry(ranked)).is_some();
             let due = task.deadline().is_some() && !task.is_ended();
             assert!(
                 due || !watched,
@@ -49,12 +52,12 @@ impl Manager {
                 "every such deadline is watched"
             );
             assert_eq!(
-                self.schedule.peers.get(PeerTimer::Claim(key)).is_some(),
+                self.schedule.peers.get(PeerTimer::Claim(ranked)).is_some(),
                 matches!(task.state, TaskState::Unclaimed),
                 "claims are awaited for exactly the tasks that wait for one"
             );
             assert_eq!(
-                self.schedule.peers.get(PeerTimer::Ending(key)).is_some(),
+                self.schedule.peers.get(PeerTimer::Ending(ranked)).is_some(),
                 matches!(task.state, TaskState::Assigned { .. }) && task.ending.is_some(),
                 "an answer is awaited for exactly the assigned tasks whose end was asked for"
             );
@@ -85,7 +88,7 @@ impl Manager {
             }
         }
         assert_eq!(
-            queued,
+            queued + self.tasks.in_runs(),
             self.placement.queue().len() + self.placement.queue().returning()
         );
         assert_eq!(ended, self.results.len());
@@ -152,7 +155,8 @@ impl Manager {
             running += usize::from(is_running);
             let timer = PeerTimer::Orphan(assignee.worker, assignee.attempt);
             assert!(self.schedule.peers.get(timer).is_some());
-            assert!(self.find_task(id).is_none(), "an orphan's task is not here");
+            let is_here = self.find_task(id).is_some() || self.waits_in_run(id);
+            assert!(!is_here, "an orphan's task is not here");
         }
         let attempts = self
             .workers

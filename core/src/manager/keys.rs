@@ -2,6 +2,7 @@
 
 use crate::arena::arena_key;
 use crate::ids::Attempt;
+use crate::queue::TaskKey;
 use crate::router::WorkerKey;
 
 /// An attempt and who has it.
@@ -9,6 +10,13 @@ use crate::router::WorkerKey;
 pub(in crate::manager) struct Assignee {
     pub(in crate::manager) worker: WorkerKey,
     pub(in crate::manager) attempt: Attempt,
+}
+
+/// A task by the rank of its acceptance: of those that are due together, the first that came is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::manager) struct Ranked {
+    pub(in crate::manager) order: u64,
+    pub(in crate::manager) task: TaskKey,
 }
 
 arena_key!(

@@ -156,8 +156,10 @@ impl Manager {
         if self.may_yet_be_run(awake) {
             self.placement.put_off_unroutable(awake);
         } else {
-            for (task, near) in self.placement.take_unroutable(now, awake, &self.tasks) {
-                self.end_unroutable(now, task, near);
+            for (place, near) in self.placement.take_unroutable(now, awake, &self.tasks) {
+                if let Some(task) = self.take_out(place) {
+                    self.end_unroutable(now, task, near);
+                }
             }
         }
         self.watch_unroutable();
@@ -195,7 +197,10 @@ impl Manager {
     /// Ends a task that nobody can run.
     fn end_unroutable(&mut self, now: Instant, key: TaskKey, near: Vec<Name>) {
         let record = &self.tasks[key];
-        debug_assert!(matches!(record.state, TaskState::Queued));
+        debug_assert!(matches!(
+            record.state,
+            TaskState::Queued | TaskState::Detached
+        ));
         let TaskId { seq, .. } = record.id;
         let client = record.client;
         if record.may_have_run {

@@ -12,7 +12,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
-use super::tasks::Ending;
+use super::tasks::{Ending, Place};
 
 impl Manager {
     pub(super) fn on_client(
@@ -26,11 +26,15 @@ impl Manager {
         match said {
             FromClient::Submit(submit) => self.on_submit(now, conn, key, submit, payload),
             FromClient::SubmitRun(run) => self.on_submit_run(now, conn, key, &run, &payload),
-            FromClient::Cancel { seq } => {
-                if let Some(task) = self.tasks.of(key).get(seq) {
-                    self.ask_to_end(now, task, Ending::Cancel);
+            FromClient::Cancel { seq } => match self.place_of(key, seq) {
+                Some(Place::Record(task)) => self.ask_to_end(now, task, Ending::Cancel),
+                Some(place @ Place::InRun(..)) => {
+                    if let Some(task) = self.take_out(place) {
+                        self.end_asked(now, task, Ending::Cancel);
+                    }
                 }
-            }
+                None => {}
+            },
             FromClient::Resume { seqs } => self.on_resume(now, conn, key, &seqs),
             FromClient::AckOutcomes { floor, seqs } => {
                 self.on_ack_outcomes(now, key, floor, &seqs);
@@ -47,9 +51,11 @@ impl Manager {
         run: &Run<Submit>,
         payload: &Payload,
     ) {
-        let Some(parts) = run.parts(payload) else {
+        if run.parts(payload).is_none() {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::BadRun));
-        };
+        }
+        let waiting = self.enqueue_run(now, key, run, payload);
+        let parts = run.parts_after(waiting, payload).into_iter().flatten();
         for (submit, argument) in parts {
             step();
             if self.connections.get(conn).is_none() {
@@ -67,7 +73,7 @@ impl Manager {
             .iter()
             .copied()
             .inspect(|_| step())
-            .filter(|seq| *seq >= account.floor() && account.get(*seq).is_none())
+            .filter(|seq| *seq >= account.floor() && self.place_of(key, *seq).is_none())
             .collect();
         if !unknown.is_empty() {
             self.send(now, conn, ToClient::Unknown { seqs: unknown });

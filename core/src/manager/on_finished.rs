@@ -20,7 +20,7 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Assignee;
 use super::peers::Purpose;
-use super::tasks::TaskState;
+use super::tasks::{Place, TaskState};
 
 impl Manager {
     pub(super) fn on_finished_run(
@@ -264,10 +264,18 @@ impl Manager {
         }
     }
 
-    /// The task that a worker speaks of, if it is here.
+    /// The task that a worker speaks of, if it is here and not in a run: of those there no worker can
+    /// have anything.
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
         let client = self.clients.find(id.client)?;
         self.tasks.of(client).get(id.seq)
+    }
+
+    /// Whether this task waits in a run.
+    pub(super) fn waits_in_run(&self, id: crate::ids::TaskId) -> bool {
+        let client = self.clients.find(id.client);
+        let place = client.and_then(|client| self.place_of(client, id.seq));
+        matches!(place, Some(Place::InRun(..)))
     }
 }
 

@@ -141,6 +141,7 @@ impl Manager {
                 self.on_reported_task(now, task, assignee, finished);
             }
             Some(_) => self.discard(now, assignee, finished),
+            None if self.waits_in_run(id) => self.discard(now, assignee, finished),
             None if self.is_over(id, attempt) => self.discard(now, assignee, finished),
             None => self.keep_orphan(now, assignee, id, finished),
         }

@@ -181,7 +181,7 @@ impl Manager {
                 continue;
             };
             let record = &self.tasks[task];
-            let class = self.placement.class_of(record);
+            let class = self.placement.class_of(&record.name, record.name_key);
             if occupied.started || !self.placement.groups().runs(group, class) {
                 continue;
             }

@@ -3,8 +3,9 @@
 //! One order of all that is due, so that what is due at the same instant is done in the same order each
 //! time. Instants of the driver for what users asked for, of the awake clock for silence.
 
+use super::keys::Ranked;
 use crate::ids::{Attempt, ConnId};
-use crate::queue::{ClientKey, TaskKey};
+use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReason};
 
@@ -12,9 +13,9 @@ use crate::time::{AwakeClock, AwakeInstant, Deadline, Instant, Timers, WakeReaso
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
     /// A task's own deadline.
-    Expiry(TaskKey),
+    Expiry(Ranked),
     /// A task has waited for its start as long as it may.
-    StartBy(TaskKey),
+    StartBy(Ranked),
     /// Look for tasks that wait behind a busy worker.
     Recall,
     /// A result is acknowledged to its worker before its client has answered.
@@ -52,11 +53,11 @@ pub(super) enum PeerTimer {
     /// A client's session ends.
     Client(ClientKey),
     /// A task that may have run waits no longer for a worker to claim it.
-    Claim(TaskKey),
+    Claim(Ranked),
     /// A worker should have answered for what was recalled on this connection.
     Recall(ConnId),
     /// A task whose end was asked for waits no longer for its worker's answer.
-    Ending(TaskKey),
+    Ending(Ranked),
     /// An orphan waits no longer for its client.
     Orphan(WorkerKey, Attempt),
     /// Tasks that nobody can run have waited long enough.

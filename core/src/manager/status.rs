@@ -147,7 +147,7 @@ impl Manager {
             .filter_map(|class| self.placement.queue().oldest(class))
             .min_by_key(|entry| entry.order);
         let oldest_wait = oldest.map_or(Nanos::ZERO, |entry| {
-            now.since(self.tasks[entry.task].times.accepted_at).into()
+            now.since(self.tasks.accepted_at(entry.item)).into()
         });
         ManagerStatus {
             epoch: self.config.epoch,

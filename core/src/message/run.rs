@@ -123,6 +123,10 @@ impl<'a> Cut<'a> {
         (total == payload.len() as u64).then_some(Self { payload, at: 0 })
     }
 
+    fn skip(&mut self, sizes: &[u32]) {
+        self.at += sizes.iter().map(|size| *size as usize).sum::<usize>();
+    }
+
     fn next(&mut self, size: u32) -> Option<Payload> {
         let end = self.at + size as usize;
         let bytes = self.payload.get(self.at..end)?;
@@ -138,10 +142,21 @@ impl<T: Numbered> Run<T> {
         &'a self,
         payload: &'a Payload,
     ) -> Option<impl Iterator<Item = (T, Payload)> + 'a> {
+        self.parts_after(0, payload)
+    }
+
+    /// The same without the first `skipped`.
+    pub fn parts_after<'a>(
+        &'a self,
+        skipped: usize,
+        payload: &'a Payload,
+    ) -> Option<impl Iterator<Item = (T, Payload)> + 'a> {
         let last = last(self.sizes.len())?;
         self.first.plus(last as u64)?;
         let mut cut = Cut::new(payload, self.sizes.iter().copied())?;
-        let sizes = (0..).zip(&self.sizes);
+        let (before, sizes) = self.sizes.split_at_checked(skipped)?;
+        cut.skip(before);
+        let sizes = (skipped as u64..).zip(sizes);
         Some(sizes.map_while(move |(by, size)| Some((self.first.plus(by)?, cut.next(*size)?))))
     }
 }

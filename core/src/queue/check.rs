@@ -1,6 +1,6 @@
 //! What must hold between any two calls.
 
-use super::{ClientKey, FlowKey, NodeKey, Queue, Standing};
+use super::{ClientKey, FlowKey, Item, Node, NodeKey, Queue, Standing};
 use crate::arena::SecondaryMap;
 use crate::task::Priority;
 
@@ -20,12 +20,13 @@ impl Queue {
     }
 
     fn check_counts(&self) {
-        let bounded = || self.iter().filter(|entry| entry.standing.is_bounded());
-        assert_eq!(self.room.tasks, bounded().count());
-        assert_eq!(
-            self.room.bytes,
-            bounded().map(|entry| u64::from(entry.bytes)).sum::<u64>()
-        );
+        let bounded = || {
+            let nodes = self.nodes.iter().map(|(_, node)| node);
+            nodes.filter(|node| node.item.standing().is_bounded())
+        };
+        assert_eq!(self.room.tasks, self.tasks_of(bounded()));
+        let bytes = bounded().map(|node| u64::from(node.bytes)).sum::<u64>();
+        assert_eq!(self.room.bytes, bytes);
         assert!(
             self.room.tasks + self.room.reserved_tasks <= self.room.tasks_max,
             "{} tasks and {} to come",
@@ -35,25 +36,31 @@ impl Queue {
         let returned = self
             .nodes
             .iter()
-            .filter(|(_, node)| node.entry.standing == Standing::Returning);
+            .filter(|(_, node)| node.item.standing() == Standing::Returning);
         assert_eq!(returned.count(), self.returned.len());
         assert!(
             self.room.bytes <= self.room.bytes_max,
             "{} bytes",
             self.room.bytes
         );
+        let nodes = || self.nodes.iter().map(|(_, node)| node);
         for priority in (0..Priority::LEVELS as u8).filter_map(Priority::new) {
-            let waiting = self
-                .iter()
-                .filter(|entry| entry.priority == priority)
-                .count();
+            let waiting = self.tasks_of(nodes().filter(|node| node.priority == priority));
             assert_eq!(self.waiting[priority.level()], waiting);
         }
         for (index, node) in &self.nodes {
-            assert_eq!(self.by_task[node.entry.task], index);
+            match node.item {
+                Item::Task(task, _) => assert_eq!(self.by_task[task], index),
+                Item::Run(run) => {
+                    let run = &self.runs[run];
+                    run.check_invariants();
+                    let known = (run.node, run.bytes(), run.first_order());
+                    assert_eq!(known, (index, node.bytes, node.order));
+                }
+            }
         }
         for (id, class) in self.classes.iter() {
-            let waiting = self.iter().filter(|entry| entry.class == id).count();
+            let waiting = self.tasks_of(nodes().filter(|node| node.class == id));
             assert_eq!(class.waiting as usize, waiting);
             let ready = self.classes().any(|ready| ready == id);
             assert_eq!(ready, self.has_dispatchable(id), "{id:?}");
@@ -63,7 +70,11 @@ impl Queue {
             .values()
             .filter(|&&node| node != NodeKey::NONE)
             .count();
-        assert_eq!(known, self.nodes.len());
+        assert_eq!(known + self.runs.len(), self.nodes.len());
+    }
+
+    fn tasks_of<'a>(&self, nodes: impl Iterator<Item = &'a Node>) -> usize {
+        nodes.map(|node| self.tasks_at(node) as usize).sum()
     }
 
     fn check_flows(&self) {
@@ -77,21 +88,21 @@ impl Queue {
                 assert_eq!(node.before, before);
                 assert!(!node.out_of_order);
                 assert!(
-                    order <= Some(node.entry.order),
+                    order <= Some(node.order),
                     "a flow is first in, first out"
                 );
-                (before, at, order) = (at, node.after, Some(node.entry.order));
+                (before, at, order) = (at, node.after, Some(self.last_order(at)));
                 listed += 1;
-                *waiting.reach(flow.client) += 1;
+                *waiting.reach(flow.client) += self.tasks_at(node);
                 assert_eq!(node.flow, index);
             }
             assert_eq!(flow.tail, before);
             for &(order, out_of_order) in &flow.out_of_order {
                 let node = self.node(out_of_order);
                 assert!(node.out_of_order);
-                assert_eq!((node.flow, node.entry.order), (index, order));
+                assert_eq!((node.flow, node.order), (index, order));
                 listed += 1;
-                *waiting.reach(flow.client) += 1;
+                *waiting.reach(flow.client) += self.tasks_at(node);
             }
             self.check_turn(index);
         }
@@ -121,7 +132,7 @@ impl Queue {
         let head = if self.clients[flow.client].blocked {
             None
         } else {
-            self.head(index).map(|head| self.node(head).entry.order)
+            self.head(index).map(|head| self.node(head).order)
         };
         let class = &self.classes[flow.class];
         let turn = class.bands[flow.priority.level()]
@@ -135,8 +146,10 @@ impl Queue {
     fn check_holders(&self) {
         let mut displaceable = 0;
         let mut held: SecondaryMap<ClientKey, [u32; Priority::LEVELS]> = SecondaryMap::default();
-        for entry in self.iter().filter(|entry| entry.standing.is_bounded()) {
-            held.reach(entry.client)[entry.priority.level()] += 1;
+        for (_, node) in &self.nodes {
+            if node.item.standing().is_bounded() {
+                held.reach(node.client)[node.priority.level()] += self.tasks_at(node);
+            }
         }
         for (index, client) in self.clients.iter() {
             for (level, holding) in client.holdings.iter().enumerate() {
@@ -150,9 +163,9 @@ impl Queue {
                 let (mut newer, mut at) = (NodeKey::NONE, holding.newest);
                 while let Some(node) = self.nodes.get(at) {
                     assert_eq!(node.newer, newer);
-                    assert_eq!(node.entry.standing, Standing::Fresh);
-                    assert_eq!(node.entry.client, index);
-                    assert_eq!(node.entry.priority.level(), level);
+                    assert_eq!(node.item.standing(), Standing::Fresh);
+                    assert_eq!(node.client, index);
+                    assert_eq!(node.priority.level(), level);
                     (newer, at) = (at, node.older);
                     displaceable += 1;
                 }
@@ -160,7 +173,7 @@ impl Queue {
         }
         let fresh = self
             .iter()
-            .filter(|entry| entry.standing == Standing::Fresh)
+            .filter(|waiting| waiting.item.standing() == Standing::Fresh)
             .count();
         assert_eq!(displaceable, fresh);
         for holders in &self.holders {

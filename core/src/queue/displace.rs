@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::heap::{Heap, Places};
-use super::{ClientKey, Entry, Node, NodeKey, Queue, Standing, TaskKey};
+use super::{ClientKey, Entry, Item, Node, NodeKey, Queue, RunKey, Standing, Taken};
 use crate::limits::VICTIMS_MAX;
 use crate::task::{Priority, RejectReason};
 
@@ -34,9 +34,18 @@ pub(super) struct Holders {
     pub(super) places: Places<ClientKey>,
 }
 
+/// A task that was taken out for another.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    /// The only one of its node.
+    All(NodeKey),
+    /// The last of a run of several, which was at this place.
+    LastOf(RunKey, u16),
+}
+
 impl Queue {
     /// Makes room for `newcomer` by the rules in the [module](super), or changes nothing.
-    pub(super) fn make_room(&mut self, newcomer: &Entry) -> Result<Vec<TaskKey>, RejectReason> {
+    pub(super) fn make_room(&mut self, newcomer: &Entry) -> Result<Vec<Taken>, RejectReason> {
         let bytes = u64::from(newcomer.bytes);
         let reason = if !self.has_task_room() {
             RejectReason::QueueFull
@@ -50,30 +59,44 @@ impl Queue {
         }
         // Victims are taken out one after the other, since each changes who holds most, and put
         // back in the opposite order if they turn out not to be enough.
-        let mut victims = [NodeKey::NONE; VICTIMS_MAX];
+        let mut victims: [Option<Victim>; VICTIMS_MAX] = [const { None }; VICTIMS_MAX];
         let mut count = 0;
         while !self.has_room(bytes) {
-            let victim = if count < VICTIMS_MAX {
+            let node = if count < VICTIMS_MAX {
                 self.victim(newcomer)
             } else {
                 None
             };
-            let Some(victim) = victim else {
-                for &victim in victims[..count].iter().rev() {
-                    self.link(victim);
+            let Some(node) = node else {
+                for victim in victims.into_iter().rev().flatten() {
+                    match victim {
+                        Victim::All(node) => self.link(node),
+                        Victim::LastOf(run, place) => self.restore_last(run, place),
+                    }
                 }
                 return Err(reason);
             };
-            self.unlink(victim);
-            victims[count] = victim;
+            victims[count] = Some(self.take_victim(node));
             count += 1;
         }
-        let gone = victims[..count].iter().map(|&victim| {
-            let task = self.nodes.remove(victim).entry.task;
-            self.by_task[task] = NodeKey::NONE;
-            task
+        let gone = victims.into_iter().flatten().map(|victim| match victim {
+            Victim::All(node) => self.describe_unlinked(node),
+            Victim::LastOf(run, place) => self.describe_gone(run, place),
         });
         Ok(gone.collect())
+    }
+
+    /// Takes out the newest task that waits at a node.
+    fn take_victim(&mut self, node: NodeKey) -> Victim {
+        match self.node(node).item {
+            Item::Run(run) if self.tasks_at(self.node(node)) > 1 => {
+                Victim::LastOf(run, self.remove_last(run))
+            }
+            Item::Run(_) | Item::Task(..) => {
+                self.unlink(node);
+                Victim::All(node)
+            }
+        }
     }
 
     /// The node that `newcomer` may displace first.
@@ -90,9 +113,9 @@ impl Queue {
         (most.held >= own + 2).then_some(most.newest)
     }
 
-    /// What `entry` will be linked to as the newest that its client may lose.
-    pub(super) fn newest_held(&self, entry: &Entry) -> NodeKey {
-        self.holding(entry.client, entry.priority).newest
+    /// What a new node will be linked to as the newest that its client may lose.
+    pub(super) fn newest_held(&self, client: ClientKey, priority: Priority) -> NodeKey {
+        self.holding(client, priority).newest
     }
 
     fn holding(&self, client: ClientKey, priority: Priority) -> Holding {
@@ -100,62 +123,38 @@ impl Queue {
         client.map_or_else(Holding::default, |client| client.holdings[priority.level()])
     }
 
-    /// Counts a node against the bounds and links it into what its client may lose.
+    /// Links a node into what its client may lose.
     pub(super) fn hold(&mut self, index: NodeKey) {
-        let Node {
-            entry,
-            older,
-            newer,
-            ..
-        } = *self.node(index);
-        if !entry.standing.is_bounded() {
+        let node = *self.node(index);
+        if node.item.standing() != Standing::Fresh {
             return;
         }
-        self.room.tasks += 1;
-        self.room.bytes += u64::from(entry.bytes);
-        let level = entry.priority.level();
-        let holding = &mut self.clients[entry.client].holdings[level];
-        holding.held += 1;
-        if entry.standing == Standing::Fresh {
-            if let Some(node) = self.nodes.get_mut(older) {
-                node.newer = index;
-            }
-            debug_assert_eq!(newer, NodeKey::NONE, "victims come back newest last");
-            holding.newest = index;
+        let Node { older, newer, .. } = node;
+        if let Some(node) = self.nodes.get_mut(older) {
+            node.newer = index;
         }
-        self.rank(entry.client, level);
+        debug_assert_eq!(newer, NodeKey::NONE, "victims come back newest last");
+        self.clients[node.client].holdings[node.priority.level()].newest = index;
     }
 
     /// The opposite of `hold`.
     pub(super) fn release(&mut self, index: NodeKey) {
-        let Node {
-            entry,
-            older,
-            newer,
-            ..
-        } = *self.node(index);
-        if !entry.standing.is_bounded() {
+        let node = *self.node(index);
+        if node.item.standing() != Standing::Fresh {
             return;
         }
-        self.room.tasks -= 1;
-        self.room.bytes -= u64::from(entry.bytes);
-        let level = entry.priority.level();
-        let holding = &mut self.clients[entry.client].holdings[level];
-        holding.held -= 1;
-        if entry.standing == Standing::Fresh {
-            if let Some(node) = self.nodes.get_mut(older) {
-                node.newer = newer;
-            }
-            match self.nodes.get_mut(newer) {
-                Some(node) => node.older = older,
-                None => holding.newest = older,
-            }
+        let Node { older, newer, .. } = node;
+        if let Some(node) = self.nodes.get_mut(older) {
+            node.newer = newer;
         }
-        self.rank(entry.client, level);
+        match self.nodes.get_mut(newer) {
+            Some(node) => node.older = older,
+            None => self.clients[node.client].holdings[node.priority.level()].newest = older,
+        }
     }
 
     /// Brings a client's rank among the holders up to date.
-    fn rank(&mut self, client: ClientKey, level: usize) {
+    pub(super) fn rank(&mut self, client: ClientKey, level: usize) {
         let Holding { held, newest } = self.clients[client].holdings[level];
         let Holders { heap, places } = &mut self.holders[level];
         if newest == NodeKey::NONE {

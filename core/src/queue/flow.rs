@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::displace::Holding;
 use super::heap::Heap;
-use super::{ClassId, ClientKey, Entry, FlowKey, Node, NodeKey, Queue, Standing};
+use super::{ClassId, ClientKey, FlowKey, Node, NodeKey, Queue, Standing};
 use crate::task::Priority;
 
 /// Least that one dispatch is charged, in nanoseconds: even a task of no length costs a dispatch.
@@ -162,14 +162,13 @@ impl Queue {
         found.ok().map(|index| flows[index].1)
     }
 
-    /// The flow that `entry` belongs to, made if it is the first of its kind.
-    pub(super) fn flow_of(&mut self, entry: &Entry) -> FlowKey {
-        let Entry {
-            client,
-            class,
-            priority,
-            ..
-        } = *entry;
+    /// The flow of such tasks, made if they are the first of their kind.
+    pub(super) fn flow_of(
+        &mut self,
+        client: ClientKey,
+        class: ClassId,
+        priority: Priority,
+    ) -> FlowKey {
         if let Some(flow) = self.find_flow(client, class, priority) {
             return flow;
         }
@@ -201,24 +200,24 @@ impl Queue {
             return listed;
         };
         listed
-            .filter(|&head| self.node(head).entry.order < order)
+            .filter(|&head| self.node(head).order < order)
             .or(Some(out_of_order))
     }
 
     /// Puts a node where its links say: at the end when it is new, where it was when it had been
     /// taken out and nothing has changed since.
     pub(super) fn link(&mut self, index: NodeKey) {
+        let node = *self.node(index);
         let Node {
-            entry,
             flow: flow_index,
             before,
             after,
             out_of_order,
             ..
-        } = *self.node(index);
+        } = node;
         let flow = &mut self.flows[flow_index];
         if out_of_order {
-            flow.out_of_order.insert((entry.order, index));
+            flow.out_of_order.insert((node.order, index));
         } else {
             match self.nodes.get_mut(before) {
                 Some(node) => node.after = index,
@@ -229,13 +228,11 @@ impl Queue {
                 None => flow.tail = index,
             }
         }
-        if entry.standing == Standing::Returning {
-            self.returned.insert((entry.class, entry.order, index));
+        if node.item.standing() == Standing::Returning {
+            self.returned.insert((node.class, node.order, index));
         }
-        self.waiting[entry.priority.level()] += 1;
-        self.classes[entry.class].waiting += 1;
-        self.clients[entry.client].waiting += 1;
         self.hold(index);
+        self.count(index, self.tasks_at(&node), node.bytes);
         self.refresh_if_first(flow_index, before, out_of_order);
     }
 
@@ -253,17 +250,17 @@ impl Queue {
 
     /// The same, but the flow's place among the others is for the caller to refresh.
     pub(super) fn cut(&mut self, index: NodeKey) {
+        let node = *self.node(index);
         let Node {
-            entry,
             flow: flow_index,
             before,
             after,
             out_of_order,
             ..
-        } = *self.node(index);
+        } = node;
         let flow = &mut self.flows[flow_index];
         if out_of_order {
-            flow.out_of_order.remove(&(entry.order, index));
+            flow.out_of_order.remove(&(node.order, index));
         } else {
             match self.nodes.get_mut(before) {
                 Some(node) => node.after = after,
@@ -274,18 +271,46 @@ impl Queue {
                 None => flow.tail = before,
             }
         }
-        if entry.standing == Standing::Returning {
-            self.returned.remove(&(entry.class, entry.order, index));
+        if node.item.standing() == Standing::Returning {
+            self.returned.remove(&(node.class, node.order, index));
         }
-        self.waiting[entry.priority.level()] -= 1;
-        self.classes[entry.class].waiting -= 1;
-        self.clients[entry.client].waiting -= 1;
         self.release(index);
+        self.uncount(index, self.tasks_at(&node), node.bytes);
+    }
+
+    /// So many tasks come to wait at a node, with so many bytes together.
+    pub(super) fn count(&mut self, index: NodeKey, tasks: u32, bytes: u32) {
+        let node = *self.node(index);
+        self.waiting[node.priority.level()] += tasks as usize;
+        self.classes[node.class].waiting += tasks;
+        self.clients[node.client].waiting += tasks;
+        if node.item.standing().is_bounded() {
+            self.room.tasks += tasks as usize;
+            self.room.bytes += u64::from(bytes);
+            let level = node.priority.level();
+            self.clients[node.client].holdings[level].held += tasks;
+            self.rank(node.client, level);
+        }
+    }
+
+    /// They wait there no longer.
+    pub(super) fn uncount(&mut self, index: NodeKey, tasks: u32, bytes: u32) {
+        let node = *self.node(index);
+        self.waiting[node.priority.level()] -= tasks as usize;
+        self.classes[node.class].waiting -= tasks;
+        self.clients[node.client].waiting -= tasks;
+        if node.item.standing().is_bounded() {
+            self.room.tasks -= tasks as usize;
+            self.room.bytes -= u64::from(bytes);
+            let level = node.priority.level();
+            self.clients[node.client].holdings[level].held -= tasks;
+            self.rank(node.client, level);
+        }
     }
 
     /// As `refresh`, unless a node with these links has another before it: most tasks come behind
     /// others of their flow, and change nothing about its turn.
-    fn refresh_if_first(&mut self, flow: FlowKey, before: NodeKey, out_of_order: bool) {
+    pub(super) fn refresh_if_first(&mut self, flow: FlowKey, before: NodeKey, out_of_order: bool) {
         if out_of_order || before == NodeKey::NONE {
             self.refresh(flow);
         }
@@ -305,7 +330,7 @@ impl Queue {
         let level = flow.priority.level();
         let turns = &mut class.bands[level].turns;
         if let Some(head) = head {
-            let order = self.nodes[head].entry.order;
+            let order = self.nodes[head].order;
             turns.put(&mut self.turns_at, index, (flow.virtual_time, order));
             class.ages.put(&mut self.ages_at, index, order);
             class.busy |= 1 << level;

@@ -1,7 +1,7 @@
 //! Turns: what a flow gives away at a time, chosen once and charged once.
 
 use super::flow::{CHARGE_MAX, CHARGE_MIN};
-use super::{ClassId, Entry, Flow, FlowKey, Queue, TaskKey};
+use super::{ClassId, First, Flow, FlowKey, Item, Queue, Taken};
 use crate::limits::OLDEST_EVERY;
 
 /// The turn of one flow: some of its first tasks, taken one after the other. Between its beginning and
@@ -48,16 +48,23 @@ impl Queue {
 
     /// The task that `take_first` would take.
     #[must_use]
-    pub fn first_of(&self, turn: &Turn) -> Option<TaskKey> {
+    pub fn first_of(&self, turn: &Turn) -> Option<First> {
         let node = self.head(turn.flow)?;
-        Some(self.node(node).entry.task)
+        Some(self.first_at(node))
     }
 
     /// Takes out the first of the tasks that are left of the turn's flow.
-    pub fn take_first(&mut self, turn: &Turn) -> Option<Entry> {
+    pub fn take_first(&mut self, turn: &Turn) -> Option<Taken> {
         let node = self.head(turn.flow)?;
-        self.cut(node);
-        Some(self.drop_node(node))
+        Some(match self.node(node).item {
+            Item::Task(task, standing) => {
+                let entry = self.node(node).entry(task, standing);
+                self.cut(node);
+                self.drop_node(node);
+                Taken::Task(entry)
+            }
+            Item::Run(run) => Taken::OfRun(self.take_first_of_run(run)),
+        })
     }
 
     /// Ends a turn: the flow is charged for it, and takes its place among the others anew.
@@ -66,12 +73,13 @@ impl Queue {
         self.refresh(turn.flow);
     }
 
-    /// Takes out one task of `class` as a turn of its own, which is yet to be charged.
+    /// Takes out one task of `class`, of those that wait alone, as a turn of its own, which is yet to be
+    /// charged.
     #[cfg(feature = "testing")]
-    pub fn pop(&mut self, class: ClassId) -> Option<Entry> {
+    pub fn pop(&mut self, class: ClassId) -> Option<super::Entry> {
         let turn = self.begin_turn(class, false)?;
-        let entry = self.take_first(&turn);
+        let taken = self.take_first(&turn);
         self.end_turn(turn);
-        entry
+        taken?.alone()
     }
 }

@@ -1,6 +1,7 @@
 //! Entries of the queue, and its answers.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::arena::arena_key;
 use crate::task::{Priority, RejectReason};
@@ -8,6 +9,10 @@ use crate::task::{Priority, RejectReason};
 arena_key!(
     /// The manager's key of a task: small numbers, used again.
     pub struct TaskKey(u32)
+);
+arena_key!(
+    /// A run that waits: small numbers, used again.
+    pub struct RunKey(u32)
 );
 arena_key!(
     /// The manager's key of a client's session: small numbers, used again.
@@ -61,13 +66,107 @@ pub struct Entry {
     pub standing: Standing,
 }
 
+/// What waits at one place of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A task alone, and what it has behind it.
+    Task(TaskKey, Standing),
+    /// A run.
+    Run(RunKey),
+}
+
+impl Item {
+    /// What its tasks have behind them.
+    #[must_use]
+    pub fn standing(self) -> Standing {
+        match self {
+            Self::Task(_, standing) => standing,
+            Self::Run(_) => Standing::Fresh,
+        }
+    }
+}
+
+/// What waits at one place, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// What.
+    pub item: Item,
+    /// Who can run it.
+    pub class: ClassId,
+    /// Rank of the acceptance of its first task.
+    pub order: u64,
+}
+
+/// Tasks that come to wait together: of one client, priority and class, accepted one after the other,
+/// all [`Fresh`](Standing::Fresh).
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Whose.
+    pub client: ClientKey,
+    /// Who can run them.
+    pub class: ClassId,
+    /// How important they are.
+    pub priority: Priority,
+    /// Rank of the first; those of the others rise by one.
+    pub order: u64,
+    /// What each takes of the bound in bytes beside its payload.
+    pub beside: u32,
+    /// Where the payload of each ends, if they lie one after the other.
+    pub ends: Vec<u32>,
+}
+
+/// What waits first in a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A task that waits alone.
+    Task(TaskKey),
+    /// The first that is left of a run, which takes so many bytes of the bound.
+    OfRun(RunKey, u32),
+}
+
+/// What was taken out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// A task that waited alone.
+    Task(Entry),
+    /// A task of a run.
+    OfRun(TakenOfRun),
+}
+
+#[cfg(feature = "testing")]
+impl Taken {
+    /// The task, if it waited alone.
+    #[must_use]
+    pub fn alone(self) -> Option<Entry> {
+        match self {
+            Self::Task(entry) => Some(entry),
+            Self::OfRun(_) => None,
+        }
+    }
+}
+
+/// A task that was taken out of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenOfRun {
+    /// Which run.
+    pub run: RunKey,
+    /// How many were accepted before it of the same run.
+    pub offset: u16,
+    /// Rank of its acceptance.
+    pub order: u64,
+    /// Where its payload is in that of the run, in bytes.
+    pub payload: Range<usize>,
+    /// It was the last that was left: the run is no more.
+    pub is_over: bool,
+}
+
 /// The answer to a newcomer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Push {
     /// It waits.
     Queued {
         /// These were taken out to make room, in this order. Usually empty.
-        displaced: Vec<TaskKey>,
+        displaced: Vec<Taken>,
     },
     /// No room, and none can be made: `QueueFull` or `QueueBytesFull`. Nothing has changed.
     Full(RejectReason),

@@ -21,11 +21,14 @@ use crate::durations::{Durations, NameKey};
 use crate::limits::OLDEST_EVERY;
 use crate::message::Submit;
 use crate::name::Name;
-use crate::queue::{ClassId, ClientKey, Push, Queue, Standing, TaskKey};
+use crate::queue::{
+    ClassId, ClientKey, First, NewRun, Push, Queue, RunKey, Standing, Taken, TakenOfRun, TaskKey,
+};
 use crate::router::{Score, Speed, WorkerKey};
 use crate::steps::step;
 use crate::task::Priority;
 use crate::time::{AwakeInstant, Instant, Nanos};
+use core::ops::Range;
 
 use super::ManagerConfig;
 use super::peers::{WorkerSession, Workers};
@@ -212,9 +215,9 @@ impl Placement {
         self.durations.intern(name)
     }
 
-    /// The class of a task.
-    pub(super) fn class_of(&mut self, task: &Task) -> ClassId {
-        self.groups.class_of(&task.name, task.name_key)
+    /// The class of tasks of a name.
+    pub(super) fn class_of(&mut self, name: &Name, key: NameKey) -> ClassId {
+        self.groups.class_of(name, key)
     }
 
     /// Lets a task wait, if there is room for it. Says too whether nobody can run it.
@@ -226,13 +229,39 @@ impl Placement {
         standing: Standing,
     ) -> (Push, bool) {
         let task = &tasks[key];
-        let class = self.class_of(task);
+        let class = self.class_of(&task.name, task.name_key);
         let push = self.queue.push(task.entry(key, class, standing));
         let is_unroutable = class == NOBODY && matches!(push, Push::Queued { .. });
         if is_unroutable {
-            self.note_unroutable(awake, tasks, key);
+            self.note_unroutable(awake, tasks, &task.name);
         }
         (push, is_unroutable)
+    }
+
+    /// Lets tasks of this name wait as a run. Says too whether nobody can run it.
+    pub(super) fn enqueue_run(
+        &mut self,
+        awake: AwakeInstant,
+        tasks: &Tasks,
+        name: &Name,
+        new: NewRun,
+    ) -> (RunKey, bool) {
+        let is_unroutable = new.class == NOBODY;
+        let run = self.queue.push_run(new);
+        if is_unroutable {
+            self.note_unroutable(awake, tasks, name);
+        }
+        (run, is_unroutable)
+    }
+
+    /// Takes a task out that waits in a run.
+    pub(super) fn withdraw_of_run(&mut self, run: RunKey, offset: u16) -> Option<TakenOfRun> {
+        self.queue.remove_of_run(run, offset)
+    }
+
+    /// Packs a run of which little is left: says where the arguments were that are.
+    pub(super) fn pack(&mut self, run: RunKey) -> Option<Vec<Range<usize>>> {
+        self.queue.pack(run)
     }
 
     /// Takes a task out that waits.
@@ -327,20 +356,19 @@ impl Placement {
     }
 
     /// The first of the tasks that are left of the turn's flow.
-    pub(super) fn first_of(&self, turn: &Turn) -> Option<TaskKey> {
+    pub(super) fn first_of(&self, turn: &Turn) -> Option<First> {
         self.queue.first_of(&turn.of)
     }
 
     /// Lets it go, if the turn goes so far, and says what its client is charged for it, in nanoseconds:
     /// it is to be taken out.
-    pub(super) fn let_go(&self, turn: &mut Turn, first: &Task) -> Option<u64> {
-        turn.let_go(&self.durations, first.name_key, first.bytes())
+    pub(super) fn let_go(&self, turn: &mut Turn, name: NameKey, bytes: u32) -> Option<u64> {
+        turn.let_go(&self.durations, name, bytes)
     }
 
     /// Takes it out.
-    pub(super) fn take_first(&mut self, turn: &Turn) {
-        let taken = self.queue.take_first(&turn.of);
-        debug_assert!(taken.is_some(), "it is there until it is taken");
+    pub(super) fn take_first(&mut self, turn: &Turn) -> Option<Taken> {
+        self.queue.take_first(&turn.of)
     }
 
     /// Ends a turn: what it took is charged.
@@ -429,7 +457,7 @@ impl Placement {
         // Until what workers run takes effect, classes are those of before.
         let waiting = self.queue.iter().filter(|_| !self.renewal.is_due());
         for entry in waiting {
-            let name = &tasks[entry.task].name;
+            let (name, _) = tasks.name_of(entry.item);
             assert_eq!(
                 self.groups.look_up(name),
                 Some(entry.class),

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::capabilities::Capabilities;
 use crate::limits::{GROUPS_MAX, RENEWALS_MAX};
-use crate::queue::{ClassId, TaskKey};
+use crate::queue::Waiting;
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::time::{AwakeInstant, Instant};
@@ -135,25 +135,22 @@ impl Placement {
     /// Puts every task that waits into the class that it is in now.
     pub(in crate::manager) fn renew(&mut self, now: Instant, awake: AwakeInstant, tasks: &Tasks) {
         self.renewal.lost = false;
-        let waiting = self.queue.iter().map(|entry| {
-            step();
-            let task = &tasks[entry.task];
-            (entry.class, &task.name, task.name_key)
+        // In order of acceptance: so new classes get the same numbers however tasks are kept, and what is
+        // newest stays so.
+        let mut all: Vec<Waiting> = self.queue.iter().inspect(|_| step()).collect();
+        all.sort_unstable_by_key(|waiting| waiting.order);
+        let waiting = all.iter().map(|waiting| {
+            let (name, key) = tasks.name_of(waiting.item);
+            (waiting.class, name, key)
         });
         self.groups.renew(waiting);
-        let mut moves: Vec<(u64, TaskKey, ClassId)> = Vec::new();
-        for entry in self.queue.iter() {
+        for waiting in all {
             step();
-            let task = &tasks[entry.task];
-            let class = self.groups.class_of(&task.name, task.name_key);
-            if class != entry.class {
-                moves.push((entry.order, entry.task, class));
+            let (name, key) = tasks.name_of(waiting.item);
+            let class = self.groups.class_of(name, key);
+            if class != waiting.class {
+                self.queue.set_class(waiting.item, class);
             }
-        }
-        // In order of acceptance, so that what is newest stays so.
-        moves.sort_unstable();
-        for (_, task, class) in moves {
-            self.queue.set_class(task, class);
         }
         self.list_unroutable(awake, tasks);
         // The name of each task is held against every group, twice, if it has not been lately.

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::limits::SUGGESTIONS_MAX;
 use crate::name::Name;
-use crate::queue::TaskKey;
+use crate::queue::Item;
 use crate::steps::step;
 use crate::time::{AwakeInstant, Instant, Timers};
 
@@ -14,6 +14,7 @@ use super::groups::NOBODY;
 use super::rest::Rest;
 use super::similar::similar;
 use super::{Placement, Tasks};
+use crate::manager::tasks::Place;
 
 /// How often at most it is asked again whether somebody may yet come who can run a task.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -98,7 +99,7 @@ impl Placement {
             if entry.class != NOBODY {
                 continue;
             }
-            let name = &tasks[entry.task].name;
+            let (name, _) = tasks.name_of(entry.item);
             if !self.unroutable.contains(name) {
                 let until = before.until.get(name.clone()).unwrap_or(until);
                 self.unroutable.until.set(name.clone(), until);
@@ -106,8 +107,7 @@ impl Placement {
         }
     }
 
-    pub(super) fn note_unroutable(&mut self, awake: AwakeInstant, tasks: &Tasks, key: TaskKey) {
-        let name = &tasks[key].name;
+    pub(super) fn note_unroutable(&mut self, awake: AwakeInstant, tasks: &Tasks, name: &Name) {
         if self.unroutable.contains(name) {
             return;
         }
@@ -135,22 +135,30 @@ impl Placement {
         now: Instant,
         awake: AwakeInstant,
         tasks: &Tasks,
-    ) -> Vec<(TaskKey, Vec<Name>)> {
+    ) -> Vec<(Place, Vec<Name>)> {
         let due = self.unroutable.take_due(awake);
         self.unroutable.looked = Some(awake);
-        let is_due = |task: &TaskKey| due.contains(&tasks[*task].name);
         let waiting = self.queue.iter().inspect(|_| step());
-        let waiting = waiting.filter(|entry| entry.class == NOBODY);
-        let mut found: Vec<TaskKey> = waiting.map(|entry| entry.task).filter(is_due).collect();
-        found.sort_unstable_by_key(|task| {
-            let task = &tasks[*task];
-            (task.name.clone(), task.order)
-        });
+        let waiting = waiting.filter(|waiting| waiting.class == NOBODY);
+        let named = waiting.map(|waiting| (tasks.name_of(waiting.item).0, waiting));
+        let due = named.filter(|(name, _)| due.contains(*name));
+        let mut found: Vec<(&Name, u64, Place)> = Vec::new();
+        for (name, waiting) in due {
+            match waiting.item {
+                Item::Task(task, _) => found.push((name, waiting.order, Place::Record(task))),
+                Item::Run(run) => {
+                    let places = self.queue.places(run).inspect(|_| step());
+                    found.extend(
+                        places.map(|(offset, order)| (name, order, Place::InRun(run, offset))),
+                    );
+                }
+            }
+        }
+        found.sort_unstable_by_key(|(name, order, _)| (*name, *order));
         let mut suggested: Option<(&Name, Vec<Name>)> = None;
         let mut suggestions = 0;
         let mut ends = Vec::new();
-        for key in found {
-            let name = &tasks[key].name;
+        for (name, _, place) in found {
             let near = match &suggested {
                 Some((same, near)) if *same == name => near.clone(),
                 _ if suggestions < SUGGESTIONS_MAX => {
@@ -161,7 +169,7 @@ impl Placement {
                 }
                 _ => Vec::new(),
             };
-            ends.push((key, near));
+            ends.push((place, near));
         }
         ends
     }

@@ -5,8 +5,10 @@
 //! Invariants: every counter equals what it counts; a client's account names exactly its tasks.
 
 mod record;
+mod runs;
 
-use alloc::collections::BTreeSet;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Index;
 
@@ -16,7 +18,7 @@ use crate::ids::{Attempt, Epoch, TaskId};
 use crate::message::Submit;
 use crate::name::Name;
 use crate::payload::Payload;
-use crate::queue::{ClassId, ClientKey, TaskKey};
+use crate::queue::{ClassId, ClientKey, RunKey, TaskKey};
 use crate::seq_map::SeqMap;
 use crate::steps::step;
 use crate::task::AttemptLoss;
@@ -24,6 +26,7 @@ use crate::time::Instant;
 
 use record::Times;
 pub(super) use record::{Ending, Task, TaskState};
+pub(super) use runs::{Place, WaitingRun};
 
 use super::ManagerConfig;
 use super::keys::{Assignee, OutcomeKey};
@@ -34,7 +37,14 @@ use super::room::Room;
 pub(super) struct ClientTasks {
     /// Every task below it is finished at the client.
     floor: u64,
+    /// Those that have a record.
     by_seq: SeqMap<u64, TaskKey>,
+    /// The others, by the number of the first of each run. Runs do not overlap.
+    runs: BTreeMap<u64, RunKey>,
+    /// All runs that came had lower numbers.
+    runs_end: u64,
+    /// How many wait in runs.
+    in_runs: usize,
     /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
     /// the client may ask again without knowing: until it shows that it does, it is known here.
     may_have_run: BTreeSet<u64>,
@@ -50,12 +60,12 @@ impl ClientTasks {
 
     /// How many are here.
     pub(super) fn len(&self) -> usize {
-        self.by_seq.len()
+        self.by_seq.len() + self.in_runs
     }
 
     /// How many are here or are remembered.
     pub(super) fn count(&self) -> usize {
-        self.by_seq.len() + self.may_have_run.len()
+        self.len() + self.may_have_run.len()
     }
 
     /// How many are with workers.
@@ -63,12 +73,12 @@ impl ClientTasks {
         self.assigned
     }
 
-    /// The task of this number.
+    /// The task of this number, if it has a record.
     pub(super) fn get(&self, seq: u64) -> Option<TaskKey> {
         self.by_seq.get(seq).copied()
     }
 
-    /// All that are here, in order of their numbers.
+    /// All that have a record, in order of their numbers.
     pub(super) fn keys(&self) -> impl Iterator<Item = TaskKey> + '_ {
         self.by_seq.values().copied()
     }
@@ -87,6 +97,9 @@ struct Reserve {
 #[derive(Clone, Debug)]
 pub(super) struct Tasks {
     records: Arena<TaskKey, Task>,
+    runs: SecondaryMap<RunKey, Option<Box<WaitingRun>>>,
+    /// How many wait in runs.
+    in_runs: usize,
     clients: SecondaryMap<ClientKey, ClientTasks>,
     /// What attempts are named by.
     epoch: Epoch,
@@ -102,6 +115,8 @@ impl Tasks {
     pub(super) fn new(config: &ManagerConfig) -> Self {
         Self {
             records: Arena::default(),
+            runs: SecondaryMap::default(),
+            in_runs: 0,
             clients: SecondaryMap::default(),
             epoch: config.epoch,
             next_attempt: 0,
@@ -119,7 +134,7 @@ impl Tasks {
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.is_empty() && self.in_runs == 0
     }
 
     /// How many wait for a worker to claim them.
@@ -132,7 +147,7 @@ impl Tasks {
         self.assigned
     }
 
-    /// All tasks, by their keys.
+    /// All tasks that have a record, by their keys.
     pub(super) fn iter(&self) -> impl Iterator<Item = (TaskKey, &Task)> {
         self.records.iter()
     }
@@ -144,7 +159,7 @@ impl Tasks {
 
     /// Closes the account of a client that has left, and has no tasks here any more.
     pub(super) fn close(&mut self, client: ClientKey) {
-        debug_assert!(self.clients[client].by_seq.is_empty());
+        debug_assert_eq!(self.clients[client].len(), 0);
         self.clients[client] = ClientTasks::default();
     }
 
@@ -191,7 +206,7 @@ impl Tasks {
         }
     }
 
-    /// The client's lowest task, if it is below `floor`.
+    /// The client's lowest task that has a record, if it is below `floor`.
     pub(super) fn first_below(&self, client: ClientKey, floor: u64) -> Option<TaskKey> {
         let account = &self.clients[client];
         let seq = account.by_seq.first().filter(|seq| *seq < floor)?;
@@ -208,8 +223,7 @@ impl Tasks {
         name_key: NameKey,
         payload: Payload,
     ) -> TaskKey {
-        let order = self.next_order;
-        self.next_order += 1;
+        let order = self.next_orders(1);
         let task = Task {
             id,
             client,
@@ -426,7 +440,9 @@ impl Tasks {
     }
 
     /// Asserts that every counter equals what it counts and that accounts name their tasks.
-    pub(super) fn check_invariants(&self) {
+    /// `left` says what the queue has of a run.
+    pub(super) fn check_invariants(&self, left: impl Fn(RunKey) -> Vec<u16>) {
+        self.check_runs(left);
         let (mut unclaimed, mut assigned) = (0, 0);
         let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
         for (key, task) in self.iter() {
@@ -477,7 +493,7 @@ impl Tasks {
         assert_eq!(in_flight_bytes, self.in_flight.bytes);
         let mut known = 0;
         for account in self.clients.values() {
-            known += account.len();
+            known += account.by_seq.len();
             let is_assigned = |key: &TaskKey| self.records[*key].assignee().is_some();
             let assigned = account.keys().filter(is_assigned).count();
             assert_eq!(assigned, account.assigned as usize);

@@ -24,7 +24,7 @@ use crate::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
 use crate::task::{AttemptLoss, AttemptRecord, TaskOptions};
 use crate::time::{Instant, Nanos};
 
-use crate::manager::keys::{Assignee, OutcomeKey};
+use crate::manager::keys::{Assignee, OutcomeKey, Ranked};
 
 /// Why a task is being ended although an attempt of it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,14 @@ impl Task {
             bytes: self.bytes(),
             order: self.order,
             standing,
+        }
+    }
+
+    /// The task, by the rank of its acceptance.
+    pub(in crate::manager) fn ranked(&self, task: TaskKey) -> Ranked {
+        Ranked {
+            order: self.order,
+            task,
         }
     }
 

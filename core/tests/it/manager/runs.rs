@@ -54,6 +54,22 @@ enum Act {
         client: u64,
         seq: u64,
     },
+    /// A client is done with all below a number, whatever became of them.
+    Floor {
+        client: u64,
+        floor: u64,
+    },
+    /// A client submits again what it has not got the outcome of, and which may have run.
+    Again {
+        client: u64,
+        seq: u64,
+    },
+    /// A worker runs something else.
+    Offer {
+        worker: u64,
+        names: u8,
+    },
+    Drain,
     /// A connection ends, and the peer comes back.
     Reconnect {
         peer: u64,
@@ -74,10 +90,17 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (0..WORKERS, 0..20_u32).prop_map(|(worker, window)| Act::Grant { worker, window }),
         3 => (0..CLIENTS, 1..20_usize).prop_map(|(client, count)| Act::Ack { client, count }),
         1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Cancel { client, seq }),
+        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, floor)| Act::Floor { client, floor }),
+        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Again { client, seq }),
+        1 => (0..WORKERS, 0..4_u8).prop_map(|(worker, names)| Act::Offer { worker, names }),
         1 => (0..CLIENTS + WORKERS).prop_map(|peer| Act::Reconnect { peer }),
         2 => (1..400_u64).prop_map(|ms| Act::Wait { ms }),
     ];
-    vec(act, 1..60)
+    let end = vec(Just(Act::Drain), 0..2);
+    (vec(act, 1..60), end).prop_map(|(mut acts, end)| {
+        acts.extend(end);
+        acts
+    })
 }
 
 /// A manager, told in runs or one by one.
@@ -94,6 +117,7 @@ impl Told {
         config.queue_tasks = 24;
         config.in_flight_tasks = 20;
         config.client_tasks = 30;
+        config.runner_wait = Duration::from_millis(150);
         config.turn_time = turn_time;
         Self {
             manager: Manager::new(config, now),
@@ -340,6 +364,8 @@ impl Twins {
     /// Compares what both said, and lets peers act on it.
     fn take(&mut self, [one, other]: [Vec<(ConnId, Message<Said>)>; 2]) {
         assert_eq!(one, other, "the same decisions in the same order");
+        let [load, same] = [&self.one_by_one, &self.in_runs].map(|told| told.manager.load());
+        assert_eq!(load, same, "as many tasks everywhere");
         self.decisions += one.len();
         for (conn, message) in one {
             match message.body {
@@ -469,6 +495,38 @@ impl Twins {
                 let said = FromClient::AckOutcomes { floor: 0, seqs };
                 self.say(conn, [Message::from(ToManager::from(said))]);
             }
+            Act::Floor { client, floor } => {
+                let floor = floor.min(self.next_seq[client as usize]);
+                let said = FromClient::AckOutcomes {
+                    floor,
+                    seqs: Vec::new(),
+                };
+                self.say(
+                    self.conns[client as usize],
+                    [Message::from(ToManager::from(said))],
+                );
+            }
+            Act::Again { client, seq } if seq < self.next_seq[client as usize] => {
+                let again = Submit {
+                    may_have_run: true,
+                    max_attempts: 2,
+                    ..submit(seq)
+                };
+                let said = FromClient::Submit(again);
+                self.say(
+                    self.conns[client as usize],
+                    [Message::from(ToManager::from(said))],
+                );
+            }
+            Act::Again { .. } => {}
+            Act::Offer { worker, names } => {
+                let conn = self.conns[(CLIENTS + worker) as usize];
+                let names = ["a", "b", "c"].map(name).into_iter().take(names.into());
+                let offer = argon_core::capabilities::Capabilities::new(names).unwrap();
+                let said = FromWorker::Capabilities(offer);
+                self.say(conn, [Message::from(ToManager::from(said))]);
+            }
+            Act::Drain => self.hear(&[ManagerInput::Drain]),
             Act::Cancel { client, seq } => {
                 let conn = self.conns[client as usize];
                 let said = FromClient::Cancel { seq };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use argon_core::limits::OLDEST_EVERY;
-use argon_core::queue::{ClassId, ClientKey, Entry, Push, Queue, Standing, TaskKey};
+use argon_core::queue::{ClassId, ClientKey, Entry, Push, Queue, Standing, Taken, TaskKey};
 use argon_core::task::Priority;
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ impl Bench {
         while taken
             .first()
             .is_none_or(|first| taken.len() < count(first.client))
-            && let Some(entry) = self.queue.take_first(&turn)
+            && let Some(entry) = self.queue.take_first(&turn).and_then(Taken::alone)
         {
             turn.charge(cost(entry.client));
             taken.push(entry);
@@ -93,8 +93,8 @@ proptest! {
             };
             if let Some(entry) = entry {
                 let Push::Queued { displaced } = bench.queue.push(entry) else { continue };
-                for task in displaced {
-                    waits.remove(&task);
+                for victim in displaced.into_iter().filter_map(Taken::alone) {
+                    waits.remove(&victim.task);
                 }
                 let older = waits.values().filter(|wait| wait.0 < entry.order).count() as u32;
                 for (order, _, met) in waits.values_mut() {

@@ -2,7 +2,12 @@
 
 mod model;
 
-use argon_core::queue::{ClassId, ClientKey, Entry, Push, Queue, Standing, TaskKey};
+use std::collections::BTreeMap;
+
+use argon_core::queue::{
+    ClassId, ClientKey, Entry, First, Item, NewRun, Push, Queue, RunKey, Standing, Taken,
+    TakenOfRun, TaskKey,
+};
 use argon_core::task::Priority;
 use model::{FlowKey, Model};
 use proptest::prelude::*;
@@ -13,6 +18,15 @@ enum Step {
         flow: FlowKey,
         bytes: u32,
         standing: Standing,
+    },
+    /// Tasks of so many bytes come together.
+    PushRun {
+        flow: FlowKey,
+        sizes: Vec<u32>,
+    },
+    /// All that waits in a class is in the other one now.
+    SetClass {
+        which: prop::sample::Index,
     },
     /// A task that was taken out earlier comes in again, with the rank that it had.
     PushAgain {
@@ -98,6 +112,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(flow, bytes, standing)| Step::Push { flow, bytes, standing }),
         2 => (flow(), 0u32..300, standing())
             .prop_map(|(flow, bytes, standing)| Step::Push { flow, bytes, standing }),
+        5 => (flow(), prop::collection::vec(0u32..30, 1..25))
+            .prop_map(|(flow, sizes)| Step::PushRun { flow, sizes }),
+        1 => index().prop_map(|which| Step::SetClass { which }),
         2 => (index(), standing())
             .prop_map(|(which, standing)| Step::PushAgain { which, standing }),
         7 => (prop_oneof![4 => Just(ClassId(0)), 1 => Just(ClassId(3))], nanos())
@@ -130,7 +147,12 @@ struct Pair {
     running: Vec<(FlowKey, u64)>,
     /// Taken out, and may come again.
     away: Vec<Entry>,
+    /// The tasks of each run that waits, and the payloads of those that are left.
+    runs: BTreeMap<RunKey, (Vec<Entry>, Vec<u8>)>,
 }
+
+/// What each task takes of the bound in bytes beside its payload.
+const BESIDE: u32 = 2;
 
 impl Pair {
     fn new(tasks_max: usize, bytes_max: u64) -> Self {
@@ -141,18 +163,101 @@ impl Pair {
             order: 0,
             running: Vec::new(),
             away: Vec::new(),
+            runs: BTreeMap::new(),
         }
     }
 
+    /// Which task was taken out. One of a run is told by its payload too.
+    fn resolve(&mut self, taken: Taken) -> Entry {
+        match taken {
+            Taken::Task(entry) => entry,
+            Taken::OfRun(taken) => self.resolve_of_run(&taken),
+        }
+    }
+
+    fn resolve_of_run(&mut self, taken: &TakenOfRun) -> Entry {
+        let (entries, payload) = &self.runs[&taken.run];
+        let entry = entries[usize::from(taken.offset)];
+        assert_eq!(taken.order, entry.order);
+        let own = vec![entry.task.0 as u8; (entry.bytes - BESIDE) as usize];
+        assert_eq!(payload[taken.payload.clone()], own);
+        if taken.is_over {
+            self.runs.remove(&taken.run);
+        }
+        entry
+    }
+
+    /// Every run takes no more than so many times what is in it.
+    fn pack(&mut self) {
+        for (run, (entries, payload)) in &mut self.runs {
+            if let Some(kept) = self.queue.pack(*run) {
+                let kept = kept.into_iter().map(|part| &payload[part]);
+                *payload = kept.flatten().copied().collect();
+            }
+            let left = self.queue.places(*run);
+            let left = left.map(|(offset, _)| entries[usize::from(offset)].bytes - BESIDE);
+            let left: u32 = left.sum();
+            assert!(payload.len() <= (4 * left as usize).max(256));
+        }
+    }
+
+    fn push_run(&mut self, (class, priority, client): FlowKey, sizes: &[u32]) {
+        let fits = self.queue.room_for(BESIDE, sizes);
+        let mut entries = Vec::new();
+        let mut payload = Vec::new();
+        let mut ends = Vec::new();
+        let order = self.order + 1;
+        for size in &sizes[..fits] {
+            self.tasks += 1;
+            self.order += 1;
+            let entry = Entry {
+                task: TaskKey(self.tasks),
+                client,
+                class,
+                priority,
+                bytes: size + BESIDE,
+                order: self.order,
+                standing: Standing::Fresh,
+            };
+            assert_eq!(self.model.push(entry), Ok(Vec::new()), "it has room");
+            payload.extend(vec![self.tasks as u8; *size as usize]);
+            ends.push(payload.len() as u32);
+            entries.push(entry);
+        }
+        if let Some(size) = sizes.get(fits) {
+            let next = u64::from(size + BESIDE);
+            assert!(!self.queue.has_room(next) || !entries.is_empty());
+        }
+        if entries.is_empty() {
+            return;
+        }
+        let new = NewRun {
+            client,
+            class,
+            priority,
+            order,
+            beside: BESIDE,
+            ends,
+        };
+        let run = self.queue.push_run(new);
+        let before = self.runs.insert(run, (entries, payload));
+        assert!(before.is_none());
+    }
+
     fn push(&mut self, entry: Entry) {
-        let before = self.model.waiting.clone();
-        let pushed = self.queue.push(entry);
-        assert_eq!(pushed, self.model.push(entry));
-        match pushed {
-            Push::Full(_) => assert_ne!(entry.standing, Standing::Returning),
+        let expected = self.model.push(entry);
+        match self.queue.push(entry) {
+            Push::Full(reason) => {
+                assert_eq!(expected, Err(reason));
+                assert_ne!(entry.standing, Standing::Returning);
+            }
             Push::Queued { displaced } => {
-                for task in displaced {
-                    let victim = before.iter().find(|e| e.task == task).expect("it waited");
+                let victims: Vec<Entry> = displaced
+                    .into_iter()
+                    .map(|taken| self.resolve(taken))
+                    .collect();
+                assert_eq!(expected, Ok(victims.clone()));
+                for victim in victims {
                     assert_eq!(victim.standing, Standing::Fresh);
                     assert!(
                         victim.priority >= entry.priority,
@@ -170,8 +275,13 @@ impl Pair {
         let Some(mut turn) = turn else { return };
         for (entry, &charge) in expected.iter().zip(charges) {
             let flow = (entry.class, entry.priority, entry.client);
-            assert_eq!(self.queue.first_of(&turn), Some(entry.task));
-            assert_eq!(self.queue.take_first(&turn), Some(*entry));
+            match self.queue.first_of(&turn) {
+                Some(First::Task(task)) => assert_eq!(task, entry.task),
+                Some(First::OfRun(_, bytes)) => assert_eq!(bytes, entry.bytes),
+                None => panic!("{entry:?} waits"),
+            }
+            let taken = self.queue.take_first(&turn).expect("it waits");
+            assert_eq!(self.resolve(taken), *entry);
             turn.charge(charge);
             self.model.charge(flow, charge);
             self.running.push((flow, charge));
@@ -204,25 +314,17 @@ impl Pair {
                     standing,
                 });
             }
+            Step::PushRun { flow, sizes } => self.push_run(flow, &sizes),
+            Step::SetClass { which } if !self.model.waiting.is_empty() => {
+                let entry = *which.get(&self.model.waiting);
+                self.set_class(entry, ClassId(3 - entry.class.0));
+            }
             Step::PushAgain { which, standing } if !self.away.is_empty() => {
                 let entry = self.away.swap_remove(which.index(self.away.len()));
                 self.push(Entry { standing, ..entry });
             }
             Step::Pop { class, charge } => {
-                let popped = self.queue.pop(class);
-                assert_eq!(popped, self.model.pop(class));
-                if let Some(entry) = popped {
-                    let Entry {
-                        client,
-                        class,
-                        priority,
-                        ..
-                    } = entry;
-                    self.queue.charge(client, class, priority, charge);
-                    self.model.charge((class, priority, client), charge);
-                    self.running.push(((class, priority, client), charge));
-                    self.away.push(entry);
-                }
+                self.turn(class, false, &[charge]);
             }
             Step::Turn {
                 class,
@@ -249,8 +351,8 @@ impl Pair {
             }
             Step::Remove { which } if !self.model.waiting.is_empty() => {
                 let entry = *which.get(&self.model.waiting);
-                assert_eq!(self.queue.remove(entry.task), Some(entry));
-                assert_eq!(self.queue.remove(entry.task), None);
+                assert_eq!(self.remove(entry), Some(entry));
+                assert_eq!(self.remove(entry), None);
                 assert_eq!(self.model.remove(entry.task), Some(entry));
                 self.away.push(entry);
             }
@@ -267,7 +369,43 @@ impl Pair {
         }
     }
 
-    fn compare(&self) {
+    /// The run in which it waits, and its offset.
+    fn run_of(&self, entry: Entry) -> Option<(RunKey, u16)> {
+        let mut runs = self.runs.iter();
+        runs.find_map(|(run, (entries, _))| {
+            let offset = entries.iter().position(|e| e.task == entry.task)? as u16;
+            let is_left = self.queue.has_of_run(*run, offset);
+            is_left.then_some((*run, offset))
+        })
+    }
+
+    fn remove(&mut self, entry: Entry) -> Option<Entry> {
+        let Some((run, offset)) = self.run_of(entry) else {
+            return self.queue.remove(entry.task);
+        };
+        let taken = self.queue.remove_of_run(run, offset)?;
+        Some(self.resolve_of_run(&taken))
+    }
+
+    /// Who can run it has changed, and with it who can run the others of its run.
+    fn set_class(&mut self, entry: Entry, class: ClassId) {
+        let Some((run, _)) = self.run_of(entry) else {
+            self.queue
+                .set_class(Item::Task(entry.task, entry.standing), class);
+            return self.model.set_class(entry.task, class);
+        };
+        self.queue.set_class(Item::Run(run), class);
+        let left: Vec<u16> = self.queue.places(run).map(|(offset, _)| offset).collect();
+        let (entries, _) = self.runs.get_mut(&run).expect("it waits");
+        for offset in left {
+            let entry = &mut entries[usize::from(offset)];
+            entry.class = class;
+            self.model.set_class(entry.task, class);
+        }
+    }
+
+    fn compare(&mut self) {
+        self.pack();
         self.queue.check_invariants();
         let (queue, model) = (&self.queue, &self.model);
         assert_eq!(queue.len(), model.len());
@@ -276,7 +414,8 @@ impl Pair {
         assert_eq!(queue.is_empty(), model.waiting.is_empty());
         for class in [ClassId(0), ClassId(1), ClassId(3), ClassId(9)] {
             let oldest = model.dispatchable(class).min_by_key(|e| e.order).copied();
-            assert_eq!(queue.oldest(class), oldest);
+            let order = queue.oldest(class).map(|waiting| waiting.order);
+            assert_eq!(order, oldest.map(|entry| entry.order));
             assert_eq!(queue.has_dispatchable(class), oldest.is_some());
         }
         for client in (0..6).map(ClientKey) {
@@ -291,16 +430,21 @@ impl Pair {
                 .count();
             assert_eq!(queue.len_at(priority), waiting);
         }
-        let sorted = |entries: Vec<&Entry>| {
-            let mut tasks = entries.iter().map(|e| e.task).collect::<Vec<_>>();
-            tasks.sort();
-            tasks
-        };
-        assert_eq!(
-            sorted(queue.iter().collect()),
-            sorted(model.waiting.iter().collect())
-        );
-        assert!(model.waiting.iter().all(|e| queue.contains(e.task)));
+        let mut waiting: Vec<TaskKey> = Vec::new();
+        for place in queue.iter() {
+            match place.item {
+                Item::Task(task, _) => waiting.push(task),
+                Item::Run(run) => {
+                    let (entries, _) = &self.runs[&run];
+                    let left = queue.places(run).map(|(offset, _)| usize::from(offset));
+                    waiting.extend(left.map(|offset| entries[offset].task));
+                }
+            }
+        }
+        waiting.sort();
+        let mut expected: Vec<TaskKey> = model.waiting.iter().map(|e| e.task).collect();
+        expected.sort();
+        assert_eq!(waiting, expected);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use argon_core::limits::{OLDEST_EVERY, VICTIMS_MAX};
-use argon_core::queue::{ClassId, ClientKey, Entry, Push, Standing, TaskKey};
+use argon_core::queue::{ClassId, ClientKey, Entry, Standing, TaskKey};
 use argon_core::task::{Priority, RejectReason};
 
 pub(crate) type FlowKey = (ClassId, Priority, ClientKey);
@@ -118,7 +118,8 @@ impl Model {
         })
     }
 
-    pub(crate) fn push(&mut self, entry: Entry) -> Push {
+    /// Says who had to go.
+    pub(crate) fn push(&mut self, entry: Entry) -> Result<Vec<Entry>, RejectReason> {
         let mut displaced = Vec::new();
         if entry.standing != Standing::Returning {
             let before = self.waiting.clone();
@@ -134,18 +135,23 @@ impl Model {
                 let victim = self.victim(&entry);
                 let Some(victim) = victim.filter(|_| displaced.len() < VICTIMS_MAX) else {
                     self.waiting = before;
-                    return Push::Full(reason);
+                    return Err(reason);
                 };
                 self.waiting.retain(|e| e.task != victim.task);
-                displaced.push(victim.task);
+                displaced.push(victim);
             }
         }
-        let idle = !self.waiting.iter().any(|e| flow(e) == flow(&entry));
-        if idle && !self.blocked.contains(&entry.client) {
-            self.restart(flow(&entry));
-        }
+        self.start(&entry);
         self.waiting.push(entry);
-        Push::Queued { displaced }
+        Ok(displaced)
+    }
+
+    /// A task comes to wait in its flow.
+    fn start(&mut self, entry: &Entry) {
+        let idle = !self.waiting.iter().any(|e| flow(e) == flow(entry));
+        if idle && !self.blocked.contains(&entry.client) {
+            self.restart(flow(entry));
+        }
     }
 
     fn restart(&mut self, flow_key: FlowKey) {
@@ -175,12 +181,6 @@ impl Model {
         self.waiting
             .iter()
             .filter(move |e| e.class == class && !self.blocked.contains(&e.client))
-    }
-
-    /// A turn of one task, which is charged later.
-    pub(crate) fn pop(&mut self, class: ClassId) -> Option<Entry> {
-        let turn = self.turn(class, false, 1);
-        turn.first().copied()
     }
 
     /// The tasks of a turn that takes so many, if there are as many.
@@ -241,6 +241,14 @@ impl Model {
     pub(crate) fn remove(&mut self, task: TaskKey) -> Option<Entry> {
         let place = self.waiting.iter().position(|e| e.task == task)?;
         Some(self.waiting.remove(place))
+    }
+
+    pub(crate) fn set_class(&mut self, task: TaskKey, class: ClassId) {
+        if let Some(entry) = self.remove(task) {
+            let entry = Entry { class, ..entry };
+            self.start(&entry);
+            self.waiting.push(entry);
+        }
     }
 
     pub(crate) fn set_blocked(&mut self, client: ClientKey, blocked: bool) {
