@@ -245,6 +245,8 @@ pub struct Inner {
     pub orphans: usize,
     /// See [`RESULT_ACK`].
     pub result_ack: Duration,
+    /// See [`WAITING_RUN_MIN`]; `usize::MAX` lets every task wait alone.
+    pub waiting_run: usize,
     /// The newest version of the protocol that is spoken.
     pub version: Version,
 }
@@ -258,6 +260,7 @@ impl Default for Inner {
             unreleased_bytes: UNRELEASED_BYTES_MAX,
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,
+            waiting_run: WAITING_RUN_MIN,
             version: VERSION,
         }
     }

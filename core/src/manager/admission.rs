@@ -5,20 +5,18 @@ use core::time::Duration;
 
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
-use crate::limits::{
-    ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN, RUN_BYTES_MAX, WAITING_RUN_MIN,
-};
-use crate::message::{Run, Submit, ToClient};
+use crate::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
+use crate::message::{Submit, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
-use crate::queue::{ClientKey, NewRun, Push, Standing, Taken, TakenOfRun, TaskKey};
+use crate::queue::{ClientKey, Push, Standing, Taken, TakenOfRun, TaskKey};
 use crate::task::{Outcome, RejectReason};
-use crate::time::{Instant, Nanos};
+use crate::time::Instant;
 
 use super::Manager;
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::{Place, TaskState, WaitingRun};
+use super::tasks::{Place, TaskState};
 
 impl Manager {
     pub(super) fn on_submit(
@@ -199,7 +197,7 @@ impl Manager {
     }
 
     /// Why a fresh submission cannot be taken, if the queue itself has room.
-    fn why_rejected(
+    pub(super) fn why_rejected(
         &self,
         submit: &Submit,
         client: ClientKey,
@@ -280,7 +278,7 @@ impl Manager {
         }
     }
 
-    /// These are no longer in the queue.
+    /// Refuses tasks that were taken out of the queue for others.
     fn displace(&mut self, now: Instant, displaced: Vec<Taken>) {
         for taken in &displaced {
             self.totals.displaced += 1;
@@ -298,70 +296,6 @@ impl Manager {
                 self.pack(run);
             }
         }
-    }
-
-    /// Lets the first tasks of a run wait as one: as many as are accepted without a word about any of
-    /// them alone. Says how many.
-    pub(super) fn enqueue_run(
-        &mut self,
-        now: Instant,
-        client: ClientKey,
-        run: &Run<Submit>,
-        payload: &Payload,
-    ) -> usize {
-        let first = &run.first;
-        let account = self.tasks.of(client);
-        let is_plain = !first.may_have_run
-            && first.deadline == Nanos::NONE
-            && first.max_wait == Nanos::NONE
-            && (1..=ATTEMPTS_MAX).contains(&first.max_attempts)
-            && payload.len() <= RUN_BYTES_MAX;
-        let is_new = first.seq >= account.floor()
-            && account.is_above_all(first.seq)
-            && account.remembers_nothing()
-            && self.orphans.len() == 0;
-        let largest = run.sizes.iter().max().copied().unwrap_or(0);
-        if !is_plain || !is_new || self.why_rejected(first, client, largest as usize).is_some() {
-            return 0;
-        }
-        let beside = first.name.as_str().len() as u32;
-        let fits = self.placement.queue().room_for(beside, &run.sizes);
-        let fits = fits.min(self.config.client_tasks - account.count());
-        if fits < WAITING_RUN_MIN {
-            return 0;
-        }
-        let ends = run.sizes[..fits].iter().scan(0, |end, size| {
-            *end += size;
-            Some(*end)
-        });
-        let ends: Vec<u32> = ends.collect();
-        let end = ends.last().map_or(0, |end| *end as usize);
-        let bytes = payload.get(..end).unwrap_or_default();
-        let argument = Payload::copy_from_slice(payload.content(), bytes);
-        let name_key = self.placement.intern(&first.name);
-        let new = NewRun {
-            client,
-            class: self.placement.class_of(&first.name, name_key),
-            priority: first.priority,
-            order: self.tasks.next_orders(fits),
-            beside,
-            ends,
-        };
-        let id = TaskId {
-            client: self.clients[client].peer.id,
-            seq: first.seq,
-        };
-        let waiting = WaitingRun::new(now, client, id, first, name_key, argument);
-        let awake = self.schedule.awake(now);
-        let (key, is_unroutable) = self
-            .placement
-            .enqueue_run(awake, &self.tasks, &first.name, new);
-        self.tasks.add_run(key, waiting, fits);
-        self.totals.accepted += fits as u64;
-        if is_unroutable {
-            self.watch_unroutable();
-        }
-        fits
     }
 
     /// Tells the client to come back later.

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::queue::{ClassId, ClientKey, First, Push, RunKey, Standing, Taken, TaskKey};
+use crate::queue::{ClassId, First, Push, Standing, Taken, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
 use crate::task::RejectReason;
@@ -252,36 +252,5 @@ impl Manager {
                 self.reject_task(now, task, reason);
             }
         }
-    }
-
-    /// The record of a task that is here. One that waits in a run is taken out of it, and detached.
-    pub(super) fn take_out(&mut self, place: Place) -> Option<TaskKey> {
-        match place {
-            Place::Record(task) => Some(task),
-            Place::InRun(run, offset) => {
-                let taken = self.placement.withdraw_of_run(run, offset)?;
-                let task = self.tasks.separate(&taken);
-                self.pack(run);
-                Some(task)
-            }
-        }
-    }
-
-    /// Gives the room back that a run takes of which little is left.
-    pub(super) fn pack(&mut self, run: RunKey) {
-        if let Some(kept) = self.placement.pack(run) {
-            self.tasks.pack(run, &kept);
-        }
-    }
-
-    /// Where a task is that is here.
-    pub(super) fn place_of(&self, client: ClientKey, seq: u64) -> Option<Place> {
-        let account = self.tasks.of(client);
-        if let Some(task) = account.get(seq) {
-            return Some(Place::Record(task));
-        }
-        let (run, offset) = account.run_around(seq)?;
-        let waits = self.placement.queue().has_of_run(run, offset);
-        waits.then_some(Place::InRun(run, offset))
     }
 }

@@ -245,19 +245,6 @@ impl Manager {
         self.tasks.remove(key);
     }
 
-    /// The same of a task that may wait in a run.
-    fn forget_at(&mut self, now: Instant, place: Place) {
-        match place {
-            Place::Record(task) => self.forget(now, task),
-            Place::InRun(run, offset) => {
-                if let Some(taken) = self.placement.withdraw_of_run(run, offset) {
-                    self.tasks.forget_of_run(&taken);
-                    self.pack(run);
-                }
-            }
-        }
-    }
-
     /// A client past its bound of unread results gets no more until it has read some.
     pub(super) fn update_blocked(&mut self, key: ClientKey) {
         if let Some(blocked) = self.results.block(key, self.clients.len()) {

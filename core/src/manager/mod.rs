@@ -34,6 +34,7 @@ mod room;
 mod schedule;
 mod status;
 mod tasks;
+mod waiting_runs;
 
 use core::net::SocketAddr;
 

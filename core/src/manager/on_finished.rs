@@ -20,7 +20,7 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Assignee;
 use super::peers::Purpose;
-use super::tasks::{Place, TaskState};
+use super::tasks::TaskState;
 
 impl Manager {
     pub(super) fn on_finished_run(
@@ -269,13 +269,6 @@ impl Manager {
     pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
         let client = self.clients.find(id.client)?;
         self.tasks.of(client).get(id.seq)
-    }
-
-    /// Whether this task waits in a run.
-    pub(super) fn waits_in_run(&self, id: crate::ids::TaskId) -> bool {
-        let client = self.clients.find(id.client);
-        let place = client.and_then(|client| self.place_of(client, id.seq));
-        matches!(place, Some(Place::InRun(..)))
     }
 }
 

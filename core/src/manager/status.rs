@@ -28,6 +28,8 @@ use super::placement::NOBODY;
 pub struct Load {
     /// Tasks waiting in the bounded queue.
     pub queued: usize,
+    /// Those of them that wait in runs.
+    pub in_runs: usize,
     /// Tasks that came back from lost workers and wait, in room of their own.
     pub returning: usize,
     /// Tasks assigned to workers.
@@ -42,6 +44,7 @@ impl Manager {
     pub fn load(&self) -> Load {
         Load {
             queued: self.placement.queue().len(),
+            in_runs: self.tasks.in_runs(),
             returning: self.placement.queue().returning(),
             assigned: self.tasks.assigned(),
             unacknowledged: self.results.len(),

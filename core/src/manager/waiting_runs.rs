@@ -1,0 +1,140 @@
+//! Tasks that wait as a run, and how each leaves it to go its own way.
+//!
+//! A run is accepted as one where that says nothing of any of its tasks alone: none has a deadline or may
+//! have run, and there is room for it. Whatever then concerns one of them takes that out of the run, and
+//! gives it a record of its own.
+
+use alloc::vec::Vec;
+
+use crate::ids::TaskId;
+use crate::limits::{ATTEMPTS_MAX, RUN_BYTES_MAX};
+use crate::message::{Run, Submit};
+use crate::payload::Payload;
+use crate::queue::{ClientKey, NewRun, RunKey, TaskKey};
+use crate::time::{Instant, Nanos};
+
+use super::Manager;
+use super::tasks::{Place, WaitingRun};
+
+impl Manager {
+    /// Lets the first tasks of a run wait as one: as many as are accepted without a word about any of
+    /// them alone. Says how many.
+    pub(super) fn enqueue_run(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        run: &Run<Submit>,
+        payload: &Payload,
+    ) -> usize {
+        let first = &run.first;
+        let fits = self.fits_as_run(client, run, payload);
+        if fits < self.config.inner.waiting_run.max(1) {
+            return 0;
+        }
+        let ends = run.sizes[..fits].iter().scan(0, |end, size| {
+            *end += size;
+            Some(*end)
+        });
+        let ends: Vec<u32> = ends.collect();
+        let end = ends.last().map_or(0, |end| *end as usize);
+        let bytes = payload.get(..end).unwrap_or_default();
+        let argument = Payload::copy_from_slice(payload.content(), bytes);
+        let name_key = self.placement.intern(&first.name);
+        let new = NewRun {
+            client,
+            class: self.placement.class_of(&first.name, name_key),
+            priority: first.priority,
+            order: self.tasks.next_orders(fits),
+            beside: first.name.as_str().len() as u32,
+            ends,
+        };
+        let id = TaskId {
+            client: self.clients[client].peer.id,
+            seq: first.seq,
+        };
+        let waiting = WaitingRun::new(now, client, id, first, name_key, argument);
+        let awake = self.schedule.awake(now);
+        let (key, is_unroutable) = self
+            .placement
+            .enqueue_run(awake, &self.tasks, &first.name, new);
+        self.tasks.add_run(key, waiting, fits);
+        self.totals.accepted += fits as u64;
+        if is_unroutable {
+            self.watch_unroutable();
+        }
+        fits
+    }
+
+    /// How many of the first tasks of a run may wait as one.
+    fn fits_as_run(&self, client: ClientKey, run: &Run<Submit>, payload: &Payload) -> usize {
+        let first = &run.first;
+        let account = self.tasks.of(client);
+        let is_plain = !first.may_have_run
+            && first.deadline == Nanos::NONE
+            && first.max_wait == Nanos::NONE
+            && (1..=ATTEMPTS_MAX).contains(&first.max_attempts)
+            && payload.len() <= RUN_BYTES_MAX;
+        let is_new = first.seq >= account.floor()
+            && account.is_above_all(first.seq)
+            && account.remembers_nothing()
+            && self.orphans.len() == 0;
+        let largest = run.sizes.iter().max().copied().unwrap_or(0);
+        if !is_plain || !is_new || self.why_rejected(first, client, largest as usize).is_some() {
+            return 0;
+        }
+        let beside = first.name.as_str().len() as u32;
+        let fits = self.placement.queue().room_for(beside, &run.sizes);
+        fits.min(self.config.client_tasks - account.count())
+    }
+
+    /// The record of a task that is here. One that waits in a run is taken out of it, and detached.
+    pub(super) fn take_out(&mut self, place: Place) -> Option<TaskKey> {
+        match place {
+            Place::Record(task) => Some(task),
+            Place::InRun(run, offset) => {
+                let taken = self.placement.withdraw_of_run(run, offset)?;
+                let task = self.tasks.separate(&taken);
+                self.pack(run);
+                Some(task)
+            }
+        }
+    }
+
+    /// Gives the room back that a run takes of which little is left.
+    pub(super) fn pack(&mut self, run: RunKey) {
+        if let Some(kept) = self.placement.pack(run) {
+            self.tasks.pack(run, &kept);
+        }
+    }
+
+    /// Where a task is that is here.
+    pub(super) fn place_of(&self, client: ClientKey, seq: u64) -> Option<Place> {
+        let account = self.tasks.of(client);
+        if let Some(task) = account.get(seq) {
+            return Some(Place::Record(task));
+        }
+        let (run, offset) = account.run_around(seq)?;
+        let waits = self.placement.queue().has_of_run(run, offset);
+        waits.then_some(Place::InRun(run, offset))
+    }
+
+    /// Whether this task waits in a run.
+    pub(super) fn waits_in_run(&self, id: TaskId) -> bool {
+        let client = self.clients.find(id.client);
+        let place = client.and_then(|client| self.place_of(client, id.seq));
+        matches!(place, Some(Place::InRun(..)))
+    }
+
+    /// Removes every trace of a task, which may wait in a run.
+    pub(super) fn forget_at(&mut self, now: Instant, place: Place) {
+        match place {
+            Place::Record(task) => self.forget(now, task),
+            Place::InRun(run, offset) => {
+                if let Some(taken) = self.placement.withdraw_of_run(run, offset) {
+                    self.tasks.forget_of_run(&taken);
+                    self.pack(run);
+                }
+            }
+        }
+    }
+}
