@@ -1,6 +1,6 @@
 //! What a seed decides: the whole plan of a run.
 
-use argon_core::limits::{Inner, UNCONFIRMED_BYTES_EACH};
+use argon_core::limits::{Inner, UNCONFIRMED_BYTES_EACH, WAITING_RUN_MIN};
 use argon_core::message::{VERSION, Version};
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,9 @@ pub struct Options {
     /// Run time of the tasks that a worker is given in one turn.
     #[serde(default = "turn_time")]
     pub turn_time: u64,
+    /// Whether managers let the tasks of a run wait as one, which must change nothing else.
+    #[serde(default = "yes")]
+    pub waiting_runs: bool,
     /// Whether a worker that is started again has the name that it had.
     pub same_names: bool,
     /// Bounds inside the machines that are tiny in this run; none: what they are in production.
@@ -153,9 +156,14 @@ impl Tiny {
             unreleased_bytes: self.unconfirmed * UNCONFIRMED_BYTES_EACH,
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
+            waiting_run: WAITING_RUN_MIN,
             version: VERSION,
         }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn turn_time() -> u64 {
@@ -258,6 +266,7 @@ impl Options {
             rolling: false,
             runner_wait: runner_wait(),
             turn_time: turn_time(),
+            waiting_runs: yes(),
             same_names: true,
             tiny: None,
             heal_at: S,

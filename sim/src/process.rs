@@ -202,6 +202,9 @@ pub(crate) fn manager_config(options: &Options, id: u64) -> ManagerConfig {
         config.payload_max = limit as usize;
     }
     config.inner = options.inner(options.old.managers);
+    if !options.waiting_runs {
+        config.inner.waiting_run = usize::MAX;
+    }
     config
 }
 

@@ -83,7 +83,11 @@ impl World<'_> {
     /// Looks at what the machine counts after a turn.
     fn count(&mut self, host: Host, process: &Process) {
         if let Node::Manager(manager) = &process.node {
-            self.most_queued = self.most_queued.max(manager.load().queued);
+            let load = manager.load();
+            self.most_queued = self.most_queued.max(load.queued);
+            if load.in_runs > 0 {
+                *self.report.marks.entry("waiting-run").or_default() += 1;
+            }
         }
         if self.trace.is_on() {
             self.trace.counts(self.now, host, process.node.counts());

@@ -89,6 +89,22 @@ impl Submission {
         }
     }
 
+    /// Makes it one that is submitted together with another, and asked for like that; `plain` ones may
+    /// take as long as they want.
+    fn follow(&mut self, other: &Self, plain: bool) {
+        let unless_plain = |limit: Option<u64>| limit.filter(|_| !plain);
+        *self = Self {
+            run: self.run,
+            deed: self.deed,
+            payload: self.payload,
+            result: self.result,
+            cancel_after: self.cancel_after,
+            deadline: unless_plain(other.deadline),
+            max_wait: unless_plain(other.max_wait),
+            ..other.clone()
+        };
+    }
+
     /// The task's argument: its place in the plan, and filling.
     #[must_use]
     pub fn argument(&self, number: usize) -> Bytes {
@@ -166,8 +182,29 @@ pub(crate) fn draw(seed: u64, options: &mut Options, orderly: bool) -> Vec<Submi
         }
     }
     tasks.sort_by_key(|task| (task.at, task.client));
+    draw_rows(seed, options, &mut tasks);
     draw_limits(seed, options, orderly, &mut tasks);
     tasks
+}
+
+/// In some plans most tasks are submitted together with the one before them, and are asked for alike: they
+/// follow each other on the wire, and wait together.
+fn draw_rows(seed: u64, options: &Options, tasks: &mut [Submission]) {
+    let mut rng = stream(seed, &[36]);
+    let alike = rng.pick(&[0, 0, 60, 95]);
+    let plain = rng.percent(50);
+    for client in options.client_hosts() {
+        let mut before: Option<Submission> = None;
+        for task in tasks.iter_mut().filter(|task| task.client == client) {
+            // What never ends by itself needs limits of its own.
+            let follows = rng.percent(alike) && task.deed.is_orderly();
+            if let Some(before) = before.filter(|_| follows) {
+                task.follow(&before, plain);
+            }
+            before = Some(task.clone());
+        }
+    }
+    tasks.sort_by_key(|task| (task.at, task.client));
 }
 
 /// What only some plans have: limits of payloads and memory, and narrow connections.

@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sim::Plan;
 use sim::history::{End, History};
-use sim::{Level, Trace, turmoil};
+use sim::{Level, Report, Trace, turmoil};
 
 /// Seeds of the table, and how many are looked at unless the environment sets `SIM_SEEDS`.
 const FAST: (usize, usize) = (2_000, 100);
@@ -81,15 +82,19 @@ fn hashes(level: Level, count: usize) -> Vec<u64> {
 }
 
 fn hash(level: Level, seed: u64) -> u64 {
-    let plan = level.plan(seed);
+    hash_of(level, &level.plan(seed)).0
+}
+
+/// A number for what a plan makes of the product, and what it counted.
+pub(crate) fn hash_of(level: Level, plan: &Plan) -> (u64, Report) {
     let mut trace = Trace::of_frames();
     let (report, history) = match level {
-        Level::Fast => sim::run_with_history(&plan, &mut trace),
-        Level::Turmoil => turmoil::run_with_history(&plan, &mut trace),
+        Level::Fast => sim::run_with_history(plan, &mut trace),
+        Level::Turmoil => turmoil::run_with_history(plan, &mut trace),
     };
-    assert_eq!(report.failure, None, "seed {seed}");
+    assert_eq!(report.failure, None, "seed {}", plan.seed);
     let frames = trace.frames_hash().expect("it was asked for");
-    sim::rng::mix(frames, &[outcomes(&history)])
+    (sim::rng::mix(frames, &[outcomes(&history)]), report)
 }
 
 /// One number for all that clients were given.

@@ -3,6 +3,7 @@
 mod behaviour;
 mod clocks;
 mod diff;
+mod encoding;
 mod explore;
 mod picture;
 mod promises;
