@@ -2,6 +2,8 @@
 //! same, task by task, and says the same when it is taken apart.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+mod joined;
+
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use argon_core::Machine;
 use argon_core::access::Access;
 use argon_core::ids::{Attempt, ConnId, PeerId, TaskId};
 use argon_core::limits::TURN_TIME;
-use argon_core::manager::{Manager, ManagerConfig, ManagerInput, ManagerOutput};
+use argon_core::manager::{Load, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, TaskError};
@@ -21,6 +23,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::bench::{EPOCH, name, submit};
+use joined::in_runs;
 
 const CLIENTS: u64 = 3;
 const WORKERS: u64 = 3;
@@ -162,89 +165,6 @@ impl Told {
     }
 }
 
-/// The same facts, with neighbours that may be one run made one.
-fn in_runs(batch: &[ManagerInput]) -> Vec<ManagerInput> {
-    let mut all: Vec<ManagerInput> = Vec::new();
-    for input in batch {
-        let joined = match (all.last_mut(), input) {
-            (
-                Some(ManagerInput::Received { conn, message }),
-                ManagerInput::Received {
-                    conn: same,
-                    message: next,
-                },
-            ) if conn == same => join(message, next),
-            _ => false,
-        };
-        if !joined {
-            all.push(input.clone());
-        }
-    }
-    all
-}
-
-/// Makes one run of two messages, if they are neighbours.
-fn join(message: &mut Message<ToManager>, next: &Message<ToManager>) -> bool {
-    let more = next.payload.len() as u32;
-    let size = message.payload.len() as u32;
-    match (&mut message.body, &next.body) {
-        (
-            ToManager::Client(FromClient::SubmitRun(run)),
-            ToManager::Client(FromClient::Submit(next)),
-        ) if run.first.plus(run.sizes.len() as u64).as_ref() == Some(next) => run.sizes.push(more),
-        (
-            ToManager::Client(FromClient::Submit(first)),
-            ToManager::Client(FromClient::Submit(next)),
-        ) if first.plus(1).as_ref() == Some(next) => {
-            let run = Run {
-                first: first.clone(),
-                sizes: vec![size, more],
-            };
-            message.body = FromClient::SubmitRun(run.into()).into();
-        }
-        (
-            ToManager::Worker(FromWorker::FinishedRun(ends)),
-            ToManager::Worker(FromWorker::Finished(next)),
-        ) if next.end == AttemptEnd::Completed => match offset(&ends.first, next) {
-            Some(offset) => ends.ends.push(end(offset, next.ran, more)),
-            None => return false,
-        },
-        (
-            ToManager::Worker(FromWorker::Finished(first)),
-            ToManager::Worker(FromWorker::Finished(next)),
-        ) if first.end == AttemptEnd::Completed && next.end == AttemptEnd::Completed => {
-            let ran = first.ran;
-            let first = ReportedAttempt {
-                attempt: first.attempt,
-                task: first.task,
-            };
-            let Some(offset) = offset(&first, next) else {
-                return false;
-            };
-            let ends = vec![end(0, ran, size), end(offset, next.ran, more)];
-            message.body = FromWorker::FinishedRun(Ends { first, ends }.into()).into();
-        }
-        _ => return false,
-    }
-    message.payload.append(&next.payload);
-    true
-}
-
-fn offset(first: &ReportedAttempt, next: &Finished) -> Option<u16> {
-    let offset = next.task.seq.checked_sub(first.task.seq)?;
-    let ended = first.plus(offset)?;
-    let is_next = (ended.attempt, ended.task) == (next.attempt, next.task);
-    u16::try_from(offset).ok().filter(|_| is_next)
-}
-
-fn end(offset: u16, ran: Nanos, size: u32) -> End {
-    End {
-        offset,
-        ran: ran.0 as u32,
-        size,
-    }
-}
-
 /// Clients and workers, and the two managers that hear the same of them.
 struct Twins {
     now: Instant,
@@ -364,7 +284,10 @@ impl Twins {
     /// Compares what both said, and lets peers act on it.
     fn take(&mut self, [one, other]: [Vec<(ConnId, Message<Said>)>; 2]) {
         assert_eq!(one, other, "the same decisions in the same order");
-        let [load, same] = [&self.one_by_one, &self.in_runs].map(|told| told.manager.load());
+        let [load, same] = [&self.one_by_one, &self.in_runs].map(|told| Load {
+            in_runs: 0,
+            ..told.manager.load()
+        });
         assert_eq!(load, same, "as many tasks everywhere");
         self.decisions += one.len();
         for (conn, message) in one {
@@ -562,6 +485,31 @@ proptest! {
             twins.act(act);
         }
     }
+}
+
+/// Tasks that follow each other wait together where no worker takes them.
+#[test]
+fn what_follows_each_other_waits_as_a_run() {
+    let mut twins = Twins::new(TURN_TIME);
+    for worker in 0..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    twins.submit(0, 10, 0, 1);
+    twins.submit(1, 3, 0, 1);
+    let [load, in_runs] = [&twins.one_by_one, &twins.in_runs].map(|told| told.manager.load());
+    assert_eq!((load.queued, load.in_runs), (13, 0));
+    assert_eq!(
+        (in_runs.queued, in_runs.in_runs),
+        (13, 10),
+        "three are too few"
+    );
+    twins.act(Act::Cancel { client: 0, seq: 4 });
+    assert_eq!(twins.in_runs.manager.load().in_runs, 9);
+    twins.act(Act::Grant {
+        worker: 0,
+        window: 12,
+    });
+    assert_eq!(twins.in_runs.manager.load().in_runs, 0);
 }
 
 /// The property above means nothing unless runs are met in it, in both directions.
