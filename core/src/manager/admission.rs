@@ -82,6 +82,9 @@ impl Manager {
         let Some(task) = self.take_out(place) else {
             return;
         };
+        if let Place::InRun(run, _) = place {
+            self.tidy(run);
+        }
         self.tasks.ran_elsewhere(task);
         let record = &self.tasks[task];
         let waits_alone = matches!(record.state, TaskState::Queued);
@@ -293,7 +296,7 @@ impl Manager {
         }
         for taken in displaced {
             if let Taken::OfRun(TakenOfRun { run, .. }) = taken {
-                self.pack(run);
+                self.tidy(run);
             }
         }
     }

@@ -99,7 +99,7 @@ impl Manager {
         }
         self.placement.end_turn(turn);
         if let Some(run) = run {
-            self.pack(run);
+            self.tidy(run);
         }
         self.rescore(worker);
         // Whatever their ends lead to finds the queue in order.

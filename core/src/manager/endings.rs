@@ -211,22 +211,26 @@ impl Manager {
         seqs: &[u64],
     ) {
         self.tasks.raise_floor(key, floor, seqs);
-        while let Some(task) = self.tasks.first_below(key, floor) {
-            step();
-            self.forget(now, task);
-        }
         while let Some((first, run)) = self.tasks.of(key).first_run() {
             step();
             let offset = self.placement.queue().first_of_run(run);
             if first + u64::from(offset) >= floor {
+                self.tidy(run);
                 break;
             }
             self.forget_at(now, Place::InRun(run, offset));
+        }
+        while let Some(task) = self.tasks.first_below(key, floor) {
+            step();
+            self.forget(now, task);
         }
         for &seq in seqs {
             step();
             if let Some(place) = self.place_of(key, seq) {
                 self.forget_at(now, place);
+                if let Place::InRun(run, _) = place {
+                    self.tidy(run);
+                }
             }
         }
         self.update_blocked(key);

@@ -28,8 +28,9 @@ impl Manager {
             FromClient::SubmitRun(run) => self.on_submit_run(now, conn, key, &run, &payload),
             FromClient::Cancel { seq } => match self.place_of(key, seq) {
                 Some(Place::Record(task)) => self.ask_to_end(now, task, Ending::Cancel),
-                Some(place @ Place::InRun(..)) => {
+                Some(place @ Place::InRun(run, _)) => {
                     if let Some(task) = self.take_out(place) {
+                        self.tidy(run);
                         self.end_asked(now, task, Ending::Cancel);
                     }
                 }

@@ -87,24 +87,34 @@ impl Manager {
         fits.min(self.config.client_tasks - account.count())
     }
 
-    /// The record of a task that is here. One that waits in a run is taken out of it, and detached.
+    /// The record of a task that is here. One that waits in a run is taken out of it, and detached; the run
+    /// is then to be tidied, unless all of it goes.
     pub(super) fn take_out(&mut self, place: Place) -> Option<TaskKey> {
         match place {
             Place::Record(task) => Some(task),
             Place::InRun(run, offset) => {
                 let taken = self.placement.withdraw_of_run(run, offset)?;
-                let task = self.tasks.separate(&taken);
-                self.pack(run);
-                Some(task)
+                Some(self.tasks.separate(&taken))
             }
         }
     }
 
-    /// Gives the room back that a run takes of which little is left.
-    pub(super) fn pack(&mut self, run: RunKey) {
-        if let Some(kept) = self.placement.pack(run) {
-            self.tasks.pack(run, &kept);
-        }
+    /// Something was taken out of a run, which may be over: gives the room back that it takes where little
+    /// of it is left. What few tasks are left wait alone.
+    pub(super) fn tidy(&mut self, run: RunKey) {
+        let Some(rest) = self.placement.rest_of(run, self.config.inner.waiting_run) else {
+            if let Some(kept) = self.placement.pack(run) {
+                self.tasks.pack(run, &kept);
+            }
+            return;
+        };
+        let separate = |taken| {
+            let task = self.tasks.separate(taken);
+            self.tasks.queued(task);
+            task
+        };
+        let tasks: Vec<TaskKey> = rest.iter().map(separate).collect();
+        self.placement.dissolve(run, &tasks);
     }
 
     /// Where a task is that is here.
@@ -125,14 +135,13 @@ impl Manager {
         matches!(place, Some(Place::InRun(..)))
     }
 
-    /// Removes every trace of a task, which may wait in a run.
+    /// Removes every trace of a task, which may wait in a run: that is then to be tidied, as above.
     pub(super) fn forget_at(&mut self, now: Instant, place: Place) {
         match place {
             Place::Record(task) => self.forget(now, task),
             Place::InRun(run, offset) => {
                 if let Some(taken) = self.placement.withdraw_of_run(run, offset) {
                     self.tasks.forget_of_run(&taken);
-                    self.pack(run);
                 }
             }
         }

@@ -9,11 +9,13 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{First, Item, NewRun, NodeKey, Queue, RunKey, Taken, TakenOfRun};
+use super::{
+    First, Item, NewRun, Node, NodeKey, Queue, RunKey, Standing, Taken, TakenOfRun, TaskKey,
+};
 
 /// A run is packed when it has fewer of its tasks, or of their bytes, left than one in so many: so it is
 /// never much larger than what is in it, and packing costs less than what left.
-const SPARSE: usize = 4;
+const SPARSE: usize = 2;
 /// Runs of so few bytes are not packed because of them, nor those of as many tasks because of those.
 const SMALL_BYTES: usize = 256;
 const SMALL_TASKS: usize = 8;
@@ -152,18 +154,27 @@ impl Run {
 
     /// Drops what is gone. Says where the payloads were that are left.
     fn pack(&mut self) -> Vec<Range<usize>> {
-        let offsets = self.places().map(|place| self.offset(place)).collect();
-        let payloads: Vec<_> = self.places().map(|place| self.payload_at(place)).collect();
-        let ends = payloads.iter().scan(0, |end, payload| {
-            *end += payload.len() as u32;
-            Some(*end)
-        });
-        self.ends = ends.collect();
-        self.offsets = offsets;
+        let left = usize::from(self.left);
+        let mut offsets = Vec::with_capacity(left);
+        let mut ends = Vec::with_capacity(left);
+        let mut kept: Vec<Range<usize>> = Vec::new();
+        let mut end = 0;
+        for place in self.places() {
+            let payload = self.payload_at(place);
+            end += payload.len() as u32;
+            offsets.push(self.offset(place));
+            ends.push(end);
+            match kept.last_mut() {
+                Some(before) if before.end == payload.start => before.end = payload.end,
+                Some(_) | None => kept.push(payload),
+            }
+        }
+        self.offsets = offsets.into();
+        self.ends = ends.into();
         self.gaps = Box::default();
         self.first = 0;
         self.end = self.left;
-        payloads
+        kept
     }
 
     /// Asserts that what is counted is there.
@@ -239,6 +250,70 @@ impl Queue {
     pub fn pack(&mut self, run: RunKey) -> Option<Vec<Range<usize>>> {
         let run = self.runs.get_mut(run)?;
         run.is_sparse().then(|| run.pack())
+    }
+
+    /// The tasks of a run that has fewer than so many left, as if all were taken out: each is to be given a
+    /// key for [`dissolve`](Self::dissolve).
+    #[must_use]
+    pub fn rest_of(&self, run: RunKey, fewer_than: usize) -> Option<Vec<TakenOfRun>> {
+        let rest = self.runs.get(run)?;
+        let few = usize::from(rest.left) < fewer_than;
+        let last = rest.end - 1;
+        let describe = |place| self.describe(run, place, place == last);
+        few.then(|| rest.places().map(describe).collect())
+    }
+
+    /// Lets the tasks of a run wait alone, in the place that it has, under these keys.
+    pub fn dissolve(&mut self, run: RunKey, tasks: &[TaskKey]) {
+        let run = self.runs.remove(run);
+        let old = self.nodes.remove(run.node);
+        let flow = &mut self.flows[old.flow];
+        flow.out_of_order.remove(&(old.order, run.node));
+        let (mut before, mut older) = (old.before, old.older);
+        for (place, task) in run.places().zip(tasks) {
+            let order = run.order_at(place);
+            let node = self.nodes.insert(Node {
+                item: Item::Task(*task, Standing::Fresh),
+                bytes: run.bytes_at(place),
+                order,
+                before,
+                after: NodeKey::NONE,
+                older,
+                newer: NodeKey::NONE,
+                ..old
+            });
+            *self.by_task.reach(*task) = node;
+            if let Some(older) = self.nodes.get_mut(older) {
+                older.newer = node;
+            }
+            older = node;
+            if old.out_of_order {
+                flow.out_of_order.insert((order, node));
+                continue;
+            }
+            match self.nodes.get_mut(before) {
+                Some(before) => before.after = node,
+                None => flow.head = node,
+            }
+            before = node;
+        }
+        if let Some(last) = self.nodes.get_mut(older) {
+            last.newer = old.newer;
+        }
+        match self.nodes.get_mut(old.newer) {
+            Some(newer) => newer.older = older,
+            None => self.clients[old.client].holdings[old.priority.level()].newest = older,
+        }
+        if old.out_of_order {
+            return;
+        }
+        if let Some(last) = self.nodes.get_mut(before) {
+            last.after = old.after;
+        }
+        match self.nodes.get_mut(old.after) {
+            Some(after) => after.before = before,
+            None => flow.tail = before,
+        }
     }
 
     /// Takes out the first of a run that is the first of its flow.

@@ -259,6 +259,16 @@ impl Placement {
         self.queue.remove_of_run(run, offset)
     }
 
+    /// The tasks of a run that has fewer than so many left.
+    pub(super) fn rest_of(&self, run: RunKey, fewer_than: usize) -> Option<Vec<TakenOfRun>> {
+        self.queue.rest_of(run, fewer_than)
+    }
+
+    /// Lets them wait alone.
+    pub(super) fn dissolve(&mut self, run: RunKey, tasks: &[TaskKey]) {
+        self.queue.dissolve(run, tasks);
+    }
+
     /// Packs a run of which little is left: says where the arguments were that are.
     pub(super) fn pack(&mut self, run: RunKey) -> Option<Vec<Range<usize>>> {
         self.queue.pack(run)

@@ -191,8 +191,8 @@ impl Tasks {
     pub(in crate::manager) fn pack(&mut self, run: RunKey, kept: &[Range<usize>]) {
         if let Some(run) = self.runs[run].as_deref_mut() {
             let parts = kept.iter().map(|part| run.payload.get(part.clone()));
-            let bytes: Vec<u8> = parts.flatten().flatten().copied().collect();
-            run.payload = Payload::copy_from_slice(run.payload.content(), &bytes);
+            let parts: Vec<&[u8]> = parts.flatten().collect();
+            run.payload = Payload::copy_from_slice(run.payload.content(), &parts.concat());
         }
     }
 

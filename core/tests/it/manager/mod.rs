@@ -24,4 +24,5 @@ mod trust;
 mod turns;
 mod unread_outcomes;
 mod unroutable;
+mod waiting_runs;
 mod work_per_message;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use argon_core::Machine;
 use argon_core::access::Access;
-use argon_core::ids::{Attempt, ConnId, PeerId, TaskId};
+use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
 use argon_core::limits::TURN_TIME;
 use argon_core::manager::{Load, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
@@ -35,6 +35,8 @@ enum Act {
     Submit {
         client: u64,
         count: u64,
+        /// So many it has submitted before.
+        again: u64,
         flags: u8,
         bytes: usize,
     },
@@ -67,15 +69,21 @@ enum Act {
         client: u64,
         seq: u64,
     },
+    /// A client asks which of its tasks are here.
+    Resume {
+        client: u64,
+    },
     /// A worker runs something else.
     Offer {
         worker: u64,
         names: u8,
     },
     Drain,
-    /// A connection ends, and the peer comes back.
+    /// A connection ends, and the peer comes back. A worker may report an attempt under an earlier
+    /// manager: of a client's task near the last that it has submitted.
     Reconnect {
         peer: u64,
+        stray: Option<(u64, u64)>,
     },
     Wait {
         ms: u64,
@@ -83,9 +91,13 @@ enum Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let again = prop_oneof![8 => Just(0), 1 => 1..4_u64];
+    let stray = prop_oneof![2 => Just(None), 1 => (0..CLIENTS, 0..20_u64).prop_map(Some)];
     let act = prop_oneof![
-        8 => (0..CLIENTS, 1..12_u64, any::<u8>(), 0..3_usize).prop_map(
-            |(client, count, flags, bytes)| Act::Submit { client, count, flags, bytes }
+        8 => (0..CLIENTS, 1..12_u64, again, any::<u8>(), 0..3_usize).prop_map(
+            |(client, count, again, flags, bytes)| {
+                Act::Submit { client, count, again, flags, bytes }
+            }
         ),
         8 => (0..WORKERS, 1..12_usize, 0..40_usize, 0..8_u8).prop_map(
             |(worker, count, badly, end)| Act::Finish { worker, count, badly, end }
@@ -95,8 +107,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Cancel { client, seq }),
         1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, floor)| Act::Floor { client, floor }),
         1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Again { client, seq }),
+        1 => (0..CLIENTS).prop_map(|client| Act::Resume { client }),
         1 => (0..WORKERS, 0..4_u8).prop_map(|(worker, names)| Act::Offer { worker, names }),
-        1 => (0..CLIENTS + WORKERS).prop_map(|peer| Act::Reconnect { peer }),
+        2 => (0..CLIENTS + WORKERS, stray).prop_map(|(peer, stray)| Act::Reconnect { peer, stray }),
         2 => (1..400_u64).prop_map(|ms| Act::Wait { ms }),
     ];
     let end = vec(Just(Act::Drain), 0..2);
@@ -197,12 +210,12 @@ impl Twins {
             decisions: 0,
         };
         for peer in 0..CLIENTS + WORKERS {
-            twins.connect(peer);
+            twins.connect(peer, None);
         }
         twins
     }
 
-    fn connect(&mut self, peer: u64) {
+    fn connect(&mut self, peer: u64, stray: Option<(u64, u64)>) {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let index = peer as usize;
@@ -248,7 +261,17 @@ impl Twins {
             let running = had
                 .iter()
                 .map(|&(attempt, task)| ReportedAttempt { attempt, task });
-            let running: Vec<_> = running.collect();
+            let stray = stray.map(|(client, ahead)| ReportedAttempt {
+                attempt: Attempt {
+                    epoch: Epoch(EPOCH.0 - 1),
+                    number: self.next_conn,
+                },
+                task: TaskId {
+                    client: PeerId(client),
+                    seq: (self.next_seq[client as usize] + ahead).saturating_sub(10),
+                },
+            });
+            let running: Vec<_> = running.chain(stray).collect();
             self.running.insert(conn, had);
             let report = Report {
                 running,
@@ -315,9 +338,10 @@ impl Twins {
         }
     }
 
-    fn submit(&mut self, client: u64, count: u64, flags: u8, bytes: usize) {
+    fn submit(&mut self, client: u64, count: u64, again: u64, flags: u8, bytes: usize) {
         let next = &mut self.next_seq[client as usize];
-        let first = mem::replace(next, *next + count);
+        let first = next.saturating_sub(again);
+        *next = (first + count).max(*next);
         let messages = (first..first + count).map(|seq| {
             let submit = Submit {
                 name: name(["a", "b"][usize::from(flags & 1)]),
@@ -332,9 +356,14 @@ impl Twins {
                 } else {
                     Nanos::NONE
                 },
+                max_wait: if flags & 192 == 192 {
+                    Nanos(100_000_000)
+                } else {
+                    Nanos::NONE
+                },
                 // Not all are neighbours, and not all are allowed.
                 max_attempts: match flags {
-                    255 => 0,
+                    250.. => 0,
                     200.. if seq % 3 == 0 => 1,
                     _ => 2,
                 },
@@ -397,9 +426,10 @@ impl Twins {
             Act::Submit {
                 client,
                 count,
+                again,
                 flags,
                 bytes,
-            } => self.submit(client, count, flags, bytes),
+            } => self.submit(client, count, again, flags, bytes),
             Act::Finish {
                 worker,
                 count,
@@ -442,6 +472,14 @@ impl Twins {
                 );
             }
             Act::Again { .. } => {}
+            Act::Resume { client } => {
+                let seqs = (0..self.next_seq[client as usize]).collect();
+                let said = FromClient::Resume { seqs };
+                self.say(
+                    self.conns[client as usize],
+                    [Message::from(ToManager::from(said))],
+                );
+            }
             Act::Offer { worker, names } => {
                 let conn = self.conns[(CLIENTS + worker) as usize];
                 let names = ["a", "b", "c"].map(name).into_iter().take(names.into());
@@ -455,10 +493,10 @@ impl Twins {
                 let said = FromClient::Cancel { seq };
                 self.say(conn, [Message::from(ToManager::from(said))]);
             }
-            Act::Reconnect { peer } => {
+            Act::Reconnect { peer, stray } => {
                 let conn = self.conns[peer as usize];
                 self.hear(&[ManagerInput::Closed { conn }]);
-                self.connect(peer);
+                self.connect(peer, stray);
             }
             Act::Wait { ms } => {
                 self.now = self.now + Duration::from_millis(ms);
@@ -494,8 +532,8 @@ fn what_follows_each_other_waits_as_a_run() {
     for worker in 0..WORKERS {
         twins.act(Act::Grant { worker, window: 0 });
     }
-    twins.submit(0, 10, 0, 1);
-    twins.submit(1, 3, 0, 1);
+    twins.submit(0, 10, 0, 0, 1);
+    twins.submit(1, 3, 0, 0, 1);
     let [load, in_runs] = [&twins.one_by_one, &twins.in_runs].map(|told| told.manager.load());
     assert_eq!((load.queued, load.in_runs), (13, 0));
     assert_eq!(
@@ -522,6 +560,7 @@ fn what_follows_each_other_goes_out_as_a_run() {
     twins.act(Act::Submit {
         client: 0,
         count: 10,
+        again: 0,
         flags: 0,
         bytes: 1,
     });

@@ -151,6 +151,8 @@ struct Pair {
     runs: BTreeMap<RunKey, (Vec<Entry>, Vec<u8>)>,
 }
 
+/// Runs of fewer tasks are dissolved.
+const FEW: usize = 3;
 /// What each task takes of the bound in bytes beside its payload.
 const BESIDE: u32 = 2;
 
@@ -187,8 +189,16 @@ impl Pair {
         entry
     }
 
-    /// Every run takes no more than so many times what is in it.
-    fn pack(&mut self) {
+    /// Every run takes no more than so many times what is in it, and has so many tasks.
+    fn tidy(&mut self) {
+        let runs: Vec<RunKey> = self.runs.keys().copied().collect();
+        for run in runs {
+            if let Some(rest) = self.queue.rest_of(run, FEW) {
+                let rest = rest.iter().map(|taken| self.resolve_of_run(taken).task);
+                let tasks: Vec<TaskKey> = rest.collect();
+                self.queue.dissolve(run, &tasks);
+            }
+        }
         for (run, (entries, payload)) in &mut self.runs {
             if let Some(kept) = self.queue.pack(*run) {
                 let kept = kept.into_iter().map(|part| &payload[part]);
@@ -197,7 +207,7 @@ impl Pair {
             let left = self.queue.places(*run);
             let left = left.map(|(offset, _)| entries[usize::from(offset)].bytes - BESIDE);
             let left: u32 = left.sum();
-            assert!(payload.len() <= (4 * left as usize).max(256));
+            assert!(payload.len() <= (2 * left as usize).max(256));
         }
     }
 
@@ -405,7 +415,7 @@ impl Pair {
     }
 
     fn compare(&mut self) {
-        self.pack();
+        self.tidy();
         self.queue.check_invariants();
         let (queue, model) = (&self.queue, &self.model);
         assert_eq!(queue.len(), model.len());
