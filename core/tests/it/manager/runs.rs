@@ -363,7 +363,7 @@ impl Twins {
                 },
                 // Not all are neighbours, and not all are allowed.
                 max_attempts: match flags {
-                    250.. => 0,
+                    64..=66 => 0,
                     200.. if seq % 3 == 0 => 1,
                     _ => 2,
                 },
