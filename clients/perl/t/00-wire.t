@@ -98,6 +98,10 @@ eval { my $at = 0; take_frame(pack('V', 10), $at, 9) };
 like($@, qr/10 bytes, where at most 9/, 'a frame above the limit');
 eval { Argon::Wire::Native::decode(0, pack 'V Q<', 13, ~0) };
 like($@, qr/longer than its frame/, 'a list that is a lie');
+my $ids = Argon::Wire::Native::IDS_MAX();
+is(scalar @{ Argon::Wire::Native::decode(0, pack 'V Q<x' . 8 * $ids, 13, $ids)->{seqs} }, $ids, 'as many ids as may be');
+eval { Argon::Wire::Native::decode(0, pack 'V Q<x' . 8 * ($ids + 1), 13, $ids + 1) };
+like($@, qr/a list of 4097/, 'one id more');
 eval { Argon::Wire::Native::decode(0, pack 'V v v Q< C Q< V', 1, 1, 0, 5, 2, 5, 5) };
 like($@, qr/neither 0 nor 1/, 'a bool that is none');
 

@@ -156,6 +156,15 @@ def test_names_that_are_none(name):
     assert wire.name_bytes("é" * 127)
 
 
+@pytest.mark.parametrize("make", [wire.Unknown, wire.Resume, lambda seqs: wire.AckOutcomes(0, seqs)])
+def test_more_ids_than_a_message_may_have_are_refused(make):
+    most = wire.encode(make(list(range(wire.IDS_MAX))))
+    assert len(wire.decode(wire.NATIVE, most, 0, len(most))[0][-1]) == wire.IDS_MAX
+    more = wire.encode(make(list(range(wire.IDS_MAX + 1))))
+    with pytest.raises(wire.WireError, match="a list of 4097"):
+        wire.decode(wire.NATIVE, more, 0, len(more))
+
+
 def test_the_limits_in_the_protocols_description_are_ours() -> None:
     from argon import _link, _session, _status
 

@@ -106,9 +106,10 @@ sub r_name {
 sub r_text { return _characters(_take(r_u64())) }
 
 sub r_list {
-    my ($element) = @_;
+    my ($element, $most) = @_;
     my $count = r_u64();
     die "a list that is longer than its frame\n" if $count > length($bytes) - $at;
+    die "a list of $count, where at most $most are allowed\n" if $count > ($most // $count);
     return [map { scalar $element->() } 1 .. $count];
 }
 
@@ -218,7 +219,7 @@ the frame is not complete. Dies if the frame is longer than C<$limit>.
 =item reading($body)
 
 Begins to read a body. The functions C<r_u8>, C<r_u16>, C<r_u32>, C<r_i32>, C<r_u64>, C<r_bool>,
-C<r_name>, C<r_text>, C<r_list($element)>, C<r_cause>, C<r_error> C<r_bytes($count)> and C<r_rest> (all that is left: the payload)
+C<r_name>, C<r_text>, C<r_list($element, $most)>, C<r_cause>, C<r_error> C<r_bytes($count)> and C<r_rest> (all that is left: the payload)
 read on from there. They die if the body is too short or makes no sense.
 
 =item w_name, w_text, w_list($element, $list), w_cause, w_error

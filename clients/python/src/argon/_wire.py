@@ -635,7 +635,7 @@ TEXT = Shape(_write_text, lambda reader: utf8(reader.take(U64.read(reader))))
 FOUR = Shape(lambda out, value: out.append(value), lambda reader: reader.take(4))
 
 
-def _list(item: Shape) -> Shape:
+def _list(item: Shape, most: int = HEADER_MAX) -> Shape:
     def write(out: List[bytes], value: List[Any]) -> None:
         U64.write(out, len(value))
         for each in value:
@@ -645,6 +645,8 @@ def _list(item: Shape) -> Shape:
         count = U64.read(reader)
         if count > reader.end - reader.at:
             raise WireError("a list longer than its message")
+        if count > most:
+            raise WireError(f"a list of {count}, where at most {most} are allowed")
         return [item.read(reader) for _ in range(count)]
 
     return Shape(write, read)
@@ -741,7 +743,7 @@ _HELD = _list(_ONE_HELD)
 _SUBMIT = (U64, U8, U8, BOOL, BOOL, U64, U64, U64, NAME)
 _ASSIGN = (_ATTEMPT, _TASK, BOOL, U64, U64, NAME)
 _SIZES, _ENDS = _list(U32), _list(_struct(End, U16, U32, U32))
-_SEQS, _ATTEMPTS, _NAMES = _list(U64), _list(_ATTEMPT), _list(NAME)
+_SEQS, _ATTEMPTS, _NAMES = _list(U64, IDS_MAX), _list(_ATTEMPT, IDS_MAX), _list(NAME)
 
 Protocol = Dict[int, Tuple[Type[Any], Shape]]
 
