@@ -6,7 +6,7 @@ import random
 from typing import Any, Dict, List, Optional, Tuple
 
 from argon import _wire as wire
-from argon._session import Answer, Result, Session, Task
+from argon._session import Answer, Completions, Result, Session, Task, Terms
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -85,6 +85,11 @@ class Bench:
         for result in self.session.take_results():
             if isinstance(result, Answer):
                 self.answers.append(result)
+            elif isinstance(result, Completions):
+                for seq, payload in zip(result.seqs, result.payloads):
+                    assert seq not in self.results, "two results of one task"
+                    done = Result(seq, wire.Ending.COMPLETED, None, result.content, payload)
+                    self.results[seq] = done
             else:
                 assert result.seq not in self.results, "two results of one task"
                 self.results[result.seq] = result
@@ -160,7 +165,7 @@ class Bench:
 
     def submit(self, **options: Any) -> int:
         """A task, sent if there is somebody to send it to."""
-        seq = self.session.submit(self.now, Task(b"noop", 1, b"[1]", **options))
+        (seq,) = self.session.submit(self.now, [Task(Terms(b"noop", 1, **options), b"[1]")])
         self.settle()
         return seq
 

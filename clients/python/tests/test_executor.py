@@ -16,6 +16,8 @@ import remote_tasks as tasks
 from conftest import until
 
 import argon
+from argon._flow import Flow
+from argon._session import Task, Terms
 
 
 @pytest.fixture
@@ -82,11 +84,10 @@ class Value:
 
 
 def test_map_keeps_nothing_of_what_it_handed_on():
-    ended = [futures.Future() for _ in range(3)]
-    for future in ended:
-        future.set_result(Value())
-    results = argon.executor._results(ended, None)
-    del ended, future
+    flow = Flow(iter([Task(Terms(b"noop", 1), b"")] * 3), 3, True, True)
+    flow.begun(range(len(flow.lump())))
+    flow.ended([(seq, (True, Value())) for seq in range(3)])
+    results = flow.ready()
     first = weakref.ref(next(results))
     gc.collect()
     assert first() is None
@@ -105,9 +106,9 @@ def test_leaving_a_map_cancels_the_rest(executor, tmp_path):
     gate = str(tmp_path / "gate")
     results = executor.map(tasks.wait_for, [str(tmp_path), gate, gate, gate])
     assert next(results) == "done"
-    assert len(executor._futures) == 3
+    assert executor._mapped == 3
     results.close()
-    assert not executor._futures
+    assert not executor._mapped
 
 
 def test_wait_and_as_completed(executor, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from harness import LEASE, MS, SECOND, frames
 
 from argon import _wire as wire
-from argon._session import Session, Task
+from argon._session import Completions, Result, Session, Task, Terms
 from argon._wire import Ending, Reason
 
 
@@ -222,7 +222,12 @@ class World:
                 data, self.to_client = self.to_client[:cut], self.to_client[cut:]
                 session.receive(self.connection[0], self.now, data)
             for result in session.take_results():
-                self.ended(result)
+                if isinstance(result, Completions):
+                    content, seqs, payloads = result
+                    for seq, payload in zip(seqs, payloads):
+                        self.ended(Result(seq, Ending.COMPLETED, None, content, payload))
+                else:
+                    self.ended(result)
 
     def ended(self, result):
         seq = result.seq
@@ -247,7 +252,7 @@ class World:
                     deadline = rng.choice([None, None, None, rng.randrange(2 * SECOND)])
                     session.submit(
                         self.now,
-                        Task(b"t", 1, b"[]", priority=rng.randrange(8), deadline=deadline),
+                        [Task(Terms(b"t", 1, rng.randrange(8), deadline=deadline), b"[]")],
                     )
                     submitted += 1
             if submitted and rng.random() < 0.02:

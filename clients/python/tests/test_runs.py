@@ -7,7 +7,7 @@ from harness import MS, SECOND, Bench
 
 from argon import _runs
 from argon import _wire as wire
-from argon._session import BACKLOG_MAX, Task
+from argon._session import BACKLOG_MAX, Task, Terms
 from argon._wire import Ending
 
 OLD = wire.Version(1, 0)
@@ -24,7 +24,7 @@ def up(*payloads, version=wire.VERSION, **options):
 
 def submit(bench, *payloads, **options):
     for payload in payloads:
-        bench.session.submit(bench.now, Task(b"noop", 1, payload, **options))
+        bench.session.submit(bench.now, [Task(Terms(b"noop", 1, **options), payload)])
 
 
 def submissions(bench):
@@ -95,7 +95,7 @@ def test_only_what_is_alike_goes_together(other):
 def test_other_names_and_contents_do_not_go_together():
     bench = up()
     for name, content in ((b"noop", 1), (b"other", 1), (b"other", 0)):
-        bench.session.submit(bench.now, Task(name, content, b""))
+        bench.session.submit(bench.now, [Task(Terms(name, content), b"")])
     bench.settle()
     assert not [sent for sent in bench.sent if isinstance(sent[0], wire.SubmitRun)]
     assert len(bench.take(wire.Submit)) == 3

@@ -7,7 +7,7 @@ from harness import LEASE, MS, SECOND, Bench, frames
 
 from argon import _wire as wire
 from argon._calls import own_process
-from argon._session import Task
+from argon._session import Task, Terms
 from argon._wire import Ending, Reason
 
 
@@ -734,9 +734,9 @@ def test_alarms_of_ended_tasks_do_not_pile_up():
 
 
 def _task(**options):
-    from argon._session import Task
+    from argon._session import Task, Terms
 
-    return Task(b"noop", 1, b"[1]", **options)
+    return [Task(Terms(b"noop", 1, **options), b"[1]")]
 
 
 def test_unknown_is_believed_once_and_only_of_what_was_asked_about():
@@ -758,7 +758,7 @@ def test_unknown_is_believed_once_and_only_of_what_was_asked_about():
 def test_no_manager_ends_a_task_that_none_was_sent():
     bench = Bench()
     bench.open()
-    bench.session.submit(bench.now, Task(b"noop", 1, b"[1]"))
+    bench.session.submit(bench.now, [Task(Terms(b"noop", 1), b"[1]")])
     bench.complete(0, b"666")
     assert not bench.session.link.is_up and not bench.results
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import getpass
+import itertools
 import json
 import os
 import pickle
 import socket
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _ship
 from . import _wire as wire
-from ._session import Result, Task
+from ._session import Result, Session, Task, Terms
 from .errors import Cancelled, Expired, Failed, Lost, Rejected, RemoteTraceback, TooLarge
 
 #: Priorities by name; any number from 0 (most important) to 7 will do.
@@ -147,6 +148,24 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 _PLAIN = frozenset((int, str, float, bool, type(None)))
 
 
+# How values are written that are nearly always arguments; `_encode` would take longer to begin.
+_WRITE: Dict[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    str: json.encoder.encode_basestring,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda value: "null",
+}
+_read_json = json.JSONDecoder().raw_decode
+
+
+def _plain_list(values: Sequence[Any]) -> Optional[bytes]:
+    """A list as JSON, if only such values are in it and there is nothing to say of them."""
+    try:
+        return ("[" + ",".join([_WRITE[type(each)](each) for each in values]) + "]").encode()
+    except (KeyError, ValueError):
+        return None
+
+
 def to_json(value: Any, strict: bool = False) -> bytes:
     """A value as JSON. Raises TypeError or ValueError for what JSON would change or cannot hold;
     unless it is to be `strict`, a tuple is let through as a list, and a subclass as what it is of."""
@@ -237,9 +256,14 @@ class Prepared:
         return wire.JSON, self._arguments(list(args), kwargs)
 
     def _arguments(self, args: List[Any], kwargs: Optional[Mapping[str, Any]] = None) -> bytes:
+        plain = None if kwargs else _plain_list(args)
         # What other languages call takes a list.
         if self._strict and self._label.startswith("python:"):
+            if plain is not None:
+                return b'{"args":%b,"kwargs":{},"strict":true}' % plain
             return self._json({"args": args, "kwargs": dict(kwargs or {}), "strict": True})
+        if plain is not None:
+            return plain
         if kwargs:
             return self._json({"args": args, "kwargs": dict(kwargs)})
         return self._json(args)
@@ -255,6 +279,24 @@ class Prepared:
         if not self._label.startswith("python:"):
             raise ValueError("chunks are for functions of Python")
         return CHUNK.encode(), wire.JSON, self._arguments([self._label, [list(c) for c in calls]])
+
+    def tasks(self, calls: Iterable[Tuple[Any, ...]], fields: Mapping[str, Any]) -> Iterator[Task]:
+        """The tasks of many calls, made as they are taken."""
+        common: Dict[int, Terms] = {}
+        for args in calls:
+            content, payload = self.payload(args, None)
+            terms = common.get(content)
+            if terms is None:
+                terms = common[content] = Terms(self.name, content, **fields)
+            yield Task(terms, payload)
+
+    def chunks(
+        self, calls: Iterator[Tuple[Any, ...]], size: int, fields: Mapping[str, Any]
+    ) -> Iterator[Task]:
+        """As `tasks`, of so many calls each."""
+        for chunk in iter(lambda: list(itertools.islice(calls, size)), []):
+            name, content, payload = self.chunk(chunk)
+            yield Task(Terms(name, content, **fields), payload)
 
     def _json(self, value: Any) -> bytes:
         try:
@@ -308,7 +350,7 @@ def make_task(
 ) -> Task:
     """The task of one call."""
     content, payload = prepared.payload(args, kwargs)
-    return Task(prepared.name, content, payload, **fields)
+    return Task(Terms(prepared.name, content, **fields), payload)
 
 
 def check_size(task: Task, most: int) -> None:
@@ -319,6 +361,22 @@ def check_size(task: Task, most: int) -> None:
         )
 
 
+def how_many(tasks: Sequence[Task], session: Session, pending: int, size: int) -> int:
+    """How many of these tasks a client may take that holds at most so many, with so many bytes of
+    arguments. One alone may have more."""
+    held, held_bytes, count = len(session.tasks), session.held_bytes, 0
+    payload_max = session.payload_max
+    for task in tasks:
+        held_bytes += len(task.payload)
+        if held >= pending or held and held_bytes > size:
+            break
+        if count and len(task.payload) > payload_max:
+            break  # It is told of when it is the first.
+        held += 1
+        count += 1
+    return count
+
+
 # What comes back.
 
 
@@ -326,10 +384,14 @@ def value_of(result: Result, shipped: bool) -> Tuple[bool, Any]:
     """(True, the value) of a task that completed, or (False, the exception)."""
     if result.ending != wire.Ending.COMPLETED:
         return False, _exception(result, shipped)
-    content, payload = result.content, result.payload
+    return read(result.content, result.payload, shipped)
+
+
+def read(content: int, payload: bytes, shipped: bool) -> Tuple[bool, Any]:
+    """(True, the value) that is a result, or (False, the exception) if it is none."""
     try:
         if content == wire.JSON:
-            return True, json.loads(payload)
+            return True, _from_json(payload)
         if content == wire.RAW:
             return True, payload
         if content == wire.PICKLE and shipped:
@@ -344,7 +406,16 @@ def value_of(result: Result, shipped: bool) -> Tuple[bool, Any]:
     )
 
 
-
+def _from_json(payload: bytes) -> Any:
+    try:
+        text = payload.decode()
+        value, end = _read_json(text)
+        if end == len(text):
+            return value
+    except ValueError:
+        pass
+    # Space around it, another encoding, or something wrong.
+    return json.loads(payload)
 
 
 def _exception(result: Result, shipped: bool) -> BaseException:

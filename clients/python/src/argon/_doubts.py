@@ -37,6 +37,11 @@ class Doubts:
         if name not in self._settled and len(self._since) < DOUBTS_MAX:
             self._since.setdefault(name, now)
 
+    @property
+    def any(self) -> bool:
+        """Whether there are names in doubt."""
+        return bool(self._since)
+
     def ended(self, name: bytes) -> None:
         """A task of this name has an end, whatever it is."""
         if self._since.pop(name, None) is not None:

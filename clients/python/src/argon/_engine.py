@@ -6,18 +6,19 @@ import os
 import random
 import selectors
 import socket
-import sys
 import threading
 import time
 from collections import deque
-from typing import Any, Deque, Dict, List, Optional, Tuple
+from functools import partial
+from typing import Any, Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from . import _wire as wire
-from ._calls import check_size, own_process, value_of
+from ._calls import check_size, how_many, own_process
 from ._doubts import warn
 from ._keys import Keys, Tls
 from ._link import UP
-from ._session import SENT, Answer, Result, Session, Task
+from ._flow import deliver
+from ._session import SENT, Session, Task
 from .errors import NotConnected
 
 _now = time.monotonic_ns
@@ -93,7 +94,8 @@ class Connection:
 class Engine:
     """A session, its thread, and the callers that wait for it.
 
-    Every future here is anything with `deliver(ok, value)` and the attribute `shipped`.
+    Who waits for tasks is a sink: anything with `deliver(ends)`, `begun(seqs)`, which must not wait,
+    and the attribute `shipped`.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Engine:
         self.max_pending, self.max_pending_bytes = max_pending, max_pending_bytes
         self.lock = threading.Lock()
         self.room = threading.Condition(self.lock)
-        self.futures: Dict[int, Any] = {}
+        self.sinks: Dict[int, Any] = {}
         self.session = Session(
             peer=random.SystemRandom().getrandbits(64),
             name=name,
@@ -137,46 +139,55 @@ class Engine:
 
     # What callers do.
 
-    def submit(self, task: Task, future: Any) -> None:
-        """Takes a task; blocks while as many are held as may be."""
-        with self.lock:
-            self._check()
-            check_size(task, self.session.payload_max)
-            if self._full(task) and threading.current_thread() is not self._thread:
-                self._waiting += 1
-                try:
-                    while self._full(task):
-                        self.room.wait()
-                        self._check()
-                finally:
-                    self._waiting -= 1
-            seq = self.session.submit(_now(), task)
-            future.seq = seq
-            self.futures[seq] = future
-            wake = self._must_wake()
-        if wake:
-            self._wake()
+    def submit(self, tasks: Sequence[Task], sink: Any) -> None:
+        """Takes tasks, in their order; blocks while as many are held as may be."""
+        while tasks:
+            with self.lock:
+                self._check()
+                check_size(tasks[0], self.session.payload_max)
+                room = self._room_for(tasks)
+                if not room:
+                    self._waiting += 1
+                    try:
+                        while not room:
+                            self.room.wait()
+                            self._check()
+                            room = self._room_for(tasks)
+                    finally:
+                        self._waiting -= 1
+                seqs = self.session.submit(_now(), tasks[:room])
+                self.sinks.update(dict.fromkeys(seqs, sink))
+                sink.begun(seqs)
+                wake = self._must_wake()
+            if wake:
+                self._wake()
+            tasks = tasks[room:]
 
-    def _full(self, task: Task) -> bool:
+    def _room_for(self, tasks: Sequence[Task]) -> int:
+        """How many of these tasks may be taken now."""
+        if threading.current_thread() is self._thread:
+            return 1  # It would wait for itself.
         session = self.session
-        held = len(session.tasks)
-        return held >= self.max_pending or (
-            held > 0 and session.held_bytes + len(task.payload) > self.max_pending_bytes
-        )
+        return how_many(tasks, session, self.max_pending, self.max_pending_bytes)
 
-    def cancel(self, seq: int) -> None:
-        """Asks for the end of a task."""
+    def cancel(self, seqs: Iterable[int]) -> None:
+        """Asks for the end of tasks."""
         with self.lock:
             if self._closed:
                 return
-            self.session.cancel(_now(), seq)
+            for seq in seqs:
+                self.session.cancel(_now(), seq)
             wake = self._must_wake()
         if wake:
             self._wake()
 
-    def take(self, seq: int) -> Optional[Any]:
-        """Takes the future of a task: whoever has it may end it."""
-        return self.futures.pop(seq, None)
+    def withdraw(self, seqs: Iterable[int]) -> List[int]:
+        """Cancels tasks and takes them from their sink. Returns those that had not ended: it is up to
+        the caller to end them."""
+        gone = [seq for seq in seqs if self.sinks.pop(seq, None) is not None]
+        if gone:
+            self.cancel(gone)
+        return gone
 
     def sent(self, seq: int) -> bool:
         """Whether the task is with the manager."""
@@ -279,8 +290,9 @@ class Engine:
                 self._failure = NotConnected(f"the client has failed: {error!r}")
                 self._closed = True
                 self.room.notify_all()
-            while self.futures:
-                self.futures.popitem()[1].deliver(False, NotConnected(str(self._failure)))
+            while self.sinks:
+                seq, sink = self.sinks.popitem()
+                sink.deliver([(seq, (False, NotConnected(str(self._failure))))])
             self._deliver([])
             raise
 
@@ -453,33 +465,21 @@ class Engine:
         session.stop(now)
         self.room.notify_all()
 
-    def _tell(self, future: Any, ok: bool, value: Any) -> None:
-        try:
-            future.deliver(ok, value)
-        except SystemExit:
-            # A callback that ends a program ends only itself: others wait for this thread.
-            sys.excepthook(*sys.exc_info())
-
     def _deliver(self, results: List[Any]) -> None:
-        for result in results:
-            if isinstance(result, Result):
-                future = self.futures.pop(result.seq, None)
-                if future is None:
-                    continue
-                if self._failure is not None:
-                    future.deliver(False, NotConnected(str(self._failure)))
-                else:
-                    self._tell(future, *value_of(result, future.shipped))
-            elif isinstance(result, Answer):
-                with self.lock:
-                    future = self._questions.pop(result.question, None)
-                if future is not None:
-                    future.deliver(True, result.message)
+        failure = None
+        if self._failure is not None:
+            failure = partial(NotConnected, str(self._failure))
+        for answer in deliver(results, self.sinks, failure):
+            with self.lock:
+                sink = self._questions.pop(answer.question, None)
+            if sink is not None:
+                sink.deliver([(answer.question, (True, answer.message))])
         if self._closed:
             with self.lock:
                 questions, self._questions = self._questions, {}
-            for future in questions.values():
-                future.deliver(False, self._failure or RuntimeError("the client is closed"))
+            for question, sink in questions.items():
+                closed = self._failure or RuntimeError("the client is closed")
+                sink.deliver([(question, (False, closed))])
 
 
 def _shake(sock: socket.socket, tls: Tls) -> Tls:

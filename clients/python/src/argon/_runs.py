@@ -7,13 +7,13 @@ has the frames.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Container, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Container, List, Optional, Sequence, Tuple
 
 from . import _wire as wire
 from ._link import Link
 
 if TYPE_CHECKING:
-    from ._session import Task
+    from ._session import Task, Terms
 
 #: Most tasks in a run: beyond a few dozen, more of them save nothing.
 TASKS_MAX = 1_024
@@ -37,13 +37,13 @@ class Runs:
     Nothing waits here. Whoever submits says `flush` before it sends something else, and at the end.
     """
 
-    __slots__ = ("_link", "_first", "_next", "_options", "_may_have_run", "_left", "_payloads", "_bytes")
+    __slots__ = ("_link", "_first", "_next", "_terms", "_may_have_run", "_left", "_payloads", "_bytes")
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._first = 0
         self._next = -1
-        self._options: Tuple[int, int, int, bool, int, int, bytes] = (0, 0, 0, False, 0, 0, b"")
+        self._terms: Optional["Terms"] = None
         self._may_have_run = False
         self._left = 0
         self._payloads: List[bytes] = []
@@ -56,7 +56,7 @@ class Runs:
         if (
             seq == self._next
             and size <= BYTES_MAX
-            and task.options == self._options
+            and (task.terms is self._terms or task.terms == self._terms)
             and left == self._left
             and task.may_have_run == self._may_have_run
             and len(self._payloads) < TASKS_MAX
@@ -68,35 +68,34 @@ class Runs:
             return
         self.flush()
         self._first, self._next = seq, seq + 1
-        self._options, self._may_have_run, self._left = task.options, task.may_have_run, left
+        self._terms, self._may_have_run, self._left = task.terms, task.may_have_run, left
         self._payloads.append(payload)
         self._bytes = len(payload)
 
     def flush(self) -> None:
         """Hands what is queued to the link."""
-        payloads = self._payloads
-        if not payloads:
+        payloads, terms = self._payloads, self._terms
+        if not payloads or terms is None:
             return
-        content, priority, attempts, once, max_wait, time_limit, name = self._options
         tag, sizes = _SUBMIT, b""
         if len(payloads) > 1:
             tag = _SUBMIT_RUN
             sizes = struct.pack(f"<Q{len(payloads)}I", len(payloads), *map(len, payloads))
         head = _SUBMIT_HEAD.pack(
-            _SUBMIT_REST + len(name) + len(sizes) + self._bytes,
-            content,
+            _SUBMIT_REST + len(terms.name) + len(sizes) + self._bytes,
+            terms.content,
             tag,
             self._first,
-            priority,
-            attempts,
-            once,
+            terms.priority,
+            terms.max_attempts,
+            terms.at_most_once,
             self._may_have_run,
             self._left,
-            max_wait,
-            time_limit,
-            len(name),
+            wire.NO_LIMIT if terms.max_wait is None else terms.max_wait,
+            wire.NO_LIMIT if terms.time_limit is None else terms.time_limit,
+            len(terms.name),
         )
-        self._link.send(b"".join((head, name, sizes, *payloads)))
+        self._link.send(b"".join((head, terms.name, sizes, *payloads)))
         self._next = -1
         payloads.clear()
 

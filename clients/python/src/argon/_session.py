@@ -19,7 +19,7 @@ import heapq
 import struct
 from collections import OrderedDict, deque
 from random import Random
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from . import _wire as wire
 from ._doubts import Doubts, Nobody
@@ -52,18 +52,28 @@ _LENGTH = struct.Struct("<I")
 _COMPLETED_HEAD = struct.Struct("<IBIQIQQB")
 
 
+class Terms(NamedTuple):
+    """What tasks that are submitted together have in common. Times are nanoseconds."""
+
+    name: bytes
+    content: int
+    priority: int = 4
+    max_attempts: int = 3
+    at_most_once: bool = False
+    #: From submission on.
+    deadline: Optional[int] = None
+    max_wait: Optional[int] = None
+    time_limit: Optional[int] = None
+    retries: Optional[int] = 10
+
+
 class Task:
     """A task, as it was submitted and as it fares."""
 
     __slots__ = (
-        "name",
-        "content",
+        "terms",
         "payload",
-        "priority",
-        "at_most_once",
-        "options",
         "deadline",
-        "allowed",
         "state",
         "may_have_run",
         "cancelled",
@@ -74,37 +84,11 @@ class Task:
         "unclaimed",
     )
 
-    def __init__(
-        self,
-        name: bytes,
-        content: int,
-        payload: bytes,
-        *,
-        priority: int = 4,
-        max_attempts: int = 3,
-        at_most_once: bool = False,
-        deadline: Optional[int] = None,
-        max_wait: Optional[int] = None,
-        time_limit: Optional[int] = None,
-        retries: Optional[int] = 10,
-    ) -> None:
-        self.name, self.content, self.payload = name, content, payload
-        self.priority, self.at_most_once = priority, at_most_once
-        most_wait = wire.NO_LIMIT if max_wait is None else max_wait
-        most_time = wire.NO_LIMIT if time_limit is None else time_limit
-        #: What tasks that are submitted together have in common.
-        self.options = (
-            content,
-            priority,
-            max_attempts,
-            at_most_once,
-            most_wait,
-            most_time,
-            name,
-        )
-        #: From submission on; an instant as soon as the session has the task.
-        self.deadline = deadline
-        self.allowed = retries
+    def __init__(self, terms: Terms, payload: bytes) -> None:
+        self.terms = terms
+        self.payload = payload
+        #: An instant, as soon as the session has the task.
+        self.deadline: Optional[int] = None
         self.state = WAITING
         self.may_have_run = False
         self.cancelled = False
@@ -131,6 +115,14 @@ class Result(NamedTuple):
     value: Any
     content: int
     payload: bytes
+
+
+class Completions(NamedTuple):
+    """The ends of tasks that completed, and whose results are of one content."""
+
+    content: int
+    seqs: List[int]
+    payloads: List[bytes]
 
 
 class Answer(NamedTuple):
@@ -205,19 +197,24 @@ class Session:
         known = self.link.payload_max
         return PAYLOAD_MAX if known is None else known
 
-    def submit(self, now: int, task: Task) -> int:
-        """Takes a task in and returns its sequence; its `Result` comes, once."""
+    def submit(self, now: int, tasks: Sequence[Task]) -> range:
+        """Takes tasks in and returns their sequences; the end of each comes, once."""
         assert not self._stopped
-        seq = self.next_seq
-        self.next_seq += 1
-        self.tasks[seq] = task
-        self.held_bytes += len(task.payload)
-        self._waiting[task.priority][seq] = None
-        self._doubts.submitted(now, task.name)
-        if task.deadline is not None:
-            task.deadline += now
-            self._watch(seq, task)
-        return seq
+        seqs = range(self.next_seq, self.next_seq + len(tasks))
+        self.next_seq = seqs.stop
+        self.tasks.update(zip(seqs, tasks))
+        terms: Optional[Terms] = None
+        for seq, task in zip(seqs, tasks):
+            if task.terms is not terms:
+                terms = task.terms
+                waiting = self._waiting[terms.priority]
+                self._doubts.submitted(now, terms.name)
+            waiting[seq] = None
+            self.held_bytes += len(task.payload)
+            if terms.deadline is not None:
+                task.deadline = now + terms.deadline
+                self._watch(seq, task)
+        return seqs
 
     def cancel(self, now: int, seq: int) -> None:
         """Asks for the end of a task. Its result still comes, whichever it is."""
@@ -370,10 +367,16 @@ class Session:
         content, worker, seqs, sizes, at = read_outcomes(data, at, stop, self._workers)
         self._know(worker)
         self.link.received += 1
-        completed = wire.Ending.COMPLETED
+        self._must_ack(now, seqs, stop - at)
+        ended: List[int] = []
+        payloads: List[bytes] = []
+        # What makes no sense further on takes nothing from those before.
+        self._results.append(Completions(content, ended, payloads))
         for seq, size in zip(seqs, sizes):
             end = at + size
-            self._outcome(now, seq, completed, None, content, data[at:end])
+            if self._at_end(seq) is not None:
+                ended.append(seq)
+                payloads.append(data[at:end])
             at = end
 
     def _message(self, now: int, message: Any, content: int, payload: bytes) -> None:
@@ -454,7 +457,7 @@ class Session:
         """Whether managers, each restarted before it could tell, have together waited for a worker
         to claim a task as long as one alone would. One that had it for so long and did not end it
         has had it claimed."""
-        if not task.at_most_once or not task.may_have_run:
+        if not task.terms.at_most_once or not task.may_have_run:
             return False
         task.unclaimed = task.unclaimed + max(held, RESTART) if held < RESUME_WINDOW else 0
         return task.unclaimed >= RESUME_WINDOW
@@ -505,23 +508,33 @@ class Session:
     def _outcome(
         self, now: int, seq: int, ending: wire.Ending, value: Any, content: int, payload: bytes
     ) -> None:
-        self._acks.append(seq)
-        self._acked_bytes += len(payload)
-        if self._ack_at is None:
-            self._ack_at = now + ACK_AFTER
-        task = self.tasks.get(seq)
+        self._must_ack(now, [seq], len(payload))
+        task = self._at_end(seq)
         if task is None:
             return
-        is_sent = task.state == SENT
-        if not is_sent and not task.may_have_run and not task.rejections:
-            raise wire.WireError("the end of a task that it was not sent")
-        if is_sent:
+        if ending in (wire.Ending.EXPIRED, wire.Ending.CANCELLED):
+            value = value or task.may_have_run
+        self._results.append(Result(seq, ending, value, content, payload))
+
+    def _must_ack(self, now: int, seqs: List[int], size: int) -> None:
+        self._acks += seqs
+        self._acked_bytes += size
+        if self._ack_at is None:
+            self._ack_at = now + ACK_AFTER
+
+    def _at_end(self, seq: int) -> Optional[Task]:
+        """The manager says that a task has ended: it is held no more. None if it was not."""
+        task = self.tasks.get(seq)
+        if task is None:
+            return None
+        if task.state == SENT:
             self.window.outcome()
             self._moves = 0
             self._move_at = None
-        if ending in (wire.Ending.EXPIRED, wire.Ending.CANCELLED):
-            value = value or task.may_have_run
-        self._end(seq, ending, value, content, payload)
+        elif not task.may_have_run and not task.rejections:
+            raise wire.WireError("the end of a task that it was not sent")
+        self._drop(seq, task)
+        return task
 
     def _reject(self, now: int, reject: wire.Reject) -> None:
         seq, reason = reject.seq, reject.reason
@@ -542,7 +555,8 @@ class Session:
             if reason == wire.Reason.NO_WORKERS:
                 self._want_move(now)
             if not task.may_have_run:
-                if task.allowed is not None and task.retries >= task.allowed:
+                allowed = task.terms.retries
+                if allowed is not None and task.retries >= allowed:
                     self._end_refused(seq, task, reason, [])
                     return
                 task.retries += 1
@@ -647,7 +661,7 @@ class Session:
         return data
 
     def take_results(self) -> List[Any]:
-        """`Result`s and `Answer`s since the last call."""
+        """`Result`s, `Completions` and `Answer`s since the last call."""
         results, self._results = self._results, []
         return results
 
@@ -702,12 +716,14 @@ class Session:
             if room <= 0:
                 self._more = True
                 return False
-            room -= self._send_task(now, next(iter(self._recovering)))
+            seq, _ = self._recovering.popitem(last=False)
+            room -= self._send_task(now, seq, self.payload_max)
         window = self.window
         if window.paused_until > now:
             return False
         window.paused_until = 0
         window.limiting = False
+        payload_max = self.payload_max
         for priority, waiting in enumerate(self._waiting):
             while waiting:
                 if not window.admits(priority):
@@ -716,10 +732,12 @@ class Session:
                 if room <= 0:
                     self._more = window.limiting = True
                     return False
-                room -= self._send_task(now, next(iter(waiting)))
+                seq, _ = waiting.popitem(last=False)
+                room -= self._send_task(now, seq, payload_max)
         return True
 
-    def _send_task(self, now: int, seq: int) -> int:
+    def _send_task(self, now: int, seq: int, payload_max: int) -> int:
+        """Sends a task that was taken from its queue. Returns about how many bytes that is."""
         task = self.tasks[seq]
         left = wire.NO_LIMIT
         size = len(task.payload)
@@ -728,17 +746,16 @@ class Session:
             if left <= 0:
                 self._end(seq, wire.Ending.EXPIRED, task.may_have_run)
                 return 0
-        if size > self.payload_max:
+        if size > payload_max:
             self._end_refused(seq, task, wire.Reason.TOO_LARGE, [])
             return 0
-        self._unqueue(seq, task)
         task.state, task.asked = SENT, False
-        self.window.add(task.priority)
+        self.window.add(task.terms.priority)
         self._runs.submit(seq, task, left)
         if task.cancelled:
             self._runs.flush()
             self._send(wire.Cancel(seq))
-        return 46 + len(task.name) + size
+        return 46 + len(task.terms.name) + size
 
     def _send(self, message: Any) -> None:
         if self.link.is_up:
@@ -784,7 +801,7 @@ class Session:
         if task.may_have_run:
             self._recovering[seq] = None
             return
-        waiting = self._waiting[task.priority]
+        waiting = self._waiting[task.terms.priority]
         waiting[seq] = None
         if not self.window.probing:
             # It is older than the others. When there is room for one alone, others try first, so
@@ -793,13 +810,13 @@ class Session:
 
     def _unsend(self, seq: int, task: Task, state: int) -> None:
         task.state = state
-        self.window.remove(task.priority)
+        self.window.remove(task.terms.priority)
         self._watch(seq, task)
 
     def _unqueue(self, seq: int, task: Task) -> None:
         if self._recovering:
             self._recovering.pop(seq, None)
-        self._waiting[task.priority].pop(seq, None)
+        self._waiting[task.terms.priority].pop(seq, None)
 
     def _end_refused(
         self, seq: int, task: Task, reason: wire.Reason, similar: List[str]
@@ -811,14 +828,17 @@ class Session:
             rejection = wire.Rejection(reason, task.retries, similar)
             self._end(seq, wire.Ending.REJECTED, rejection)
 
-    def _end(
-        self, seq: int, ending: wire.Ending, value: Any, content: int = 0, payload: bytes = b""
-    ) -> None:
-        task = self.tasks.pop(seq)
+    def _end(self, seq: int, ending: wire.Ending, value: Any) -> None:
+        self._drop(seq, self.tasks[seq])
+        self._results.append(Result(seq, ending, value, 0, b""))
+
+    def _drop(self, seq: int, task: Task) -> None:
+        del self.tasks[seq]
         self.held_bytes -= len(task.payload)
-        self._doubts.ended(task.name)
+        terms = task.terms
+        if self._doubts.any:
+            self._doubts.ended(terms.name)
         if task.state == SENT:
-            self.window.remove(task.priority)
+            self.window.remove(terms.priority)
         else:
             self._unqueue(seq, task)
-        self._results.append(Result(seq, ending, value, content, payload))

@@ -14,6 +14,7 @@ import os
 import random
 import socket
 import time
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,7 +23,6 @@ from typing import (
     Deque,
     Dict,
     Iterable,
-    Iterator,
     List,
     Mapping,
     Optional,
@@ -37,10 +37,11 @@ from typing import (
 from . import _wire as wire
 from ._calls import Address, Function, Options, Prepared, Preparer
 from ._calls import addresses as _addresses
-from ._calls import check_size, make_task, own_name, own_process, value_of
+from ._calls import check_size, how_many, make_task, own_name, own_process
 from ._doubts import warn
+from ._flow import End, Flow, deliver
 from ._keys import KeyFile, Tls, keys_of
-from ._session import Answer, Result, Session, Task
+from ._session import Session, Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
 from .client import CONNECT_TIMEOUT, MAX_PENDING, MAX_PENDING_BYTES
 from .errors import Cancelled, NotConnected
@@ -130,6 +131,51 @@ class _Connection(asyncio.Protocol):
         self.client._progressed(self)
 
 
+class _Single:
+    """Whoever waits for one task or answer, by a future."""
+
+    def __init__(self, future: "asyncio.Future[Any]", shipped: bool = False) -> None:
+        self.future = future
+        self.shipped = shipped
+        self.seq = -1
+
+    def begun(self, seqs: range) -> None:
+        self.seq = seqs[0]
+
+    def deliver(self, ends: List[End]) -> None:
+        future = self.future
+        if future.done():
+            return
+        ((_, (ok, value)),) = ends
+        if ok:
+            future.set_result(value)
+            return
+        future.set_exception(_settable(value))
+        if isinstance(value, Cancelled):
+            # The application has closed the client: nothing to warn of.
+            future.exception()
+
+
+class _Mapped:
+    """Whoever waits for the tasks of a map."""
+
+    def __init__(self, flow: Flow, shipped: bool) -> None:
+        self.shipped = shipped
+        self.begun = flow.begun
+        self._flow = flow
+        self._waiter: "Optional[asyncio.Future[None]]" = None
+
+    def deliver(self, ends: List[End]) -> None:
+        self._flow.ended(ends)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Until something has ended."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+
 def _settable(error: BaseException) -> BaseException:
     """An exception that a future takes: asyncio refuses StopIteration."""
     if isinstance(error, StopIteration):
@@ -181,8 +227,8 @@ class Client:
         )
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._pid = os.getpid()
-        self._futures: Dict[int, Tuple["asyncio.Future[Any]", bool]] = {}
-        self._questions: Dict[int, "asyncio.Future[Any]"] = {}
+        self._sinks: Dict[int, Any] = {}
+        self._questions: Dict[int, _Single] = {}
         self._waiters: Deque["asyncio.Future[None]"] = collections.deque()
         self._connection: Optional[_Connection] = None
         self._dials: Set["asyncio.Task[None]"] = set()
@@ -311,30 +357,21 @@ class Client:
         if in_flight < 1:
             raise ValueError(f"in_flight is {in_flight}, but must be at least 1")
         prepared, fields = self._prepare(function), self._fields(options)
-        calls: Iterator[Tuple[Any, ...]] = zip(*iterables)
-        pending: Dict["asyncio.Future[Any]", None] = {}
-        done: "asyncio.Queue[asyncio.Future[Any]]" = asyncio.Queue()
-
-        async def take() -> Any:
-            future = await done.get() if not ordered else next(iter(pending))
-            try:
-                return await future
-            finally:
-                pending.pop(future, None)
-
+        # Nothing is sent before this gives the event loop a turn, so that it can take some items at
+        # once, whatever they come from.
+        flow = Flow(prepared.tasks(zip(*iterables), fields), in_flight, ordered, True)
+        mapped = _Mapped(flow, prepared.shipped is not None)
         try:
-            for args in calls:
-                if len(pending) >= in_flight:
-                    yield await take()
-                future = await self._submit(prepared, args, None, fields)
-                pending[future] = None
-                if not ordered:
-                    future.add_done_callback(done.put_nowait)
-            while pending:
-                yield await take()
+            while not flow.is_over:
+                for lump in iter(flow.lump, []):
+                    await self._send(lump, mapped)
+                while flow.waits:
+                    await mapped.wait()
+                for result in flow.ready():
+                    yield result
+                    del result
         finally:
-            for future in pending:
-                future.cancel()
+            self._withdraw(flow.open)
 
     async def status(self, timeout: Optional[float] = 10.0) -> Status:
         """What the manager says: what is queued, running and waiting, by worker and client.
@@ -368,41 +405,50 @@ class Client:
         fields: Dict[str, Any],
     ) -> "asyncio.Future[Any]":
         task = make_task(prepared, args, kwargs, fields)
-        loop = self._check()
-        check_size(task, self._session.payload_max)
-        while self._full(task):
-            waiter: "asyncio.Future[None]" = loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                await waiter
-            except asyncio.CancelledError:
-                # Somebody else can have the room that was meant for this one.
-                if waiter.done() and not waiter.cancelled():
-                    self._make_room()
-                raise
-            finally:
-                if not waiter.done():
-                    self._waiters.remove(waiter)
-            self._check()
-        future: "asyncio.Future[Any]" = loop.create_future()
-        seq = self._session.submit(_now(), task)
-        self._futures[seq] = (future, prepared.shipped is not None)
+        future: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
+        single = _Single(future, prepared.shipped is not None)
+        await self._send([task], single)
 
         def ended(future: "asyncio.Future[Any]") -> None:
-            if future.cancelled() and self._futures.pop(seq, None) is not None:
-                self._session.cancel(_now(), seq)
-                self._soon()
+            if future.cancelled():
+                self._withdraw([single.seq])
 
         future.add_done_callback(ended)
-        self._soon()
         return future
 
-    def _full(self, task: Task) -> bool:
-        session = self._session
-        held = len(session.tasks)
-        return held >= self._max_pending or (
-            held > 0 and session.held_bytes + len(task.payload) > self._max_pending_bytes
-        )
+    async def _send(self, tasks: Sequence[Task], sink: Any) -> None:
+        """Takes tasks, in their order; waits while as many are held as may be."""
+        while tasks:
+            loop = self._check()
+            check_size(tasks[0], self._session.payload_max)
+            while not (room := self._room_for(tasks)):
+                waiter: "asyncio.Future[None]" = loop.create_future()
+                self._waiters.append(waiter)
+                try:
+                    await waiter
+                except asyncio.CancelledError:
+                    # Somebody else can have the room that was meant for this one.
+                    if waiter.done() and not waiter.cancelled():
+                        self._make_room()
+                    raise
+                finally:
+                    if not waiter.done():
+                        self._waiters.remove(waiter)
+                self._check()
+            seqs = self._session.submit(_now(), tasks[:room])
+            self._sinks.update(dict.fromkeys(seqs, sink))
+            sink.begun(seqs)
+            self._soon()
+            tasks = tasks[room:]
+
+    def _room_for(self, tasks: Sequence[Task]) -> int:
+        return how_many(tasks, self._session, self._max_pending, self._max_pending_bytes)
+
+    def _withdraw(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            if self._sinks.pop(seq, None) is not None:
+                self._session.cancel(_now(), seq)
+                self._soon()
 
     def _make_room(self) -> None:
         room = self._max_pending - len(self._session.tasks)
@@ -434,7 +480,7 @@ class Client:
             loop = self._check()
             future: "asyncio.Future[Any]" = loop.create_future()
             question = self._session.ask(query(len(pages)))
-            self._questions[question] = future
+            self._questions[question] = _Single(future)
             self._soon()
             try:
                 pages.append(await future)
@@ -551,30 +597,16 @@ class Client:
         session.stop(now)
 
     def _deliver(self) -> None:
-        for result in self._session.take_results():
-            if isinstance(result, Result):
-                future, shipped = self._futures.pop(result.seq, (None, False))
-                if future is None or future.done():
-                    continue
-                ok, value = value_of(result, shipped)
-                if self._failure is not None:
-                    ok, value = False, NotConnected(str(self._failure))
-                if ok:
-                    future.set_result(value)
-                else:
-                    future.set_exception(_settable(value))
-                    if isinstance(value, Cancelled):
-                        # The application has closed the client: nothing to warn of.
-                        future.exception()
-            elif isinstance(result, Answer):
-                question = self._questions.pop(result.question, None)
-                if question is not None and not question.done():
-                    question.set_result(result.message)
+        failure = None
+        if self._failure is not None:
+            failure = partial(NotConnected, str(self._failure))
+        for answer in deliver(self._session.take_results(), self._sinks, failure):
+            question = self._questions.pop(answer.question, None)
+            if question is not None:
+                question.deliver([(answer.question, (True, answer.message))])
         if self._closed:
-            for question in self._questions.values():
-                if not question.done():
-                    question.set_exception(
-                        self._failure or RuntimeError("the client is closed")
-                    )
+            for number, question in self._questions.items():
+                closed = self._failure or RuntimeError("the client is closed")
+                question.deliver([(number, (False, closed))])
             self._questions.clear()
         self._make_room()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import queue
-import weakref
+import sys
 import time
+import weakref
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
-    Deque,
     Dict,
     Iterable,
     Iterator,
@@ -19,7 +18,6 @@ from typing import (
     Mapping,
     Optional,
     Sequence,
-    Tuple,
     TypeVar,
     Union,
     cast,
@@ -38,6 +36,7 @@ from ._calls import (
     own_name,
 )
 from ._engine import Engine
+from ._flow import End, Flow, at_hand
 from ._keys import KeyFile, keys_of
 from ._session import Task
 from ._status import PAGES_MAX, RunningTask, Status, running_of, status_of
@@ -77,9 +76,8 @@ class Future(concurrent.futures.Future[_T]):
 
         Returns False if it had ended before.
         """
-        if self._engine.take(self.seq) is None:
+        if not self._engine.withdraw([self.seq]):
             return self.cancelled()
-        self._engine.cancel(self.seq)
         super().cancel()
         # Nobody else will: what `wait` and `as_completed` listen to.
         self.set_running_or_notify_cancel()
@@ -89,32 +87,92 @@ class Future(concurrent.futures.Future[_T]):
         """Asks for the end of the task, and lets the future tell what came of it: `Cancelled`, with
         whether it may have run, or the result, if that was faster."""
         if not self.done():
-            self._engine.cancel(self.seq)
+            self._engine.cancel([self.seq])
 
-    def deliver(self, ok: bool, value: Any) -> None:
+    def begun(self, seqs: range) -> None:
+        """For the client: it is taken in."""
+        self.seq = seqs[0]
+
+    def deliver(self, ends: List[End]) -> None:
         """For the client: ends it."""
-        if ok:
-            self.set_result(value)
-        else:
-            self.set_exception(value)
+        ((_, (ok, value)),) = ends
+        try:
+            if ok:
+                self.set_result(value)
+            else:
+                self.set_exception(value)
+        except SystemExit:
+            # A callback that ends a program ends only itself: others wait for this thread.
+            sys.excepthook(*sys.exc_info())
 
 
-class _Reply:
-    """A place for one answer."""
-
-    shipped = False
+class _Inbox:
+    """A place for what ends, from one thread to another."""
 
     def __init__(self) -> None:
-        self._queue: "queue.SimpleQueue[Tuple[bool, Any]]" = queue.SimpleQueue()
+        self._queue: "queue.SimpleQueue[List[End]]" = queue.SimpleQueue()
 
-    def deliver(self, ok: bool, value: Any) -> None:
-        self._queue.put((ok, value))
+    def deliver(self, ends: List[End]) -> None:
+        self._queue.put(ends)
 
-    def wait(self, seconds: Optional[float]) -> Any:
-        ok, value = self._queue.get(timeout=seconds)
-        if not ok:
-            raise value
-        return value
+    def wait(self, seconds: Optional[float]) -> List[End]:
+        """What came; raises `queue.Empty` if nothing does in time."""
+        return self._queue.get(timeout=seconds)
+
+
+class Mapped(_Inbox):
+    """Drives one `Flow`: all its tasks come here, and one thread hands on their results."""
+
+    def __init__(self, engine: Engine, flow: Flow, shipped: bool) -> None:
+        super().__init__()
+        self._engine = engine
+        self._flow = flow
+        self.shipped = shipped
+
+    def begun(self, seqs: range) -> None:
+        """For the client: tasks are taken in."""
+        self._flow.begun(seqs)
+
+    def submit(self) -> None:
+        """Submits what is to be submitted now."""
+        while True:
+            lump = self._flow.lump()
+            if not lump:
+                return
+            self.send(lump)
+
+    def send(self, lump: List[Task]) -> None:
+        """Submits these."""
+        self._engine.submit(lump, self)
+
+    def results(self, until: Optional[float] = None) -> Iterator[Any]:
+        """All results, or the first exception. Whatever ends it cancels the others."""
+        flow = self._flow
+        try:
+            while True:
+                self.submit()
+                while flow.waits:
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    try:
+                        flow.ended(self.wait(left))
+                    except queue.Empty:
+                        raise concurrent.futures.TimeoutError() from None
+                if flow.is_over:
+                    return
+                yield from flow.ready()
+        finally:
+            self.cancel(self.pending())
+
+    def pending(self) -> List[int]:
+        """The tasks that have no outcome, and some that have one by now."""
+        return list(self._flow.open)
+
+    def cancel(self, seqs: Iterable[int]) -> None:
+        """Cancels tasks; their results are the exception of that."""
+        cancelled = concurrent.futures.CancelledError
+        gone = self._engine.withdraw(seqs)
+        if gone:
+            self.deliver([(seq, (False, cancelled())) for seq in gone])
 
 
 class Client:
@@ -296,10 +354,9 @@ class Client:
         if in_flight < 1:
             raise ValueError(f"in_flight is {in_flight}, but must be at least 1")
         prepared, fields = self._prepare(function), self._fields(options)
-        calls = zip(*iterables)
-        if ordered:
-            return self._map_ordered(prepared, calls, fields, in_flight)
-        return self._map_unordered(prepared, calls, fields, in_flight)
+        tasks = prepared.tasks(zip(*iterables), fields)
+        flow = Flow(tasks, in_flight, ordered, at_hand(iterables))
+        return Mapped(self._engine, flow, prepared.shipped is not None).results()
 
     def status(self, timeout: Optional[float] = 10.0) -> Status:
         """What the manager says: what is queued, running and waiting, by worker and client.
@@ -328,71 +385,27 @@ class Client:
 
     def _send(self, task: Task, prepared: Prepared) -> Future[Any]:
         future: Future[Any] = Future(self._engine, prepared.shipped is not None)
-        self._engine.submit(task, future)
+        self._engine.submit([task], future)
         return future
-
-    def _map_ordered(
-        self,
-        prepared: Prepared,
-        calls: Iterator[Tuple[Any, ...]],
-        fields: Dict[str, Any],
-        in_flight: int,
-    ) -> Iterator[Any]:
-        futures: Deque[Future[Any]] = collections.deque()
-        try:
-            for args in calls:
-                if len(futures) >= in_flight:
-                    yield futures.popleft().result()
-                futures.append(self._submit(prepared, args, None, fields))
-            while futures:
-                yield futures.popleft().result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-    def _map_unordered(
-        self,
-        prepared: Prepared,
-        calls: Iterator[Tuple[Any, ...]],
-        fields: Dict[str, Any],
-        in_flight: int,
-    ) -> Iterator[Any]:
-        done: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
-        futures = set()
-
-        def take() -> Any:
-            future = done.get()
-            futures.discard(future)
-            return future.result()
-
-        try:
-            for args in calls:
-                if len(futures) >= in_flight:
-                    yield take()
-                future = self._submit(prepared, args, None, fields)
-                futures.add(future)
-                future.add_done_callback(done.put)
-            while futures:
-                yield take()
-        finally:
-            for future in futures:
-                future.cancel()
 
     def _pages(self, query: Callable[[int], Any], timeout: Optional[float]) -> List[Any]:
         until = None if timeout is None else time.monotonic() + timeout
         pages: List[Any] = []
         more = True
         while more:
-            reply = _Reply()
+            reply = _Inbox()
             question = self._engine.ask(query(len(pages)), reply)
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
-                pages.append(reply.wait(left))
+                ((_, (ok, value)),) = reply.wait(left)
             except queue.Empty:
                 self._engine.forget(question)
                 problem = self._engine.problem()
                 raise NotConnected(
                     f"no answer within {timeout} seconds" + (f": {problem}" if problem else "")
                 ) from None
+            if not ok:
+                raise value
+            pages.append(value)
             more = pages[-1].more and len(pages) < PAGES_MAX
         return pages

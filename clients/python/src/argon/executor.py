@@ -6,13 +6,16 @@ import atexit
 import concurrent.futures
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    Dict,
     Iterable,
     Iterator,
     List,
@@ -23,9 +26,10 @@ from typing import (
     overload,
 )
 
-from ._calls import ALLOWS, Address, Function, Prepared, Preparer
+from ._calls import ALLOWS, Address, Function, Prepared, Preparer, make_task
+from ._flow import End, Flow, at_hand
 from ._session import Task
-from .client import Client, Future
+from .client import Client, Future, Mapped
 from .errors import NotConnected
 
 if TYPE_CHECKING:
@@ -95,6 +99,9 @@ class Executor(concurrent.futures.Executor):
         self._futures: Set[Future[Any]] = set()
         # Submissions that wait for room; their futures are not in the set yet.
         self._entering = 0
+        #: Tasks of maps that have no outcome, and the maps, as long as anybody has them.
+        self._mapped = 0
+        self._maps: "weakref.WeakSet[_Mapped]" = weakref.WeakSet()
         self._shut = False
         self._pid = os.getpid()
         _open.add(self)
@@ -113,9 +120,7 @@ class Executor(concurrent.futures.Executor):
     def submit(self, fn: Function, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Schedules `fn(*args, **kwargs)` and returns its future. `fn` may be a task's name."""
         prepared = self._prepare(fn)
-        content, payload = prepared.payload(args, kwargs)
-        task = Task(prepared.name, content, payload, **self._fields)
-        return self._send(task, prepared)
+        return self._send(make_task(prepared, args, kwargs, self._fields), prepared)
 
     def _prepare(self, fn: Function) -> Prepared:
         if self._shut:
@@ -141,11 +146,18 @@ class Executor(concurrent.futures.Executor):
         ]
         return all(ALLOWS in group.names for group in python) if python else None
 
-    def _send(self, task: Task, prepared: Any) -> Future[Any]:
+    def _enter(self) -> None:
         with self._lock:
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._entering += 1
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._futures or self._entering or self._mapped)
+
+    def _send(self, task: Task, prepared: Any) -> Future[Any]:
+        self._enter()
         future = None
         try:
             future = self._client._send(task, prepared)
@@ -154,7 +166,7 @@ class Executor(concurrent.futures.Executor):
                 self._entering -= 1
                 if future is not None:
                     self._futures.add(future)
-                elif not self._entering and not self._futures:
+                elif self._idle:
                     self._empty.notify_all()
         # After it is in the set: a future that has ended calls back at once.
         future.add_done_callback(self._ended)
@@ -163,12 +175,14 @@ class Executor(concurrent.futures.Executor):
     def _ended(self, future: Any) -> None:
         with self._lock:
             self._futures.discard(future)
-            if self._shut and not self._futures and not self._entering:
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        with self._lock:
+            last = self._shut and self._idle
+            if last:
                 self._empty.notify_all()
-                leave = self._own
-            else:
-                leave = False
-        if leave:
+        if last and self._own:
             # The last one after shutdown(wait=False): nobody else will close the client.
             self._client.close()
 
@@ -207,43 +221,45 @@ class Executor(concurrent.futures.Executor):
             raise ValueError("chunksize must be >= 1.")
         until = None if timeout is None else timeout + time.monotonic()
         prepared = self._prepare(fn)
-        futures: List[Future[Any]] = []
+        calls = zip(*iterables)
+        if chunksize == 1:
+            tasks = prepared.tasks(calls, self._fields)
+        else:
+            tasks = prepared.chunks(calls, chunksize, self._fields)
+        flow = Flow(tasks, sys.maxsize, True, at_hand(iterables))
+        mapped = _Mapped(self, flow, prepared.shipped is not None)
+        with self._lock:
+            self._maps.add(mapped)
         try:
-            if chunksize == 1:
-                for args in zip(*iterables):
-                    content, payload = prepared.payload(args, None)
-                    task = Task(prepared.name, content, payload, **self._fields)
-                    futures.append(self._send(task, prepared))
-            else:
-                calls = zip(*iterables)
-                while True:
-                    chunk = list(itertools.islice(calls, chunksize))
-                    if not chunk:
-                        break
-                    name, content, payload = prepared.chunk(chunk)
-                    task = Task(name, content, payload, **self._fields)
-                    futures.append(self._send(task, prepared))
+            mapped.submit()
         except BaseException:
-            for future in futures:
-                future.cancel()
+            mapped.cancel(mapped.pending())
             raise
-        results = _results(futures, until)
+        results = mapped.results(until)
         return results if chunksize == 1 else itertools.chain.from_iterable(results)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         # One Ctrl-C is enough: nobody wants what is under way any more.
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            with self._lock:
-                pending = list(self._futures)
-            for future in pending:
-                future.cancel()
+            for cancel in self._pending().values():
+                cancel()
         self.shutdown(wait=True)
 
-    def _cancel_unstarted(self, pending: List[Future[Any]]) -> None:
-        for future in pending:
-            if not future.running():
-                future.cancel()
-        sent = [future for future in pending if not future.done()]
+    def _pending(self) -> Dict[int, Callable[[], Any]]:
+        """What cancels each task that has no outcome."""
+        with self._lock:
+            found: Dict[int, Callable[[], Any]] = {each.seq: each.cancel for each in self._futures}
+            maps = list(self._maps)
+        for each in maps:
+            found.update((seq, partial(each.cancel, [seq])) for seq in each.pending())
+        return found
+
+    def _cancel_unstarted(self, pending: Dict[int, Callable[[], Any]]) -> None:
+        engine = self._client._engine
+        for seq, cancel in pending.items():
+            if not engine.sent(seq):
+                cancel()
+        sent = [seq for seq in pending if seq in engine.sinks]
         if not sent:
             return
         try:
@@ -259,10 +275,10 @@ class Executor(concurrent.futures.Executor):
             if slots.get(row.worker, 0) > 0:
                 slots[row.worker] -= 1
                 begun.add(row.task)
-        peer = self._client._engine.session.link.peer
-        for future in sent:
-            if (peer, future.seq) not in begun:
-                future.cancel()
+        peer = engine.session.link.peer
+        for seq in sent:
+            if (peer, seq) not in begun:
+                pending[seq]()
 
     @property
     def _max_workers(self) -> int:
@@ -278,37 +294,46 @@ class Executor(concurrent.futures.Executor):
         """
         with self._lock:
             self._shut = True
-            pending = list(self._futures) if cancel_futures else []
+        pending = self._pending() if cancel_futures else {}
         if pending:
             self._cancel_unstarted(pending)
         with self._lock:
-            idle = not self._futures and not self._entering
+            idle = self._idle
             if wait:
-                while self._futures or self._entering:
+                while not self._idle:
                     self._empty.wait()
                 idle = True
         if idle and self._own:
             self._client.close()
 
 
-def _results(futures: List[Future[Any]], until: Optional[float]) -> Iterator[Any]:
-    futures.reverse()
-    try:
-        while futures:
-            # Nothing here refers to what was handed on.
-            yield _take(futures, until)
-    finally:
-        for future in futures:
-            future.cancel()
+class _Mapped(Mapped):
+    """A map of an executor, which counts the tasks that have not ended."""
 
+    def __init__(self, executor: Executor, flow: Flow, shipped: bool) -> None:
+        super().__init__(executor._client._engine, flow, shipped)
+        self._executor = executor
 
-def _take(futures: List[Future[Any]], until: Optional[float]) -> Any:
-    future = futures.pop()
-    try:
-        return future.result(None if until is None else until - time.monotonic())
-    except BaseException:
-        future.cancel()
-        raise
+    def send(self, lump: List[Task]) -> None:
+        executor = self._executor
+        executor._enter()
+        try:
+            super().send(lump)
+        finally:
+            with executor._lock:
+                executor._entering -= 1
+            executor._leave_if_idle()
+
+    def begun(self, seqs: range) -> None:
+        super().begun(seqs)
+        with self._executor._lock:
+            self._executor._mapped += len(seqs)
+
+    def deliver(self, ends: List[End]) -> None:
+        super().deliver(ends)
+        with self._executor._lock:
+            self._executor._mapped -= len(ends)
+        self._executor._leave_if_idle()
 
 
 def _finish_all() -> None:
