@@ -246,3 +246,41 @@ def test_nothing_is_a_run_before_the_welcome():
     bench.session.receive(bench.connection[0], bench.now, outcomes(0, [(0, 1), (1, 1)], b"12"))
     bench.settle()
     assert not bench.session.was_up and len(bench.dials) == 2
+
+
+def test_each_task_of_a_run_has_an_end_of_its_own():
+    bench = up(*[b""] * 6, at_most_once=True)
+    bench.session.cancel(bench.now, 1)
+    bench.settle()
+    assert bench.take(wire.Cancel) == [(1,)]
+    failed = wire.TaskError(wire.Choice(wire.Kind.RAISED, "ValueError"), "bad", "", "")
+    bench.complete_run(0, [(0, b"0"), (3, b"3")])
+    bench.say(wire.Outcome(2, wire.Choice(Ending.FAILED, wire.Failure(failed, wire.LastAttempt(1, 2, "w"), []))))
+    bench.cut()
+    # Only what has no end is asked about, and what was to be cancelled is cancelled again.
+    bench.open(resumed=True)
+    assert bench.take(wire.Resume) == [([1, 4, 5],)] and bench.take(wire.Cancel) == [(1,)]
+    bench.say(wire.Outcome(1, wire.Choice(Ending.CANCELLED, True)))
+    bench.complete_run(0, [(3, b"again"), (5, b"5")])
+    bench.say(wire.Unknown([4]))
+    assert [message.seq for message in bench.take(wire.Submit)] == [4], "it never had it"
+    bench.complete(4, b"4")
+    ends = {seq: (result.ending, result.payload) for seq, result in sorted(bench.results.items())}
+    assert {seq: ending for seq, (ending, _) in ends.items() if ending != Ending.COMPLETED} == {
+        1: Ending.CANCELLED,
+        2: Ending.FAILED,
+    }
+    assert {seq: payload for seq, (_, payload) in ends.items() if seq not in (1, 2)} == {
+        0: b"0",
+        3: b"3",
+        4: b"4",
+        5: b"5",
+    }
+    assert not bench.session.tasks and not bench.session.held_bytes and not bench.session.window.total
+
+
+def test_more_unknown_ids_than_may_be_end_the_connection_and_no_task():
+    bench = up(b"0")
+    bench.say(wire.Unknown(list(range(wire.IDS_MAX + 1))))
+    assert not bench.session.link.is_up and "made no sense" in bench.session.link.problem
+    assert list(bench.session.tasks) == [0]
