@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures as futures
+import gc
 import os
 import random
 import threading
+import weakref
 
 import pytest
 import remote_tasks as tasks
@@ -134,6 +136,19 @@ def test_leaving_in_the_middle_cancels_the_others(address, tmp_path):
             assert not client._engine.sinks
             until("all to be ended at the manager", lambda: not client._engine.session.tasks)
         assert client.call(tasks.square, 3) == 9
+
+
+def test_a_map_keeps_its_client(address):
+    client = argon.Client(address)
+    kept, results = weakref.ref(client), client.map(tasks.square, range(3), in_flight=1)
+    del client
+    assert next(results) == 0
+    gc.collect()
+    assert kept() is not None
+    assert list(results) == [1, 4]
+    del results
+    gc.collect()
+    assert kept() is None
 
 
 def test_leaving_the_map_of_asyncio_cancels_the_others(address, tmp_path):

@@ -123,9 +123,11 @@ class _Inbox:
 class Mapped(_Inbox):
     """Drives one `Flow`: all its tasks come here, and one thread hands on their results."""
 
-    def __init__(self, engine: Engine, flow: Flow, shipped: bool) -> None:
+    def __init__(self, client: "Client", flow: Flow, shipped: bool) -> None:
         super().__init__()
-        self._engine = engine
+        # Who has the map may have nothing else of the client, which leaves when nobody has it.
+        self._client = client
+        self._engine = client._engine
         self._flow = flow
         self.shipped = shipped
 
@@ -356,7 +358,7 @@ class Client:
         prepared, fields = self._prepare(function), self._fields(options)
         tasks = prepared.tasks(zip(*iterables), fields)
         flow = Flow(tasks, in_flight, ordered, at_hand(iterables))
-        return Mapped(self._engine, flow, prepared.shipped is not None).results()
+        return Mapped(self, flow, prepared.shipped is not None).results()
 
     def status(self, timeout: Optional[float] = 10.0) -> Status:
         """What the manager says: what is queued, running and waiting, by worker and client.

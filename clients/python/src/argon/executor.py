@@ -311,7 +311,7 @@ class _Mapped(Mapped):
     """A map of an executor, which counts the tasks that have not ended."""
 
     def __init__(self, executor: Executor, flow: Flow, shipped: bool) -> None:
-        super().__init__(executor._client._engine, flow, shipped)
+        super().__init__(executor._client, flow, shipped)
         self._executor = executor
 
     def send(self, lump: List[Task]) -> None:
