@@ -48,7 +48,15 @@ pub(crate) fn missing() -> Option<String> {
     }
     let lacks = |program: &&str| Command::new(program).arg("--version").output().is_err();
     let missing = ["python3", "perl"].into_iter().find(lacks);
-    problem.or_else(|| Some(format!("there is no {}", missing?)))
+    let problem = problem.or_else(|| Some(format!("there is no {}", missing?)));
+    // All of them have keys.
+    let perl = || {
+        Command::new("perl")
+            .args(["-MNet::SSLeay", "-e", "1"])
+            .output()
+    };
+    let has_tls = || perl().is_ok_and(|output| output.status.success());
+    problem.or_else(|| (!has_tls()).then(|| "Perl has no Net::SSLeay".to_owned()))
 }
 
 impl Network {
