@@ -22,6 +22,9 @@ pub const RUN_TASKS_MAX: usize = 1_024;
 pub const RUN_BYTES_MAX: usize = 30 * 1024;
 /// Fewest tasks of a run that wait as one: what is held for a run takes as much room as one of these.
 pub const WAITING_RUN_MIN: usize = 4;
+/// Most tasks that the manager keeps one record of while a worker has them: as many as a word has bits. A
+/// turn of the shortest tasks has as many.
+pub const ROW_TASKS_MAX: usize = 64;
 /// Most bytes of a name (of a task, a worker, a client).
 pub const NAME_MAX: usize = 255;
 /// Most bytes kept of each text of an error: message, backtrace, tail of standard error.

@@ -88,6 +88,9 @@ impl World<'_> {
             if load.in_runs > 0 {
                 *self.report.marks.entry("waiting-run").or_default() += 1;
             }
+            if load.in_rows > 0 {
+                *self.report.marks.entry("row").or_default() += 1;
+            }
         }
         if self.trace.is_on() {
             self.trace.counts(self.now, host, process.node.counts());

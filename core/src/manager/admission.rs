@@ -88,7 +88,7 @@ impl Manager {
         self.tasks.ran_elsewhere(task);
         let record = &self.tasks[task];
         let waits_alone = matches!(record.state, TaskState::Queued);
-        if !waits_alone && matches!(place, Place::Record(_)) {
+        if !waits_alone && matches!(place, Place::Record(_) | Place::InRow(..)) {
             return;
         }
         let (at_most_once, in_flight) = (record.options.at_most_once, record.in_flight);

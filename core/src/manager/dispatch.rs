@@ -79,7 +79,15 @@ impl Manager {
                     }
                     (record.name_key, record.bytes())
                 }
-                First::OfRun(run, bytes) => (self.tasks.run(run).name_key, bytes),
+                First::OfRun(of, bytes) => {
+                    let in_row = self.give_row(now, &mut turn, of, class, worker);
+                    if in_row > 0 {
+                        run = Some(of);
+                        given += in_row;
+                        continue;
+                    }
+                    (self.tasks.run(of).name_key, bytes)
+                }
             };
             let Some(charged) = self.placement.let_go(&mut turn, name, bytes) else {
                 break;

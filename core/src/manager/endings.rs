@@ -1,8 +1,7 @@
 //! How tasks leave: outcomes, their delivery, their acknowledgement.
 
-use alloc::vec::Vec;
-
 use crate::event::Event;
+use crate::ids::TaskId;
 use crate::limits::{ANSWER, OUTCOMES_PER_MESSAGE, RELEASES_MAX};
 use crate::message::{Message, ToClient, ToPeer, ToWorker};
 use crate::payload::Payload;
@@ -14,6 +13,7 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Assignee;
 use super::peers::Purpose;
+use super::results::ToSend;
 use super::schedule::{Alarm, PeerTimer};
 use super::tasks::{Ending, Place, TaskState};
 
@@ -33,12 +33,14 @@ impl Manager {
         } else {
             self.totals.not_completed += 1;
         }
-        self.placement.ended(now);
+        self.placement.ended(now, 1);
         let bytes = (payload.len() + outcome.text_bytes()) as u64;
-        let client = self.tasks[key].client;
+        let (client, seq) = (self.tasks[key].client, self.tasks[key].id.seq);
         let release = release.map(|assignee| (assignee, now + self.config.inner.result_ack));
         let is_held = release.is_some();
-        let end = self.results.add(client, key, outcome, bytes, release);
+        let end = self
+            .results
+            .add(client, (key, seq), outcome, bytes, release);
         self.tasks.end(key, end, payload);
         if is_held {
             for _ in 0..RELEASES_MAX {
@@ -175,23 +177,29 @@ impl Manager {
         let awake = self.schedule.awake(now);
         for _ in 0..OUTCOMES_PER_MESSAGE {
             step();
-            let Some(end) = self.results.next_to_send(key) else {
+            let Some(next) = self.results.next_to_send(key) else {
                 return;
             };
-            let record = &self.tasks[end.task];
-            let seq = record.id.seq;
+            let (seq, outcome, result) = match &next {
+                ToSend::Alone(end) => (end.seq, &end.outcome, &self.tasks[end.task].payload),
+                ToSend::InRow {
+                    seq,
+                    outcome,
+                    result,
+                } => (*seq, outcome, result),
+            };
             let say_too = |last: &mut Message<ToPeer>| {
-                let Outcome::Completed(completion) = &end.outcome else {
+                let Outcome::Completed(completion) = outcome else {
                     return false;
                 };
-                last.complete_too(seq, completion, &record.payload)
+                last.complete_too(seq, completion, result)
             };
             self.connections.send_run(awake, conn, say_too, || Message {
                 body: ToPeer::Client(ToClient::Outcome {
                     seq,
-                    outcome: end.outcome.clone(),
+                    outcome: outcome.clone(),
                 }),
-                payload: record.payload.clone(),
+                payload: result.clone(),
             });
         }
     }
@@ -220,9 +228,8 @@ impl Manager {
             }
             self.forget_at(now, Place::InRun(run, offset));
         }
-        while let Some(task) = self.tasks.first_below(key, floor) {
+        while floor > 0 && self.forget_lowest(now, key, floor - 1) {
             step();
-            self.forget(now, task);
         }
         for &seq in seqs {
             step();
@@ -265,9 +272,12 @@ impl Manager {
     }
 
     fn release_oldest(&mut self) {
-        if let Some((task, assignee)) = self.results.release_oldest() {
-            self.ack(assignee);
-            let task = self.tasks[task].id;
+        if let Some(released) = self.results.release_oldest() {
+            self.ack(released.assignee);
+            let task = TaskId {
+                client: self.clients[released.client].peer.id,
+                seq: released.seq,
+            };
             self.notify(Event::ResultReleasedEarly { task });
         }
     }
@@ -291,10 +301,8 @@ impl Manager {
     pub(super) fn end_client(&mut self, now: Instant, key: ClientKey, why: &'static str) {
         debug_assert!(self.clients[key].peer.conn.is_none(), "it is closed first");
         self.schedule.peers.cancel(PeerTimer::Client(key));
-        let tasks: Vec<TaskKey> = self.tasks.of(key).keys().collect();
-        for task in tasks {
+        while self.forget_lowest(now, key, u64::MAX) {
             step();
-            self.forget(now, task);
         }
         while let Some((_, run)) = self.tasks.of(key).first_run() {
             step();

@@ -3,7 +3,7 @@
 use super::Manager;
 use super::peers::{Peer, Purpose};
 use super::schedule::{Alarm, PeerTimer};
-use super::tasks::TaskState;
+use super::tasks::{TaskState, each};
 
 impl Manager {
     /// See [`Machine::check_invariants`](crate::Machine::check_invariants).
@@ -11,8 +11,13 @@ impl Manager {
         self.connections.check_invariants();
         self.clients
             .check_invariants(|client| self.tasks.of(client).count() == 0);
+        let in_row = |row| {
+            let row = self.tasks.row(row);
+            let bytes = each(row.with_worker()).map(|place| u64::from(row.bytes(place)));
+            (row.with_worker().count_ones(), bytes.sum())
+        };
         self.workers
-            .check_invariants(|worker| self.orphans.results_at(worker) > 0);
+            .check_invariants(|worker| self.orphans.results_at(worker) > 0, in_row);
         let queue = self.placement.queue();
         self.tasks
             .check_invariants(|run| queue.places(run).map(|(offset, _)| offset).collect());
@@ -21,6 +26,7 @@ impl Manager {
         self.placement.check_invariants(&self.tasks, &self.workers);
         self.nested.check_invariants(&self.clients);
         self.check_tasks();
+        self.check_rows();
         self.check_clients();
         self.check_workers();
         self.check_orphans();
@@ -91,11 +97,40 @@ impl Manager {
             queued + self.tasks.in_runs(),
             self.placement.queue().len() + self.placement.queue().returning()
         );
+        let in_rows = self.tasks.all_rows().map(|(_, row)| row.ended());
+        ended += in_rows
+            .map(|places| places.count_ones() as usize)
+            .sum::<usize>();
         assert_eq!(ended, self.results.len());
         assert!(
             self.placement.queue().len() + held_in_queue <= self.config.queue_tasks,
             "the queue is bounded"
         );
+    }
+
+    fn check_rows(&self) {
+        let mut with_workers = 0;
+        for (key, row) in self.tasks.all_rows() {
+            let with = row.ended.iter().map(|(places, with)| (*places, *with));
+            for (places, with) in with {
+                assert_eq!(
+                    places,
+                    self.results.left_in_row(with),
+                    "a row knows its outcomes"
+                );
+            }
+            if row.with_worker() != 0 {
+                with_workers += 1;
+                let worker = &self.workers[row.assigned.first.worker];
+                let found = worker.row_around(row.assigned.first.attempt);
+                assert_eq!(found, Some((key, 0)), "a worker knows its rows");
+            }
+        }
+        let rows = self
+            .workers
+            .iter()
+            .map(|(_, session)| session.rows().count());
+        assert_eq!(with_workers, rows.sum::<usize>());
     }
 
     fn check_clients(&self) {
@@ -155,7 +190,7 @@ impl Manager {
             running += usize::from(is_running);
             let timer = PeerTimer::Orphan(assignee.worker, assignee.attempt);
             assert!(self.schedule.peers.get(timer).is_some());
-            let is_here = self.find_task(id).is_some() || self.waits_in_run(id);
+            let is_here = self.find_task(id).is_some();
             assert!(!is_here, "an orphan's task is not here");
         }
         let attempts = self

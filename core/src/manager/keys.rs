@@ -24,3 +24,13 @@ arena_key!(
     /// wait, which may be many, need not be as large as those that have ended.
     pub(in crate::manager) struct OutcomeKey(u32)
 );
+
+arena_key!(
+    /// Tasks that went to a worker together, of which there is one record.
+    pub(in crate::manager) struct RowKey(u32)
+);
+
+arena_key!(
+    /// Outcomes of tasks of a row that completed together, of which there is one record.
+    pub(in crate::manager) struct EndedKey(u32)
+);

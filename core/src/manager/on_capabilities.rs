@@ -91,7 +91,7 @@ impl Manager {
                 continue;
             };
             let idle = &mut groups[group.place()];
-            let is_busy = !session.attempts.is_empty() || self.orphans.results_at(key) > 0;
+            let is_busy = session.outstanding() > 0 || self.orphans.results_at(key) > 0;
             idle.is_busy |= is_busy || idle.workers.len() >= IDLE_GROUP_MAX;
             idle.since = idle.since.max(session.progress);
             if !idle.is_busy {

@@ -34,6 +34,11 @@ impl Manager {
                         self.end_asked(now, task, Ending::Cancel);
                     }
                 }
+                Some(Place::InRow(row, place)) => {
+                    if let Some(task) = self.leave_row(row, place) {
+                        self.ask_to_end(now, task, Ending::Cancel);
+                    }
+                }
                 None => {}
             },
             FromClient::Resume { seqs } => self.on_resume(now, conn, key, &seqs),

@@ -114,7 +114,7 @@ impl Manager {
         let awake = self.schedule.awake(now);
         let session = &self.workers[key];
         let peer = session.peer.id;
-        let is_idle = session.attempts.is_empty() && self.orphans.results_at(key) == 0;
+        let is_idle = session.outstanding() == 0 && self.orphans.results_at(key) == 0;
         self.workers.disconnect(awake, key, is_idle);
         self.results.drop_acks(key);
         self.rescore(key);

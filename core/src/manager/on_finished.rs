@@ -3,7 +3,7 @@
 use alloc::format;
 
 use crate::event::{CloseReason, Event};
-use crate::ids::ConnId;
+use crate::ids::{ConnId, TaskId};
 use crate::limits::ERROR_TEXT_MAX;
 use crate::message::{AttemptEnd, Ends, Finished, ReportedAttempt};
 use crate::payload::Payload;
@@ -20,7 +20,8 @@ use crate::time::Instant;
 use super::Manager;
 use super::keys::Assignee;
 use super::peers::Purpose;
-use super::tasks::TaskState;
+use super::rows::Finishes;
+use super::tasks::{Place, TaskState};
 
 impl Manager {
     pub(super) fn on_finished_run(
@@ -31,15 +32,30 @@ impl Manager {
         ends: &Ends<ReportedAttempt>,
         payload: &Payload,
     ) {
-        let Some(parts) = ends.parts(payload) else {
+        if ends.parts(payload).is_none() {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::BadRun));
-        };
-        for (ended, ran, result) in parts {
+        }
+        let (mut from, mut start) = (0, 0);
+        while from < ends.ends.len() {
             step();
             if self.connections.get(conn).is_none() {
                 break;
             }
-            self.on_finished(now, key, ended.completed(ran), result);
+            let said = Finishes {
+                first: ends.first,
+                content: payload.content(),
+                ends: &ends.ends[from..],
+                results: payload.get(start..).unwrap_or_default(),
+            };
+            let in_row = self.finish_in_row(now, key, said);
+            if in_row == 0
+                && let Some((ended, ran, result)) = said.alone()
+            {
+                self.on_finished(now, key, ended.completed(ran), result);
+            }
+            let taken = &said.ends[..in_row.max(1)];
+            start += taken.iter().map(|end| end.size as usize).sum::<usize>();
+            from += taken.len();
         }
     }
 
@@ -62,6 +78,7 @@ impl Manager {
             let task = finished.task;
             return self.notify(Event::StaleIgnored { task, attempt });
         }
+        self.leave_row_of(key, attempt);
         let occupied = self.workers.vacate(assignee);
         if let Some(occupied) = &occupied {
             self.workers.progressed(now, key);
@@ -251,24 +268,24 @@ impl Manager {
     }
 
     /// Whether the task has ended with the result of this attempt, which is not acknowledged yet.
-    fn is_result_of(&self, id: crate::ids::TaskId, assignee: Assignee) -> bool {
-        let Some(task) = self.find_task(id) else {
-            return false;
-        };
-        match self.tasks[task].state {
-            TaskState::Ended(end) => self.results[end].release == Some(assignee),
-            TaskState::Queued
-            | TaskState::Unclaimed
-            | TaskState::Detached
-            | TaskState::Assigned { .. } => false,
+    fn is_result_of(&self, id: TaskId, assignee: Assignee) -> bool {
+        match self.find_task(id) {
+            Some(Place::Record(task)) => match self.tasks[task].state {
+                TaskState::Ended(end) => self.results[end].release == Some(assignee),
+                TaskState::Queued
+                | TaskState::Unclaimed
+                | TaskState::Detached
+                | TaskState::Assigned { .. } => false,
+            },
+            Some(place) => self.holder_in_row(place) == Some(assignee),
+            None => false,
         }
     }
 
-    /// The task that a worker speaks of, if it is here and not in a run: of those there no worker can
-    /// have anything.
-    pub(super) fn find_task(&self, id: crate::ids::TaskId) -> Option<TaskKey> {
+    /// Where the task is that a worker speaks of, if it is here.
+    pub(super) fn find_task(&self, id: TaskId) -> Option<Place> {
         let client = self.clients.find(id.client)?;
-        self.tasks.of(client).get(id.seq)
+        self.place_of(client, id.seq)
     }
 }
 

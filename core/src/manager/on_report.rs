@@ -19,10 +19,11 @@ use super::keys::Assignee;
 use super::peers::{Occupied, Purpose};
 use super::placement::NOBODY;
 use super::schedule::PeerTimer;
-use super::tasks::TaskState;
+use super::tasks::{Place, TaskState};
 
 impl Manager {
     pub(super) fn on_report(&mut self, now: Instant, key: WorkerKey, report: &Report) {
+        self.leave_rows(key);
         let session = &self.workers[key];
         let known = session.attempts.len() + self.orphans.results_at(key);
         if known + report.running.len() + report.finished.len()
@@ -137,11 +138,15 @@ impl Manager {
             return;
         }
         match self.find_task(id) {
-            Some(task) if self.tasks[task].may_be_claimed_by(attempt) => {
+            Some(Place::Record(task)) if self.tasks[task].may_be_claimed_by(attempt) => {
                 self.on_reported_task(now, task, assignee, finished);
             }
-            Some(_) => self.discard(now, assignee, finished),
-            None if self.waits_in_run(id) => self.discard(now, assignee, finished),
+            // Its outcome stands.
+            Some(place) if self.holder_in_row(place) == Some(assignee) => {}
+            // Nobody but who it is with can have anything of it.
+            Some(Place::Record(_) | Place::InRun(..) | Place::InRow(..)) => {
+                self.discard(now, assignee, finished);
+            }
             None if self.is_over(id, attempt) => self.discard(now, assignee, finished),
             None => self.keep_orphan(now, assignee, id, finished),
         }

@@ -64,6 +64,7 @@ impl Manager {
                 let mut unasked = false;
                 for attempt in not_started {
                     step();
+                    self.leave_row_of(key, attempt);
                     let occupied = self.workers[key].attempts.get(attempt);
                     if occupied.is_some_and(|occupied| occupied.started) {
                         // It has said before that it has, or may have.
@@ -78,6 +79,7 @@ impl Manager {
                 }
                 for attempt in started {
                     step();
+                    self.leave_row_of(key, attempt);
                     self.workers.started(Assignee {
                         worker: key,
                         attempt,
@@ -103,6 +105,7 @@ impl Manager {
         self.workers.release(key);
         let name = self.workers[key].peer.name.clone();
         self.notify(Event::WorkerLost { name, loss });
+        self.leave_rows(key);
         let attempts: Vec<Attempt> = self.workers[key].attempts.keys().collect();
         for attempt in attempts {
             step();
@@ -158,6 +161,7 @@ impl Manager {
         };
         self.schedule.peers.cancel(PeerTimer::Grace(key));
         self.schedule.peers.cancel(PeerTimer::Worker(key));
+        self.leave_rows(key);
         let attempts: Vec<Attempt> = self.workers[key].attempts.keys().collect();
         for attempt in attempts {
             step();

@@ -148,12 +148,9 @@ impl Manager {
         let (mut seen, mut pending) = resumed
             .as_ref()
             .map_or((0, 0), |below| (below.seen, below.pending));
-        let mut newest = match resumed {
-            Some(below) => session.attempts.last_below(below.attempt),
-            None => session.attempts.last(),
-        };
+        let mut below = resumed.map(|below| below.attempt);
         while seen < excess && pending < wanted {
-            let Some(attempt) = newest else {
+            let Some(attempt) = self.newest_attempt(key, below) else {
                 break;
             };
             if *budget == 0 {
@@ -173,7 +170,9 @@ impl Manager {
             *budget -= 1;
             step();
             seen += 1;
-            newest = session.attempts.last_below(attempt);
+            below = Some(attempt);
+            self.leave_row_of(key, attempt);
+            let session = &self.workers[key];
             let Some(occupied) = session.attempts.get(attempt) else {
                 break;
             };

@@ -3,9 +3,10 @@
 use alloc::boxed::Box;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
+use core::iter;
 
 use crate::access::KeyRole;
-use crate::ids::ConnId;
+use crate::ids::{ConnId, TaskId};
 use crate::limits::{RUNNING_PAGE, STATUS_NAMES, STATUS_PAGE};
 use crate::message::{Query, ToObserver, Version};
 use crate::name::Name;
@@ -22,6 +23,7 @@ use crate::time::{Instant, Nanos};
 use super::Manager;
 use super::peers::{ClientSession, Purpose, WorkerSession};
 use super::placement::NOBODY;
+use super::tasks::each;
 
 /// How much a manager holds, cheap enough to be asked at every turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Load {
     pub returning: usize,
     /// Tasks assigned to workers.
     pub assigned: usize,
+    /// Tasks in rows: with their worker, or ended.
+    pub in_rows: usize,
     /// Outcomes that wait for their client's acknowledgement.
     pub unacknowledged: usize,
 }
@@ -47,6 +51,7 @@ impl Manager {
             in_runs: self.tasks.in_runs(),
             returning: self.placement.queue().returning(),
             assigned: self.tasks.assigned(),
+            in_rows: self.tasks.in_rows(),
             unacknowledged: self.results.len(),
         }
     }
@@ -107,22 +112,19 @@ impl Manager {
         // Pages are of attempts, whatever they are for, so that whole workers can be passed over.
         for (_, session) in self.workers.iter() {
             step();
-            let attempts = session.attempts.len();
+            let attempts = session.outstanding() as usize;
             if skip >= attempts {
                 skip -= attempts;
                 continue;
             }
-            let shown = session.attempts.values().inspect(|_| step()).skip(skip);
-            for occupied in shown.take(left) {
-                if let Purpose::Live(task) = occupied.purpose {
-                    let task = &self.tasks[task];
-                    tasks.push(RunningTask {
-                        task: task.id,
-                        name: task.name.clone(),
-                        worker: session.peer.name.clone(),
-                        age: now.since(occupied.at).into(),
-                    });
-                }
+            let shown = self.attempts_at(session).inspect(|_| step()).skip(skip);
+            for (task, name, at) in shown.take(left).flatten() {
+                tasks.push(RunningTask {
+                    task,
+                    name: name.clone(),
+                    worker: session.peer.name.clone(),
+                    age: now.since(at).into(),
+                });
             }
             let rest = attempts - skip;
             skip = 0;
@@ -133,6 +135,36 @@ impl Manager {
             left -= rest;
         }
         RunningReport { tasks, more }
+    }
+
+    /// The attempts of a worker, oldest first: what each is at, and since when; nothing for those that are
+    /// for no task that is here.
+    fn attempts_at<'a>(
+        &'a self,
+        session: &'a WorkerSession,
+    ) -> impl Iterator<Item = Option<(TaskId, &'a Name, Instant)>> {
+        let alone = session.attempts.iter().map(|(attempt, occupied)| {
+            let Purpose::Live(task) = occupied.purpose else {
+                return (attempt, None);
+            };
+            let task = &self.tasks[task];
+            (attempt, Some((task.id, &task.name, occupied.at)))
+        });
+        let in_rows = session.rows().flat_map(|row| {
+            let row = self.tasks.row(row);
+            let at = row.assigned.at;
+            each(row.with_worker())
+                .map(move |place| (row.attempt(place), Some((row.task(place), &row.name, at))))
+        });
+        let (mut alone, mut in_rows) = (alone.peekable(), in_rows.peekable());
+        iter::from_fn(move || {
+            let (_, task) = match (alone.peek(), in_rows.peek()) {
+                (Some((one, _)), Some((other, _))) if other < one => in_rows.next(),
+                (None, _) => in_rows.next(),
+                (Some(_), _) => alone.next(),
+            }?;
+            Some(task)
+        })
     }
 
     fn summary(&self, now: Instant) -> ManagerStatus {
@@ -217,8 +249,15 @@ impl Manager {
     fn worker_status(&self, now: Instant, key: WorkerKey, session: &WorkerSession) -> WorkerStatus {
         let candidate = self.placement.candidate(key);
         let (address, version) = self.at_the_other_end(session.peer.conn);
+        let alone = session.attempts.iter().next();
+        let alone = alone.map(|(attempt, occupied)| (attempt, occupied.at));
+        let in_row = session.rows().next().and_then(|row| {
+            let row = self.tasks.row(row);
+            let place = each(row.with_worker()).next()?;
+            Some((row.attempt(place), row.assigned.at))
+        });
         // They are kept in order of assignment.
-        let oldest = session.attempts.values().next().map(|occupied| occupied.at);
+        let oldest = alone.into_iter().chain(in_row).min().map(|(_, at)| at);
         WorkerStatus {
             id: session.peer.id,
             name: session.peer.name.clone(),

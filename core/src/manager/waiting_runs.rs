@@ -87,8 +87,8 @@ impl Manager {
         fits.min(self.config.client_tasks - account.count())
     }
 
-    /// The record of a task that is here. One that waits in a run is taken out of it, and detached; the run
-    /// is then to be tidied, unless all of it goes.
+    /// The record of a task that is here, unless it has ended in a row. One that waits in a run is taken out of
+    /// it, and detached; the run is then to be tidied, unless all of it goes.
     pub(super) fn take_out(&mut self, place: Place) -> Option<TaskKey> {
         match place {
             Place::Record(task) => Some(task),
@@ -96,6 +96,7 @@ impl Manager {
                 let taken = self.placement.withdraw_of_run(run, offset)?;
                 Some(self.tasks.separate(&taken))
             }
+            Place::InRow(row, place) => self.leave_row(row, place),
         }
     }
 
@@ -123,16 +124,15 @@ impl Manager {
         if let Some(task) = account.get(seq) {
             return Some(Place::Record(task));
         }
-        let (run, offset) = account.run_around(seq)?;
-        let waits = self.placement.queue().has_of_run(run, offset);
-        waits.then_some(Place::InRun(run, offset))
-    }
-
-    /// Whether this task waits in a run.
-    pub(super) fn waits_in_run(&self, id: TaskId) -> bool {
-        let client = self.clients.find(id.client);
-        let place = client.and_then(|client| self.place_of(client, id.seq));
-        matches!(place, Some(Place::InRun(..)))
+        if let Some((run, offset)) = account.run_around(seq)
+            && self.placement.queue().has_of_run(run, offset)
+        {
+            return Some(Place::InRun(run, offset));
+        }
+        let (row, place) = account.row_around(seq)?;
+        let of_row = self.tasks.row(row);
+        let is_there = (of_row.with_worker() | of_row.ended()) >> place & 1 == 1;
+        is_there.then_some(Place::InRow(row, place))
     }
 
     /// Removes every trace of a task, which may wait in a run: that is then to be tidied, as above.
@@ -144,6 +144,7 @@ impl Manager {
                     self.tasks.forget_of_run(&taken);
                 }
             }
+            Place::InRow(row, place) => self.forget_in_row(now, row, 1 << place),
         }
     }
 }

@@ -5,10 +5,13 @@
 //! peers that speak [`Version::RUNS`](super::Version::RUNS) say and hear them.
 
 mod grow;
+mod rows;
 #[cfg(feature = "testing")]
 mod singles;
 
 use alloc::vec::Vec;
+
+pub(crate) use rows::{Assignments, Completions};
 
 use bincode::{Decode, Encode};
 

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::iter;
 
 use super::displace::Holding;
 use super::heap::Heap;
@@ -78,6 +79,25 @@ impl Flow {
         self.pending = self.pending.saturating_add(nanos);
         self.virtual_time = self.virtual_time.saturating_add(nanos);
     }
+
+    /// Replaces a charge by what the attempt really took.
+    fn correct(&mut self, charged: u64, actual: u64) {
+        let actual = if actual == 0 {
+            0
+        } else {
+            actual.clamp(CHARGE_MIN, CHARGE_MAX)
+        };
+        self.pending = self.pending.saturating_sub(charged);
+        // Attempts end roughly in the order of their dispatch, so what was charged before a
+        // restart is corrected first.
+        let forgiven = self.forgiven > 0;
+        self.forgiven = self.forgiven.saturating_sub(charged);
+        if actual >= charged {
+            self.virtual_time = self.virtual_time.saturating_add(actual - charged);
+        } else if !forgiven {
+            self.virtual_time = self.virtual_time.saturating_sub(charged - actual);
+        }
+    }
 }
 
 impl Class {
@@ -110,25 +130,25 @@ impl Queue {
         charged: u64,
         actual: u64,
     ) {
+        self.correct_row(client, class, priority, charged, iter::once(actual));
+    }
+
+    /// As [`correct`](Self::correct), for several that were charged the same.
+    pub fn correct_row(
+        &mut self,
+        client: ClientKey,
+        class: ClassId,
+        priority: Priority,
+        charged: u64,
+        actual: impl Iterator<Item = u64>,
+    ) {
         let Some(index) = self.find_flow(client, class, priority) else {
             return;
         };
         let charged = charged.clamp(CHARGE_MIN, CHARGE_MAX);
-        let actual = if actual == 0 {
-            0
-        } else {
-            actual.clamp(CHARGE_MIN, CHARGE_MAX)
-        };
         let flow = &mut self.flows[index];
-        flow.pending = flow.pending.saturating_sub(charged);
-        // Attempts end roughly in the order of their dispatch, so what was charged before a
-        // restart is corrected first.
-        let forgiven = flow.forgiven > 0;
-        flow.forgiven = flow.forgiven.saturating_sub(charged);
-        if actual >= charged {
-            flow.virtual_time = flow.virtual_time.saturating_add(actual - charged);
-        } else if !forgiven {
-            flow.virtual_time = flow.virtual_time.saturating_sub(charged - actual);
+        for actual in actual {
+            flow.correct(charged, actual);
         }
         self.refresh_turn(index);
     }

@@ -68,8 +68,8 @@ use run::Run;
 pub(crate) use flow::CHARGE_MIN;
 pub use turn::Turn;
 pub use types::{
-    ClassId, ClientKey, Entry, First, Item, NewRun, Push, RunKey, Standing, Taken, TakenOfRun, TaskKey,
-    Waiting,
+    ClassId, ClientKey, Entry, First, Item, NewRun, Push, RunKey, Standing, Taken, TakenOfRun, TakenRow,
+    TaskKey, Waiting,
 };
 
 arena_key!(

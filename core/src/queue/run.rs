@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{
-    First, Item, NewRun, Node, NodeKey, Queue, RunKey, Standing, Taken, TakenOfRun, TaskKey,
+    First, Item, NewRun, Node, NodeKey, Queue, RunKey, Standing, Taken, TakenOfRun, TakenRow, TaskKey,
 };
 
 /// A run is packed when it has fewer of its tasks, or of their bytes, left than one in so many: so it is
@@ -137,6 +137,33 @@ impl Run {
             }
             self.gaps[usize::from(place) / 64] |= 1 << (place % 64);
         }
+    }
+
+    /// Where the payloads of its first tasks end that were accepted one after the other, at most so many.
+    fn row(&self, most: usize) -> &[u32] {
+        let (first, end) = (usize::from(self.first), usize::from(self.end));
+        let most = most.min(end - first);
+        let offset = self.offset(self.first);
+        let follows = |by: &usize| {
+            let place = self.first + *by as u16;
+            !self.is_gap(place) && self.offset(place) == offset + *by as u16
+        };
+        let len = if self.offsets.is_empty() && self.gaps.is_empty() {
+            most
+        } else {
+            (0..most).take_while(follows).count()
+        };
+        &self.ends[first..first + len]
+    }
+
+    /// Takes out so many of the first, which are in a row, and not all that are left.
+    fn remove_row(&mut self, tasks: usize) {
+        let last = self.first + tasks as u16 - 1;
+        let start = self.payload_at(self.first).start;
+        self.payload -= (self.payload_at(last).end - start) as u32;
+        self.left -= tasks as u16;
+        let next = (last + 1..self.end).find(|place| !self.is_gap(*place));
+        self.first = next.unwrap_or(self.end);
     }
 
     /// Takes the last back that was removed from the end.
@@ -320,6 +347,37 @@ impl Queue {
     pub(super) fn take_first_of_run(&mut self, run: RunKey) -> TakenOfRun {
         let place = self.runs[run].first;
         self.take_of_run(run, place)
+    }
+
+    /// Where in the payload of a run those of its first tasks begin and end that were accepted one after the
+    /// other: of at most so many.
+    #[must_use]
+    pub fn row_of(&self, run: RunKey, most: usize) -> (u32, &[u32]) {
+        let run = &self.runs[run];
+        (run.payload_at(run.first).start as u32, run.row(most))
+    }
+
+    /// Takes out so many of the first of a run that is the first of its flow, which are in a row.
+    pub(super) fn take_row_of_run(&mut self, run: RunKey, tasks: usize) -> TakenRow {
+        let (start, ends) = self.row_of(run, tasks);
+        debug_assert_eq!(ends.len(), tasks, "what is taken together is in a row");
+        let ends: Vec<u32> = ends.iter().map(|end| end - start).collect();
+        let of = &self.runs[run];
+        let (node, is_over) = (of.node, usize::from(of.left) == tasks);
+        let mut first = self.describe(run, of.first, is_over);
+        let payload = ends.last().copied().unwrap_or(0);
+        first.payload = start as usize..(start + payload) as usize;
+        if is_over {
+            self.cut(node);
+            self.drop_node(node);
+        } else {
+            let bytes = payload + self.runs[run].beside * tasks as u32;
+            self.uncount(node, tasks as u32, bytes);
+            self.nodes[node].bytes -= bytes;
+            self.runs[run].remove_row(tasks);
+            self.set_order(node, self.runs[run].first_order());
+        }
+        TakenRow { first, ends }
     }
 
     /// What waits first at a node.

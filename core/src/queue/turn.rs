@@ -1,7 +1,7 @@
 //! Turns: what a flow gives away at a time, chosen once and charged once.
 
 use super::flow::{CHARGE_MAX, CHARGE_MIN};
-use super::{ClassId, First, Flow, FlowKey, Item, Queue, Taken};
+use super::{ClassId, First, Flow, FlowKey, Item, Queue, RunKey, Taken, TakenRow};
 use crate::limits::OLDEST_EVERY;
 
 /// The turn of one flow: some of its first tasks, taken one after the other. Between its beginning and
@@ -17,8 +17,14 @@ impl Turn {
     /// Charges the client for one task, by the estimate of its run time. Below a microsecond is
     /// charged as a microsecond.
     pub fn charge(&mut self, nanos: u64) {
+        self.charge_row(nanos, 1);
+    }
+
+    /// Charges it for so many, each like that.
+    pub fn charge_row(&mut self, nanos: u64, tasks: u32) {
         let nanos = nanos.clamp(CHARGE_MIN, CHARGE_MAX);
-        self.charged = self.charged.saturating_add(nanos);
+        let all = nanos.saturating_mul(u64::from(tasks));
+        self.charged = self.charged.saturating_add(all);
     }
 }
 
@@ -65,6 +71,13 @@ impl Queue {
             }
             Item::Run(run) => Taken::OfRun(self.take_first_of_run(run)),
         })
+    }
+
+    /// Takes so many out that are first in the turn's flow and [in a row](Queue::row_of) in this run.
+    pub fn take_row(&mut self, turn: &Turn, run: RunKey, tasks: usize) -> Option<TakenRow> {
+        let first = self.head(turn.flow)?;
+        debug_assert_eq!(self.node(first).item, Item::Run(run));
+        Some(self.take_row_of_run(run, tasks))
     }
 
     /// Ends a turn: the flow is charged for it, and takes its place among the others anew.

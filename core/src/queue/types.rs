@@ -156,8 +156,27 @@ pub struct TakenOfRun {
     pub order: u64,
     /// Where its payload is in that of the run, in bytes.
     pub payload: Range<usize>,
-    /// It was the last that was left: the run is no more.
+    /// Nothing is left: the run is no more.
     pub is_over: bool,
+}
+
+/// Tasks that were taken out of a run together: accepted one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenRow {
+    /// The first of them.
+    pub first: TakenOfRun,
+    /// Where the payload of each ends, counted from where that of the first begins, in bytes.
+    pub ends: Vec<u32>,
+}
+
+impl TakenRow {
+    /// Bytes of each payload.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<u32> {
+        let before = [0].into_iter().chain(self.ends.iter().copied());
+        let sizes = self.ends.iter().zip(before).map(|(end, start)| end - start);
+        sizes.collect()
+    }
 }
 
 /// The answer to a newcomer.

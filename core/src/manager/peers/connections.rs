@@ -16,6 +16,7 @@ use crate::message::{Control, Message, ToPeer, VERSION, Version};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::seq_map::SeqMap;
+use crate::steps::step;
 use crate::time::AwakeInstant;
 
 /// A connection and who is at its other end.
@@ -201,6 +202,33 @@ impl Connections {
             return;
         }
         self.send_with(awake, conn, message);
+    }
+
+    /// Sends what is said of so many in messages that the peer counts. What is said from one of them on,
+    /// and of how many, the last output is asked first, and then a message of its own.
+    pub(in crate::manager) fn send_row(
+        &mut self,
+        awake: AwakeInstant,
+        conn: ConnId,
+        len: usize,
+        say_too: impl Fn(&mut Message<ToPeer>, usize) -> usize,
+        message: impl Fn(usize) -> (Message<ToPeer>, usize),
+    ) {
+        let mut said = 0;
+        if let Some(ManagerOutput::Send {
+            conn: last,
+            message,
+        }) = self.outputs.back_mut()
+            && *last == conn
+        {
+            said = say_too(message, said);
+        }
+        while said < len {
+            step();
+            let (message, more) = message(said);
+            said += more;
+            self.send_with(awake, conn, || message);
+        }
     }
 
     /// Whether the peer understands runs.

@@ -1,9 +1,14 @@
 //! What the manager knows of a peer, whether it is connected or expected back.
 
+use alloc::collections::BTreeMap;
+use core::ops::Bound;
+
 use crate::ids::{Attempt, ConnId, PeerId, PoolProcess, TaskId};
+use crate::limits::ROW_TASKS_MAX;
+use crate::manager::keys::RowKey;
 use crate::name::Name;
 use crate::queue::TaskKey;
-use crate::seq_map::SeqMap;
+use crate::seq_map::{SeqKey as _, SeqMap};
 use crate::time::{AwakeInstant, Instant};
 
 /// What is known of every peer that has a session.
@@ -114,6 +119,14 @@ impl Occupied {
         }
     }
 
+    /// One that was assigned before, on this connection of its worker.
+    pub(in crate::manager) fn of_row(task: TaskKey, at: Instant, bytes: u32, seen: u64) -> Self {
+        Self {
+            seen,
+            ..Self::assigned(task, at, bytes)
+        }
+    }
+
     /// One that its worker reports. Its bytes are not known here.
     pub(in crate::manager) fn reported(purpose: Purpose, now: Instant) -> Self {
         Self {
@@ -148,6 +161,14 @@ impl Occupied {
     }
 }
 
+/// Attempts of a worker that are in rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InRows {
+    /// The rows, by the first attempt of each.
+    pub(super) rows: BTreeMap<Attempt, RowKey>,
+    pub(super) attempts: u32,
+}
+
 /// A worker, connected or expected back.
 #[derive(Clone, Debug)]
 pub(in crate::manager) struct WorkerSession {
@@ -164,8 +185,9 @@ pub(in crate::manager) struct WorkerSession {
     pub(super) elsewhere: bool,
     /// Its attempts were given up on when it was last lost.
     pub(in crate::manager) released: bool,
-    /// Attempts that it has, oldest first.
+    /// Attempts that it has, oldest first, but for those of rows.
     pub(in crate::manager) attempts: SeqMap<Attempt, Occupied>,
+    pub(super) in_rows: InRows,
     /// What they count for.
     pub(in crate::manager) bytes: u64,
     /// When it last finished something.
@@ -192,6 +214,7 @@ impl WorkerSession {
             elsewhere: false,
             released: false,
             attempts: SeqMap::default(),
+            in_rows: InRows::default(),
             bytes: 0,
             progress: now,
             finished: 0,
@@ -214,7 +237,29 @@ impl WorkerSession {
 
     /// Attempts that occupy it.
     pub(in crate::manager) fn outstanding(&self) -> u32 {
-        self.attempts.len() as u32
+        self.attempts.len() as u32 + self.in_rows.attempts
+    }
+
+    /// Rows of which it has attempts, oldest first.
+    pub(in crate::manager) fn rows(&self) -> impl DoubleEndedIterator<Item = RowKey> + '_ {
+        self.in_rows.rows.values().copied()
+    }
+
+    /// The row in which this attempt may be, and its place there.
+    pub(in crate::manager) fn row_around(&self, attempt: Attempt) -> Option<(RowKey, u8)> {
+        let (first, row) = self.in_rows.rows.range(..=attempt).next_back()?;
+        let place = u8::try_from(attempt.after(*first)?).ok()?;
+        (usize::from(place) < ROW_TASKS_MAX).then_some((*row, place))
+    }
+
+    /// The rows that begin below this attempt, newest first.
+    pub(in crate::manager) fn rows_below(
+        &self,
+        below: Option<Attempt>,
+    ) -> impl Iterator<Item = RowKey> + '_ {
+        let before = below.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.in_rows.rows.range((Bound::Unbounded, before));
+        rows.rev().map(|(_, row)| *row)
     }
 
     /// Whether it can run another attempt at once.

@@ -8,9 +8,9 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::ops::Index;
 
 use crate::arena::Arena;
-use crate::ids::{ConnId, PeerId};
+use crate::ids::{Attempt, ConnId, PeerId};
 use crate::limits::{REPLACED_MAX, WINDOW_MAX};
-use crate::manager::keys::Assignee;
+use crate::manager::keys::{Assignee, RowKey};
 use crate::message::{Hello, Role};
 use crate::name::Name;
 use crate::router::WorkerKey;
@@ -215,7 +215,7 @@ impl Workers {
     pub(in crate::manager) fn occupy(&mut self, assignee: Assignee, mut occupied: Occupied) {
         let session = &mut self.sessions[assignee.worker];
         occupied.see(session.peer.connection);
-        if session.attempts.is_empty() && !occupied.started {
+        if session.outstanding() == 0 && !occupied.started {
             session.progress = occupied.at;
         }
         session.bytes += u64::from(occupied.bytes);
@@ -229,6 +229,56 @@ impl Workers {
         let occupied = session.attempts.remove(assignee.attempt)?;
         session.bytes -= u64::from(occupied.bytes);
         Some(occupied)
+    }
+
+    /// So many attempts, of which this is the first, take up slots or wait for them. They are of a row,
+    /// and count so many bytes together.
+    pub(in crate::manager) fn occupy_row(
+        &mut self,
+        now: Instant,
+        first: Assignee,
+        row: RowKey,
+        tasks: u32,
+        bytes: u64,
+    ) {
+        let session = &mut self.sessions[first.worker];
+        if session.outstanding() == 0 {
+            session.progress = now;
+        }
+        session.bytes += bytes;
+        session.in_rows.attempts += tasks;
+        session.in_rows.rows.insert(first.attempt, row);
+    }
+
+    /// So many attempts of this row no longer occupy the worker, which counted so many bytes together. The
+    /// row `is_over` for it if it has no others.
+    pub(in crate::manager) fn vacate_row(
+        &mut self,
+        first: Assignee,
+        tasks: u32,
+        bytes: u64,
+        is_over: bool,
+    ) {
+        let session = &mut self.sessions[first.worker];
+        session.bytes -= bytes;
+        session.in_rows.attempts -= tasks;
+        if is_over {
+            session.in_rows.rows.remove(&first.attempt);
+        }
+    }
+
+    /// An attempt of a row is known by itself from now on.
+    pub(in crate::manager) fn leave_row(
+        &mut self,
+        first: Assignee,
+        attempt: Attempt,
+        occupied: Occupied,
+        is_over: bool,
+    ) {
+        self.vacate_row(first, 1, 0, is_over);
+        let session = &mut self.sessions[first.worker];
+        let is_new = session.attempts.insert(attempt, occupied);
+        debug_assert!(is_new, "an attempt is in one place");
     }
 
     /// The attempt is for something else now. False if the worker does not have it.
@@ -281,6 +331,11 @@ impl Workers {
         session.failed += u64::from(!completed);
     }
 
+    /// So many tasks were completed there.
+    pub(in crate::manager) fn completed(&mut self, key: WorkerKey, tasks: u32) {
+        self.sessions[key].finished += u64::from(tasks);
+    }
+
     /// The worker that has been away longest and has nothing here.
     pub(in crate::manager) fn longest_idle(&self) -> Option<WorkerKey> {
         let (_, key) = self.idle.next()?;
@@ -293,7 +348,12 @@ impl Workers {
     }
 
     /// Asserts that indexes, counts and sessions agree; `has_results` says which workers hold results.
-    pub(in crate::manager) fn check_invariants(&self, has_results: impl Fn(WorkerKey) -> bool) {
+    /// `in_row` says how many of a row are with its worker, and what they count for.
+    pub(in crate::manager) fn check_invariants(
+        &self,
+        has_results: impl Fn(WorkerKey) -> bool,
+        in_row: impl Fn(RowKey) -> (u32, u64),
+    ) {
         assert_eq!(self.sessions.len(), self.by_id.len());
         assert!(self.by_name.len() <= self.sessions.len());
         let (mut connected, mut capacity, mut idle) = (0, 0, 0);
@@ -306,11 +366,18 @@ impl Workers {
                 }
             }
             let bytes = session.attempts.values();
-            let bytes: u64 = bytes.map(|occupied| u64::from(occupied.bytes)).sum();
-            assert_eq!(bytes, session.bytes);
+            let mut bytes: u64 = bytes.map(|occupied| u64::from(occupied.bytes)).sum();
+            let mut in_rows = 0;
+            for row in session.rows() {
+                let (tasks, of_row) = in_row(row);
+                assert!(tasks > 0, "rows that are over are forgotten");
+                in_rows += tasks;
+                bytes += of_row;
+            }
+            assert_eq!((in_rows, bytes), (session.in_rows.attempts, session.bytes));
             if self.idle.get(key).is_some() {
                 assert!(session.peer.conn.is_none());
-                assert!(session.attempts.is_empty() && !has_results(key));
+                assert!(session.outstanding() == 0 && !has_results(key));
                 idle += 1;
             }
         }

@@ -14,6 +14,7 @@ mod turn;
 mod unroutable;
 
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 
 use crate::arena::SecondaryMap;
@@ -22,7 +23,8 @@ use crate::limits::OLDEST_EVERY;
 use crate::message::Submit;
 use crate::name::Name;
 use crate::queue::{
-    ClassId, ClientKey, First, NewRun, Push, Queue, RunKey, Standing, Taken, TakenOfRun, TaskKey,
+    ClassId, ClientKey, First, NewRun, Push, Queue, RunKey, Standing, Taken, TakenOfRun, TakenRow,
+    TaskKey,
 };
 use crate::router::{Score, Speed, WorkerKey};
 use crate::steps::step;
@@ -376,6 +378,37 @@ impl Placement {
         turn.let_go(&self.durations, name, bytes)
     }
 
+    /// How many of the first of a run the turn goes on with that are in a row, at most so many, and what
+    /// their client is charged for each, in nanoseconds. Each takes `beside` bytes and its payload.
+    pub(super) fn fitting(
+        &self,
+        turn: &mut Turn,
+        run: RunKey,
+        name: NameKey,
+        beside: u32,
+        most: usize,
+    ) -> (usize, u64) {
+        let (start, ends) = self.queue.row_of(run, most);
+        let sizes = ends.iter().scan(start, |before, end| {
+            Some(beside + end - mem::replace(before, *end))
+        });
+        turn.fitting(&self.durations, name, sizes)
+    }
+
+    /// Takes so many out.
+    pub(super) fn take_row(
+        &mut self,
+        turn: &mut Turn,
+        run: RunKey,
+        beside: u32,
+        tasks: usize,
+    ) -> Option<TakenRow> {
+        let taken = self.queue.take_row(&turn.of, run, tasks)?;
+        let bytes = taken.first.payload.len() as u64 + u64::from(beside) * tasks as u64;
+        turn.let_row_go(tasks as u32, bytes);
+        Some(taken)
+    }
+
     /// Takes it out.
     pub(super) fn take_first(&mut self, turn: &Turn) -> Option<Taken> {
         self.queue.take_first(&turn.of)
@@ -414,15 +447,26 @@ impl Placement {
         self.pace.completed(ran);
     }
 
+    /// Corrects charges, of which each was `charged`, of attempts that ran for so many nanoseconds.
+    pub(super) fn correct_row(
+        &mut self,
+        (client, class, priority): (ClientKey, ClassId, Priority),
+        charged: u64,
+        ran: impl Iterator<Item = u64>,
+    ) {
+        self.queue
+            .correct_row(client, class, priority, charged, ran);
+    }
+
     /// Learns from an attempt that has failed after `ran` nanoseconds.
     pub(super) fn failed(&mut self, worker: WorkerKey, name: NameKey, ran: u64) {
         let expected = self.durations.expected(name);
         self.candidates[worker].speed.failed(expected, ran);
     }
 
-    /// A task has ended, whatever its outcome.
-    pub(super) fn ended(&mut self, now: Instant) {
-        self.pace.ended(now);
+    /// So many tasks have ended, whatever their outcomes.
+    pub(super) fn ended(&mut self, now: Instant, tasks: usize) {
+        self.pace.ended(now, tasks as u64);
     }
 
     /// Tasks that ended in the last whole second.

@@ -46,8 +46,8 @@ impl Pace {
         };
     }
 
-    /// A task ended.
-    pub(super) fn ended(&mut self, now: Instant) {
+    /// So many tasks ended.
+    pub(super) fn ended(&mut self, now: Instant, tasks: u64) {
         let period = now.since(self.period_start);
         if period >= PERIOD {
             if period < PERIOD * 4 && self.period_ends > 0 {
@@ -61,7 +61,7 @@ impl Pace {
             self.period_start = now;
             self.period_ends = 0;
         }
-        self.period_ends += 1;
+        self.period_ends += tasks;
         let second = now.since(self.second_start);
         if second >= Duration::from_secs(1) {
             self.last_second = if second < Duration::from_secs(2) {
@@ -72,7 +72,7 @@ impl Pace {
             self.second_start = now;
             self.second_ends = 0;
         }
-        self.second_ends += 1;
+        self.second_ends += tasks;
     }
 
     /// Tasks that ended in the last whole second.
@@ -140,7 +140,7 @@ mod tests {
     fn ends(pace: &mut Pace, from: u64, periods: u64, each: u64) {
         for period in 0..periods {
             for index in 0..each {
-                pace.ended(at(from + period * 100 + index * 100 / each));
+                pace.ended(at(from + period * 100 + index * 100 / each), 1);
             }
         }
     }
@@ -177,13 +177,13 @@ mod tests {
     fn a_pause_says_nothing_of_the_rate() {
         let mut pace = Pace::new(at(0));
         pace.completed(MS);
-        pace.ended(at(0));
-        pace.ended(at(400));
+        pace.ended(at(0), 1);
+        pace.ended(at(400), 1);
         assert_eq!(pace.estimate(10, 1), millis(10));
         let mut pace = Pace::new(at(0));
         pace.completed(MS);
-        pace.ended(at(0));
-        pace.ended(at(399));
+        pace.ended(at(0), 1);
+        pace.ended(at(399), 1);
         assert_eq!(pace.estimate(10, 1), millis(40), "it was merely slow");
     }
 
@@ -198,9 +198,9 @@ mod tests {
         ends(&mut pace, 1_000, 10, 5);
         assert_eq!(pace.rate(at(1_999)), 30);
         assert_eq!(pace.rate(at(2_000)), 50);
-        pace.ended(at(2_999));
+        pace.ended(at(2_999), 1);
         assert_eq!(pace.rate(at(2_999)), 50);
-        pace.ended(at(4_999));
+        pace.ended(at(4_999), 1);
         assert_eq!(pace.rate(at(4_999)), 0, "the second before was idle");
     }
 }

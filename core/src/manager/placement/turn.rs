@@ -64,6 +64,25 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// How many of the first of a row of tasks of this name the turn goes on with, and what their client is
+    /// charged for each, in nanoseconds. `sizes` are what they take in bytes.
+    pub(super) fn fitting(
+        &mut self,
+        durations: &Durations,
+        name: NameKey,
+        sizes: impl Iterator<Item = u32>,
+    ) -> (usize, u64) {
+        self.left.fitting(durations, name, sizes)
+    }
+
+    /// Lets that many go, which take so many bytes together.
+    pub(super) fn let_row_go(&mut self, tasks: u32, bytes: u64) {
+        let charge = self.left.let_row_go(tasks, bytes);
+        self.of.charge_row(charge, tasks);
+    }
+}
+
 impl Left {
     fn new(time: u64, room: Room) -> Self {
         Self {
@@ -77,15 +96,43 @@ impl Left {
     }
 
     fn let_go(&mut self, durations: &Durations, name: NameKey, bytes: u32) -> Option<u64> {
-        if self.stretch.name != Some(name) {
-            self.begin_stretch(durations, name);
-        }
+        self.go_on_with(durations, name);
         if self.stretch.tasks == 0 || self.room.bytes == 0 {
             return None;
         }
-        self.stretch.tasks -= 1;
-        self.room.bytes = self.room.bytes.saturating_sub(u64::from(bytes));
-        Some(self.stretch.charge)
+        Some(self.let_row_go(1, u64::from(bytes)))
+    }
+
+    fn fitting(
+        &mut self,
+        durations: &Durations,
+        name: NameKey,
+        sizes: impl Iterator<Item = u32>,
+    ) -> (usize, u64) {
+        self.go_on_with(durations, name);
+        let mut bytes = self.room.bytes;
+        let mut fits = |size: &u32| {
+            let has_room = bytes > 0;
+            bytes = bytes.saturating_sub(u64::from(*size));
+            has_room
+        };
+        let sizes = sizes.take(self.stretch.tasks as usize);
+        (
+            sizes.take_while(|size| fits(size)).count(),
+            self.stretch.charge,
+        )
+    }
+
+    fn let_row_go(&mut self, tasks: u32, bytes: u64) -> u64 {
+        self.stretch.tasks -= tasks;
+        self.room.bytes = self.room.bytes.saturating_sub(bytes);
+        self.stretch.charge
+    }
+
+    fn go_on_with(&mut self, durations: &Durations, name: NameKey) {
+        if self.stretch.name != Some(name) {
+            self.begin_stretch(durations, name);
+        }
     }
 
     /// Gives a stretch of tasks of this name as much as there is room and time for.
@@ -115,6 +162,7 @@ impl Left {
 mod tests {
     use super::*;
     use crate::name::Name;
+    use core::iter;
     use proptest::prelude::*;
     use std::format;
     use std::vec::Vec;
@@ -148,11 +196,14 @@ mod tests {
             let mut left = Left::new(time, room);
             let (mut used, mut given, mut bytes) = (0_u64, 0, 0);
             for (name, size) in tasks {
+                let (fits_one, charge_of_one) = left.fitting(&durations, names[name], iter::once(size));
                 let each = times[name].map_or(u64::MAX, |time| time.max(CHARGE_MIN));
                 let fits = used.saturating_add(each) <= time && each < u64::MAX;
                 let lets = given == 0 || (fits && given < room.tasks && bytes < room.bytes);
                 let charge = left.let_go(&durations, names[name], size);
                 prop_assert_eq!(charge.is_some(), lets);
+                prop_assert_eq!(fits_one, usize::from(lets));
+                prop_assert!(charge.is_none_or(|charge| charge == charge_of_one));
                 if !lets {
                     break;
                 }
@@ -162,6 +213,34 @@ mod tests {
                 bytes += u64::from(size);
             }
             prop_assert!(given > 0 && (given == 1 || used <= time));
+        }
+
+        /// A row goes as far as its tasks go one by one, and what follows it finds the same left.
+        #[test]
+        fn a_row_goes_as_far_as_its_tasks(
+            each in prop::option::of(0_u64..8_000),
+            rows in prop::collection::vec(prop::collection::vec(0_u32..100, 1..40), 1..6),
+            time in prop_oneof![Just(0), 0_u64..100_000],
+            room in (1_u32..100, prop_oneof![1_u64..2_000, Just(u64::MAX)]),
+        ) {
+            let (durations, names) = durations(&[each]);
+            let room = Room { tasks: room.0, bytes: room.1 };
+            let (mut by_rows, mut one_by_one) = (Left::new(time, room), Left::new(time, room));
+            for row in rows {
+                let (fits, charge) = by_rows.fitting(&durations, names[0], row.iter().copied());
+                for (place, size) in row.iter().enumerate() {
+                    let charged = one_by_one.let_go(&durations, names[0], *size);
+                    prop_assert_eq!(charged, (place < fits).then_some(charge));
+                    if charged.is_none() {
+                        break;
+                    }
+                }
+                let bytes = row[..fits].iter().copied().map(u64::from).sum();
+                prop_assert_eq!(by_rows.let_row_go(fits as u32, bytes), charge);
+                if fits < row.len() {
+                    break;
+                }
+            }
         }
     }
 }

@@ -5,15 +5,17 @@
 //! Never: knows a connection, or sends. Invariants: a line holds exactly the ends of its client's
 //! tasks; every count of bytes equals what it counts.
 
+mod ended;
 mod unreleased;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::ops::Index;
 
 use crate::arena::{Arena, SecondaryMap};
 use crate::ids::Attempt;
 use crate::limits::OUTCOME_BYTES;
+use crate::payload::Payload;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::WorkerKey;
 use crate::seq_map::SeqMap;
@@ -22,14 +24,19 @@ use crate::task::Outcome;
 use crate::time::Instant;
 
 use super::ManagerConfig;
-use super::keys::{Assignee, OutcomeKey};
-use unreleased::{Entry, Unreleased};
+use super::keys::{Assignee, EndedKey, OutcomeKey};
+use ended::EndedRow;
+use unreleased::{Entry, Held, Unreleased, counted};
+
+pub(super) use ended::Ended;
 
 /// An outcome on its way to the client.
 #[derive(Clone, Debug)]
 pub(super) struct StoredOutcome {
     pub(super) client: ClientKey,
     pub(super) task: TaskKey,
+    /// The client's number of the task.
+    pub(super) seq: u64,
     /// Rank among the ends of its client's tasks, from 1.
     pub(super) rank: u64,
     pub(super) outcome: Outcome,
@@ -39,11 +46,35 @@ pub(super) struct StoredOutcome {
     pub(super) bytes: u64,
 }
 
+/// An outcome that is to be sent.
+#[derive(Debug)]
+pub(super) enum ToSend<'a> {
+    /// Its result is with its task.
+    Alone(&'a StoredOutcome),
+    InRow {
+        seq: u64,
+        outcome: Outcome,
+        result: Payload,
+    },
+}
+
+/// A result that its worker may forget although the client has not acknowledged it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Released {
+    pub(super) client: ClientKey,
+    pub(super) seq: u64,
+    pub(super) assignee: Assignee,
+}
+
 /// The outcomes of one client's tasks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
-    /// Those that are not acknowledged, by their rank.
+    /// Those that are not acknowledged, by their rank, but for those in rows.
     waiting: SeqMap<u64, OutcomeKey>,
+    /// The others, by the rank of the first of each row. Rows do not overlap.
+    rows: BTreeMap<u64, EndedKey>,
+    /// How many are in rows.
+    in_rows: usize,
     /// How many of the client's tasks have ended: the rank of the last.
     finished: u64,
     /// Outcomes up to this rank were sent on this connection.
@@ -59,7 +90,7 @@ pub(super) struct Line {
 impl Line {
     /// How many outcomes the client has not acknowledged.
     pub(super) fn unacknowledged(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.in_rows
     }
 
     /// How many of the client's tasks have ended since it came.
@@ -72,6 +103,9 @@ impl Line {
 #[derive(Clone, Debug)]
 pub(super) struct Results {
     ends: Arena<OutcomeKey, StoredOutcome>,
+    rows: Arena<EndedKey, EndedRow>,
+    /// How many are in rows.
+    in_rows: usize,
     lines: SecondaryMap<ClientKey, Line>,
     /// Result bytes that clients have not acknowledged, all together.
     unread_bytes: u64,
@@ -97,6 +131,8 @@ impl Results {
     pub(super) fn new(config: &ManagerConfig) -> Self {
         Self {
             ends: Arena::default(),
+            rows: Arena::default(),
+            in_rows: 0,
             lines: SecondaryMap::default(),
             unread_bytes: 0,
             unreleased: Unreleased::default(),
@@ -119,7 +155,7 @@ impl Results {
 
     /// Closes the line of a client that has left, and waits for nothing any more.
     pub(super) fn close(&mut self, client: ClientKey) {
-        debug_assert!(self.lines[client].waiting.is_empty());
+        debug_assert_eq!(self.lines[client].unacknowledged(), 0);
         self.lines[client] = Line::default();
     }
 
@@ -130,7 +166,7 @@ impl Results {
 
     /// How many outcomes wait to be acknowledged.
     pub(super) fn len(&self) -> usize {
-        self.ends.len()
+        self.ends.len() + self.in_rows
     }
 
     /// An outcome of so many bytes waits for its client. Its worker may forget the result when the
@@ -138,7 +174,7 @@ impl Results {
     pub(super) fn add(
         &mut self,
         client: ClientKey,
-        task: TaskKey,
+        (task, seq): (TaskKey, u64),
         outcome: Outcome,
         bytes: u64,
         release: Option<(Assignee, Instant)>,
@@ -149,6 +185,7 @@ impl Results {
         let end = self.ends.insert(StoredOutcome {
             client,
             task,
+            seq,
             rank,
             outcome,
             release: release.map(|(assignee, _)| assignee),
@@ -158,12 +195,12 @@ impl Results {
         line.waiting.insert(rank, end);
         self.unread_bytes += bytes;
         if let Some((assignee, due)) = release {
+            let attempt = assignee.attempt;
             let entry = Entry {
                 due,
-                end,
-                attempt: assignee.attempt,
+                held: Held::One { end, attempt },
             };
-            self.unreleased.push(entry, bytes);
+            self.unreleased.push(entry, 1, counted(bytes));
         }
         end
     }
@@ -193,23 +230,32 @@ impl Results {
 
     /// The next outcome to be sent to this client, if it may have one more: so many bytes go ahead of
     /// its acknowledgements.
-    pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<&StoredOutcome> {
+    pub(super) fn next_to_send(&mut self, client: ClientKey) -> Option<ToSend<'_>> {
         let line = &mut self.lines[client];
         if line.sent_to >= line.finished || line.sent_bytes >= self.limits.outcome_window {
             return None;
         }
         // Mostly the next; those that went before they were sent leave gaps.
         let next = line.sent_to + 1;
-        let (rank, end) = match line.waiting.get(next) {
-            Some(end) => (next, *end),
-            None => {
-                let rank = line.waiting.first_above(next)?;
-                (rank, *line.waiting.get(rank)?)
+        let alone = line.waiting.get(next).map(|_| next);
+        let in_row = match alone {
+            Some(_) => None,
+            None => line.next_in_row(&self.rows, next),
+        };
+        let alone = alone.or_else(|| line.waiting.first_above(next));
+        let (rank, end, bytes) = match (alone, in_row) {
+            (Some(rank), in_row) if in_row.is_none_or(|(other, ..)| rank < other) => {
+                let end = &self.ends[*line.waiting.get(rank)?];
+                (rank, ToSend::Alone(end), end.bytes)
+            }
+            (_, in_row) => {
+                let (rank, key, at) = in_row?;
+                let (end, bytes) = self.rows[key].outcome(at);
+                (rank, end, bytes)
             }
         };
-        let end = &self.ends[end];
         line.sent_to = rank;
-        line.sent_bytes += end.bytes;
+        line.sent_bytes += bytes;
         Some(end)
     }
 
@@ -269,21 +315,42 @@ impl Results {
 
     /// Takes out the oldest result that may wait for its acknowledgement, and says whose it is if it
     /// does.
-    pub(super) fn release_oldest(&mut self) -> Option<(TaskKey, Assignee)> {
+    pub(super) fn release_oldest(&mut self) -> Option<Released> {
         let oldest = self.unreleased.pop()?;
         if !self.is_waiting(oldest) {
             return None;
         }
-        let end = self.ends.get_mut(oldest.end)?;
-        let assignee = end.release.take()?;
-        self.unreleased.released(end.bytes);
-        Some((end.task, assignee))
+        match oldest.held {
+            Held::One { end, .. } => {
+                let end = self.ends.get_mut(end)?;
+                let assignee = end.release.take()?;
+                self.unreleased.released(end.bytes);
+                let (client, seq) = (end.client, end.seq);
+                Some(Released {
+                    client,
+                    seq,
+                    assignee,
+                })
+            }
+            Held::Row { row, next, .. } => self.release_in_row(row, next),
+        }
     }
 
     fn is_waiting(&self, entry: Entry) -> bool {
-        let end = self.ends.get(entry.end);
-        let assignee = end.and_then(|end| end.release);
-        assignee.is_some_and(|assignee| assignee.attempt == entry.attempt)
+        match entry.held {
+            Held::One { end, attempt } => {
+                let end = self.ends.get(end);
+                let assignee = end.and_then(|end| end.release);
+                assignee.is_some_and(|assignee| assignee.attempt == attempt)
+            }
+            Held::Row {
+                row,
+                client,
+                first,
+                next,
+                ..
+            } => self.is_held_in_row(row, client, first, next),
+        }
     }
 
     /// Lets a worker forget a result, at the end of the batch.
@@ -336,18 +403,21 @@ impl Results {
                     sent += end.bytes;
                 }
             }
-            waiting += line.waiting.len();
+            let (in_rows, sent_in_rows) = self.check_line_rows(client, line);
+            bytes += in_rows;
+            sent += sent_in_rows;
+            waiting += line.unacknowledged();
             unread += bytes;
             assert_eq!(bytes, line.result_bytes);
             assert_eq!(sent, line.sent_bytes);
             assert!(line.blocked || bytes <= self.limits.client_result_bytes);
             assert!(!line.blocked || bytes > 0, "who has read all is served");
         }
-        assert_eq!(waiting, self.ends.len());
+        assert_eq!(waiting, self.len());
         assert_eq!(unread, self.unread_bytes);
         let held = self.ends.iter().filter(|(_, end)| end.release.is_some());
-        self.unreleased
-            .check_invariants(held.map(|(_, end)| end.bytes));
+        let held = held.map(|(_, end)| end.bytes).chain(self.held_in_rows());
+        self.unreleased.check_invariants(held);
     }
 }
 

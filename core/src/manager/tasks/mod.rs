@@ -5,6 +5,7 @@
 //! Invariants: every counter equals what it counts; a client's account names exactly its tasks.
 
 mod record;
+mod rows;
 mod runs;
 
 use alloc::boxed::Box;
@@ -26,10 +27,11 @@ use crate::time::Instant;
 
 use record::Times;
 pub(super) use record::{Ending, Task, TaskState};
+pub(super) use rows::{Assigned, Places, Row, attempt_at, each};
 pub(super) use runs::{Place, WaitingRun};
 
 use super::ManagerConfig;
-use super::keys::{Assignee, OutcomeKey};
+use super::keys::{Assignee, OutcomeKey, RowKey};
 use super::room::Room;
 
 /// The tasks of one client.
@@ -39,12 +41,16 @@ pub(super) struct ClientTasks {
     floor: u64,
     /// Those that have a record.
     by_seq: SeqMap<u64, TaskKey>,
-    /// The others, by the number of the first of each run. Runs do not overlap.
+    /// Those that wait in runs, by the number of the first of each run. Runs do not overlap.
     runs: BTreeMap<u64, RunKey>,
     /// All runs that came had lower numbers.
     runs_end: u64,
     /// How many wait in runs.
     in_runs: usize,
+    /// Those that went out in rows, by the number of the first of each row. Rows do not overlap.
+    rows: BTreeMap<u64, RowKey>,
+    /// How many are in rows.
+    in_rows: usize,
     /// Tasks that were rejected although they may have run. A rejection is not acknowledged, so
     /// the client may ask again without knowing: until it shows that it does, it is known here.
     may_have_run: BTreeSet<u64>,
@@ -60,7 +66,7 @@ impl ClientTasks {
 
     /// How many are here.
     pub(super) fn len(&self) -> usize {
-        self.by_seq.len() + self.in_runs
+        self.by_seq.len() + self.in_runs + self.in_rows
     }
 
     /// How many are here or are remembered.
@@ -78,8 +84,14 @@ impl ClientTasks {
         self.by_seq.get(seq).copied()
     }
 
+    /// The lowest that has a record, by its number.
+    pub(super) fn first(&self) -> Option<(u64, TaskKey)> {
+        let seq = self.by_seq.first()?;
+        Some((seq, self.get(seq)?))
+    }
+
     /// All that have a record, in order of their numbers.
-    pub(super) fn keys(&self) -> impl Iterator<Item = TaskKey> + '_ {
+    fn keys(&self) -> impl Iterator<Item = TaskKey> + '_ {
         self.by_seq.values().copied()
     }
 }
@@ -100,6 +112,9 @@ pub(super) struct Tasks {
     runs: SecondaryMap<RunKey, Option<Box<WaitingRun>>>,
     /// How many wait in runs.
     in_runs: usize,
+    rows: Arena<RowKey, Row>,
+    /// How many are in rows.
+    in_rows: usize,
     clients: SecondaryMap<ClientKey, ClientTasks>,
     /// What attempts are named by.
     epoch: Epoch,
@@ -117,6 +132,8 @@ impl Tasks {
             records: Arena::default(),
             runs: SecondaryMap::default(),
             in_runs: 0,
+            rows: Arena::default(),
+            in_rows: 0,
             clients: SecondaryMap::default(),
             epoch: config.epoch,
             next_attempt: 0,
@@ -134,7 +151,7 @@ impl Tasks {
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.in_runs == 0
+        self.records.is_empty() && self.in_runs == 0 && self.in_rows == 0
     }
 
     /// How many wait for a worker to claim them.
@@ -204,13 +221,6 @@ impl Tasks {
         for seq in seqs {
             account.may_have_run.remove(seq);
         }
-    }
-
-    /// The client's lowest task that has a record, if it is below `floor`.
-    pub(super) fn first_below(&self, client: ClientKey, floor: u64) -> Option<TaskKey> {
-        let account = &self.clients[client];
-        let seq = account.by_seq.first().filter(|seq| *seq < floor)?;
-        account.get(seq)
     }
 
     /// Makes the record of a submission. It is detached until it is queued, assigned, or waits for a claim.
@@ -294,12 +304,7 @@ impl Tasks {
 
     /// The name of an attempt that was never made before.
     pub(super) fn new_attempt(&mut self) -> Attempt {
-        let number = self.next_attempt;
-        self.next_attempt += 1;
-        Attempt {
-            epoch: self.epoch,
-            number,
-        }
+        self.new_attempts(1)
     }
 
     /// Whether this manager never made such an attempt, although it is named as if.
@@ -443,8 +448,15 @@ impl Tasks {
     /// `left` says what the queue has of a run.
     pub(super) fn check_invariants(&self, left: impl Fn(RunKey) -> Vec<u16>) {
         self.check_runs(left);
+        self.check_rows();
         let (mut unclaimed, mut assigned) = (0, 0);
         let (mut in_flight_tasks, mut in_flight_bytes) = (0, 0);
+        for (_, row) in self.all_rows() {
+            assigned += row.with_worker().count_ones() as usize;
+            in_flight_tasks += row.with_worker().count_ones() as usize;
+            let bytes = each(row.with_worker()).map(|place| u64::from(row.bytes(place)));
+            in_flight_bytes += bytes.sum::<u64>();
+        }
         for (key, task) in self.iter() {
             let account = &self.clients[task.client];
             assert_eq!(
@@ -495,8 +507,10 @@ impl Tasks {
         for account in self.clients.values() {
             known += account.by_seq.len();
             let is_assigned = |key: &TaskKey| self.records[*key].assignee().is_some();
-            let assigned = account.keys().filter(is_assigned).count();
-            assert_eq!(assigned, account.assigned as usize);
+            let alone = account.keys().filter(is_assigned).count();
+            let with_worker = |row| self.row(row).with_worker().count_ones() as usize;
+            let in_rows = account.rows().map(with_worker).sum::<usize>();
+            assert_eq!(alone + in_rows, account.assigned as usize);
             let first = account.may_have_run.first();
             assert!(first.is_none_or(|seq| *seq >= account.floor));
         }

@@ -10,6 +10,7 @@ use super::record::{Task, TaskState, Times};
 use super::{ClientTasks, Tasks};
 use crate::durations::NameKey;
 use crate::ids::TaskId;
+use crate::manager::keys::RowKey;
 use crate::message::Submit;
 use crate::name::Name;
 use crate::payload::Payload;
@@ -20,17 +21,17 @@ use crate::time::{Instant, Nanos};
 /// What is known of tasks that came together.
 #[derive(Clone, Debug)]
 pub(in crate::manager) struct WaitingRun {
-    client: ClientKey,
+    pub(super) client: ClientKey,
     /// The first; the numbers of the others rise by one.
-    id: TaskId,
+    pub(super) id: TaskId,
     pub(in crate::manager) name: Name,
     pub(in crate::manager) name_key: NameKey,
-    options: TaskOptions,
-    accepted_at: Instant,
+    pub(super) options: TaskOptions,
+    pub(super) accepted_at: Instant,
     /// How long one attempt may run.
-    time_limit: Nanos,
+    pub(super) time_limit: Nanos,
     /// The arguments of those that are left, and of some that are not, one after the other.
-    payload: Payload,
+    pub(super) payload: Payload,
 }
 
 /// Where a task is that is here.
@@ -40,6 +41,8 @@ pub(in crate::manager) enum Place {
     Record(TaskKey),
     /// It waits in a run, with so many accepted before it there.
     InRun(RunKey, u16),
+    /// It is in a row, at this place.
+    InRow(RowKey, u8),
 }
 
 impl WaitingRun {
@@ -176,11 +179,16 @@ impl Tasks {
 
     /// A task that was taken out of a run needs no record.
     pub(in crate::manager) fn forget_of_run(&mut self, taken: &TakenOfRun) {
+        self.forget_row_of_run(taken, 1);
+    }
+
+    /// Nor do so many, of which this is the first.
+    pub(super) fn forget_row_of_run(&mut self, taken: &TakenOfRun, tasks: usize) {
         let run = self.run(taken.run);
         let (client, first) = (run.client, run.id.seq);
         let account = &mut self.clients[client];
-        account.in_runs -= 1;
-        self.in_runs -= 1;
+        account.in_runs -= tasks;
+        self.in_runs -= tasks;
         if taken.is_over {
             account.runs.remove(&first);
             self.runs[taken.run] = None;

@@ -25,6 +25,17 @@ fn has_room(len: usize, payload: &Payload, more: &Payload) -> bool {
         && payload.content() == more.content()
 }
 
+/// How many of the first payloads of these sizes a run takes, of one kind, that has so many tasks and bytes.
+pub(super) fn room(len: usize, bytes: usize, sizes: impl Iterator<Item = u32>) -> usize {
+    let mut bytes = bytes;
+    let fits = |size: &u32| {
+        bytes += *size as usize;
+        bytes <= RUN_BYTES_MAX
+    };
+    let tasks = RUN_TASKS_MAX.saturating_sub(len);
+    sizes.take(tasks).take_while(fits).count()
+}
+
 impl<T: Numbered> Run<T> {
     /// Adds one with the numbers after the last and all else as the first; false if there is no room.
     fn push(&mut self, payload: &mut Payload, more: &Payload) -> bool {

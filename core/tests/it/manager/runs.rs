@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 mod joined;
+mod met;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use argon_core::Machine;
 use argon_core::access::Access;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
-use argon_core::limits::TURN_TIME;
 use argon_core::manager::{Load, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
 use argon_core::payload::Payload;
@@ -309,6 +309,7 @@ impl Twins {
         assert_eq!(one, other, "the same decisions in the same order");
         let [load, same] = [&self.one_by_one, &self.in_runs].map(|told| Load {
             in_runs: 0,
+            in_rows: 0,
             ..told.manager.load()
         });
         assert_eq!(load, same, "as many tasks everywhere");
@@ -523,55 +524,4 @@ proptest! {
             twins.act(act);
         }
     }
-}
-
-/// Tasks that follow each other wait together where no worker takes them.
-#[test]
-fn what_follows_each_other_waits_as_a_run() {
-    let mut twins = Twins::new(TURN_TIME);
-    for worker in 0..WORKERS {
-        twins.act(Act::Grant { worker, window: 0 });
-    }
-    twins.submit(0, 10, 0, 0, 1);
-    twins.submit(1, 3, 0, 0, 1);
-    let [load, in_runs] = [&twins.one_by_one, &twins.in_runs].map(|told| told.manager.load());
-    assert_eq!((load.queued, load.in_runs), (13, 0));
-    assert_eq!(
-        (in_runs.queued, in_runs.in_runs),
-        (13, 10),
-        "three are too few"
-    );
-    twins.act(Act::Cancel { client: 0, seq: 4 });
-    assert_eq!(twins.in_runs.manager.load().in_runs, 9);
-    twins.act(Act::Grant {
-        worker: 0,
-        window: 12,
-    });
-    assert_eq!(twins.in_runs.manager.load().in_runs, 0);
-}
-
-/// The property above means nothing unless runs are met in it, in both directions.
-#[test]
-fn what_follows_each_other_goes_out_as_a_run() {
-    let mut twins = Twins::new(TURN_TIME);
-    for worker in 1..WORKERS {
-        twins.act(Act::Grant { worker, window: 0 });
-    }
-    twins.act(Act::Submit {
-        client: 0,
-        count: 10,
-        again: 0,
-        flags: 0,
-        bytes: 1,
-    });
-    assert_eq!(twins.in_runs.runs, 2, "the submission, and the assignment");
-    twins.act(Act::Finish {
-        worker: 0,
-        count: 10,
-        badly: 99,
-        end: 0,
-    });
-    assert_eq!(twins.in_runs.runs, 4, "the ends, and the outcomes");
-    assert_eq!(twins.one_by_one.runs, 0);
-    assert_eq!(twins.decisions, 20);
 }

@@ -1,0 +1,263 @@
+//! How many tasks in a row are said at once: as if each were [said after the other](super::grow).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::grow::room;
+use super::{Completed, End, Ends, Numbered, Run};
+use crate::message::{Assign, Message, ToClient, ToPeer, ToWorker};
+use crate::payload::{Content, Payload};
+use crate::task::{Completion, Outcome};
+use crate::time::Nanos;
+
+/// Assignments that differ in their numbers, which rise by one, and in their arguments.
+#[derive(Debug)]
+pub(crate) struct Assignments<'a> {
+    pub(crate) first: Assign,
+    pub(crate) content: Content,
+    pub(crate) sizes: &'a [u32],
+    /// The arguments, one after the other.
+    pub(crate) arguments: &'a [u8],
+}
+
+/// Outcomes of tasks that completed alike.
+#[derive(Debug)]
+pub(crate) struct Completions<'a> {
+    /// What the numbers are counted from, and what is the same for all.
+    pub(crate) first: Completed,
+    pub(crate) content: Content,
+    pub(crate) ends: &'a [End],
+    /// The results, one after the other.
+    pub(crate) results: &'a [u8],
+}
+
+/// A payload to which more will be appended.
+fn open(content: Content, bytes: &[u8]) -> Payload {
+    let mut payload = Payload::copy_from_slice(content, &[]);
+    payload.append(bytes);
+    payload
+}
+
+/// The bytes of `all` that are of these sizes and come after those of others.
+fn part(all: &[u8], before: impl Iterator<Item = u32>, sizes: impl Iterator<Item = u32>) -> &[u8] {
+    let start = before.map(|size| size as usize).sum::<usize>();
+    let len = sizes.map(|size| size as usize).sum::<usize>();
+    all.get(start..start + len).unwrap_or_default()
+}
+
+impl Assignments<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    fn arguments(&self, from: usize, tasks: usize) -> &[u8] {
+        let (before, sizes) = self.sizes.split_at(from);
+        part(
+            self.arguments,
+            before.iter().copied(),
+            sizes[..tasks].iter().copied(),
+        )
+    }
+
+    /// A message that says as many as it has room for, from this one on, and how many that are.
+    pub(crate) fn message(&self, from: usize) -> (Message<ToPeer>, usize) {
+        let first = self
+            .first
+            .plus(from as u64)
+            .unwrap_or_else(|| self.first.clone());
+        let size = self.sizes[from];
+        let tasks = 1 + room(1, size as usize, self.sizes[from + 1..].iter().copied());
+        let arguments = self.arguments(from, tasks);
+        let message = if tasks == 1 {
+            Message {
+                body: ToWorker::Assign(first).into(),
+                payload: Payload::copy_from_slice(self.content, arguments),
+            }
+        } else {
+            let sizes = self.sizes[from..from + tasks].to_vec();
+            Message {
+                body: ToWorker::AssignRun(Box::new(Run { first, sizes })).into(),
+                payload: open(self.content, arguments),
+            }
+        };
+        (message, tasks)
+    }
+}
+
+impl Completions<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn results(&self, from: usize, tasks: usize) -> &[u8] {
+        let (before, ends) = self.ends.split_at(from);
+        let size = |end: &End| end.size;
+        part(
+            self.results,
+            before.iter().map(size),
+            ends[..tasks].iter().map(size),
+        )
+    }
+
+    /// As many as a run takes that counts from the task `first`, and has so many tasks and bytes: from this
+    /// one on.
+    fn fitting(&self, from: usize, first: u64, len: usize, bytes: usize) -> Vec<End> {
+        let ends = &self.ends[from..];
+        let fits = room(len, bytes, ends.iter().map(|end| end.size));
+        let counted = |end: &End| {
+            let seq = self.first.seq + u64::from(end.offset);
+            let offset = u16::try_from(seq.checked_sub(first)?).ok()?;
+            Some(End { offset, ..*end })
+        };
+        let mut fitting = Vec::with_capacity(fits);
+        fitting.extend(ends[..fits].iter().map_while(counted));
+        fitting
+    }
+
+    /// A message that says as many as it has room for, from this one on, and how many that are.
+    pub(crate) fn message(&self, from: usize) -> (Message<ToPeer>, usize) {
+        let End { offset, ran, size } = self.ends[from];
+        let mut first = self.first.clone();
+        first.seq += u64::from(offset);
+        let more = self.fitting(from + 1, first.seq, 1, size as usize);
+        let tasks = 1 + more.len();
+        let results = self.results(from, tasks);
+        let message = if tasks == 1 {
+            let (seq, outcome) = first.outcome(Nanos(ran.into()));
+            Message {
+                body: ToClient::Outcome { seq, outcome }.into(),
+                payload: Payload::copy_from_slice(self.content, results),
+            }
+        } else {
+            let mut ends = Vec::with_capacity(tasks);
+            ends.push(End {
+                offset: 0,
+                ran,
+                size,
+            });
+            ends.extend(more);
+            Message {
+                body: ToClient::OutcomeRun(Box::new(Ends { first, ends })).into(),
+                payload: open(self.content, results),
+            }
+        };
+        (message, tasks)
+    }
+}
+
+impl Assign {
+    /// Whether the other differs in its numbers alone.
+    fn is_like(&self, other: &Self) -> bool {
+        self.at_most_once == other.at_most_once
+            && self.deadline == other.deadline
+            && self.time_limit == other.time_limit
+            && self.name == other.name
+    }
+}
+
+impl Message<ToPeer> {
+    /// Lets this assignment say too as many of these as it has room for, from this one on, if they are the
+    /// next and like the first. Says how many.
+    pub(crate) fn assign_row_too(&mut self, more: &Assignments<'_>, from: usize) -> usize {
+        let ToPeer::Worker(said) = &mut self.body else {
+            return 0;
+        };
+        let (first, len) = match said {
+            ToWorker::Assign(first) => (&*first, 1),
+            ToWorker::AssignRun(run) => (&run.first, run.sizes.len()),
+            ToWorker::Kill { .. }
+            | ToWorker::Recall { .. }
+            | ToWorker::AckResults { .. }
+            | ToWorker::AckResultRuns { .. }
+            | ToWorker::Resend { .. } => return 0,
+        };
+        let next = more.first.plus(from as u64);
+        let is_next = next.is_some_and(|next| {
+            let by = len as u64;
+            first.attempt.plus(by) == Some(next.attempt) && first.task.plus(by) == Some(next.task)
+        });
+        if !is_next || !first.is_like(&more.first) || self.payload.content() != more.content {
+            return 0;
+        }
+        let tasks = room(len, self.payload.len(), more.sizes[from..].iter().copied());
+        let sizes = &more.sizes[from..from + tasks];
+        if tasks == 0 {
+            return 0;
+        }
+        let first = first.clone();
+        if let ToWorker::AssignRun(run) = said {
+            run.sizes.extend_from_slice(sizes);
+        } else {
+            let sizes = [&[self.payload.len() as u32], sizes].concat();
+            *said = ToWorker::AssignRun(Box::new(Run { first, sizes }));
+        }
+        self.payload.append(more.arguments(from, tasks));
+        tasks
+    }
+
+    /// Lets this outcome say too as many of these as it has room for, from this one on, if they went like
+    /// its own. Says how many.
+    pub(crate) fn complete_row_too(&mut self, more: &Completions<'_>, from: usize) -> usize {
+        let ToPeer::Client(said) = &mut self.body else {
+            return 0;
+        };
+        let is_like = |first: &Completed| {
+            let Completed { seq, .. } = *first;
+            let same = Completed {
+                seq,
+                ..more.first.clone()
+            };
+            *first == same && self.payload.content() == more.content
+        };
+        let bytes = self.payload.len();
+        let tasks = match said {
+            ToClient::OutcomeRun(run) if is_like(&run.first) => {
+                let ends = more.fitting(from, run.first.seq, run.ends.len(), bytes);
+                let tasks = ends.len();
+                run.ends.extend(ends);
+                tasks
+            }
+            ToClient::Outcome {
+                seq,
+                outcome: Outcome::Completed(Completion { last, charged }),
+            } => {
+                let first = Completed {
+                    seq: *seq,
+                    waited: last.waited,
+                    charged: *charged,
+                    worker: last.worker.clone(),
+                };
+                let end = u32::try_from(last.ran.0)
+                    .ok()
+                    .zip(u32::try_from(bytes).ok());
+                let Some((ran, size)) = end.filter(|_| is_like(&first)) else {
+                    return 0;
+                };
+                let mut ends = more.fitting(from, first.seq, 1, bytes);
+                let tasks = ends.len();
+                if tasks > 0 {
+                    ends.insert(
+                        0,
+                        End {
+                            offset: 0,
+                            ran,
+                            size,
+                        },
+                    );
+                    *said = ToClient::OutcomeRun(Box::new(Ends { first, ends }));
+                }
+                tasks
+            }
+            ToClient::OutcomeRun(_)
+            | ToClient::Outcome { .. }
+            | ToClient::Reject { .. }
+            | ToClient::Unknown { .. } => 0,
+        };
+        if tasks > 0 {
+            self.payload.append(more.results(from, tasks));
+        }
+        tasks
+    }
+}

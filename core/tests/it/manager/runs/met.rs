@@ -1,0 +1,82 @@
+//! The property of the twins means nothing unless runs and rows are met in it.
+
+use argon_core::limits::TURN_TIME;
+
+use super::{Act, Twins, WORKERS};
+
+/// Tasks that follow each other wait together where no worker takes them.
+#[test]
+fn what_follows_each_other_waits_as_a_run() {
+    let mut twins = Twins::new(TURN_TIME);
+    for worker in 0..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    twins.submit(0, 10, 0, 0, 1);
+    twins.submit(1, 3, 0, 0, 1);
+    let [load, in_runs] = [&twins.one_by_one, &twins.in_runs].map(|told| told.manager.load());
+    assert_eq!((load.queued, load.in_runs), (13, 0));
+    assert_eq!(
+        (in_runs.queued, in_runs.in_runs),
+        (13, 10),
+        "three are too few"
+    );
+    twins.act(Act::Cancel { client: 0, seq: 4 });
+    assert_eq!(twins.in_runs.manager.load().in_runs, 9);
+    twins.act(Act::Grant {
+        worker: 0,
+        window: 12,
+    });
+    assert_eq!(twins.in_runs.manager.load().in_runs, 0);
+}
+
+/// And go out together, as runs; those of which it is known that they are short, in rows.
+#[test]
+fn what_follows_each_other_goes_out_as_a_run() {
+    let mut twins = Twins::new(TURN_TIME);
+    for worker in 1..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    twins.act(Act::Submit {
+        client: 0,
+        count: 10,
+        again: 0,
+        flags: 0,
+        bytes: 1,
+    });
+    assert_eq!(twins.in_runs.runs, 2, "the submission, and the assignment");
+    assert_eq!(
+        twins.in_runs.manager.load().in_rows,
+        0,
+        "how long they are is not known"
+    );
+    twins.act(Act::Finish {
+        worker: 0,
+        count: 10,
+        badly: 99,
+        end: 0,
+    });
+    assert_eq!(twins.in_runs.runs, 4, "the ends, and the outcomes");
+    assert_eq!(twins.one_by_one.runs, 0);
+    assert_eq!(twins.decisions, 20);
+    twins.submit(0, 10, 0, 0, 1);
+    assert_eq!(
+        twins.in_runs.manager.load().in_rows,
+        10,
+        "two turns of short tasks"
+    );
+    let finish = |count| Act::Finish {
+        worker: 0,
+        count,
+        badly: 99,
+        end: 0,
+    };
+    twins.act(finish(6));
+    assert_eq!(
+        twins.in_runs.manager.load().in_rows,
+        10,
+        "those of the first have ended in it"
+    );
+    twins.act(finish(3));
+    assert_eq!(twins.in_runs.manager.load().in_rows, 7, "three are too few");
+    assert_eq!(twins.one_by_one.manager.load().in_rows, 0);
+}
