@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{Attempt, ConnId, TaskId};
+use crate::ids::{Attempt, ConnId};
 use crate::limits::ROW_TASKS_MAX;
 use crate::message::{Assignments, Completed, End, Numbered as _, ReportedAttempt};
 use crate::payload::{Content, Payload};
@@ -187,10 +187,8 @@ impl Manager {
         let (key, _) = self.workers[worker].row_around(attempt)?;
         let row = self.tasks.row(key);
         let conn = self.clients[row.client].peer.conn?;
-        // What it says of the tasks is believed of attempts alone, and there is nothing to be sent.
-        let is_plain = self.connections.has_runs(conn)
-            && !self.placement.candidate(worker).is_doubted()
-            && is_task_of(said.first, row.assigned.first.attempt, row.id);
+        let is_plain =
+            self.connections.has_runs(conn) && !self.placement.candidate(worker).is_doubted();
         let mut room = self.results.line_room(row.client).filter(|_| is_plain)?;
         let from = row.assigned.first.attempt.number;
         let mut places = row.with_worker();
@@ -339,12 +337,4 @@ impl Manager {
         let with = self.tasks.row(row).ended_with(place)?;
         self.results.holder(with, place)
     }
-}
-
-/// Whether this task is to this attempt what the first of a row is to its own.
-fn is_task_of(said: ReportedAttempt, attempt: Attempt, task: TaskId) -> bool {
-    let by = |of: u64, first: u64| i128::from(of) - i128::from(first);
-    said.attempt.epoch == attempt.epoch
-        && said.task.client == task.client
-        && by(said.attempt.number, attempt.number) == by(said.task.seq, task.seq)
 }
