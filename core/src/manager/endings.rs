@@ -231,13 +231,22 @@ impl Manager {
         while floor > 0 && self.forget_lowest(now, key, floor - 1) {
             step();
         }
-        for &seq in seqs {
+        let mut rest = seqs;
+        while let Some((&seq, more)) = rest.split_first() {
             step();
-            if let Some(place) = self.place_of(key, seq) {
-                self.forget_at(now, place);
-                if let Place::InRun(run, _) = place {
+            rest = more;
+            match self.place_of(key, seq) {
+                Some(place @ Place::InRun(run, _)) => {
+                    self.forget_at(now, place);
                     self.tidy(run);
                 }
+                Some(Place::InRow(row, place)) => {
+                    let (places, more) = self.tasks.row(row).places_of(place, more);
+                    rest = more;
+                    self.forget_in_row(now, row, places);
+                }
+                Some(Place::Record(task)) => self.forget(now, task),
+                None => {}
             }
         }
         self.update_blocked(key);

@@ -19,6 +19,7 @@ use crate::name::Name;
 use crate::payload::Payload;
 use crate::queue::{ClassId, ClientKey, TakenRow, TaskKey};
 use crate::seq_map::SeqKey as _;
+use crate::steps::step;
 use crate::task::TaskOptions;
 use crate::time::{Instant, Nanos};
 
@@ -125,6 +126,28 @@ impl Row {
     pub(in crate::manager) fn places_up_to(&self, seq: u64) -> Places {
         let last = seq.checked_sub(self.id.seq);
         last.map_or(0, |last| Places::MAX >> (63 - last.min(63)))
+    }
+
+    /// This place, and those of as many of the next of these numbers as rise and are of tasks that are in
+    /// it. Gives the other numbers back.
+    pub(in crate::manager) fn places_of<'a>(
+        &self,
+        place: u8,
+        seqs: &'a [u64],
+    ) -> (Places, &'a [u64]) {
+        let all = self.with_worker | self.ended();
+        let (mut places, mut last, mut rest) = (1 << place, place, seqs);
+        while let Some((seq, more)) = rest.split_first() {
+            let next = seq.checked_sub(self.id.seq).filter(|next| *next < 64);
+            let next = next.map_or(0, |next| next as u8);
+            if next <= last || all >> next & 1 == 0 {
+                break;
+            }
+            places |= 1 << next;
+            (last, rest) = (next, more);
+            step();
+        }
+        (places, rest)
     }
 
     /// Where the argument of this place is among those that are kept.
