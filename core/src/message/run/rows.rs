@@ -261,3 +261,146 @@ impl Message<ToPeer> {
         tasks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Attempt, Epoch, PeerId, TaskId};
+    use crate::name::Name;
+    use crate::task::LastAttempt;
+    use proptest::prelude::*;
+    use std::format;
+    use std::vec;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("short")
+    }
+
+    fn assign(number: u64) -> Assign {
+        Assign {
+            attempt: Attempt {
+                epoch: Epoch(1),
+                number,
+            },
+            task: TaskId {
+                client: PeerId(2),
+                seq: 100 + number,
+            },
+            at_most_once: false,
+            deadline: Nanos::NONE,
+            time_limit: Nanos::NONE,
+            name: name("x"),
+        }
+    }
+
+    fn bytes(sizes: impl Iterator<Item = u32>) -> Vec<u8> {
+        let all = (0_u8..).zip(sizes);
+        all.flat_map(|(byte, size)| vec![byte; size as usize])
+            .collect()
+    }
+
+    /// Says all that is left to the last message, and what it has no room for in others.
+    fn say(
+        said: &mut Vec<Message<ToPeer>>,
+        len: usize,
+        too: impl Fn(&mut Message<ToPeer>, usize) -> usize,
+        message: impl Fn(usize) -> (Message<ToPeer>, usize),
+    ) {
+        let mut from = said.last_mut().map_or(0, |last| too(last, 0));
+        while from < len {
+            let (next, more) = message(from);
+            said.push(next);
+            from += more;
+        }
+    }
+
+    fn size() -> impl Strategy<Value = u32> {
+        prop_oneof![4 => 0_u32..100, 1 => 1_000_u32..20_000]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Assignments that are said at once are in the same messages as if said one after the other.
+        #[test]
+        fn assignments_are_said_as_if_one_by_one(
+            rows in prop::collection::vec((prop::collection::vec(size(), 1..100), prop::bool::weighted(0.1)), 1..20),
+        ) {
+            let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
+            let mut number = 0;
+            for (sizes, skips) in rows {
+                number += u64::from(skips);
+                let arguments = bytes(sizes.iter().copied());
+                let row = Assignments {
+                    first: assign(number),
+                    content: Content::JSON,
+                    sizes: &sizes,
+                    arguments: &arguments,
+                };
+                let too = |last: &mut Message<ToPeer>, from| last.assign_row_too(&row, from);
+                say(&mut at_once, row.len(), too, |from| row.message(from));
+                for place in 0..sizes.len() {
+                    let Assign { attempt, task, .. } = assign(number);
+                    number += 1;
+                    let argument = Payload::copy_from_slice(Content::JSON, row.arguments(place, 1));
+                    let is_said = one_by_one.last_mut().is_some_and(|last: &mut Message<ToPeer>| {
+                        last.assign_too(attempt, task, &argument, |_| true)
+                    });
+                    if !is_said {
+                        let body = ToWorker::Assign(assign(number - 1)).into();
+                        one_by_one.push(Message { body, payload: argument });
+                    }
+                }
+            }
+            prop_assert_eq!(at_once, one_by_one);
+        }
+
+        /// And so are outcomes.
+        #[test]
+        fn outcomes_are_said_as_if_one_by_one(
+            rows in prop::collection::vec(
+                (0_u64..70_000, prop::collection::vec((0_u16..64, size()), 1..64), 0_u64..2),
+                1..20,
+            ),
+        ) {
+            let (mut at_once, mut one_by_one) = (Vec::new(), Vec::new());
+            for (seq, ends, waited) in rows {
+                let ends: Vec<End> = ends.into_iter()
+                    .map(|(offset, size)| End { offset, ran: 5 + size, size }).collect();
+                let results = bytes(ends.iter().map(|end| end.size));
+                let first = Completed {
+                    seq,
+                    waited: Nanos(waited),
+                    charged: 0,
+                    worker: name(&format!("worker-{waited}")),
+                };
+                let row = Completions {
+                    first,
+                    content: Content::BYTES,
+                    ends: &ends,
+                    results: &results,
+                };
+                let too = |last: &mut Message<ToPeer>, from| last.complete_row_too(&row, from);
+                say(&mut at_once, row.len(), too, |from| row.message(from));
+                for (place, end) in ends.iter().enumerate() {
+                    let result = Payload::copy_from_slice(Content::BYTES, row.results(place, 1));
+                    let (seq, last) = (seq + u64::from(end.offset), LastAttempt {
+                        ran: Nanos(end.ran.into()),
+                        waited: Nanos(waited),
+                        worker: row.first.worker.clone(),
+                    });
+                    let completion = Completion { last, charged: 0 };
+                    let is_said = one_by_one.last_mut().is_some_and(|last: &mut Message<ToPeer>| {
+                        last.complete_too(seq, &completion, &result)
+                    });
+                    if !is_said {
+                        let outcome = Outcome::Completed(completion);
+                        let body = ToClient::Outcome { seq, outcome }.into();
+                        one_by_one.push(Message { body, payload: result });
+                    }
+                }
+            }
+            prop_assert_eq!(at_once, one_by_one);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //! same, task by task, and says the same when it is taken apart.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+mod acts;
 mod joined;
 mod met;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use argon_core::Machine;
 use argon_core::access::Access;
 use argon_core::ids::{Attempt, ConnId, Epoch, PeerId, TaskId};
+use argon_core::limits::{HELD_BYTES_DEFAULT, HELD_RESULTS_DEFAULT};
 use argon_core::manager::{Load, Manager, ManagerConfig, ManagerInput, ManagerOutput};
 use argon_core::message::*;
 use argon_core::payload::Payload;
@@ -19,105 +21,14 @@ use argon_core::task::{ErrorKind, ExitCause, Outcome, Priority, TaskError};
 use argon_core::testing::by_manager;
 use argon_core::time::{Instant, Nanos};
 use bytes::Bytes;
-use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::bench::{EPOCH, name, submit};
+use acts::{Act, BUSY, MIXED, acts};
 use joined::in_runs;
 
 const CLIENTS: u64 = 3;
 const WORKERS: u64 = 3;
-
-/// What happens in one step. Indices are taken modulo what there is.
-#[derive(Clone, Debug)]
-enum Act {
-    /// A client submits some tasks that follow each other.
-    Submit {
-        client: u64,
-        count: u64,
-        /// So many it has submitted before.
-        again: u64,
-        flags: u8,
-        bytes: usize,
-    },
-    /// A worker ends some of what it has, from the oldest on; one of them not well.
-    Finish {
-        worker: u64,
-        count: usize,
-        badly: usize,
-        end: u8,
-    },
-    Grant {
-        worker: u64,
-        window: u32,
-    },
-    Ack {
-        client: u64,
-        count: usize,
-    },
-    Cancel {
-        client: u64,
-        seq: u64,
-    },
-    /// A client is done with all below a number, whatever became of them.
-    Floor {
-        client: u64,
-        floor: u64,
-    },
-    /// A client submits again what it has not got the outcome of, and which may have run.
-    Again {
-        client: u64,
-        seq: u64,
-    },
-    /// A client asks which of its tasks are here.
-    Resume {
-        client: u64,
-    },
-    /// A worker runs something else.
-    Offer {
-        worker: u64,
-        names: u8,
-    },
-    Drain,
-    /// A connection ends, and the peer comes back. A worker may report an attempt under an earlier
-    /// manager: of a client's task near the last that it has submitted.
-    Reconnect {
-        peer: u64,
-        stray: Option<(u64, u64)>,
-    },
-    Wait {
-        ms: u64,
-    },
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let again = prop_oneof![8 => Just(0), 1 => 1..4_u64];
-    let stray = prop_oneof![2 => Just(None), 1 => (0..CLIENTS, 0..20_u64).prop_map(Some)];
-    let act = prop_oneof![
-        8 => (0..CLIENTS, 1..12_u64, again, any::<u8>(), 0..3_usize).prop_map(
-            |(client, count, again, flags, bytes)| {
-                Act::Submit { client, count, again, flags, bytes }
-            }
-        ),
-        8 => (0..WORKERS, 1..12_usize, 0..40_usize, 0..8_u8).prop_map(
-            |(worker, count, badly, end)| Act::Finish { worker, count, badly, end }
-        ),
-        2 => (0..WORKERS, 0..20_u32).prop_map(|(worker, window)| Act::Grant { worker, window }),
-        3 => (0..CLIENTS, 1..20_usize).prop_map(|(client, count)| Act::Ack { client, count }),
-        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Cancel { client, seq }),
-        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, floor)| Act::Floor { client, floor }),
-        1 => (0..CLIENTS, 0..60_u64).prop_map(|(client, seq)| Act::Again { client, seq }),
-        1 => (0..CLIENTS).prop_map(|client| Act::Resume { client }),
-        1 => (0..WORKERS, 0..4_u8).prop_map(|(worker, names)| Act::Offer { worker, names }),
-        2 => (0..CLIENTS + WORKERS, stray).prop_map(|(peer, stray)| Act::Reconnect { peer, stray }),
-        2 => (1..400_u64).prop_map(|ms| Act::Wait { ms }),
-    ];
-    let end = vec(Just(Act::Drain), 0..2);
-    (vec(act, 1..60), end).prop_map(|(mut acts, end)| {
-        acts.extend(end);
-        acts
-    })
-}
 
 /// A manager, told in runs or one by one.
 struct Told {
@@ -128,13 +39,7 @@ struct Told {
 }
 
 impl Told {
-    fn new(in_runs: bool, now: Instant, turn_time: Duration) -> Self {
-        let mut config = ManagerConfig::new(EPOCH);
-        config.queue_tasks = 24;
-        config.in_flight_tasks = 20;
-        config.client_tasks = 30;
-        config.runner_wait = Duration::from_millis(150);
-        config.turn_time = turn_time;
+    fn new(in_runs: bool, now: Instant, config: ManagerConfig) -> Self {
         Self {
             manager: Manager::new(config, now),
             in_runs,
@@ -194,13 +99,45 @@ struct Twins {
     decisions: usize,
 }
 
+/// Bounds that are met with a few tasks.
+fn narrow(turn_time: Duration) -> ManagerConfig {
+    let mut config = ManagerConfig::new(EPOCH);
+    config.queue_tasks = 24;
+    config.in_flight_tasks = 20;
+    config.client_tasks = 30;
+    config.runner_wait = Duration::from_millis(150);
+    config.turn_time = turn_time;
+    config
+}
+
+/// Bounds that leave room for rows; one of those on outcomes may be met.
+fn wide() -> impl Strategy<Value = ManagerConfig> {
+    let micros = prop_oneof![Just(64), Just(400), Just(1_000), Just(1_000_000)];
+    // Each outcome counts some ten bytes, and each result for its worker as many.
+    let unreleased = 30 * HELD_BYTES_DEFAULT / HELD_RESULTS_DEFAULT as u64;
+    (micros, 0..6_u8).prop_map(move |(micros, met)| {
+        let mut config = narrow(Duration::from_micros(micros));
+        config.queue_tasks = 300;
+        config.in_flight_tasks = 150;
+        config.client_tasks = 400;
+        match met {
+            0 => config.inner.outcome_window = 300,
+            1 => config.client_result_bytes = 400,
+            2 => config.unread_bytes = 600,
+            3 => config.inner.unreleased_bytes = unreleased,
+            _ => {}
+        }
+        config
+    })
+}
+
 impl Twins {
-    fn new(turn_time: Duration) -> Self {
+    fn new(config: ManagerConfig) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         let mut twins = Self {
             now,
-            one_by_one: Told::new(false, now, turn_time),
-            in_runs: Told::new(true, now, turn_time),
+            one_by_one: Told::new(false, now, config.clone()),
+            in_runs: Told::new(true, now, config),
             next_conn: 0,
             conns: vec![ConnId(0); (CLIENTS + WORKERS) as usize],
             connections: vec![0; (CLIENTS + WORKERS) as usize],
@@ -511,15 +448,46 @@ impl Twins {
     }
 }
 
+/// So many scripts.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn what_is_said_in_runs_is_decided_as_if_said_one_by_one(
-        script in acts(),
+        script in acts(MIXED),
         micros in prop_oneof![Just(0), Just(64), Just(1_000), Just(1_000_000)],
     ) {
-        let mut twins = Twins::new(Duration::from_micros(micros));
+        let mut twins = Twins::new(narrow(Duration::from_micros(micros)));
+        for act in script {
+            twins.act(act);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(128))]
+
+    /// Also where many wait of which it is known that they are short, and go out in rows.
+    #[test]
+    fn what_goes_out_in_rows_is_decided_as_if_one_by_one(
+        script in acts(BUSY),
+        config in wide(),
+    ) {
+        let mut twins = Twins::new(config);
+        for flags in 0..2 {
+            twins.submit(0, 4, 0, flags, 1);
+        }
+        for worker in 0..WORKERS {
+            let (count, badly, end) = (8, usize::MAX, 7);
+            twins.act(Act::Finish { worker, count, badly, end });
+        }
         for act in script {
             twins.act(act);
         }

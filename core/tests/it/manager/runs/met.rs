@@ -2,12 +2,12 @@
 
 use argon_core::limits::TURN_TIME;
 
-use super::{Act, Twins, WORKERS};
+use super::{Act, Twins, WORKERS, narrow};
 
 /// Tasks that follow each other wait together where no worker takes them.
 #[test]
 fn what_follows_each_other_waits_as_a_run() {
-    let mut twins = Twins::new(TURN_TIME);
+    let mut twins = Twins::new(narrow(TURN_TIME));
     for worker in 0..WORKERS {
         twins.act(Act::Grant { worker, window: 0 });
     }
@@ -32,7 +32,7 @@ fn what_follows_each_other_waits_as_a_run() {
 /// And go out together, as runs; those of which it is known that they are short, in rows.
 #[test]
 fn what_follows_each_other_goes_out_as_a_run() {
-    let mut twins = Twins::new(TURN_TIME);
+    let mut twins = Twins::new(narrow(TURN_TIME));
     for worker in 1..WORKERS {
         twins.act(Act::Grant { worker, window: 0 });
     }

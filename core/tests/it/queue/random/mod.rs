@@ -3,10 +3,11 @@
 mod model;
 
 use std::collections::BTreeMap;
+use std::{iter, mem};
 
 use argon_core::queue::{
     ClassId, ClientKey, Entry, First, Item, NewRun, Push, Queue, RunKey, Standing, Taken,
-    TakenOfRun, TaskKey,
+    TakenOfRun, TakenRow, TaskKey,
 };
 use argon_core::task::Priority;
 use model::{FlowKey, Model};
@@ -189,6 +190,27 @@ impl Pair {
         entry
     }
 
+    /// Which tasks were taken out together.
+    fn resolve_row(&mut self, taken: &TakenRow) -> Vec<Entry> {
+        let sizes = taken.sizes();
+        let mut start = taken.first.payload.start;
+        let each = (0..).zip(&sizes).map(|(by, size)| {
+            let end = start + *size as usize;
+            TakenOfRun {
+                offset: taken.first.offset + by,
+                order: taken.first.order + u64::from(by),
+                payload: mem::replace(&mut start, end)..end,
+                is_over: taken.first.is_over && usize::from(by) + 1 == sizes.len(),
+                ..taken.first.clone()
+            }
+        });
+        let each: Vec<TakenOfRun> = each.collect();
+        assert_eq!(start, taken.first.payload.end);
+        each.iter()
+            .map(|taken| self.resolve_of_run(taken))
+            .collect()
+    }
+
     /// Every run takes no more than so many times what is in it, and has so many tasks.
     fn tidy(&mut self) {
         let runs: Vec<RunKey> = self.runs.keys().copied().collect();
@@ -283,10 +305,25 @@ impl Pair {
         let turn = self.queue.begin_turn(class, want_oldest);
         assert_eq!(turn.is_some(), !expected.is_empty());
         let Some(mut turn) = turn else { return };
-        for (entry, &charge) in expected.iter().zip(charges) {
+        let mut left = expected.iter().zip(charges);
+        while let Some((entry, &charge)) = left.next() {
             let flow = (entry.class, entry.priority, entry.client);
             match self.queue.first_of(&turn) {
                 Some(First::Task(task)) => assert_eq!(task, entry.task),
+                // Many go together as well as one after the other.
+                Some(First::OfRun(run, _)) if charge % 2 == 0 => {
+                    let tasks = self.queue.row_of(run, 1 + left.len()).1.len();
+                    let taken = self.queue.take_row(&turn, run, tasks).expect("they wait");
+                    turn.charge_row(charge, tasks as u32);
+                    let others = left.by_ref().take(tasks - 1).map(|(entry, _)| entry);
+                    let entries: Vec<Entry> = iter::once(entry).chain(others).copied().collect();
+                    assert_eq!(self.resolve_row(&taken), entries);
+                    for _ in entries {
+                        self.model.charge(flow, charge);
+                        self.running.push((flow, charge));
+                    }
+                    continue;
+                }
                 Some(First::OfRun(_, bytes)) => assert_eq!(bytes, entry.bytes),
                 None => panic!("{entry:?} waits"),
             }
