@@ -118,34 +118,17 @@ impl Manager {
         let Some((key, ends)) = self.ends_in_row(worker, said) else {
             return 0;
         };
+        self.observe_row(now, worker, key, &ends);
         let row = self.tasks.row(key);
-        let (client, first, name) = (row.client, row.assigned.first, row.name_key);
-        let (assigned, priority) = (row.assigned, row.options.priority);
-        let completed = Completed {
-            seq: row.id.seq,
-            waited: assigned.at.since(row.accepted_at).into(),
-            charged: 0,
-            worker: self.workers[worker].peer.name.clone(),
-        };
-        let tasks = ends.len();
-        let places: Places = ends.iter().fold(0, |places, end| places | 1 << end.offset);
-        let ran = || ends.iter().map(|end| u64::from(end.ran));
-        self.workers.progressed(now, worker);
-        self.workers.completed(worker, tasks as u32);
-        for ran in ran() {
-            self.placement.completed(worker, name, ran);
-            self.placement.trust(worker, name);
-        }
-        self.placement.rescore_later(worker);
-        let flow = (client, assigned.class, priority);
-        let at_least = ran().map(|ran| ran.max(1));
-        self.placement.correct_row(flow, assigned.charged, at_least);
-        self.totals.completed += tasks as u64;
-        self.placement.ended(now, tasks);
-
+        let (client, first) = (row.client, row.assigned.first);
         let ended = Ended {
             client,
-            first: completed,
+            first: Completed {
+                seq: row.id.seq,
+                waited: row.assigned.at.since(row.accepted_at).into(),
+                charged: 0,
+                worker: self.workers[worker].peer.name.clone(),
+            },
             attempts: first,
         };
         let mut bound = 0;
@@ -156,7 +139,8 @@ impl Manager {
         let bounds: Vec<u32> = bounds.collect();
         let results = said.results.get(..bound as usize).unwrap_or_default();
         let results = Parts::new(said.content, results, bounds);
-        let due = now + self.config.inner.result_ack;
+        let (tasks, due) = (ends.len(), now + self.config.inner.result_ack);
+        let places = ends.iter().fold(0, |places, end| places | 1 << end.offset);
         let with = self.results.add_row(due, ended, &ends, results);
         let bytes = self.tasks.end_of_row(key, places, with);
         let is_over = self.tasks.row(key).with_worker() == 0;
@@ -176,6 +160,24 @@ impl Manager {
             });
         }
         tasks
+    }
+
+    /// Learns from attempts of a row that completed, counted from its first, and counts them.
+    fn observe_row(&mut self, now: Instant, worker: WorkerKey, key: RowKey, ends: &[End]) {
+        let row = self.tasks.row(key);
+        let (name, charged) = (row.name_key, row.assigned.charged);
+        let flow = (row.client, row.assigned.class, row.options.priority);
+        self.workers.progressed(now, worker);
+        self.workers.completed(worker, ends.len() as u32);
+        for end in ends {
+            self.placement.completed(worker, name, end.ran.into());
+            self.placement.trust(worker, name);
+        }
+        self.placement.rescore_later(worker);
+        let ran = ends.iter().map(|end| u64::from(end.ran).max(1));
+        self.placement.correct_row(flow, charged, ran);
+        self.totals.completed += ends.len() as u64;
+        self.placement.ended(now, ends.len());
     }
 
     /// The first of these that are of one row, as many as can go at once, and the row: each counted from
