@@ -101,11 +101,6 @@ impl Outgoing {
             self.open = BytesMut::new();
         }
     }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
 }
 
 #[cfg(test)]

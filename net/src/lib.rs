@@ -73,6 +73,7 @@ mod link;
 mod local;
 mod manager;
 mod observe;
+mod pool_frames;
 mod proc;
 mod ready;
 pub mod runtime;

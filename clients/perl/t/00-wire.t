@@ -43,16 +43,19 @@ for my $block (@blocks) {
     $seen{"$message->{type}"}++;
 }
 my @met = qw(hello welcome refuse ping pong goodbye submit cancel resume ack_outcomes status_query
-    outcome reject unknown status running_query running within paused submit_run outcome_run ready run completed failed);
+    outcome reject unknown status running_query running within paused submit_run outcome_run ready run completed failed run_many completed_many);
 is_deeply([sort keys %seen], [sort @met], 'each message was met');
 
 sub encode {
     my ($name, $m) = @_;
     return Argon::Wire::Native::encode($m) if $name !~ /^pool/;
-    return Argon::Wire::Pool::ready($m->{capabilities}) if $m->{type} eq 'ready';
+    return Argon::Wire::Pool::ready($m->{capabilities}, $m->{version}[1]) if $m->{type} eq 'ready';
     my @payload = @$m{qw(content payload)};
     return Argon::Wire::Pool::run(@$m{qw(id name)}, @payload)      if $m->{type} eq 'run';
     return Argon::Wire::Pool::completed(@$m{qw(id ran)}, @payload) if $m->{type} eq 'completed';
+    return Argon::Wire::Pool::run_many(@$m{qw(id name content payloads)}) if $m->{type} eq 'run_many';
+    return Argon::Wire::Pool::completed_many(@$m{qw(id content rans payloads)})
+        if $m->{type} eq 'completed_many';
     return Argon::Wire::Pool::failed(@$m{qw(id ran error)}, @payload);
 }
 
@@ -104,6 +107,19 @@ eval { Argon::Wire::Native::decode(0, pack 'V Q<x' . 8 * ($ids + 1), 13, $ids + 
 like($@, qr/a list of 4097/, 'one id more');
 eval { Argon::Wire::Native::decode(0, pack 'V v v Q< C Q< V', 1, 1, 0, 5, 2, 5, 5) };
 like($@, qr/neither 0 nor 1/, 'a bool that is none');
+
+for my $bad (
+    [0, [], ''], [0, [3], 'abc'], [0, [1, 2], 'ab'], [0, [1, 2], 'abcd'], [0, [(0) x 1_025], ''],
+    [0, [15_360, 15_361], 'x' x 30_721], [~0, [0, 0], ''],
+) {
+    my ($id, $sizes, $payload) = @$bad;
+    my $count = @$sizes;
+    my $run = pack('V Q< C a* Q< V*', 4, $id, 1, 'x', $count, @$sizes) . $payload;
+    my $answers = pack('V Q< Q< V*', 5, $id, $count, map { (9, $_) } @$sizes) . $payload;
+    ok(!eval { Argon::Wire::Pool::decode(0, $_); 1 }, "no run of $count: $@") for $run, $answers;
+}
+eval { Argon::Wire::Pool::decode(0, pack 'V Q< Q<', 5, 0, 1 << 60) };
+like($@, qr/a run of 1152921504606846976/, 'a run that is a lie');
 
 # The limits that the protocol's description states for clients in all languages.
 SKIP: {

@@ -30,12 +30,21 @@ package Local::Child {
 
     sub next {
         my ($self) = @_;
+        return shift @{ $self->{rest} } if @{ $self->{rest} // [] };
         while (1) {
             my $at = 0;
             my ($content, $body) = Argon::Wire::take_frame($self->{inbox}, $at, 1 << 24);
             if (defined $body) {
                 substr $self->{inbox}, 0, $at, '';
-                return Argon::Wire::Pool::decode($content, $body);
+                my $message = Argon::Wire::Pool::decode($content, $body);
+                push @{ $self->{types} }, $message->{type};
+                return $message if $message->{type} ne 'completed_many';
+                my ($id, $rans, $payloads) = @$message{qw(id rans payloads)};
+                $self->{rest} = [map { {
+                    type    => 'completed', id => $id++, ran => $rans->[$_], content => $content,
+                    payload => $payloads->[$_],
+                } } 0 .. $#$rans];
+                return shift @{ $self->{rest} };
             }
             $self->{reads}++;
             sysread $self->{out}, $self->{inbox}, 1 << 20, length $self->{inbox} or return;
@@ -77,7 +86,7 @@ sub result { return Argon::JSON::decode($_[0]{payload}) }
 
 my $child = Local::Child->new({});
 my $ready = $child->next;
-is_deeply([@$ready{qw(type version capabilities)}], ['ready', [1, 0], ['perl:*']], 'it is ready');
+is_deeply([@$ready{qw(type version capabilities)}], ['ready', [1, 1], ['perl:*']], 'it is ready');
 
 subtest 'arguments and results' => sub {
     my $answer = $child->try('args', 4, 'x', undef, { a => [1] });
@@ -155,6 +164,28 @@ subtest 'standard input and output' => sub {
     is(result($child->try('echo', 5)), 5, 'all is well');
 };
 
+subtest 'runs' => sub {
+    ok(!grep({ $_ eq 'completed_many' } @{ $child->{types} }), 'none where the worker says none');
+    my $many = sub { Argon::Wire::Pool::run_many(shift, 'perl:My::Task::Trial', 1, [@_]) };
+    $child->{types} = [];
+    $child->raw($many->(2_000, map { qq(["echo",$_]) } 0 .. 499));
+    my @answers = map { $child->next } 1 .. 500;
+    is_deeply([map { $_->{id} } @answers], [2_000 .. 2_499], 'in order');
+    is_deeply([map { result($_) } @answers], [0 .. 499], 'each its own');
+    cmp_ok(scalar @{ $child->{types} }, '<', 250, 'in few frames');
+    ok(!grep({ $_->{ran} <= 0 } @answers), 'each says how long it ran');
+    # What failed is said alone, and bytes are not JSON.
+    $child->raw($many->(3_000, '["echo",1]', '["echo",2]', '["string"]', '["bytes"]', '["echo",3]', '{'));
+    @answers = map { $child->next } 1 .. 6;
+    is_deeply([map { $_->{id} } @answers], [3_000 .. 3_005], 'in order');
+    is_deeply([map { $_->{type} } @answers],
+        [qw(completed completed failed completed completed failed)], 'how each ended');
+    is_deeply([map { $_->{content} } @answers[0, 1, 3, 4]], [1, 1, 0, 1], 'contents');
+    # Results that are too many for one frame.
+    $child->raw($many->(4_000, map { '["echo","' . 'y' x 9_000 . '"]' } 1 .. 3));
+    is(length result($child->next), 9_000, 'large') for 1 .. 3;
+};
+
 subtest 'many at once' => sub {
     # All in one write: answers come in order, in few reads.
     my $runs = join '', map {
@@ -200,6 +231,11 @@ is_deeply([map { result($eval->({ code => 'sub { $n++ }', with => { '$n' => 5 } 
     $last = $child->next until $last && $last->{id} == 300;
     is($child->{inbox}, '', 'the slow one has not ended when the fast ones are here');
     is($child->next->{id}, 301, 'and it ends too');
+    # Nor do those of a run.
+    $child->raw(Argon::Wire::Pool::run_many(400, 'perl:eval', 1, [($fast) x 300, $slow]));
+    $last = $child->next until $last->{id} == 699;
+    is($child->{inbox}, '', 'the slow one of a run has not ended when the fast ones are here');
+    is($child->next->{id}, 700, 'and it ends too');
 }
 my $error = $eval->({ code => 'sub { 1 +', args => [] })->{error};
 like($error->{message}, qr/does not compile here: syntax error/, 'code that does not compile');
@@ -209,6 +245,12 @@ for my $bad ([], { args => [] }, { code => 'sub { }', args => {} }) {
 $child->raw(Argon::Wire::Pool::completed(1, 1, 0, ''));
 is($child->next, undef, 'a worker that makes no sense is left');
 isnt($child->end && $?, 0, 'with an error');
+
+$child = Local::Child->new({});
+$child->next;
+$child->raw(Argon::Wire::Pool::run_many(1, 'perl:x', 1, ['[]']));
+is($child->next, undef, 'a run of one is none');
+isnt($child->end && $?, 0, 'and an error');
 
 $child = Local::Child->new({});
 $child->next;

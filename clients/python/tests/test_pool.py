@@ -151,7 +151,7 @@ def test_the_process():
     out, err = process.communicate(b"".join(runs), timeout=100)
     assert process.returncode == 0
     (ready, _, _), *answers = messages(out)
-    assert ready == wire.Ready(b"ARGN", (1, 0), ["python:*"])
+    assert ready == wire.Ready(b"ARGN", (1, 1), ["python:*"])
     assert [answer[0].id for answer in answers] == list(range(52))
     assert [json.loads(answer[2]) for answer in answers[:50]] == [[each, ""] for each in range(50)]
     assert answers[50][2] == b"z" * 3_000_000
@@ -178,8 +178,69 @@ def test_each_answer_is_there_before_the_next_task_begins(tmp_path):
     assert messages(out)[0][0].id == 2 and process.returncode == 0
 
 
+def many_frame(ident, name, payloads, content=wire.JSON):
+    sizes = [len(payload) for payload in payloads]
+    return wire.encode(wire.RunMany(ident, name, sizes), content, b"".join(payloads))
+
+
+def test_a_run_is_answered_as_its_parts_would_be():
+    process = start()
+    odd = [b"[1]", b"[2]", b"", b"[4]"]
+    runs = many_frame(5, "python:remote_tasks:odd", odd)
+    runs += many_frame(9, "python:remote_tasks:reverse", [b"ab", b"", b"cd"], wire.RAW)
+    runs += run_frame(12, "python:remote_tasks:square", b"[3]")
+    many, _ = process.communicate(runs, timeout=100)
+    process = start()
+    singles = [run_frame(5 + i, "python:remote_tasks:odd", each) for i, each in enumerate(odd)]
+    for ident, each in [(9, b"ab"), (10, b""), (11, b"cd")]:
+        singles.append(run_frame(ident, "python:remote_tasks:reverse", each, wire.RAW))
+    singles.append(run_frame(12, "python:remote_tasks:square", b"[3]"))
+    single, _ = process.communicate(b"".join(singles), timeout=100)
+
+    def without_times(data):
+        return [(message._replace(ran=0), *rest) for message, *rest in messages(data)[1:]]
+
+    assert without_times(many) == without_times(single)
+    assert [message.id for message, *_ in messages(many)[1:]] == list(range(5, 13))
+
+
+def test_each_answer_of_a_run_is_there_before_its_next_task_begins(tmp_path):
+    process = start()
+    gates = [str(tmp_path / gate) for gate in ("open", "closed")]
+    open(gates[0], "w").close()
+    arguments = [json.dumps([gate]).encode() for gate in gates]
+    process.stdin.write(many_frame(1, "python:remote_tasks:wait_for", arguments))
+    process.stdin.flush()
+    process.stdout.read(len(Runtime().ready()))
+    head = process.stdout.read(4)
+    answer = head + process.stdout.read(int.from_bytes(head, "little"))
+    assert messages(answer)[0][0].id == 1
+    open(gates[1], "w").close()
+    out, _ = process.communicate(timeout=100)
+    assert messages(out)[0][0].id == 2 and process.returncode == 0
+
+
 def test_what_is_no_run_ends_it():
-    for data in (wire.encode(wire.Completed(1, 2)), run_frame(1, "python:a:b")[:-3], b"\1\0\0\0\0"):
+    name = "python:remote_tasks:square"
+    no_runs = [
+        wire.encode(wire.RunMany(1, name, sizes), wire.JSON, payload)
+        for sizes, payload in [
+            ([], b""),
+            ([3], b"[1]"),
+            ([3, 3], b"[1][2"),
+            ([3, 3], b"[1][2]]"),
+            ([0] * (wire.RUN_TASKS_MAX + 1), b""),
+            ([wire.RUN_BYTES_MAX, 1], b"[" * (wire.RUN_BYTES_MAX + 1)),
+        ]
+    ]
+    lie = wire.encode(wire.RunMany(1, name, [1, 2]))
+    no_runs.append(lie.replace(b"\2\0\0\0\0\0\0\0", b"\2\0\0\0\0\0\0\x80"))
+    for data in (
+        wire.encode(wire.Completed(1, 2)),
+        run_frame(1, "python:a:b")[:-3],
+        b"\1\0\0\0\0",
+        *no_runs,
+    ):
         process = start()
         _, err = process.communicate(data, timeout=100)
         assert process.returncode != 0 and b"argon.pool" in err

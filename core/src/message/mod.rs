@@ -21,9 +21,11 @@ use crate::payload::Payload;
 
 pub use from_manager::{Control, FromManager, RefuseReason, ToObserver, ToPeer, Welcome};
 pub(crate) use listed::TOO_MANY_IDS;
-pub use pool::{POOL_VERSION, PoolBody};
+pub use pool::{POOL_RUNS, POOL_VERSION, PoolBody};
+pub use run::{
+    Answer, AnswerParts, Answers, Asked, AttemptRun, Completed, End, Ends, Numbered, Run,
+};
 pub(crate) use run::{Assignments, Completions};
-pub use run::{AttemptRun, Completed, End, Ends, Numbered, Run};
 pub use said::Said;
 pub use tagged::Tagged;
 use tagged::UNKNOWN;

@@ -1,8 +1,10 @@
 //! What a worker and its pool processes say to each other.
 
+use alloc::boxed::Box;
+
 use bincode::{Decode, Encode};
 
-use super::Version;
+use super::{Answers, Asked, Run, Version};
 use crate::capabilities::Capabilities;
 use crate::name::Name;
 use crate::task::TaskError;
@@ -45,7 +47,15 @@ pub enum PoolBody {
         /// What happened.
         error: TaskError,
     },
+    /// Worker to child, since [`POOL_RUNS`]: what several `Run` would say.
+    RunMany(Box<Run<Asked>>),
+    /// Child to worker, since [`POOL_RUNS`]: what several `Completed` would say.
+    CompletedMany(Box<Answers>),
 }
 
 /// The version of the pool protocol.
-pub const POOL_VERSION: Version = Version { major: 1, minor: 0 };
+pub const POOL_VERSION: Version = Version { major: 1, minor: 1 };
+
+/// From here on pool processes understand runs. A worker says no version: it has one like this if it
+/// says a run.
+pub const POOL_RUNS: Version = Version { major: 1, minor: 1 };

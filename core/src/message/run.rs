@@ -5,6 +5,7 @@
 //! peers that speak [`Version::RUNS`](super::Version::RUNS) say and hear them.
 
 mod grow;
+mod pool;
 mod rows;
 #[cfg(feature = "testing")]
 mod singles;
@@ -22,6 +23,8 @@ use crate::name::Name;
 use crate::payload::Payload;
 use crate::task::{Completion, LastAttempt, Outcome};
 use crate::time::Nanos;
+
+pub use pool::{Answer, AnswerParts, Answers, Asked};
 
 /// Tasks whose numbers rise by one. Their payloads lie one after the other in that of the message.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -106,6 +109,7 @@ numbered! {
     Submit { seq }
     Assign { attempt, task }
     Completed { seq }
+    Asked { id }
 }
 
 /// The index of the last of a run of so many, if a run may have as many.

@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use argon_core::message::{PoolBody, PoolMessage};
+use argon_core::message::PoolMessage;
 use argon_core::payload::Payload;
+use argon_core::time::Nanos;
 
-use crate::frames::Outgoing;
+use crate::pool_frames::PoolOutgoing;
 
 /// Written at once when there are this many bytes.
 const BYTES_MAX: usize = 64 * 1024;
@@ -31,13 +32,13 @@ pub(super) struct Answers<W> {
 }
 
 struct Inner<W> {
-    buffer: Outgoing,
+    buffer: PoolOutgoing,
     output: W,
 }
 
 impl<W: Write> Answers<W> {
     pub(super) fn new(output: W) -> Self {
-        let buffer = Outgoing::default();
+        let buffer = PoolOutgoing::default();
         Self {
             inner: Mutex::new(Inner { buffer, output }),
             watched: AtomicBool::new(false),
@@ -49,17 +50,25 @@ impl<W: Write> Answers<W> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an answer.
-    pub(super) fn push(&self, body: PoolBody, payload: Payload) -> io::Result<()> {
+    /// Adds a message as it is.
+    pub(super) fn push(&self, message: &PoolMessage) -> io::Result<()> {
         let mut inner = self.lock();
-        inner
-            .buffer
-            .push(&PoolMessage { body, payload })
-            .map_err(io::Error::other)?;
-        if inner.buffer.len() >= BYTES_MAX {
-            inner.write()?;
-        }
-        Ok(())
+        inner.buffer.push(message).map_err(io::Error::other)?;
+        inner.bound()
+    }
+
+    /// Adds that an attempt completed: to the answer before it, if the worker `has_runs`.
+    pub(super) fn push_completed(
+        &self,
+        has_runs: bool,
+        id: u64,
+        ran: Nanos,
+        result: Payload,
+    ) -> io::Result<()> {
+        let mut inner = self.lock();
+        let pushed = inner.buffer.push_completed(has_runs, id, ran, result);
+        pushed.map_err(io::Error::other)?;
+        inner.bound()
     }
 
     /// Writes all there are.
@@ -114,12 +123,21 @@ impl<W: Write> Answers<W> {
 }
 
 impl<W: Write> Inner<W> {
+    /// Writes all if it is much.
+    fn bound(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= BYTES_MAX {
+            self.write()?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self) -> io::Result<()> {
-        while !self.buffer.is_empty() {
-            let front = self.buffer.front();
+        let bytes = self.buffer.bytes();
+        while !bytes.is_empty() {
+            let front = bytes.front();
             let length = front.len();
             self.output.write_all(front)?;
-            self.buffer.advance(length);
+            bytes.advance(length);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use argon_core::capabilities::Capabilities;
 use argon_core::codec;
 use argon_core::limits::{PAYLOAD_MAX_CEILING, PAYLOAD_MAX_DEFAULT};
-use argon_core::message::{MAGIC, POOL_VERSION, PoolBody};
+use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, PoolMessage};
 use argon_core::name::Name;
 use argon_core::payload::Payload;
 use argon_core::task::{self, TaskError};
@@ -109,7 +109,7 @@ fn run_all(
     watcher: &Thread,
     payload_max: usize,
     capabilities: Capabilities,
-    mut handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
+    handler: impl FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
 ) -> io::Result<()> {
     let mut inbox = BytesMut::new();
     let mut scratch = vec![0; READ];
@@ -118,8 +118,15 @@ fn run_all(
         version: POOL_VERSION,
         capabilities,
     };
-    answers.push(ready, Payload::empty())?;
-    let mut now = Instant::now();
+    answers.push(&PoolMessage::from(ready))?;
+    let mut server = Server {
+        answers,
+        watcher,
+        payload_max,
+        handler,
+        has_runs: false,
+        now: Instant::now(),
+    };
     loop {
         // Above the limit come no answers but long arguments: their limit is the worker's affair.
         let frame = codec::decode::<PoolBody>(&mut inbox, codec::frame_max(PAYLOAD_MAX_CEILING));
@@ -135,57 +142,79 @@ fn run_all(
             if !read(&mut input, &mut inbox, &mut scratch)? {
                 return Ok(());
             }
-            now = Instant::now();
+            server.now = Instant::now();
             continue;
         };
-        let PoolBody::Run { id, name } = message.body else {
-            return Err(io::Error::other(
-                "the worker sent a message that only pool processes send",
-            ));
-        };
-        answers.leave_to(watcher);
-        let begun = now;
-        let end = catch(|| handler(&name, message.payload));
-        now = Instant::now();
-        let (body, payload) = answer(id, Nanos::from(now - begun), end, payload_max);
-        answers.push(body, payload)?;
+        match message.body {
+            PoolBody::Run { id, name } => server.run(id, &name, message.payload)?,
+            PoolBody::RunMany(run) => {
+                server.has_runs = true;
+                let arguments = run.arguments(&message.payload);
+                let wrong = || io::Error::other("the worker sent a run that is none");
+                for (id, argument) in arguments.ok_or_else(wrong)? {
+                    server.run(id, &run.first.name, argument)?;
+                }
+            }
+            PoolBody::Ready { .. }
+            | PoolBody::Completed { .. }
+            | PoolBody::CompletedMany(_)
+            | PoolBody::Failed { .. } => {
+                return Err(io::Error::other(
+                    "the worker sent a message that only pool processes send",
+                ));
+            }
+        }
     }
 }
 
-fn answer(
-    id: u64,
-    ran: Nanos,
-    end: Result<Payload, TaskFailure>,
+/// Runs attempts and answers them.
+struct Server<'a, W, H> {
+    answers: &'a Answers<W>,
+    watcher: &'a Thread,
     payload_max: usize,
-) -> (PoolBody, Payload) {
-    let failure = match end {
-        Ok(result) if result.len() <= payload_max => {
-            return (PoolBody::Completed { id, ran }, result);
+    handler: H,
+    /// The worker has said a run, so it understands them.
+    has_runs: bool,
+    /// When the last attempt ended, or the last were read.
+    now: Instant,
+}
+
+impl<W, H> Server<'_, W, H>
+where
+    W: Write,
+    H: FnMut(&Name, Payload) -> Result<Payload, TaskFailure>,
+{
+    fn run(&mut self, id: u64, name: &Name, argument: Payload) -> io::Result<()> {
+        self.answers.leave_to(self.watcher);
+        let begun = self.now;
+        let end = catch(|| (self.handler)(name, argument));
+        self.now = Instant::now();
+        let ran = Nanos::from(self.now - begun);
+        let TaskFailure {
+            mut error,
+            mut detail,
+        } = match end {
+            Ok(result) if result.len() <= self.payload_max => {
+                return self.answers.push_completed(self.has_runs, id, ran, result);
+            }
+            Ok(result) => too_large(result.len(), self.payload_max).into(),
+            Err(failure) => failure,
+        };
+        cut_error(&mut error);
+        if detail.len() > self.payload_max {
+            detail = Payload::empty();
         }
-        Ok(result) => {
-            let length = result.len();
-            let text =
-                format!("a result of {length} bytes, where at most {payload_max} are allowed");
-            TaskError::new(task::ErrorKind::ResultTooLarge, text).into()
-        }
-        Err(failure) => failure,
-    };
-    let TaskFailure {
-        mut error,
-        mut detail,
-    } = failure;
-    cut_error(&mut error);
-    if detail.len() > payload_max {
-        detail = Payload::empty();
+        let error = *error;
+        self.answers.push(&PoolMessage {
+            body: PoolBody::Failed { id, ran, error },
+            payload: detail,
+        })
     }
-    (
-        PoolBody::Failed {
-            id,
-            ran,
-            error: *error,
-        },
-        detail,
-    )
+}
+
+fn too_large(length: usize, payload_max: usize) -> TaskError {
+    let text = format!("a result of {length} bytes, where at most {payload_max} are allowed");
+    TaskError::new(task::ErrorKind::ResultTooLarge, text)
 }
 
 /// Waits for more; whether there was any.

@@ -11,7 +11,7 @@ use warnings;
 use Argon::Code;
 use Argon::JSON;
 use Argon::Wire qw(take_frame HEADER_MAX PLAIN JSON);
-use Argon::Wire::Pool;
+use Argon::Wire::Pool qw(RUN_TASKS_MAX RUN_BYTES_MAX);
 use Carp ();
 use Digest::MD5 qw(md5);
 use overload ();
@@ -30,6 +30,8 @@ use constant {
     KINDS_MAX    => 1_000,
     CODE_MAX     => 256,
     BACKTRACE    => 16_384,
+    # The longest time, in nanoseconds, that can be said of one of many.
+    RAN_MAX      => 0xffff_ffff,
 };
 
 sub new {
@@ -43,7 +45,13 @@ sub new {
         pid         => $$,
         inbox       => '',
         at          => 0,
+        # Runs that have been read and not begun.
+        runs        => [],
+        # The worker has said several in one frame, so it understands that.
+        has_runs    => 0,
+        # What waits to be written: frames, and after them one that says the last few that completed.
         answers     => '',
+        joined      => undef,
         since       => undef,
         slowest     => {},
         factories   => {},
@@ -72,14 +80,14 @@ sub run {
     $self->_flush;
     while (my $run = $self->_next) {
         my $kind = _kind($run);
-        $self->_flush if length $self->{answers} && !$self->_may_wait($kind);
+        $self->_flush if defined $self->{since} && !$self->_may_wait($kind);
         my $start  = _now();
         my $answer = $self->_attempt($run);
         # A child that the task has forked, and that came back here, has no business here.
         POSIX::_exit(0) if $$ != $self->{pid};
         my $took = _now() - $start;
         $self->_learn($kind, $took);
-        $self->{answers} .= $self->_answer($run->{id}, int($took * 1e9), $answer);
+        $self->_answer($run->{id}, int($took * 1e9), $answer);
         $self->{since} //= $start + $took;
     }
     $self->_flush;
@@ -93,11 +101,17 @@ sub _next {
     my ($self) = @_;
     my $limit = 1 + HEADER_MAX + 4_294_000_000;
     while (1) {
+        return shift @{ $self->{runs} } if @{ $self->{runs} };
         my ($content, $body) = take_frame($self->{inbox}, $self->{at}, $limit);
         if (defined $body) {
             my $message = Argon::Wire::Pool::decode($content, $body);
-            die "the worker said $message->{type}\n" if $message->{type} ne 'run';
-            return $message;
+            return $message if $message->{type} eq 'run';
+            die "the worker said $message->{type}\n" if $message->{type} ne 'run_many';
+            $self->{has_runs} = 1;
+            my ($id, $name) = @$message{qw(id name)};
+            $self->{runs} = [map { { id => $id++, name => $name, content => $content, payload => $_ } }
+                @{ $message->{payloads} }];
+            next;
         }
         substr($self->{inbox}, 0, $self->{at}, '');
         $self->{at} = 0;
@@ -122,7 +136,7 @@ sub _kind {
 sub _may_wait {
     my ($self, $kind) = @_;
     return ($self->{slowest}{$kind} // 1) < QUICK
-        && length $self->{answers} < BATCH_BYTES
+        && length($self->{answers}) + ($self->{joined} ? $self->{joined}{bytes} : 0) < BATCH_BYTES
         && _now() - $self->{since} < QUICK;
 }
 
@@ -136,8 +150,47 @@ sub _learn {
     return;
 }
 
+# Puts a frame behind the answers that wait.
+sub _say {
+    my ($self, $frame) = @_;
+    $self->_close;
+    $self->{answers} .= $frame;
+    return;
+}
+
+# The same of a task that completed, in one frame with those before it where that can be.
+sub _completed {
+    my ($self, $id, $ran, $content, $payload) = @_;
+    my $bytes = length $payload;
+    return $self->_say(Argon::Wire::Pool::completed($id, $ran, $content, $payload))
+        if !$self->{has_runs} || $bytes > RUN_BYTES_MAX || $ran > RAN_MAX;
+    my $joined = $self->{joined};
+    if (!$joined || $joined->{content} != $content || $joined->{bytes} + $bytes > RUN_BYTES_MAX
+        || @{ $joined->{rans} } >= RUN_TASKS_MAX || $joined->{id} + @{ $joined->{rans} } != $id) {
+        $self->_close;
+        $joined = $self->{joined}
+            = { id => $id, content => $content, rans => [], payloads => [], bytes => 0 };
+    }
+    push @{ $joined->{rans} },     $ran;
+    push @{ $joined->{payloads} }, $payload;
+    $joined->{bytes} += $bytes;
+    return;
+}
+
+# Nothing joins the last frame any more.
+sub _close {
+    my ($self) = @_;
+    my $joined = delete $self->{joined} or return;
+    my ($id, $content, $rans, $payloads) = @$joined{qw(id content rans payloads)};
+    $self->{answers} .= @$rans > 1
+        ? Argon::Wire::Pool::completed_many($id, $content, $rans, $payloads)
+        : Argon::Wire::Pool::completed($id, $rans->[0], $content, $payloads->[0]);
+    return;
+}
+
 sub _flush {
     my ($self) = @_;
+    $self->_close;
     my $written = 0;
     while ($written < length $self->{answers}) {
         my $got = syswrite $self->{out}, $self->{answers}, length($self->{answers}) - $written,
@@ -155,18 +208,16 @@ sub _flush {
 
 sub _answer {
     my ($self, $id, $ran, $answer) = @_;
-    if (my $error = $answer->{error}) {
-        return Argon::Wire::Pool::failed($id, $ran, $error, PLAIN, '')
-            if length($answer->{payload}) > $self->{payload_max};
-        return Argon::Wire::Pool::failed($id, $ran, $error, @$answer{qw(content payload)});
-    }
-    my ($content, $payload) = @$answer{qw(content payload)};
+    my ($error, $content, $payload) = @$answer{qw(error content payload)};
     my $bytes = length $payload;
-    return Argon::Wire::Pool::completed($id, $ran, $content, $payload)
-        if $bytes <= $self->{payload_max};
-    my $text = "a result of $bytes bytes, where at most $self->{payload_max} are allowed";
-    return Argon::Wire::Pool::failed($id, $ran, { kind => 'result_too_large', message => $text },
-        PLAIN, '');
+    my $fits  = $bytes <= $self->{payload_max};
+    return $self->_completed($id, $ran, $content, $payload) if $fits && !$error;
+    $error //= {
+        kind    => 'result_too_large',
+        message => "a result of $bytes bytes, where at most $self->{payload_max} are allowed",
+    };
+    return $self->_say(
+        Argon::Wire::Pool::failed($id, $ran, $error, $fits ? ($content, $payload) : (PLAIN, '')));
 }
 
 # Runs one attempt: its result, or what went wrong.

@@ -134,7 +134,9 @@ class Version(NamedTuple):
 VERSION = Version(1, 1)
 RUNS = Version(1, 1)
 #: Of the pool protocol.
-POOL_VERSION = Version(1, 0)
+POOL_VERSION = Version(1, 1)
+#: Bounds of a run there.
+RUN_TASKS_MAX, RUN_BYTES_MAX = 1_024, 30_720
 
 
 class TaskId(NamedTuple):
@@ -538,6 +540,24 @@ class Failed(NamedTuple):
     error: TaskError
 
 
+class RunMany(NamedTuple):
+    #: Of the first.
+    id: int
+    name: str
+    sizes: List[int]
+
+
+class Answer(NamedTuple):
+    ran: int
+    size: int
+
+
+class CompletedMany(NamedTuple):
+    #: Of the first.
+    id: int
+    answers: List[Answer]
+
+
 class Reader:
     """Takes values from the front of some bytes."""
 
@@ -814,6 +834,8 @@ POOL: Protocol = dict(
             _message(Run, U64, NAME),
             _message(Completed, U64, U64),
             _message(Failed, U64, U64, _ERROR),
+            _message(RunMany, U64, NAME, _SIZES),
+            _message(CompletedMany, U64, _list(_struct(Answer, U32, U32))),
         ]
     )
 )

@@ -28,7 +28,8 @@ import sys
 import time
 import traceback
 import types
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from itertools import accumulate
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from . import _wire as wire
 from ._calls import ALLOWS, CHUNK, EVAL, to_json
@@ -343,7 +344,8 @@ def serve(runtime: Runtime, reader: int, writer: int) -> None:
             stop = at + 4 + int.from_bytes(data[at : at + 4], "little")
             if stop > len(data):
                 break
-            _write(writer, _answer(runtime, data, at, stop))
+            for run, content, payload in _runs(data, at, stop):
+                _write(writer, runtime.answer(run, content, payload))
             at = stop
         data, at = data[at:], 0
         more = _read(reader, data)
@@ -354,14 +356,35 @@ def serve(runtime: Runtime, reader: int, writer: int) -> None:
         data += more
 
 
-def _answer(runtime: Runtime, data: bytes, at: int, stop: int) -> bytes:
-    if stop - at >= 18 and data[at + 5 : at + 9] == b"\x01\0\0\0":
-        _, content, _, ident, length = _RUN_HEAD.unpack_from(data, at)
+def _runs(data: bytes, at: int, stop: int) -> Iterator[Tuple[wire.Run, int, bytes]]:
+    """What a frame asks for: one run, or many, with content and payload of each."""
+    if stop - at >= 18:
+        _, content, tag, ident, length = _RUN_HEAD.unpack_from(data, at)
         end = at + 18 + length
-        if end <= stop:
-            run = wire.Run(ident, data[at + 18 : end].decode("utf-8", "replace"))
-            return runtime.answer(run, content, data[end:stop])
+        if tag in (1, 4) and end <= stop:
+            name = data[at + 18 : end].decode("utf-8", "replace")
+            if tag == 1:
+                return iter([(wire.Run(ident, name), content, data[end:stop])])
+            sizes = _sizes(data, end, stop)
+            if sizes:
+                start = end + 8 + 4 * len(sizes)
+                stops = accumulate(sizes, initial=start)
+                return (
+                    (wire.Run(ident + index, name), content, data[first : first + size])
+                    for index, (first, size) in enumerate(zip(stops, sizes))
+                )
     raise SystemExit("argon.pool: the worker sent what is no Run")
+
+
+def _sizes(data: bytes, at: int, stop: int) -> Sequence[int]:
+    """The sizes of a run's arguments, which lie behind them up to `stop`; none if it is no run."""
+    count = int.from_bytes(data[at : at + 8], "little")
+    start = at + 8 + 4 * count
+    if not 2 <= count <= wire.RUN_TASKS_MAX or start > stop:
+        return ()
+    sizes = struct.unpack_from(f"<{count}I", data, at + 8)
+    fits = sum(sizes) == stop - start <= wire.RUN_BYTES_MAX
+    return sizes if fits else ()
 
 
 def _read(reader: int, have: bytes) -> bytes:

@@ -19,7 +19,7 @@ use crate::task::{Completion, Outcome};
 use crate::time::Nanos;
 
 /// Whether a run of so many may grow by one whose payload is `more`.
-fn has_room(len: usize, payload: &Payload, more: &Payload) -> bool {
+pub(super) fn has_room(len: usize, payload: &Payload, more: &Payload) -> bool {
     len < RUN_TASKS_MAX
         && payload.len() + more.len() <= RUN_BYTES_MAX
         && payload.content() == more.content()
@@ -38,7 +38,7 @@ pub(super) fn room(len: usize, bytes: usize, sizes: impl Iterator<Item = u32>) -
 
 impl<T: Numbered> Run<T> {
     /// Adds one with the numbers after the last and all else as the first; false if there is no room.
-    fn push(&mut self, payload: &mut Payload, more: &Payload) -> bool {
+    pub(super) fn push(&mut self, payload: &mut Payload, more: &Payload) -> bool {
         let has_room = has_room(self.sizes.len(), payload, more);
         if has_room {
             payload.append(more);
@@ -84,7 +84,7 @@ impl<T> Ends<T> {
 
 impl<B> Message<B> {
     /// Becomes a run of two, if there is room.
-    fn become_run(&mut self, more: &Payload, body: impl FnOnce(Vec<u32>) -> B) -> bool {
+    pub(super) fn become_run(&mut self, more: &Payload, body: impl FnOnce(Vec<u32>) -> B) -> bool {
         let has_room = has_room(1, &self.payload, more);
         if has_room {
             self.body = body(vec![self.payload.len() as u32, more.len() as u32]);

@@ -533,7 +533,7 @@ pub(crate) fn pool() -> Vec<Example<PoolBody>> {
             "ready".into(),
             PoolBody::Ready {
                 magic: MAGIC,
-                version: POOL_VERSION,
+                version: Version::FIRST,
                 capabilities: capabilities(),
             }
             .into(),
@@ -559,5 +559,12 @@ pub(crate) fn pool() -> Vec<Example<PoolBody>> {
         error: error(kind),
     };
     numbered("failed", error_kinds().into_iter().map(failed), &mut all);
+    let ready = PoolBody::Ready {
+        magic: MAGIC,
+        version: POOL_RUNS,
+        capabilities: capabilities(),
+    };
+    all.push(("ready_1_1".into(), ready.into()));
+    runs::pool_examples(&mut all);
     all
 }

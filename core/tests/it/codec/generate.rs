@@ -541,6 +541,7 @@ pub(crate) fn pool_body() -> impl Strategy<Value = PoolBody> {
             ran,
             error
         }),
+        runs::any_pool_run(),
     ]
 }
 

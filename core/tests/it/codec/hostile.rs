@@ -61,7 +61,7 @@ fn a_frame_without_a_header_is_refused() {
 fn unknown_tags_are_refused() {
     refused(&28u32.to_le_bytes());
     refused(&u32::MAX.to_le_bytes());
-    let mut buffer = framed(&4u32.to_le_bytes());
+    let mut buffer = framed(&6u32.to_le_bytes());
     assert_eq!(
         codec::decode::<PoolBody>(&mut buffer, FRAME_MAX),
         Err(DecodeError::BadHeader)

@@ -90,6 +90,18 @@ fn the_largest_errors_fit() {
 
 #[test]
 fn the_longest_lists_fit() {
+    let first = Asked {
+        id: u64::MAX,
+        name: name(),
+    };
+    let sizes = vec![u32::MAX; RUN_TASKS_MAX];
+    fits_alone(PoolBody::RunMany(Box::new(Run { first, sizes })));
+    let (ran, size, first) = (u32::MAX, u32::MAX, 0);
+    let answers = vec![Answer { ran, size }; RUN_TASKS_MAX];
+    fits_alone(PoolBody::CompletedMany(Box::new(Answers {
+        first,
+        answers,
+    })));
     let attempt = examples::attempt();
     let attempts = vec![attempt; IDS_MAX];
     let seqs = vec![u64::MAX; IDS_MAX];

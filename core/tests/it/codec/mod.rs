@@ -5,6 +5,7 @@ mod examples;
 mod generate;
 mod hostile;
 mod largest;
+mod pool_runs;
 mod round_trip;
 mod runs;
 mod sizes;

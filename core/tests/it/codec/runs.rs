@@ -61,6 +61,21 @@ pub(crate) fn examples(all: &mut Vec<Example<Said>>) {
     );
 }
 
+/// Runs of the pool protocol.
+pub(crate) fn pool_examples(all: &mut Vec<Example<PoolBody>>) {
+    let first = Asked {
+        id: 3,
+        name: Name::new("echo").expect("a good name"),
+    };
+    let sizes = vec![5, 0, 2];
+    let run = PoolBody::RunMany(Box::new(Run { first, sizes }));
+    all.push(("run_many".into(), with_payload(run, b"helloyo")));
+    let answer = |ran, size| Answer { ran, size };
+    let answers = vec![answer(1_500, 5), answer(1_700, 0), answer(1_900, 2)];
+    let answers = PoolBody::CompletedMany(Box::new(Answers { first: 3, answers }));
+    all.push(("completed_many".into(), with_payload(answers, b"helloyo")));
+}
+
 fn reported_any() -> impl Strategy<Value = ReportedAttempt> {
     (generate::attempt(), generate::task_id())
         .prop_map(|(attempt, task)| ReportedAttempt { attempt, task })
@@ -74,6 +89,20 @@ fn ends() -> impl Strategy<Value = Vec<End>> {
     let end = any::<(u16, u32, u32)>();
     let end = end.prop_map(|(offset, ran, size)| End { offset, ran, size });
     vec(end, 0..20)
+}
+
+/// Any run of the pool protocol, whether it makes sense or not.
+pub(crate) fn any_pool_run() -> impl Strategy<Value = PoolBody> {
+    let answer = any::<(u32, u32)>().prop_map(|(ran, size)| Answer { ran, size });
+    prop_oneof![
+        (any::<u64>(), generate::name(), sizes()).prop_map(|(id, name, sizes)| {
+            let first = Asked { id, name };
+            PoolBody::RunMany(Box::new(Run { first, sizes }))
+        }),
+        (any::<u64>(), vec(answer, 0..20)).prop_map(|(first, answers)| {
+            PoolBody::CompletedMany(Box::new(Answers { first, answers }))
+        }),
+    ]
 }
 
 /// Any run, whether it makes sense or not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use argon_core::capabilities::Capabilities;
 use argon_core::codec::{self, DecodeError, LENGTH_BYTES};
 use argon_core::limits::HELLO_FRAME_MAX;
-use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, Version};
+use argon_core::message::{AnswerParts, MAGIC, POOL_RUNS, POOL_VERSION, PoolBody, Version};
 use argon_core::payload::Payload;
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::time::Nanos;
@@ -59,6 +59,10 @@ pub(super) struct Inbox {
     buffer: BytesMut,
     payload_max: usize,
     ready: bool,
+    /// It has said that it understands runs.
+    has_runs: bool,
+    /// What is left of a run of answers.
+    parts: Option<AnswerParts>,
     /// Bytes to come of a result that is too large; they are dropped.
     skip: usize,
     /// The buffer has had room for a large result.
@@ -71,9 +75,16 @@ impl Inbox {
             buffer: BytesMut::new(),
             payload_max,
             ready: false,
+            has_runs: false,
+            parts: None,
             skip: 0,
             grown: false,
         }
+    }
+
+    /// Whether the program understands runs, and so may say some.
+    pub(super) fn has_runs(&self) -> bool {
+        self.has_runs
     }
 
     /// Where to read to: as much space as is useful now.
@@ -117,6 +128,9 @@ impl Inbox {
         if !self.ready {
             return self.first();
         }
+        if let Some(answer) = self.next_part() {
+            return Ok(Some(answer));
+        }
         match codec::decode::<PoolBody>(&mut self.buffer, codec::frame_max(self.payload_max)) {
             Ok(None) => Ok(None),
             Ok(Some(message)) => match message.body {
@@ -138,12 +152,27 @@ impl Inbox {
                         payload,
                     }))
                 }
+                PoolBody::CompletedMany(_) if !self.has_runs => Err(PoolViolation::TooNew),
+                PoolBody::CompletedMany(many) => {
+                    self.parts = many.into_parts(message.payload);
+                    let first = self.next_part().ok_or(PoolViolation::BadRun)?;
+                    Ok(Some(first))
+                }
                 PoolBody::Ready { .. } => Err(PoolViolation::ReadyTwice),
-                PoolBody::Run { .. } => Err(PoolViolation::WorkersMessage),
+                PoolBody::Run { .. } | PoolBody::RunMany(_) => Err(PoolViolation::WorkersMessage),
             },
             Err(DecodeError::TooLong { length, .. }) => self.too_long(length),
             Err(DecodeError::BadHeader | DecodeError::TooManyIds) => Err(self.not_a_frame()),
         }
+    }
+
+    /// The next answer of a run of them.
+    fn next_part(&mut self) -> Option<Answer> {
+        let Some((id, ran, result)) = self.parts.as_mut()?.next() else {
+            self.parts = None;
+            return None;
+        };
+        Some(self.completed(id, ran, result))
     }
 
     fn completed(&self, id: u64, ran: Nanos, payload: Payload) -> Answer {
@@ -194,9 +223,11 @@ impl Inbox {
                         length - COMPLETED_BYTES,
                     )))
                 }
-                PoolBody::Ready { .. } | PoolBody::Run { .. } | PoolBody::Failed { .. } => {
-                    Err(self.not_a_frame())
-                }
+                PoolBody::Ready { .. }
+                | PoolBody::Run { .. }
+                | PoolBody::RunMany(_)
+                | PoolBody::CompletedMany(_)
+                | PoolBody::Failed { .. } => Err(self.not_a_frame()),
             },
             Ok(None) | Err(_) => Err(self.not_a_frame()),
         }
@@ -222,11 +253,14 @@ impl Inbox {
                         return Err(PoolViolation::Version(version));
                     }
                     self.ready = true;
+                    self.has_runs = version >= POOL_RUNS;
                     Ok(Some(Answer::Ready(capabilities)))
                 }
                 PoolBody::Ready { .. }
                 | PoolBody::Run { .. }
+                | PoolBody::RunMany(_)
                 | PoolBody::Completed { .. }
+                | PoolBody::CompletedMany(_)
                 | PoolBody::Failed { .. } => Err(PoolViolation::NotReadyFirst),
             },
             Err(_) => Err(self.not_a_frame()),
@@ -247,6 +281,10 @@ pub(super) enum PoolViolation {
     ReadyTwice,
     /// It said what only a worker says.
     WorkersMessage,
+    /// It said what there is only in a later version than the one it speaks.
+    TooNew,
+    /// A run of answers whose sizes are not those of its payload, or that is too short or too long.
+    BadRun,
     /// It speaks another major version.
     Version(Version),
     /// The beginning of bytes that are no frame.
@@ -259,6 +297,8 @@ impl fmt::Display for PoolViolation {
             Self::NotReadyFirst => f.write_str("its first message was not that it is ready"),
             Self::ReadyTwice => f.write_str("it said twice that it is ready"),
             Self::WorkersMessage => f.write_str("it sent a message that only workers send"),
+            Self::TooNew => f.write_str("it sent a run, which its version does not have"),
+            Self::BadRun => f.write_str("it sent a run of answers that is none"),
             Self::Version(version) => write!(
                 f,
                 "it speaks version {}.{} of the pool protocol, this worker {}.{}",

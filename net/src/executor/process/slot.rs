@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use argon_core::ids::{Attempt, PeerId, PoolProcess, TaskId};
 use argon_core::limits::KILL_GRACE;
-use argon_core::message::{PoolBody, PoolMessage};
 use argon_core::name::Name;
 use argon_core::task::ExitCause;
 use argon_core::worker::{Job, PoolInput, SlotLife};
@@ -27,8 +26,8 @@ use super::ProcessOptions;
 use super::inbox::{Answer, Inbox};
 use super::orphans::Sweep;
 use super::printed::{Line, Printed};
-use crate::frames::Outgoing;
 use crate::guard;
+use crate::pool_frames::PoolOutgoing;
 use crate::proc::Table;
 use crate::text::{Tail, cut_start};
 use crate::who::PROCESS;
@@ -140,7 +139,7 @@ pub(super) struct Slot {
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     inbox: Inbox,
-    outbox: Outgoing,
+    outbox: PoolOutgoing,
     /// Given and unanswered, oldest first.
     running: VecDeque<Running>,
     next: u64,
@@ -214,7 +213,7 @@ impl Slot {
             stderr: child.stderr.take(),
             child,
             inbox: Inbox::new(options.payload_max),
-            outbox: Outgoing::default(),
+            outbox: PoolOutgoing::default(),
             running: VecDeque::new(),
             next: 0,
             tail: Tail::default(),
@@ -259,14 +258,10 @@ impl Slot {
         }
         let id = self.next;
         self.next += 1;
-        let run = PoolMessage {
-            body: PoolBody::Run {
-                id,
-                name: job.name.clone(),
-            },
-            payload: job.payload,
-        };
-        match self.outbox.push(&run) {
+        let pushed = self
+            .outbox
+            .push_run(self.inbox.has_runs(), id, &job.name, job.payload);
+        match pushed {
             Ok(()) => self.running.push_back(Running {
                 id,
                 attempt: job.attempt,
@@ -463,9 +458,10 @@ impl Slot {
 
     fn write(&mut self, cx: &mut Context<'_>) {
         while let Some(stdin) = self.stdin.as_mut().filter(|_| !self.outbox.is_empty()) {
-            match Pin::new(stdin).poll_write(cx, self.outbox.front()) {
+            let bytes = self.outbox.bytes();
+            match Pin::new(stdin).poll_write(cx, bytes.front()) {
                 Poll::Pending => return,
-                Poll::Ready(Ok(length)) if length > 0 => self.outbox.advance(length),
+                Poll::Ready(Ok(length)) if length > 0 => bytes.advance(length),
                 Poll::Ready(_) => {
                     self.stdin = None;
                     self.outbox.clear();
