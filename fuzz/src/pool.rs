@@ -1,9 +1,12 @@
 //! What a worker makes of a pool process's bytes, on both of its outputs.
 
 use argon::testing::{PoolEars, PoolHeard};
+use argon_core::codec;
 use argon_core::limits::{ERROR_TEXT_MAX, HEADER_MAX, HELLO_FRAME_MAX};
+use argon_core::message::PoolMessage;
 use argon_core::task::{ErrorKind, TaskError};
 use argon_core::worker::RunEnd;
+use bytes::BytesMut;
 
 use crate::wire::examples;
 
@@ -13,6 +16,7 @@ pub(crate) const WORDS: &[&[u8]] = &[
     b"\x00\x00\x00\x00",
     b"\x02\x00\x00\x00",
     b"\x03\x00\x00\x00",
+    b"\x05\x00\x00\x00",
     b"\xff\xff\x03\x00",
 ];
 
@@ -88,15 +92,28 @@ fn judge(answer: &PoolHeard) {
     }
 }
 
+/// The same frames without runs, if they are frames.
+fn singles(bytes: &[u8]) -> Option<BytesMut> {
+    let mut bytes = BytesMut::from(bytes);
+    let mut singles = BytesMut::new();
+    while let Some(message) = codec::decode(&mut bytes, codec::frame_max(PAYLOAD_MAX)).ok()? {
+        for single in PoolMessage::pool_singles(&message) {
+            codec::encode(&single, &mut singles).ok()?;
+        }
+    }
+    bytes.is_empty().then_some(singles)
+}
+
 /// The first byte says how the bytes are cut and what comes before them, the second how much is
-/// printed.
+/// printed, and which version is spoken.
 pub(crate) fn pool(input: &[u8]) {
     let Some((&[head, printed], rest)) = input.split_first_chunk() else {
         return;
     };
     let mut bytes = Vec::new();
     if head & 1 != 0 {
-        bytes.extend_from_slice(&examples("pool/ready")[0]);
+        // Of version 1.0 or 1.1.
+        bytes.extend_from_slice(&examples("pool/ready")[usize::from(printed & 1)]);
     }
     bytes.extend_from_slice(rest);
     if head & 2 != 0 {
@@ -108,6 +125,12 @@ pub(crate) fn pool(input: &[u8]) {
     let pieces = listen(&bytes, piece);
     assert_eq!(whole, pieces, "it depends on how the bytes come");
     whole.answers.iter().for_each(judge);
+    // The least that an answer takes is its place in a run.
+    assert!(whole.answers.len() * 8 <= bytes.len(), "answers from nothing");
+    if let Some(singles) = singles(&bytes).filter(|_| whole.wrong.is_none()) {
+        let alone = listen(&singles, singles.len().max(1));
+        assert_eq!(whole, alone, "a run is not what its parts are");
+    }
     let first = whole.answers.first();
     assert!(
         first.is_none_or(|first| matches!(first, PoolHeard::Ready(_))),

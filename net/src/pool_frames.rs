@@ -111,3 +111,84 @@ impl PoolOutgoing {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use argon_core::codec;
+    use argon_core::payload::Content;
+    use bytes::BytesMut;
+
+    use super::*;
+
+    /// What is read of all that waits.
+    fn written(outgoing: &mut PoolOutgoing) -> Vec<PoolMessage> {
+        let mut wire = BytesMut::new();
+        let bytes = outgoing.bytes();
+        while !bytes.is_empty() {
+            wire.extend_from_slice(bytes.front());
+            bytes.advance(bytes.front().len());
+        }
+        let mut read = Vec::new();
+        while let Some(message) = codec::decode(&mut wire, 1 << 24).expect("frames") {
+            read.push(message);
+        }
+        assert!(wire.is_empty() && outgoing.is_empty());
+        read
+    }
+
+    fn pushed(has_runs: bool) -> (Vec<PoolMessage>, PoolOutgoing) {
+        let mut singles = Vec::new();
+        let mut outgoing = PoolOutgoing::default();
+        let sizes = [3, 0, RUN_BYTES_MAX - 10, 20, RUN_BYTES_MAX, 100_000, 7, 7];
+        for (id, size) in (0..).zip(sizes) {
+            let content = if id == 7 {
+                Content::JSON
+            } else {
+                Content::BYTES
+            };
+            let payload = Payload::new(content, vec![1; size]);
+            let name = Name::new("x").expect("a good name");
+            let pushed = outgoing.push_run(has_runs, id, &name, payload.clone());
+            pushed.expect("it fits");
+            let body = PoolBody::Run { id, name };
+            singles.push(PoolMessage { body, payload });
+        }
+        for id in 0..5 {
+            let (ran, payload) = (Nanos(id), Payload::from("result"));
+            let pushed = outgoing.push_completed(has_runs, id, ran, payload.clone());
+            pushed.expect("it fits");
+            let body = PoolBody::Completed { id, ran };
+            singles.push(PoolMessage { body, payload });
+        }
+        (singles, outgoing)
+    }
+
+    #[test]
+    fn whoever_knows_no_runs_is_sent_none() {
+        let (singles, mut outgoing) = pushed(false);
+        assert_eq!(written(&mut outgoing), singles);
+    }
+
+    #[test]
+    fn what_is_pushed_in_a_row_goes_in_runs_and_in_order() {
+        let (singles, mut outgoing) = pushed(true);
+        let said = written(&mut outgoing);
+        let heard: Vec<_> = said.iter().flat_map(PoolMessage::pool_singles).collect();
+        assert_eq!(heard, singles);
+        // The first three, five alone, and the results.
+        assert_eq!(said.len(), 1 + 5 + 1);
+    }
+
+    #[test]
+    fn what_has_been_taken_to_be_written_grows_no_more() {
+        let mut outgoing = PoolOutgoing::default();
+        for id in 0..3 {
+            let payload = Payload::from("result");
+            let pushed = outgoing.push_completed(true, id, Nanos(1), payload);
+            pushed.expect("it fits");
+            assert!(!outgoing.is_empty() && outgoing.len() >= "result".len());
+            outgoing.bytes();
+        }
+        assert_eq!(written(&mut outgoing).len(), 3);
+    }
+}

@@ -17,7 +17,7 @@ use argon::{guard, runtime};
 use argon_core::capabilities::Capabilities;
 use argon_core::codec;
 use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
-use argon_core::message::{MAGIC, POOL_VERSION, PoolBody, PoolMessage, Version};
+use argon_core::message::{Answer, Answers, MAGIC, POOL_VERSION, PoolBody, PoolMessage, Version};
 use argon_core::name::Name;
 use argon_core::payload::{Content, Payload};
 use argon_core::task::{ErrorKind, TaskError};
@@ -101,10 +101,14 @@ fn say(body: PoolBody, payload: Payload) -> io::Result<()> {
 }
 
 fn ready() -> io::Result<()> {
+    ready_as(POOL_VERSION)
+}
+
+fn ready_as(version: Version) -> io::Result<()> {
     say(
         PoolBody::Ready {
             magic: MAGIC,
-            version: POOL_VERSION,
+            version,
             capabilities: Capabilities::anything(),
         },
         Payload::empty(),
@@ -119,6 +123,13 @@ fn completed(id: u64) -> io::Result<()> {
         },
         Payload::empty(),
     )
+}
+
+/// Says that so many attempts completed in a row.
+fn completed_many(first: u64, count: usize) -> io::Result<()> {
+    let answers = vec![Answer { ran: 0, size: 0 }; count];
+    let many = Answers { first, answers };
+    say(PoolBody::CompletedMany(Box::new(many)), Payload::empty())
 }
 
 /// Waits until something is given, if anything ever is.
@@ -154,6 +165,26 @@ fn bad(how: &str) -> io::Result<()> {
             wait_for_work()?;
             completed(1)?;
         }
+        "many-too-new" => {
+            ready_as(Version::FIRST)?;
+            wait_for_work()?;
+            completed_many(0, 2)?;
+        }
+        "many-too-few" => {
+            ready()?;
+            wait_for_work()?;
+            completed_many(0, 1)?;
+        }
+        "many-disorder" => {
+            ready()?;
+            wait_for_work()?;
+            completed_many(1, 2)?;
+        }
+        "many-unasked" => {
+            ready()?;
+            wait_for_work()?;
+            completed_many(0, 3)?;
+        }
         "print" => {
             ready()?;
             wait_for_work()?;
@@ -185,9 +216,10 @@ fn bad(how: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A runtime that does not know that results have a limit.
+/// A runtime of version 1.0 that does not know that results have a limit, and ends at what it does not
+/// know.
 fn ignorant() -> io::Result<()> {
-    ready()?;
+    ready_as(Version::FIRST)?;
     let mut input = BytesMut::new();
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -199,15 +231,11 @@ fn ignorant() -> io::Result<()> {
         while let Some(message) =
             codec::decode::<PoolBody>(&mut input, 1 << 30).map_err(io::Error::other)?
         {
-            if let PoolBody::Run { id, .. } = message.body {
-                say(
-                    PoolBody::Completed {
-                        id,
-                        ran: Nanos::ZERO,
-                    },
-                    message.payload,
-                )?;
-            }
+            let PoolBody::Run { id, .. } = message.body else {
+                return Err(io::Error::other("no Run"));
+            };
+            let ran = Nanos::ZERO;
+            say(PoolBody::Completed { id, ran }, message.payload)?;
         }
     }
 }

@@ -153,7 +153,7 @@ async fn programs_that_break_the_protocol_are_killed_and_told_why() {
     for (mode, reason) in [
         (
             "future",
-            "it speaks version 2.0 of the pool protocol, this worker 1.0",
+            "it speaks version 2.0 of the pool protocol, this worker 1.1",
         ),
         ("hasty", "its first message was not that it is ready"),
     ] {
@@ -172,6 +172,12 @@ async fn programs_that_break_the_protocol_are_killed_and_told_why() {
     }
     for (mode, reason) in [
         ("disorder", "it answered run 1 before run 0"),
+        ("many-disorder", "it answered run 1 before run 0"),
+        (
+            "many-too-new",
+            "it sent a run, which its version does not have",
+        ),
+        ("many-too-few", "it sent a run of answers that is none"),
         (
             "print",
             "it wrote \"oops, I printed this to standard output\\n\"",
@@ -184,6 +190,48 @@ async fn programs_that_break_the_protocol_are_killed_and_told_why() {
         let (cause, text) = pool.exited().await;
         assert_eq!(cause, ExitCause::Protocol, "{mode}");
         assert!(text.starts_with(reason), "{mode}: {text}");
+    }
+}
+
+/// A run is only an encoding: all before what is wrong counts.
+#[tokio::test]
+async fn answers_before_one_too_many_count() {
+    let mut pool = Pool::ready(options(&["bad", "many-unasked"])).await;
+    let two = [pool.run(0, "noop", ""), pool.run(0, "noop", "")];
+    for attempt in two {
+        assert_eq!(pool.done(attempt).await.0, RunEnd::Completed);
+    }
+    let (cause, text) = pool.exited().await;
+    let reason = "it answered run 2, which waits for none";
+    assert_eq!((cause, text.trim_end()), (ExitCause::Protocol, reason));
+}
+
+/// Those of version 1.0, which ends at a run, and of 1.1; results of all sizes, some of them too large.
+#[tokio::test]
+async fn attempts_in_a_row_end_one_by_one() {
+    for mode in ["pool", "ignorant"] {
+        let mut options = options(&[mode]);
+        options.payload_max = 5_000;
+        let mut pool = Pool::ready(options).await;
+        let sizes: Vec<usize> = (0..3_000_usize)
+            .map(|index| index * index % 6_007)
+            .collect();
+        let attempts: Vec<_> = sizes
+            .iter()
+            .map(|&size| pool.run(0, "echo", vec![size as u8; size]))
+            .collect();
+        for (attempt, size) in attempts.into_iter().zip(sizes) {
+            match pool.done(attempt).await {
+                (RunEnd::Completed, result) => {
+                    assert_eq!(result[..], vec![size as u8; size], "{mode}");
+                    assert!(size <= 5_000, "{mode}");
+                }
+                (RunEnd::Failed(error), _) => {
+                    assert_eq!(error.kind, ErrorKind::ResultTooLarge, "{mode}");
+                    assert!(size > 5_000, "{mode}");
+                }
+            }
+        }
     }
 }
 

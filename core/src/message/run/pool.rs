@@ -175,9 +175,8 @@ impl PoolMessage {
     }
 }
 
-impl Message<PoolBody> {
+impl PoolMessage {
     /// What a run says of each attempt alone; itself if it is none, nothing if it makes no sense.
-    #[cfg(feature = "testing")]
     #[must_use]
     pub fn pool_singles(&self) -> Vec<Self> {
         match &self.body {
