@@ -121,6 +121,8 @@ pub const CHILD_WORK_MAX: Duration = Duration::from_millis(1);
 pub const CHILD_WORK_MIN: Duration = Duration::from_micros(100);
 /// Most attempts written to one pool process and not answered.
 pub const CHILD_QUEUE_MAX: usize = 1_024;
+/// Most attempts that a slot is given in one go.
+pub const JOBS_MAX: usize = CHILD_QUEUE_MAX;
 /// A service time counts as at least this much where it divides or is summed up: measured run
 /// times go down to nothing.
 pub const SERVICE_FLOOR: Duration = Duration::from_nanos(200);

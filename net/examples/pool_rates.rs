@@ -130,6 +130,10 @@ async fn rate(
                     done += 1;
                     executor.execute(run(slot));
                 }
+                PoolInput::DoneMany { slot, ends } => {
+                    done += ends.len() as u64;
+                    ends.iter().for_each(|_| executor.execute(run(slot)));
+                }
                 event => return Err(format!("{event:?}").into()),
             }
         }

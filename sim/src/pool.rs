@@ -145,15 +145,20 @@ impl Pool {
         let mut effects = PoolEffects::default();
         match output {
             PoolOutput::Spawn { slot } => self.spawn(now, slot, history, &mut effects),
-            PoolOutput::Run { slot, job } => {
-                let attempt = (job.attempt.epoch.0, job.attempt.number);
-                self.given.entry(attempt).or_insert(now);
-                // A process that has died meanwhile has said so already, or is about to.
-                if let Some(known) = self.live(slot)
-                    && known.dying.is_none()
-                {
-                    known.waiting.push_back(job);
-                    self.start_next(now, slot, tasks, history, &mut effects);
+            PoolOutput::Run { .. } | PoolOutput::RunMany { .. } => {
+                for single in output.singles() {
+                    let PoolOutput::Run { slot, job } = single else {
+                        unreachable!("many of `Run`");
+                    };
+                    let attempt = (job.attempt.epoch.0, job.attempt.number);
+                    self.given.entry(attempt).or_insert(now);
+                    // A process that has died meanwhile has said so already, or is about to.
+                    if let Some(known) = self.live(slot)
+                        && known.dying.is_none()
+                    {
+                        known.waiting.push_back(job);
+                        self.start_next(now, slot, tasks, history, &mut effects);
+                    }
                 }
             }
             PoolOutput::Terminate { slot } => {

@@ -135,6 +135,11 @@ impl Executor for Waits {
                 slot,
                 capabilities: Capabilities::anything(),
             }),
+            PoolOutput::RunMany { slot, jobs } => {
+                for job in jobs {
+                    self.execute(PoolOutput::Run { slot, job });
+                }
+            }
             PoolOutput::Run { slot, job } => {
                 let begun = Instant::now();
                 let wait = Wait {

@@ -296,6 +296,11 @@ fn worker(choices: &mut Choices<'_>) {
                         slot.given.push(job.attempt);
                     }
                 }
+                WorkerOutput::Pool(PoolOutput::RunMany { slot: life, jobs }) => {
+                    if let Some(slot) = slots.iter_mut().find(|slot| slot.life == life) {
+                        slot.given.extend(jobs.iter().map(|job| job.attempt));
+                    }
+                }
                 WorkerOutput::Stopped => return,
                 WorkerOutput::Pool(_) | WorkerOutput::Notify(_) | WorkerOutput::Replaced => {}
             }

@@ -19,6 +19,9 @@ mod window;
 
 use alloc::boxed::Box;
 use alloc::string::String;
+#[cfg(feature = "testing")]
+use alloc::vec;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::capabilities::Capabilities;
@@ -114,6 +117,19 @@ pub enum RunEnd {
     Failed(Box<TaskError>),
 }
 
+/// The end of an attempt, by itself, in a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// The attempt.
+    pub attempt: Attempt,
+    /// How long it ran, measured where it ran.
+    pub ran: Duration,
+    /// How it ended.
+    pub end: RunEnd,
+    /// The result, or detail of the error.
+    pub payload: Payload,
+}
+
 /// A fact about the pool, from whatever runs the slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolInput {
@@ -136,6 +152,13 @@ pub enum PoolInput {
         end: RunEnd,
         /// The result, or detail of the error.
         payload: Payload,
+    },
+    /// Many of `Done`, in their order.
+    DoneMany {
+        /// Which.
+        slot: SlotLife,
+        /// What it ended.
+        ends: Vec<JobEnd>,
     },
     /// A pool process is gone, with everything that it started. Nothing more comes from this life.
     Exited {
@@ -171,6 +194,13 @@ pub enum PoolOutput {
         /// What.
         job: Job,
     },
+    /// Many of `Run`, in their order: at least two, [`JOBS_MAX`](limits::JOBS_MAX) at most.
+    RunMany {
+        /// Which.
+        slot: SlotLife,
+        /// What.
+        jobs: Vec<Job>,
+    },
     /// Ask a pool process and all its descendants to end (SIGTERM).
     Terminate {
         /// Which.
@@ -186,6 +216,37 @@ pub enum PoolOutput {
         /// Which.
         slot: SlotLife,
     },
+}
+
+#[cfg(feature = "testing")]
+impl PoolOutput {
+    /// What many of `Run` say of each attempt alone; itself if it is something else.
+    #[must_use]
+    pub fn singles(self) -> Vec<Self> {
+        match self {
+            Self::RunMany { slot, jobs } => {
+                let jobs = jobs.into_iter();
+                jobs.map(|job| Self::Run { slot, job }).collect()
+            }
+            Self::Spawn { .. }
+            | Self::Run { .. }
+            | Self::Terminate { .. }
+            | Self::Kill { .. }
+            | Self::Retire { .. } => vec![self],
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl WorkerOutput {
+    /// The same of what a worker says.
+    #[must_use]
+    pub fn singles(self) -> Vec<Self> {
+        match self {
+            Self::Pool(output) => output.singles().into_iter().map(Self::Pool).collect(),
+            Self::Link(_) | Self::Notify(_) | Self::Replaced | Self::Stopped => vec![self],
+        }
+    }
 }
 
 /// A fact for the worker.

@@ -4,15 +4,16 @@ use core::time::Duration;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 
 use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
 use super::machine::Worker;
 use super::pool::{SlotState, Stage, StopReason};
-use super::{Job, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
+use super::{Job, JobEnd, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::capabilities::Capabilities;
 use crate::event::Event;
-use crate::ids::{Attempt, SlotId};
-use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, SERVICE_FLOOR};
+use crate::ids::SlotId;
+use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, JOBS_MAX, SERVICE_FLOOR};
 use crate::message::AttemptEnd;
 use crate::message::FromWorker;
 use crate::payload::Payload;
@@ -33,7 +34,20 @@ impl Worker {
                 ran,
                 end,
                 payload,
-            } => self.on_done(now, slot, attempt, ran, end, payload),
+            } => {
+                let end = JobEnd {
+                    attempt,
+                    ran,
+                    end,
+                    payload,
+                };
+                self.on_done(now, slot, end);
+            }
+            PoolInput::DoneMany { slot, ends } => {
+                for end in ends {
+                    self.on_done(now, slot, end);
+                }
+            }
             PoolInput::Exited {
                 slot,
                 cause,
@@ -57,15 +71,13 @@ impl Worker {
         }
     }
 
-    fn on_done(
-        &mut self,
-        now: Instant,
-        life: SlotLife,
-        attempt: Attempt,
-        ran: Duration,
-        end: RunEnd,
-        payload: Payload,
-    ) {
+    fn on_done(&mut self, now: Instant, life: SlotLife, end: JobEnd) {
+        let JobEnd {
+            attempt,
+            ran,
+            end,
+            payload,
+        } = end;
         let Some(slot) = self.pool.find(life) else {
             return;
         };
@@ -315,13 +327,33 @@ impl Worker {
             slot,
             life: self.pool.get(slot).life,
         };
-        self.out.push_back(WorkerOutput::Pool(PoolOutput::Run {
-            slot: slot_life,
-            job,
-        }));
+        self.run(slot_life, job);
         if first {
             self.watch_head(slot);
         }
+    }
+
+    /// Lets a slot run an attempt: said with those that it was given just before, if any.
+    fn run(&mut self, slot: SlotLife, job: Job) {
+        if let Some(WorkerOutput::Pool(last)) = self.out.back_mut()
+            && let PoolOutput::RunMany { slot: to, jobs } = last
+            && *to == slot
+            && jobs.len() < JOBS_MAX
+        {
+            return jobs.push(job);
+        }
+        let run = if let Some(WorkerOutput::Pool(PoolOutput::Run { slot: to, .. })) =
+            self.out.back()
+            && *to == slot
+            && let Some(WorkerOutput::Pool(PoolOutput::Run { job: first, .. })) =
+                self.out.pop_back()
+        {
+            let jobs = vec![first, job];
+            PoolOutput::RunMany { slot, jobs }
+        } else {
+            PoolOutput::Run { slot, job }
+        };
+        self.out.push_back(WorkerOutput::Pool(run));
     }
 
     /// Arms the slot's timer for whatever ends its first attempt soonest.

@@ -179,7 +179,9 @@ impl ProcessExecutor {
             PoolOutput::Kill { slot } => (slot, ExitCause::Signal(Signal::SIGKILL as i32)),
             PoolOutput::Terminate { slot } => (slot, ExitCause::Signal(Signal::SIGTERM as i32)),
             PoolOutput::Retire { slot } => (slot, ExitCause::Exit(0)),
-            PoolOutput::Spawn { .. } | PoolOutput::Run { .. } => return false,
+            PoolOutput::Spawn { .. } | PoolOutput::Run { .. } | PoolOutput::RunMany { .. } => {
+                return false;
+            }
         };
         let before = self.starting.len();
         self.starting.retain(|starting| *starting != slot);
@@ -295,6 +297,11 @@ impl Executor for ProcessExecutor {
             PoolOutput::Run { slot, job } => {
                 if let Some(slot) = self.slot(slot) {
                     slot.run(job);
+                }
+            }
+            PoolOutput::RunMany { slot, jobs } => {
+                if let Some(slot) = self.slot(slot) {
+                    jobs.into_iter().for_each(|job| slot.run(job));
                 }
             }
             PoolOutput::Terminate { slot } => {

@@ -21,7 +21,7 @@ use argon_core::limits::CAPACITY_MAX;
 use argon_core::name::Name;
 use argon_core::payload::Payload;
 use argon_core::task::ExitCause;
-use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
+use argon_core::worker::{Job, JobEnd, PoolInput, PoolOutput, RunEnd, SlotLife};
 use nix::sys::signal::Signal;
 use tokio::time::{Sleep, sleep};
 
@@ -37,6 +37,8 @@ pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send
 /// this much, or has taken this long since it last called.
 const DONE_MAX: usize = 256;
 const DONE_AFTER: Duration = Duration::from_micros(100);
+/// Ends that there is room for when the first is left.
+const ENDS_FIRST: usize = 8;
 /// Results are collected at least so often while others of their slot are to come: the next may
 /// take for ever.
 const COLLECT_EVERY: Duration = Duration::from_millis(1);
@@ -82,6 +84,7 @@ struct SlotEntry {
 enum Command {
     Begin(SlotLife),
     Run(SlotLife, Job),
+    RunMany(SlotLife, Vec<Job>),
     End(SlotLife, ExitCause),
     Kill(SlotLife),
     Leave,
@@ -147,7 +150,11 @@ impl ThreadExecutor {
             self.places.resize_with(index + 1, SlotEntry::default);
         }
         let place = &mut self.places[index];
-        place.running += usize::from(matches!(command, Command::Run(..)));
+        place.running += match &command {
+            Command::Run(..) => 1,
+            Command::RunMany(_, jobs) => jobs.len(),
+            Command::Begin(_) | Command::End(..) | Command::Kill(_) | Command::Leave => 0,
+        };
         let commands = &mut place.commands;
         if commands.is_empty() {
             self.touched.push(index);
@@ -201,9 +208,11 @@ impl ThreadExecutor {
                             cause: ExitCause::NotStarted,
                             stderr: format!("cannot start a thread: {error}"),
                         }),
-                        Command::Run(..) | Command::End(..) | Command::Kill(_) | Command::Leave => {
-                            None
-                        }
+                        Command::Run(..)
+                        | Command::RunMany(..)
+                        | Command::End(..)
+                        | Command::Kill(_)
+                        | Command::Leave => None,
                     }));
                 }
             }
@@ -261,6 +270,9 @@ impl SlotEntry {
         for event in &events[start..] {
             match event {
                 PoolInput::Done { .. } => self.running = self.running.saturating_sub(1),
+                PoolInput::DoneMany { ends, .. } => {
+                    self.running = self.running.saturating_sub(ends.len());
+                }
                 // What had not begun never will.
                 PoolInput::Exited { .. } => self.running = 0,
                 PoolInput::Ready { .. } | PoolInput::Memory { .. } => {}
@@ -286,6 +298,9 @@ impl Executor for ThreadExecutor {
         match action {
             PoolOutput::Spawn { slot } => self.command(slot, Command::Begin(slot)),
             PoolOutput::Run { slot, job } => self.command(slot, Command::Run(slot, job)),
+            PoolOutput::RunMany { slot, jobs } => {
+                self.command(slot, Command::RunMany(slot, jobs));
+            }
             PoolOutput::Terminate { slot } => {
                 self.command(slot, Command::End(slot, signal(Signal::SIGTERM)));
             }
@@ -348,20 +363,14 @@ impl Hand {
     fn work(self) {
         let mut life = None;
         let mut commands = VecDeque::new();
-        let mut now = Instant::now();
-        let mut told = now;
-        let mut untold = 0;
+        let mut pace = Pace::new();
         loop {
             if commands.is_empty() {
                 self.call.call();
-                untold = 0;
                 self.wait(&mut commands);
-                now = Instant::now();
-                told = now;
+                pace = Pace::new();
             }
-            if self.mailbox.hurry.swap(false, Ordering::Acquire) {
-                self.hurry(life, &mut commands);
-            }
+            self.hurry(life, &mut commands);
             match commands.pop_front() {
                 Some(Command::Begin(slot)) => {
                     life = Some(slot);
@@ -371,18 +380,15 @@ impl Hand {
                     });
                 }
                 Some(Command::Run(slot, job)) if life == Some(slot) => {
-                    let begun = now;
-                    let attempt = job.attempt;
-                    let (end, payload) = self.run(job);
-                    now = Instant::now();
-                    let ran = now - begun;
-                    self.tell(PoolInput::Done {
-                        slot,
-                        attempt,
-                        ran,
-                        end,
-                        payload,
-                    });
+                    self.run(slot, job, &mut pace);
+                }
+                Some(Command::RunMany(slot, jobs)) if life == Some(slot) => {
+                    for job in jobs {
+                        if self.hurry(life, &mut commands) {
+                            break;
+                        }
+                        self.run(slot, job, &mut pace);
+                    }
                 }
                 Some(Command::End(slot, cause)) if life == Some(slot) => {
                     life = None;
@@ -395,15 +401,52 @@ impl Hand {
                 }
                 Some(Command::Leave) => return,
                 // Of a life that has ended; kills are carried out before they come here.
-                Some(Command::Run(..) | Command::End(..) | Command::Kill(_)) | None => {}
-            }
-            untold += 1;
-            if untold >= DONE_MAX || now - told >= DONE_AFTER {
-                untold = 0;
-                told = now;
-                self.call.call();
+                Some(
+                    Command::Run(..) | Command::RunMany(..) | Command::End(..) | Command::Kill(_),
+                )
+                | None => {}
             }
         }
+    }
+
+    /// Runs an attempt and tells its end.
+    fn run(&self, slot: SlotLife, job: Job, pace: &mut Pace) {
+        let attempt = job.attempt;
+        let (end, payload) = match catch(|| (self.handler)(&job.name, job.payload)) {
+            Ok(result) => (RunEnd::Completed, result),
+            Err(TaskFailure { mut error, detail }) => {
+                cut_error(&mut error);
+                (RunEnd::Failed(error), detail)
+            }
+        };
+        let ran = pace.lap();
+        let end = JobEnd {
+            attempt,
+            ran,
+            end,
+            payload,
+        };
+        self.tell_end(slot, end);
+        if pace.is_call_due() {
+            self.call.call();
+        }
+    }
+
+    /// Leaves an end beside those of the same slot that nobody has collected yet.
+    fn tell_end(&self, slot: SlotLife, end: JobEnd) {
+        let mut done = lock(&self.mailbox.done);
+        if let Some(PoolInput::DoneMany { slot: of, ends }) = done.last_mut()
+            && *of == slot
+        {
+            if ends.len() == ends.capacity() {
+                // There are many more to come.
+                ends.reserve(4 * ends.len());
+            }
+            return ends.push(end);
+        }
+        let mut ends = Vec::with_capacity(ENDS_FIRST);
+        ends.push(end);
+        done.push(PoolInput::DoneMany { slot, ends });
     }
 
     fn tell(&self, event: PoolInput) {
@@ -423,24 +466,57 @@ impl Hand {
         mem::swap(&mut *mailbox, commands);
     }
 
-    fn run(&self, job: Job) -> (RunEnd, Payload) {
-        match catch(|| (self.handler)(&job.name, job.payload)) {
-            Ok(result) => (RunEnd::Completed, result),
-            Err(TaskFailure { mut error, detail }) => {
-                cut_error(&mut error);
-                (RunEnd::Failed(error), detail)
-            }
+    /// Lets an end overtake what has not begun, if there is one in a hurry; tells whether it is one of
+    /// this life, or of the thread.
+    fn hurry(&self, life: Option<SlotLife>, commands: &mut VecDeque<Command>) -> bool {
+        if !self.mailbox.hurry.load(Ordering::Acquire) {
+            return false;
         }
-    }
-
-    /// Lets an end overtake what has not begun.
-    fn hurry(&self, life: Option<SlotLife>, commands: &mut VecDeque<Command>) {
+        self.mailbox.hurry.store(false, Ordering::Relaxed);
         commands.append(&mut lock(&self.mailbox.commands));
         let end = commands.iter().position(|command| match command {
             Command::End(slot, cause) => Some(*slot) == life && *cause != RETIRED,
             Command::Leave => true,
-            Command::Begin(_) | Command::Run(..) | Command::Kill(_) => false,
+            Command::Begin(_) | Command::Run(..) | Command::RunMany(..) | Command::Kill(_) => false,
         });
         commands.drain(..end.unwrap_or(0));
+        end.is_some()
+    }
+}
+
+/// When a thread looked at its clock, and what it has done since it called for its results to be
+/// collected.
+struct Pace {
+    now: Instant,
+    untold: usize,
+    since: Duration,
+}
+
+impl Pace {
+    /// There is something to do from now on.
+    fn new() -> Self {
+        Self {
+            now: Instant::now(),
+            untold: 0,
+            since: Duration::ZERO,
+        }
+    }
+
+    /// An attempt has ended: how long ago the one before did.
+    fn lap(&mut self) -> Duration {
+        let begun = mem::replace(&mut self.now, Instant::now());
+        let ran = self.now - begun;
+        self.untold += 1;
+        self.since += ran;
+        ran
+    }
+
+    /// Whether it is time to call; then it counts as done.
+    fn is_call_due(&mut self) -> bool {
+        let is_due = self.untold >= DONE_MAX || self.since >= DONE_AFTER;
+        if is_due {
+            (self.untold, self.since) = (0, Duration::ZERO);
+        }
+        is_due
     }
 }

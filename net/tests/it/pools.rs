@@ -14,7 +14,7 @@ use argon_core::ids::{Attempt, Epoch, PeerId, SlotId, TaskId};
 use argon_core::name::Name;
 use argon_core::payload::Payload;
 use argon_core::task::{ExitCause, TaskError};
-use argon_core::worker::{Job, PoolInput, PoolOutput, RunEnd, SlotLife};
+use argon_core::worker::{Job, JobEnd, PoolInput, PoolOutput, RunEnd, SlotLife};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -70,6 +70,21 @@ impl Pool {
     }
 }
 
+/// What many of `Done` say of each attempt alone; itself if it is something else.
+fn singles(event: PoolInput) -> Vec<PoolInput> {
+    let PoolInput::DoneMany { slot, ends } = event else {
+        return vec![event];
+    };
+    let single = |end: JobEnd| PoolInput::Done {
+        slot,
+        attempt: end.attempt,
+        ran: end.ran,
+        end: end.end,
+        payload: end.payload,
+    };
+    ends.into_iter().map(single).collect()
+}
+
 impl<X: Executor> Pool<X> {
     pub(crate) fn of(executor: X) -> Self {
         Self {
@@ -99,9 +114,28 @@ impl<X: Executor> Pool<X> {
 
     /// Gives an attempt to a slot; its number.
     pub(crate) fn run(&mut self, slot: u32, name: &str, payload: impl Into<Payload>) -> u64 {
+        let job = self.job(name, payload);
+        let number = job.attempt.number;
+        self.executor.execute(PoolOutput::Run {
+            slot: life(slot),
+            job,
+        });
+        number
+    }
+
+    /// Gives attempts to a slot in one go; the number of the first.
+    pub(crate) fn run_many(&mut self, slot: u32, names: &[&'static str]) -> u64 {
+        let first = self.attempts + 1;
+        let jobs = names.iter().map(|name| self.job(name, *name)).collect();
+        let slot = life(slot);
+        self.executor.execute(PoolOutput::RunMany { slot, jobs });
+        first
+    }
+
+    fn job(&mut self, name: &str, payload: impl Into<Payload>) -> Job {
         self.attempts += 1;
         let number = self.attempts;
-        let job = Job {
+        Job {
             attempt: Attempt {
                 epoch: Epoch(1),
                 number,
@@ -112,12 +146,7 @@ impl<X: Executor> Pool<X> {
             },
             name: Name::new(name).unwrap(),
             payload: payload.into(),
-        };
-        self.executor.execute(PoolOutput::Run {
-            slot: life(slot),
-            job,
-        });
-        number
+        }
     }
 
     /// The next that happens.
@@ -127,7 +156,7 @@ impl<X: Executor> Pool<X> {
                 let mut events = Vec::new();
                 poll_fn(|cx| self.executor.poll(cx, &mut events)).await;
                 assert!(!events.is_empty(), "ready without an event");
-                self.events.extend(events);
+                self.events.extend(events.into_iter().flat_map(singles));
             }
         };
         // The deadline is looked at first: its own wake-up must not be what carries things on.

@@ -164,3 +164,41 @@ async fn a_retired_slot_ends_cleanly() {
     pool.execute(PoolOutput::Retire { slot: life(0) });
     assert_eq!(pool.exited().await.0, ExitCause::Exit(0));
 }
+
+#[tokio::test]
+async fn what_is_given_in_one_go_is_answered_one_by_one() {
+    let (mut pool, _, release) = gated().await;
+    let names: Vec<&str> = (0..1_000).map(|_| "echo").collect();
+    let first = pool.run_many(0, &names);
+    for number in first..first + 1_000 {
+        assert_eq!(pool.done(number).await, (RunEnd::Completed, "echo".into()));
+    }
+    // Ends of before what takes long are not kept back.
+    let first = pool.run_many(0, &["echo", "echo", "gate", "echo"]);
+    for number in [first, first + 1] {
+        assert_eq!(pool.done(number).await.0, RunEnd::Completed);
+    }
+    release.send(()).unwrap();
+    for number in [first + 2, first + 3] {
+        assert_eq!(pool.done(number).await.0, RunEnd::Completed);
+    }
+}
+
+#[tokio::test]
+async fn an_end_overtakes_the_rest_of_what_was_given_in_one_go() {
+    let (mut pool, come, release) = gated().await;
+    let first = pool.run_many(0, &["gate", "gate", "gate"]);
+    pool.until(|| come.load(Ordering::SeqCst) == 1).await;
+    pool.execute(PoolOutput::Terminate { slot: life(0) });
+    // Handed over before the gate opens.
+    let mut polls = 0;
+    pool.until(|| {
+        polls += 1;
+        polls > 2
+    })
+    .await;
+    release.send(()).unwrap();
+    assert_eq!(pool.done(first).await.0, RunEnd::Completed);
+    assert_eq!(pool.exited().await.0, ExitCause::Signal(15));
+    assert_eq!(come.load(Ordering::SeqCst), 1, "the others never began");
+}

@@ -321,7 +321,11 @@ impl Cluster {
             Output::Worker(WorkerOutput::Link(link)) | Output::Client(ClientOutput::Link(link)) => {
                 self.apply_link(host, link);
             }
-            Output::Worker(WorkerOutput::Pool(command)) => self.apply_pool(host, command)?,
+            Output::Worker(WorkerOutput::Pool(command)) => {
+                for single in command.singles() {
+                    self.apply_pool(host, single)?;
+                }
+            }
             Output::Client(ClientOutput::Deliver {
                 seq,
                 outcome,
@@ -384,6 +388,7 @@ impl Cluster {
             return Ok(());
         };
         match output {
+            PoolOutput::RunMany { .. } => return Err("slots: one at a time here".to_owned()),
             PoolOutput::Spawn { slot: life } => {
                 if slot.life.is_some() {
                     return Err("a pool process is started where one lives".to_owned());

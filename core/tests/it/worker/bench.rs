@@ -359,7 +359,7 @@ impl Rig {
                     self.heard += u64::from(is_send && ping(&output).is_none());
                     match gone(&output) {
                         Some(process) => self.gone.push(process),
-                        None => said.push(output),
+                        None => said.extend(output.singles()),
                     }
                 }
             }

@@ -6,6 +6,7 @@ use argon_core::event::CloseReason;
 use argon_core::ids::TaskId;
 use argon_core::limits::{RUN_TASKS_MAX, WINDOW_MAX};
 use argon_core::link::LinkOutput;
+use argon_core::machine::Machine as _;
 use argon_core::message::*;
 use argon_core::payload::Payload;
 use argon_core::protocol_error::ProtocolError;
@@ -184,4 +185,54 @@ fn a_run_that_is_none_closes_the_connection() {
         assert!(outputs.iter().any(closed));
         assert!(given(&outputs).is_empty());
     }
+}
+
+/// What a worker says that is about its pool, as it says it.
+fn pool_outputs(rig: &mut Rig) -> Vec<PoolOutput> {
+    rig.worker.settle(rig.now);
+    let outputs = std::iter::from_fn(|| rig.worker.poll_output());
+    let pool = outputs.filter_map(|output| match output {
+        WorkerOutput::Pool(output) => Some(output),
+        _ => None,
+    });
+    pool.collect()
+}
+
+/// First as many as are worth waking a process for, one after the other, then what fills them.
+#[test]
+fn what_a_slot_is_given_in_one_go_is_said_at_once() {
+    let mut rig = knowing(2, Duration::from_micros(1));
+    for number in 1..=300 {
+        rig.assign(assign(number));
+    }
+    let outputs = pool_outputs(&mut rig);
+    let mut given = Vec::new();
+    for output in &outputs {
+        match output {
+            PoolOutput::RunMany { jobs, .. } => given.push(jobs.len()),
+            output => panic!("{output:?}"),
+        }
+    }
+    let jobs = outputs.iter().flat_map(|output| output.clone().singles());
+    let numbers = jobs.map(|output| match output {
+        PoolOutput::Run { job, .. } => job.attempt.number,
+        output => panic!("{output:?}"),
+    });
+    let numbers: Vec<u64> = numbers.collect();
+    assert!(
+        numbers.iter().copied().eq(1..=numbers.len() as u64),
+        "in order"
+    );
+    assert!(
+        given.len() <= 4 && given.iter().all(|&jobs| jobs > 1),
+        "{given:?}"
+    );
+}
+
+#[test]
+fn a_slot_that_is_given_one_attempt_is_told_of_one() {
+    let mut rig = up();
+    rig.assign(assign(1));
+    let outputs = pool_outputs(&mut rig);
+    assert!(matches!(&outputs[..], [PoolOutput::Run { job, .. }] if job.attempt == attempt(1)));
 }

@@ -19,7 +19,8 @@ use argon_core::rng::Rng;
 use argon_core::task::{ErrorKind, ExitCause, TaskError};
 use argon_core::time::{Instant, Nanos};
 use argon_core::worker::{
-    PoolInput, PoolOutput, RunEnd, SlotLife, Worker, WorkerConfig, WorkerInput, WorkerOutput,
+    JobEnd, PoolInput, PoolOutput, RunEnd, SlotLife, Worker, WorkerConfig, WorkerInput,
+    WorkerOutput,
 };
 use bytes::Bytes;
 /// A pool process as the worker's driver would see it.
@@ -127,7 +128,9 @@ impl World {
             assert!(!self.stopped, "nothing comes after the end: {output:?}");
             match output {
                 WorkerOutput::Link(output) => self.on_link(output),
-                WorkerOutput::Pool(output) => self.on_pool(output),
+                WorkerOutput::Pool(output) => {
+                    output.singles().into_iter().for_each(|it| self.on_pool(it));
+                }
                 WorkerOutput::Notify(Event::SlotReady { slot }) => {
                     let child = &self.children[slot.0 as usize];
                     self.newest = child.capabilities.clone();
@@ -254,6 +257,7 @@ impl World {
     pub(crate) fn on_pool(&mut self, output: PoolOutput) {
         let (PoolOutput::Spawn { slot }
         | PoolOutput::Run { slot, .. }
+        | PoolOutput::RunMany { slot, .. }
         | PoolOutput::Terminate { slot }
         | PoolOutput::Kill { slot }
         | PoolOutput::Retire { slot }) = output;
@@ -303,7 +307,7 @@ impl World {
                 assert!(!child.killed, "once is enough");
                 child.killed = true;
             }
-            PoolOutput::Spawn { .. } => {}
+            PoolOutput::Spawn { .. } | PoolOutput::RunMany { .. } => {}
         }
     }
 
@@ -371,6 +375,51 @@ impl World {
                 payload: payload.into(),
             });
         }
+    }
+
+    /// A child ends up to `count` attempts in one go. Whoever hears of many of them does what it would have
+    /// done on hearing of one after the other.
+    pub(crate) fn done_many(&mut self, slot: usize, life: SlotLife, count: usize, ran: Duration) {
+        let child = &mut self.children[slot];
+        if !child.alive || child.killed || child.queue.is_empty() || count == 0 {
+            return;
+        }
+        let count = count.min(child.queue.len());
+        let end = |attempt: Attempt| JobEnd {
+            attempt,
+            ran,
+            end: RunEnd::Completed,
+            payload: payload(attempt.number).into(),
+        };
+        let ends: Vec<_> = child.queue.drain(..count).map(end).collect();
+        for JobEnd { attempt, .. } in &ends {
+            self.last_ran.insert(self.names[attempt].clone(), ran);
+        }
+        let mut twin = self.worker.clone();
+        for end in ends.clone() {
+            let JobEnd {
+                attempt,
+                ran,
+                end,
+                payload,
+            } = end;
+            let done = PoolInput::Done {
+                slot: life,
+                attempt,
+                ran,
+                end,
+                payload,
+            };
+            twin.handle_input(self.now, WorkerInput::Pool(done));
+        }
+        self.pool(PoolInput::DoneMany { slot: life, ends });
+        let said = |mut worker: Worker| {
+            worker.settle(self.now);
+            let load = worker.load();
+            let outputs: Vec<_> = std::iter::from_fn(|| worker.poll_output()).collect();
+            (load, outputs)
+        };
+        assert_eq!(said(twin), said(self.worker.clone()));
     }
 
     pub(crate) fn dies(&mut self, slot: usize, life: SlotLife) {

@@ -106,8 +106,12 @@ impl World {
             }
             Step::DoneMany(pick) => {
                 let (slot, life) = self.child(pick);
-                for _ in 0..pick {
-                    self.done(slot, life, US, false);
+                if pick % 2 == 0 {
+                    self.done_many(slot, life, usize::from(pick), US);
+                } else {
+                    for _ in 0..pick {
+                        self.done(slot, life, US, false);
+                    }
                 }
             }
             Step::Dies(pick) => {
