@@ -124,6 +124,11 @@ impl<K: SeqKey, V> SeqMap<K, V> {
         let Some(at) = self.find(key) else {
             return self.out_of_order.remove(&key);
         };
+        self.remove_at(at)
+    }
+
+    /// Takes out what is there in the row.
+    fn remove_at(&mut self, at: usize) -> Option<V> {
         if at == 0 {
             return self.pop_front();
         }
@@ -131,6 +136,22 @@ impl<K: SeqKey, V> SeqMap<K, V> {
         self.gaps += 1;
         self.close_gaps();
         Some(value)
+    }
+
+    /// Takes an entry out if it is there and `pick` holds for it.
+    pub fn remove_if(&mut self, key: K, pick: impl FnOnce(&V) -> bool) -> Option<V> {
+        let Some(at) = self.find(key) else {
+            let picked = self.out_of_order.get(&key).is_some_and(pick);
+            return if picked {
+                self.out_of_order.remove(&key)
+            } else {
+                None
+            };
+        };
+        if !self.row[at].1.as_ref().is_some_and(pick) {
+            return None;
+        }
+        self.remove_at(at)
     }
 
     /// Takes out the first entry of the row: most leave in the order in which they came.

@@ -152,7 +152,18 @@ impl<T: Numbered> Run<T> {
         self.parts_after(0, payload)
     }
 
-    /// The same without the first `skipped`.
+    /// The payload of each, in their order; nothing if it is no run, as with [`parts`](Self::parts).
+    pub fn payloads<'a>(
+        &'a self,
+        payload: &'a Payload,
+    ) -> Option<impl Iterator<Item = Payload> + 'a> {
+        let last = last(self.sizes.len())?;
+        self.first.plus(last as u64)?;
+        let mut cut = Cut::new(payload, self.sizes.iter().copied())?;
+        Some(self.sizes.iter().map_while(move |size| cut.next(*size)))
+    }
+
+    /// What [`parts`](Self::parts) says, without the first `skipped`.
     pub fn parts_after<'a>(
         &'a self,
         skipped: usize,
@@ -200,6 +211,17 @@ impl Completed {
             charged: self.charged,
         };
         (self.seq, Outcome::Completed(completion))
+    }
+}
+
+impl Assign {
+    /// Which attempt is assigned.
+    #[must_use]
+    pub fn assigned(&self) -> ReportedAttempt {
+        ReportedAttempt {
+            attempt: self.attempt,
+            task: self.task,
+        }
     }
 }
 

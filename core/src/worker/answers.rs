@@ -39,6 +39,11 @@ impl Answers {
         !self.open.is_empty()
     }
 
+    /// Whether nothing is to be told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.not_started.is_empty() && self.started.is_empty()
+    }
+
     /// The report that follows says by its silence what has not started.
     pub(super) fn forget_not_started(&mut self) {
         self.not_started.clear();
@@ -51,7 +56,7 @@ impl Answers {
 
     /// At most `room` of the answers: what has not started, and what has.
     pub(super) fn next_part(&mut self, room: usize) -> Option<(Vec<Attempt>, Vec<Attempt>)> {
-        if self.not_started.is_empty() && self.started.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let take = |from: &mut Vec<Attempt>, room: usize| {

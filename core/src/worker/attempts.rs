@@ -5,12 +5,14 @@
 //! process before (and came back when it died) wait before all others; counters and sums agree
 //! with the table. Units: bytes of payloads.
 
+use core::mem;
 use core::time::Duration;
 
+use super::Job;
 use crate::arena::{Arena, arena_key};
 use crate::durations::NameKey;
 use crate::ids::{Attempt, SlotId, TaskId};
-use crate::message::{Assign, AttemptEnd};
+use crate::message::{Assign, AttemptEnd, ReportedAttempt};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::seq_map::SeqMap;
@@ -27,7 +29,10 @@ arena_key!(
 pub(super) struct Entry {
     pub(super) attempt: Attempt,
     pub(super) task: TaskId,
+    pub(super) name: Name,
     pub(super) name_key: NameKey,
+    /// The argument while there may be use for it; once it has ended, the result.
+    pub(super) payload: Payload,
     pub(super) at_most_once: bool,
     pub(super) limit: Option<Duration>,
     pub(super) deadline: Option<Instant>,
@@ -47,22 +52,22 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) enum AttemptPlace {
     /// In the list of those that wait for a slot.
-    Waiting(What),
-    /// In a slot's queue. What it takes to run it again is kept unless it was first in line:
-    /// then it is charged if the process dies.
-    Given { slot: SlotId, again: Option<What> },
+    Waiting,
+    /// In a slot's queue. Its argument is kept, so that it can run `again`, unless it was first in
+    /// line: then it is charged if the process dies.
+    Given { slot: SlotId, again: bool },
     /// Ended; held until acknowledged.
-    Held(HeldResult),
+    Held(Held),
 }
 
-/// What to run.
+/// How it ended, beside its result.
 #[derive(Clone, Debug)]
-pub(super) struct What {
-    pub(super) name: Name,
-    pub(super) payload: Payload,
+pub(super) struct Held {
+    pub(super) ran: Duration,
+    pub(super) end: AttemptEnd,
 }
 
-/// How it ended.
+/// How an attempt ended.
 #[derive(Clone, Debug)]
 pub(super) struct HeldResult {
     pub(super) ran: Duration,
@@ -70,11 +75,9 @@ pub(super) struct HeldResult {
     pub(super) payload: Payload,
 }
 
-impl HeldResult {
-    /// What holding it costs.
-    fn bytes(&self) -> u64 {
-        (self.payload.len() + self.end.text_bytes()) as u64
-    }
+/// What holding an end costs.
+fn bytes(end: &AttemptEnd, payload: &Payload) -> u64 {
+    (payload.len() + end.text_bytes()) as u64
 }
 
 /// The table.
@@ -144,37 +147,43 @@ impl Attempts {
         self.keys.iter().map(|(_, &key)| (key, self.get(key)))
     }
 
-    /// Adds a new attempt behind all that wait; `None` if it is known already.
+    /// Adds a new attempt, assigned as `assign` but for its numbers, behind all that wait; `None` if it is
+    /// known already.
     pub(super) fn add(
         &mut self,
         now: Instant,
-        assign: Assign,
+        assigned: ReportedAttempt,
+        assign: &Assign,
         name_key: NameKey,
         payload: Payload,
     ) -> Option<AttemptKey> {
         let key = self.entries.next_key();
-        if !self.keys.insert(assign.attempt, key) {
+        if !self.keys.insert(assigned.attempt, key) {
             return None;
         }
-        let bytes = payload.len();
+        self.waiting += 1;
+        self.waiting_bytes += payload.len() as u64;
+        let prev = mem::replace(&mut self.last, key);
+        match prev {
+            AttemptKey::NONE => self.first = key,
+            _ => self.get_mut(prev).next = key,
+        }
         self.entries.insert(Entry {
-            attempt: assign.attempt,
-            task: assign.task,
+            attempt: assigned.attempt,
+            task: assigned.task,
+            name: assign.name.clone(),
             name_key,
+            payload,
             at_most_once: assign.at_most_once,
             limit: assign.time_limit.to_duration(),
             deadline: assign.deadline.to_duration().map(|left| now + left),
             given: false,
             kill: false,
             work: 0,
-            place: AttemptPlace::Waiting(What {
-                name: assign.name,
-                payload,
-            }),
+            place: AttemptPlace::Waiting,
             next: AttemptKey::NONE,
-            prev: AttemptKey::NONE,
+            prev,
         });
-        self.link(key, bytes, self.last, AttemptKey::NONE);
         Some(key)
     }
 
@@ -190,54 +199,81 @@ impl Attempts {
 
     /// Takes a waiting attempt out of the list and puts it into `slot`. What it takes to run it
     /// is returned, and kept as well if `again`.
-    pub(super) fn give(&mut self, key: AttemptKey, slot: SlotId, again: bool) -> What {
-        let what = self.unlink(key);
+    pub(super) fn give(&mut self, key: AttemptKey, slot: SlotId, again: bool) -> Job {
+        self.unlink(key);
         let entry = self.get_mut(key);
         entry.given = true;
-        entry.place = AttemptPlace::Given {
-            slot,
-            again: again.then(|| what.clone()),
+        entry.place = AttemptPlace::Given { slot, again };
+        let payload = match again {
+            true => entry.payload.clone(),
+            false => mem::take(&mut entry.payload),
         };
-        what
+        Job {
+            attempt: entry.attempt,
+            task: entry.task,
+            name: entry.name.clone(),
+            payload,
+        }
     }
 
     /// Puts an attempt that is in a slot before all that wait.
     pub(super) fn requeue(&mut self, key: AttemptKey) {
         let entry = self.get_mut(key);
-        let AttemptPlace::Given { again, .. } = &mut entry.place else {
+        let AttemptPlace::Given { again, .. } = entry.place else {
             unreachable!("only what was given comes back");
         };
-        let what = again.take().expect("kept for all but the first in line");
-        let bytes = what.payload.len();
-        entry.place = AttemptPlace::Waiting(what);
-        self.link(key, bytes, AttemptKey::NONE, self.first);
+        assert!(again, "kept for all but the first in line");
+        entry.place = AttemptPlace::Waiting;
+        let bytes = entry.payload.len() as u64;
+        self.waiting += 1;
+        self.waiting_bytes += bytes;
+        let first = self.first;
+        self.join(AttemptKey::NONE, key);
+        self.join(key, first);
     }
 
     /// The attempt ended: holds the end until [`forget`](Self::forget).
-    pub(super) fn hold(&mut self, key: AttemptKey, end: HeldResult) {
-        if matches!(self.get(key).place, AttemptPlace::Waiting(_)) {
+    pub(super) fn hold(&mut self, key: AttemptKey, result: HeldResult) {
+        if matches!(self.get(key).place, AttemptPlace::Waiting) {
             self.unlink(key);
         }
+        let HeldResult { ran, end, payload } = result;
         self.held += 1;
-        self.held_bytes += end.bytes();
-        self.get_mut(key).place = AttemptPlace::Held(end);
+        self.held_bytes += bytes(&end, &payload);
+        let entry = self.get_mut(key);
+        entry.payload = payload;
+        entry.place = AttemptPlace::Held(Held { ran, end });
     }
 
     /// Forgets an attempt that waits or is held.
     pub(super) fn forget(&mut self, key: AttemptKey) -> Attempt {
-        match &self.get(key).place {
-            AttemptPlace::Waiting(_) => {
-                self.unlink(key);
-            }
+        let attempt = self.get(key).attempt;
+        self.keys.remove(attempt);
+        self.drop_entry(key);
+        attempt
+    }
+
+    /// Forgets an attempt if it has ended and is held.
+    pub(super) fn forget_held(&mut self, attempt: Attempt) {
+        let entries = &self.entries;
+        let is_held = |key: &AttemptKey| matches!(entries[*key].place, AttemptPlace::Held(_));
+        if let Some(key) = self.keys.remove_if(attempt, is_held) {
+            self.drop_entry(key);
+        }
+    }
+
+    /// Drops what is under a key that nothing leads to any more.
+    fn drop_entry(&mut self, key: AttemptKey) {
+        let entry = self.get(key);
+        match &entry.place {
+            AttemptPlace::Waiting => self.unlink(key),
             AttemptPlace::Given { .. } => unreachable!("a slot still has it"),
-            AttemptPlace::Held(end) => {
-                self.held_bytes -= end.bytes();
+            AttemptPlace::Held(held) => {
+                self.held_bytes -= bytes(&held.end, &entry.payload);
                 self.held -= 1;
             }
         }
-        let entry = self.entries.remove(key);
-        self.keys.remove(entry.attempt);
-        entry.attempt
+        self.entries.remove(key);
     }
 
     /// Forgets everything.
@@ -245,29 +281,14 @@ impl Attempts {
         *self = Self::new();
     }
 
-    /// Puts `key`, which waits with `bytes` of payload, into the list.
-    fn link(&mut self, key: AttemptKey, bytes: usize, prev: AttemptKey, next: AttemptKey) {
-        self.waiting += 1;
-        self.waiting_bytes += bytes as u64;
-        self.join(prev, key);
-        self.join(key, next);
-    }
-
-    /// Takes `key` out of the list; its place is for the caller to set.
-    fn unlink(&mut self, key: AttemptKey) -> What {
-        let entry = self.get_mut(key);
-        let (prev, next) = (entry.prev, entry.next);
-        let nothing = AttemptPlace::Given {
-            slot: SlotId(0),
-            again: None,
-        };
-        let AttemptPlace::Waiting(what) = core::mem::replace(&mut entry.place, nothing) else {
-            unreachable!("only what waits is in the list");
-        };
+    /// Takes `key`, which waits, out of the list; its place is for the caller to set.
+    fn unlink(&mut self, key: AttemptKey) {
+        let entry = self.get(key);
+        debug_assert!(matches!(entry.place, AttemptPlace::Waiting));
+        let (prev, next, bytes) = (entry.prev, entry.next, entry.payload.len());
         self.join(prev, next);
         self.waiting -= 1;
-        self.waiting_bytes -= what.payload.len() as u64;
-        what
+        self.waiting_bytes -= bytes as u64;
     }
 
     /// Makes `left` and `right` neighbours.
@@ -291,7 +312,7 @@ impl Attempts {
         while key != AttemptKey::NONE {
             let entry = self.get(key);
             assert_eq!(entry.prev, prev);
-            assert!(matches!(entry.place, AttemptPlace::Waiting(_)));
+            assert!(matches!(entry.place, AttemptPlace::Waiting));
             assert!(!(fresh && entry.given), "what was given before goes first");
             fresh |= !entry.given;
             waiting += 1;
@@ -303,15 +324,21 @@ impl Attempts {
         for (key, entry) in self.iter() {
             assert_eq!(self.keys.get(entry.attempt), Some(&key));
             match &entry.place {
-                AttemptPlace::Waiting(what) => {
+                AttemptPlace::Waiting => {
                     waiting += 1;
-                    waiting_bytes += what.payload.len() as u64;
+                    waiting_bytes += entry.payload.len() as u64;
                     assert!(!entry.kill, "the kill of what waits is answered at once");
                 }
-                AttemptPlace::Given { .. } => assert!(entry.given),
+                AttemptPlace::Given { again, .. } => {
+                    assert!(entry.given);
+                    assert!(
+                        *again || entry.payload.is_empty(),
+                        "nobody needs it any more"
+                    );
+                }
                 AttemptPlace::Held(end) => {
                     held += 1;
-                    held_bytes += end.bytes();
+                    held_bytes += bytes(&end.end, &entry.payload);
                 }
             }
         }

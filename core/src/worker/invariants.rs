@@ -29,7 +29,7 @@ impl Worker {
                 assert_eq!(*named, slot);
                 if index > 0 {
                     assert!(!entry.at_most_once, "queued behind another");
-                    assert!(again.is_some() || place.state != SlotState::Ready);
+                    assert!(*again || place.state != SlotState::Ready);
                 }
                 work += entry.work;
             }
@@ -52,7 +52,7 @@ impl Worker {
         }
         let mut armed = 0;
         for (key, entry) in self.attempts.iter() {
-            if matches!(entry.place, AttemptPlace::Waiting(_)) {
+            if matches!(entry.place, AttemptPlace::Waiting) {
                 assert_eq!(self.expiries.get(key), entry.deadline);
                 armed += usize::from(entry.deadline.is_some());
             }
@@ -77,7 +77,7 @@ impl Worker {
 
     fn given_back(&self) -> usize {
         let waiting = self.attempts.iter();
-        let waiting = waiting.filter(|(_, entry)| matches!(entry.place, AttemptPlace::Waiting(_)));
+        let waiting = waiting.filter(|(_, entry)| matches!(entry.place, AttemptPlace::Waiting));
         waiting.filter(|(_, entry)| entry.given).count()
     }
 

@@ -10,7 +10,8 @@ use crate::ids::Attempt;
 use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
 use crate::link::{LinkEvent, LinkInput};
 use crate::message::{
-    Assign, AttemptEnd, AttemptRun, FromManager, FromWorker, Message, RefuseReason, Run, ToWorker,
+    Assign, AttemptEnd, AttemptRun, FromManager, FromWorker, Message, Numbered, RefuseReason,
+    ReportedAttempt, Run, ToWorker,
 };
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -107,7 +108,7 @@ impl Worker {
 
     fn on_message(&mut self, now: Instant, said: ToWorker, payload: Payload) {
         match said {
-            ToWorker::Assign(assign) => self.on_assign(now, assign, payload),
+            ToWorker::Assign(assign) => self.on_assign(now, assign.assigned(), &assign, payload),
             ToWorker::Recall { attempts } => self.on_recall(attempts),
             ToWorker::Kill { attempt } => self.on_kill(now, attempt),
             ToWorker::AckResults { attempts } => self.on_ack_results(attempts),
@@ -127,22 +128,32 @@ impl Worker {
     }
 
     fn on_assign_run(&mut self, now: Instant, run: &Run<Assign>, payload: &Payload) {
-        let Some(parts) = run.parts(payload) else {
+        let Some(arguments) = run.payloads(payload) else {
             return self.hang_up(now, ProtocolError::BadRun);
         };
-        for (assign, argument) in parts {
+        let first = run.first.assigned();
+        for (by, argument) in (0..).zip(arguments) {
             if !self.link.is_up() {
                 break;
             }
-            self.on_assign(now, assign, argument);
+            if let Some(assigned) = first.plus(by) {
+                self.on_assign(now, assigned, &run.first, argument);
+            }
         }
     }
 
-    fn on_assign(&mut self, now: Instant, assign: Assign, payload: Payload) {
+    /// An attempt is assigned, in the words of `assign` but for its numbers.
+    fn on_assign(
+        &mut self,
+        now: Instant,
+        assigned: ReportedAttempt,
+        assign: &Assign,
+        payload: Payload,
+    ) {
         // With as many results as it may hold, it returns what comes, whatever window it granted.
         if self.phase != Phase::Running || self.demand.is_full() {
-            if self.attempts.find(assign.attempt).is_none() {
-                self.answers.not_started(assign.attempt);
+            if self.attempts.find(assigned.attempt).is_none() {
+                self.answers.not_started(assigned.attempt);
             }
             return;
         }
@@ -159,7 +170,7 @@ impl Worker {
             return;
         }
         let name = self.durations.intern(&assign.name);
-        let Some(key) = self.attempts.add(now, assign, name, payload) else {
+        let Some(key) = self.attempts.add(now, assigned, assign, name, payload) else {
             // It is known already.
             return;
         };
@@ -205,11 +216,11 @@ impl Worker {
         };
         let entry = self.attempts.get(key);
         match entry.place {
-            AttemptPlace::Waiting(_) if entry.given => {
+            AttemptPlace::Waiting if entry.given => {
                 self.expiries.cancel(key);
                 self.finish(now, key, HeldResult::without_run(AttemptEnd::Killed));
             }
-            AttemptPlace::Waiting(_) => self.return_unstarted(key),
+            AttemptPlace::Waiting => self.return_unstarted(key),
             AttemptPlace::Given { .. } => self.kill_given(now, key),
             // Its end was sent, or reported and will be asked for.
             AttemptPlace::Held(_) => {}

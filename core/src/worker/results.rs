@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::attempts::{AttemptKey, AttemptPlace, Entry, HeldResult};
+use super::attempts::{AttemptKey, AttemptPlace, Entry, Held, HeldResult};
 use super::machine::Worker;
 use crate::event::Event;
 use crate::ids::Attempt;
@@ -22,14 +22,14 @@ fn too_large(bytes: usize, limit: usize) -> TaskError {
 
 /// The message that says how an attempt ended, to a manager that takes payloads of `payload_max` bytes.
 #[inline]
-fn finished(entry: &Entry, end: &HeldResult, payload_max: usize) -> Message<ToManager> {
-    let bytes = end.payload.len();
+fn finished(entry: &Entry, held: &Held, payload_max: usize) -> Message<ToManager> {
+    let bytes = entry.payload.len();
     let fits = bytes <= payload_max;
     let finished = Finished {
         attempt: entry.attempt,
         task: entry.task,
-        ran: Nanos::from(end.ran),
-        end: match &end.end {
+        ran: Nanos::from(held.ran),
+        end: match &held.end {
             AttemptEnd::Completed if !fits => {
                 AttemptEnd::Failed(too_large(bytes, payload_max).into())
             }
@@ -45,7 +45,7 @@ fn finished(entry: &Entry, end: &HeldResult, payload_max: usize) -> Message<ToMa
         // The manager would close the connection at a longer frame. Another manager may take
         // more, so what is held stays as it is.
         payload: if fits {
-            end.payload.clone()
+            entry.payload.clone()
         } else {
             Payload::empty()
         },
@@ -77,18 +77,18 @@ impl Worker {
         // An answer that speaks of an attempt as started must not come after its end.
         self.flush_returned(now);
         let entry = self.attempts.get(key);
-        if let AttemptPlace::Held(end) = &entry.place {
+        if let AttemptPlace::Held(held) = &entry.place {
             let payload_max = self.payload_max;
             let say_too = |last: &mut Message<ToManager>| {
                 let ended = ReportedAttempt {
                     attempt: entry.attempt,
                     task: entry.task,
                 };
-                matches!(end.end, AttemptEnd::Completed)
-                    && end.payload.len() <= payload_max
-                    && last.finish_too(ended, Nanos::from(end.ran), &end.payload)
+                matches!(held.end, AttemptEnd::Completed)
+                    && entry.payload.len() <= payload_max
+                    && last.finish_too(ended, Nanos::from(held.ran), &entry.payload)
             };
-            let message = || finished(entry, end, payload_max);
+            let message = || finished(entry, held, payload_max);
             self.link.send_run(now, &mut self.out, say_too, message);
         }
     }
@@ -103,22 +103,18 @@ impl Worker {
         let entry = self.attempts.get(key);
         match entry.place {
             AttemptPlace::Held(_) => self.send_held(now, key),
-            AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } if entry.given => {
+            AttemptPlace::Waiting | AttemptPlace::Given { .. } if entry.given => {
                 self.answers.started(attempt)
             }
             // It waits for its turn; the question is from before it was assigned.
-            AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } => {}
+            AttemptPlace::Waiting | AttemptPlace::Given { .. } => {}
         }
     }
 
     /// The manager has seen to it that these ends are not needed here any more.
     pub(super) fn on_ack_results(&mut self, attempts: impl IntoIterator<Item = Attempt>) {
         for attempt in attempts {
-            if let Some(key) = self.attempts.find(attempt)
-                && matches!(self.attempts.get(key).place, AttemptPlace::Held(_))
-            {
-                self.attempts.forget(key);
-            }
+            self.attempts.forget_held(attempt);
         }
         let still_full = self.attempts.held() > self.config.held_results / 2
             || self.attempts.held_bytes() > self.config.held_bytes / 2;
@@ -151,9 +147,7 @@ impl Worker {
             }
             match entry.place {
                 AttemptPlace::Held(_) => report.finished.push(reported),
-                AttemptPlace::Waiting(_) | AttemptPlace::Given { .. } => {
-                    report.running.push(reported)
-                }
+                AttemptPlace::Waiting | AttemptPlace::Given { .. } => report.running.push(reported),
             }
         }
         report.last = true;
@@ -162,7 +156,14 @@ impl Worker {
     }
 
     /// Sends the answers about what was and was not started, in parts.
+    #[inline]
     pub(super) fn flush_returned(&mut self, now: Instant) {
+        if !self.answers.is_empty() {
+            self.send_returned(now);
+        }
+    }
+
+    fn send_returned(&mut self, now: Instant) {
         while let Some((not_started, started)) = self.answers.next_part(self.config.inner.ids) {
             let body = FromWorker::Returned {
                 not_started,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
+use alloc::vec::Vec;
 
 use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
 use super::machine::Worker;
@@ -22,6 +22,9 @@ use crate::time::{Instant, saturating_nanos};
 
 /// A program may measure this much more than the worker, whose clock stands still in a turn.
 const RAN_SLACK: Duration = Duration::from_millis(100);
+
+/// Attempts that there is room for when a slot is given a second one in one go.
+const JOBS_FIRST: usize = 64;
 
 impl Worker {
     /// Takes in a fact about the pool; facts about earlier lives mean nothing.
@@ -42,11 +45,13 @@ impl Worker {
                     payload,
                 };
                 self.on_done(now, slot, end);
+                self.go_on(now, slot);
             }
             PoolInput::DoneMany { slot, ends } => {
                 for end in ends {
                     self.on_done(now, slot, end);
                 }
+                self.go_on(now, slot);
             }
             PoolInput::Exited {
                 slot,
@@ -138,8 +143,14 @@ impl Worker {
             }
         };
         self.finish(now, head, HeldResult { ran, end, payload });
-        self.pool.rest(now, slot, &mut self.out);
-        self.watch_head(slot);
+    }
+
+    /// A slot has answered: it goes on with what it has, or rests.
+    fn go_on(&mut self, now: Instant, life: SlotLife) {
+        if let Some(slot) = self.pool.find(life) {
+            self.pool.rest(now, slot, &mut self.out);
+            self.watch_head(slot);
+        }
     }
 
     fn on_exited(&mut self, now: Instant, life: SlotLife, cause: ExitCause, mut stderr: String) {
@@ -234,7 +245,8 @@ impl Worker {
             let Some(key) = self.next_to_start(now) else {
                 return;
             };
-            self.give(now, key, slot);
+            let (work, open) = (self.work_of(key), self.is_tiny(key));
+            self.give(now, key, slot, work, open);
             self.fill(now, slot, usize::MAX, saturating_nanos(CHILD_WORK_MIN));
         }
         if self.next_tiny(now).is_some() {
@@ -267,10 +279,11 @@ impl Worker {
             let Some(key) = self.next_tiny(now) else {
                 return;
             };
-            if self.pool.get(slot).work + self.work_of(key) > work {
+            let its = self.work_of(key);
+            if self.pool.get(slot).work + its > work {
                 return;
             }
-            self.give(now, key, slot);
+            self.give(now, key, slot, its, true);
         }
     }
 
@@ -308,26 +321,17 @@ impl Worker {
             .max(saturating_nanos(SERVICE_FLOOR))
     }
 
-    fn give(&mut self, now: Instant, key: AttemptKey, slot: SlotId) {
-        let (work, open) = (self.work_of(key), self.is_tiny(key));
-        if self.attempts.get(key).deadline.is_some() {
+    /// Gives a waiting attempt to a slot; `open` if others may be queued behind it.
+    fn give(&mut self, now: Instant, key: AttemptKey, slot: SlotId, work: u64, open: bool) {
+        let entry = self.attempts.get_mut(key);
+        entry.work = work;
+        if entry.deadline.is_some() {
             self.expiries.cancel(key);
         }
         let first = self.pool.push(now, slot, key, work, open);
-        let what = self.attempts.give(key, slot, !first);
-        let entry = self.attempts.get_mut(key);
-        entry.work = work;
-        let job = Job {
-            attempt: entry.attempt,
-            task: entry.task,
-            name: what.name,
-            payload: what.payload,
-        };
-        let slot_life = SlotLife {
-            slot,
-            life: self.pool.get(slot).life,
-        };
-        self.run(slot_life, job);
+        let job = self.attempts.give(key, slot, !first);
+        let life = self.pool.get(slot).life;
+        self.run(SlotLife { slot, life }, job);
         if first {
             self.watch_head(slot);
         }
@@ -348,7 +352,8 @@ impl Worker {
             && let Some(WorkerOutput::Pool(PoolOutput::Run { job: first, .. })) =
                 self.out.pop_back()
         {
-            let jobs = vec![first, job];
+            let mut jobs = Vec::with_capacity(JOBS_FIRST);
+            jobs.extend([first, job]);
             PoolOutput::RunMany { slot, jobs }
         } else {
             PoolOutput::Run { slot, job }
