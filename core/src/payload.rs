@@ -114,6 +114,23 @@ impl Payload {
         })
     }
 
+    /// A copy of the first `len` of these bytes, of which there are as many at least. To copy as many as
+    /// have room is quicker than to copy so many and no more: what is behind them is never looked at.
+    #[inline]
+    pub(crate) fn copy_first(content: Content, from: &[u8], len: usize) -> Self {
+        if len <= INLINE_MAX
+            && let Some(bytes) = from.first_chunk::<INLINE_MAX>()
+        {
+            let (len, bytes) = (len as u8, *bytes);
+            return Self(Bound::Inline {
+                content,
+                len,
+                bytes,
+            });
+        }
+        Self::copy_from_slice(content, &from[..len])
+    }
+
     /// No bytes.
     #[must_use]
     pub const fn empty() -> Self {
@@ -243,6 +260,21 @@ mod tests {
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn the_first_of_many_bytes_are_all_that_is_copied() {
+        let bytes: vec::Vec<u8> = (0..200).collect();
+        for from in [&bytes[..], &bytes[..69], &bytes[..68], &bytes[..10]] {
+            for len in 0..=from.len() {
+                let first = Payload::copy_first(Content::JSON, from, len);
+                assert_eq!(first, Payload::new(Content::JSON, from[..len].to_vec()));
+                assert_eq!(first.clone().into_bytes(), from[..len]);
+                let mut longer = first.clone();
+                longer.append(b"end");
+                assert_eq!(longer[len..], *b"end");
+            }
+        }
+    }
 
     #[test]
     fn it_is_its_bytes_however_it_came() {

@@ -135,10 +135,12 @@ impl<'a> Cut<'a> {
     }
 
     fn next(&mut self, size: u32) -> Option<Payload> {
-        let end = self.at + size as usize;
-        let bytes = self.payload.get(self.at..end)?;
-        self.at = end;
-        Some(Payload::copy_from_slice(self.payload.content(), bytes))
+        let (rest, size) = (self.payload.get(self.at..)?, size as usize);
+        if size > rest.len() {
+            return None;
+        }
+        self.at += size;
+        Some(Payload::copy_first(self.payload.content(), rest, size))
     }
 }
 
