@@ -18,7 +18,7 @@ use bincode::enc::write::Writer;
 use bincode::{Decode, Encode, error};
 use bytes::{Buf, BufMut, BytesMut};
 
-use crate::limits::{HEADER_MAX, IDS_MAX};
+use crate::limits::{HEADER_MAX, IDS_MAX, RUN_TASKS_MAX};
 use crate::message::{Message, TOO_MANY_IDS};
 use crate::payload::{Content, Payload};
 
@@ -28,8 +28,9 @@ pub const LENGTH_BYTES: usize = 4;
 /// Bytes of the kind of payload, first in each frame.
 const CONTENT_BYTES: usize = 1;
 
-/// Headers up to this many bytes are written in one go.
-const SHORT_HEADER: usize = 128;
+/// Headers up to so many bytes are written in one go: nearly all, those of runs as long as most are, and
+/// the longest of a run.
+const HEADERS: [usize; 3] = [128, 2 * 1024, 1_024 + 10 * RUN_TASKS_MAX];
 
 /// Payloads of at least this many bytes share the buffer that they were read into. Shorter ones
 /// are copied out of it, so that a task that waits long does not keep its neighbours' bytes alive.
@@ -163,7 +164,8 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
     }
     out.put_u32_le(0);
     out.put_u8(message.payload.content().0);
-    if !encode_short(&message.body, out) {
+    let within = |room: &usize| encode_within(&message.body, out, *room);
+    if !HEADERS.iter().any(within) {
         let header = Appender {
             out,
             left: HEADER_MAX,
@@ -179,11 +181,16 @@ pub fn encode_head<B: Encode>(message: &Message<B>, out: &mut BytesMut) -> Resul
     Ok(())
 }
 
-/// Appends a header if it is short, as nearly all are; tells whether it was. To write into space
-/// that is there costs a third of asking for it field by field.
-fn encode_short<B: Encode>(body: &B, out: &mut BytesMut) -> bool {
+/// Appends a header if it has at most `room` bytes, as nearly all have; tells whether it has. To write
+/// into space that is there costs a third of asking for it field by field.
+fn encode_within<B: Encode>(body: &B, out: &mut BytesMut, room: usize) -> bool {
     let start = out.len();
-    out.resize(start + SHORT_HEADER, 0);
+    let end = start + room;
+    if out.capacity() < end {
+        // What grows by doubling is to stay as small as what it holds lets it.
+        out.reserve(end.next_power_of_two() - start);
+    }
+    out.resize(end, 0);
     let encoded = bincode::encode_into_slice(body, &mut out[start..], CONFIG);
     out.truncate(start + encoded.as_ref().map_or(0, |written| *written));
     encoded.is_ok()
