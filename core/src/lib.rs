@@ -30,6 +30,7 @@ pub mod protocol_error;
 pub mod receive_budget;
 pub mod rng;
 pub mod seq_map;
+mod seq_set;
 pub mod status;
 pub mod strangers;
 pub mod task;

@@ -245,11 +245,11 @@ impl World<'_> {
             Output::Worker(WorkerOutput::Stopped) | Output::Client(ClientOutput::Stopped) => {
                 return true;
             }
-            Output::Client(ClientOutput::Deliver {
-                seq,
-                outcome,
-                payload,
-            }) => self.delivered(host, process, seq, &outcome, payload.to_vec()),
+            Output::Client(ClientOutput::Deliver(deliveries)) => {
+                for it in deliveries {
+                    self.delivered(host, process, it.seq, &it.outcome, it.payload.to_vec());
+                }
+            }
             Output::Manager(ManagerOutput::Notify(event))
             | Output::Worker(WorkerOutput::Notify(event))
             | Output::Client(ClientOutput::Notify(event)) => self.notice(host, &event),

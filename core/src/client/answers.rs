@@ -13,7 +13,7 @@ use crate::retry::{HINT_MAX, Retry, RetryDecision};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
-use super::Client;
+use super::{Client, ClientOutput};
 use super::tasks::TaskState;
 
 impl Client {
@@ -46,12 +46,19 @@ impl Client {
         let Some(parts) = ends.parts(payload) else {
             return self.close(now, ProtocolError::BadRun);
         };
+        let mut left = ends.ends.len();
         for (completed, ran, result) in parts {
             if !self.link.is_up() {
                 break;
             }
             let (seq, outcome) = completed.outcome(ran);
             self.on_outcome(now, seq, outcome, result);
+            left -= 1;
+            if let Some(ClientOutput::Deliver(deliveries)) = self.outputs.back_mut()
+                && deliveries.len() == deliveries.capacity()
+            {
+                deliveries.reserve(left);
+            }
         }
     }
 

@@ -15,6 +15,8 @@ mod session;
 mod tasks;
 
 use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 
 use crate::event::Event;
@@ -134,20 +136,24 @@ pub enum ClientInput {
     Stop,
 }
 
+/// The end of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Which.
+    pub seq: u64,
+    /// How.
+    pub outcome: Outcome,
+    /// Its result, or the detail of its error.
+    pub payload: Payload,
+}
+
 /// What the driver of a client is to do, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientOutput {
     /// About the connection to the manager.
     Link(LinkOutput),
-    /// A task has ended. Exactly one for each accepted [`Client::submit`].
-    Deliver {
-        /// Which.
-        seq: u64,
-        /// How.
-        outcome: Outcome,
-        /// Its result, or the detail of its error.
-        payload: Payload,
-    },
+    /// Tasks have ended, in this order. Each accepted [`Client::submit`] is delivered exactly once.
+    Deliver(Vec<Delivery>),
     /// For the log; safe to drop.
     Notify(Event),
     /// The client has left.
@@ -164,7 +170,7 @@ impl CarriesLink for ClientOutput {
     fn as_link(&mut self) -> Option<&mut LinkOutput> {
         match self {
             Self::Link(output) => Some(output),
-            Self::Deliver { .. } | Self::Notify(_) | Self::Stopped => None,
+            Self::Deliver(_) | Self::Notify(_) | Self::Stopped => None,
         }
     }
 }
@@ -313,11 +319,16 @@ impl Client {
             debug_assert!(false, "a task ends once");
             return;
         }
-        self.outputs.push_back(ClientOutput::Deliver {
+        let delivery = Delivery {
             seq,
             outcome,
             payload,
-        });
+        };
+        if let Some(ClientOutput::Deliver(deliveries)) = self.outputs.back_mut() {
+            return deliveries.push(delivery);
+        }
+        self.outputs
+            .push_back(ClientOutput::Deliver(vec![delivery]));
     }
 
     fn on_cancel(&mut self, now: Instant, seq: u64) {

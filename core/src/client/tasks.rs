@@ -17,6 +17,7 @@ use crate::message::{FromClient, Message, Submit, ToManager};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::seq_map::SeqMap;
+use crate::seq_set::SeqSet;
 use crate::task::{Priority, TaskOptions, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
@@ -170,7 +171,7 @@ pub(super) struct Tasks {
     next_seq: u64,
     bytes: u64,
     /// One for each priority.
-    waiting: [SeqMap<u64, ()>; Priority::LEVELS],
+    waiting: [SeqSet; Priority::LEVELS],
     /// How many these are.
     waiting_total: usize,
     recovering: BTreeSet<u64>,
@@ -287,7 +288,7 @@ impl Tasks {
     }
 
     fn wait(&mut self, priority: Priority, seq: u64) {
-        self.waiting[priority.level()].insert(seq, ());
+        self.waiting[priority.level()].insert(seq);
         self.waiting_total += 1;
     }
 
@@ -318,7 +319,7 @@ impl Tasks {
         if self.waiting_total == 0 {
             return None;
         }
-        let first = |(level, line): (u8, &SeqMap<u64, ()>)| {
+        let first = |(level, line): (u8, &SeqSet)| {
             let seq = line.first()?;
             Some((Priority::new(level)?, seq))
         };
@@ -379,9 +380,9 @@ impl Tasks {
         }
         assert_eq!(bytes, self.bytes);
         self.live.check_invariants();
-        self.waiting.iter().for_each(SeqMap::check_invariants);
+        self.waiting.iter().for_each(SeqSet::check_invariants);
         assert_eq!(waiting, self.waiting_total);
-        assert_eq!(waiting, self.waiting.iter().map(SeqMap::len).sum());
+        assert_eq!(waiting, self.waiting.iter().map(SeqSet::len).sum());
         assert_eq!(recovering, self.recovering.len());
         assert_eq!(
             backoff + expiry,

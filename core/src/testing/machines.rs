@@ -355,9 +355,11 @@ fn client(choices: &mut Choices<'_>) {
         for output in finish(&mut machine, now) {
             match output {
                 ClientOutput::Link(output) => on_link_output(&output, &mut conn),
-                ClientOutput::Deliver { seq, .. } => {
-                    let at = waiting.iter().position(|other| *other == seq);
-                    waiting.swap_remove(at.expect("one outcome for each task"));
+                ClientOutput::Deliver(deliveries) => {
+                    for delivery in deliveries {
+                        let at = waiting.iter().position(|other| *other == delivery.seq);
+                        waiting.swap_remove(at.expect("one outcome for each task"));
+                    }
                 }
                 ClientOutput::Stopped => return,
                 ClientOutput::Notify(_) => {}

@@ -6,9 +6,12 @@
 //! machine, since whoever submits asks here for room first.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use argon_core::client::Delivery;
 use argon_core::payload::Payload;
 use argon_core::seq_map::SeqMap;
 use argon_core::task::Outcome;
@@ -27,6 +30,8 @@ pub(super) struct CompletionTable {
     room: Notify,
     link_changed: Notify,
     all_over: Notify,
+    /// How many wait for a place.
+    waiting: AtomicUsize,
     tasks: usize,
     bytes: u64,
 }
@@ -101,11 +106,40 @@ pub(super) struct QueueEntry {
 #[derive(Debug, Default)]
 struct CompletionQueue {
     done: VecDeque<(usize, Ended)>,
-    /// Outcomes in it that were not taken yet.
+    /// Outcomes in it that were not taken yet, as far as was looked.
     held: usize,
     /// Their payload bytes.
     bytes: u64,
+    /// What was taken.
+    taken: Arc<TakenOutcomes>,
+    /// How much of that is no longer held.
+    settled: (usize, u64),
     waker: Option<Waker>,
+}
+
+/// What was ever taken from a queue. Only its owner writes, and nothing else is done about most of what
+/// is taken: whoever needs room looks here.
+#[derive(Debug, Default)]
+struct TakenOutcomes {
+    count: AtomicUsize,
+    /// Their payload bytes; written first.
+    bytes: AtomicU64,
+}
+
+/// The owner's end of a queue.
+#[derive(Debug)]
+pub(super) struct QueueOwner {
+    pub(super) queue: usize,
+    taken: Arc<TakenOutcomes>,
+}
+
+/// Somebody waits for room.
+pub(super) struct WaitsForRoom<'a>(&'a CompletionTable);
+
+impl Drop for WaitsForRoom<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Whether another task may come.
@@ -131,6 +165,7 @@ impl CompletionTable {
             room: Notify::new(),
             link_changed: Notify::new(),
             all_over: Notify::new(),
+            waiting: AtomicUsize::new(0),
             tasks: tasks.max(1),
             bytes,
         }
@@ -146,6 +181,13 @@ impl CompletionTable {
     /// Waits until there may be room, or none will ever be needed.
     pub(super) async fn room(&self) {
         self.room.notified().await;
+    }
+
+    /// Says that somebody is about to wait for room, for as long as what is returned lives. Whoever says so
+    /// looks for room once more before.
+    pub(super) fn wait_for_room(&self) -> WaitsForRoom<'_> {
+        self.waiting.fetch_add(1, SeqCst);
+        WaitsForRoom(self)
     }
 
     /// Passes the news of free room on.
@@ -206,8 +248,14 @@ impl CompletionTable {
 
     // What those with a queue do.
 
-    pub(super) fn add_queue(&self) -> usize {
-        self.lock().queues.insert(CompletionQueue::default())
+    pub(super) fn add_queue(&self) -> QueueOwner {
+        let taken = Arc::<TakenOutcomes>::default();
+        let queue = CompletionQueue {
+            taken: Arc::clone(&taken),
+            ..CompletionQueue::default()
+        };
+        let queue = self.lock().queues.insert(queue);
+        QueueOwner { queue, taken }
     }
 
     /// Swaps what is in the queue, if there is anything, for `taken`, which is empty. It takes up
@@ -232,15 +280,16 @@ impl CompletionTable {
     }
 
     /// An outcome from the queue is no longer held for whoever takes it.
-    pub(super) fn let_go(&self, queue: usize, ended: &Ended) {
-        let bytes = ended.payload.len() as u64;
-        let mut state = self.lock();
-        let queue = &mut state.queues[queue];
-        queue.held -= 1;
-        queue.bytes -= bytes;
-        state.cleared(1, bytes);
-        drop(state);
-        self.room.notify_one();
+    pub(super) fn let_go(&self, owner: &QueueOwner, ended: &Ended) {
+        let taken = &owner.taken;
+        let bytes = taken.bytes.load(Relaxed) + ended.payload.len() as u64;
+        taken.bytes.store(bytes, Relaxed);
+        // Either whoever is about to wait sees this, or we see that they wait.
+        taken.count.store(taken.count.load(Relaxed) + 1, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            self.lock().settle();
+            self.room.notify_one();
+        }
     }
 
     /// Takes a queue away. Nobody wants to know of what is still to come into it, of the tasks
@@ -326,11 +375,16 @@ impl CompletionTable {
     }
 
     /// Hands outcomes to their takers. `wakers` is scratch space.
-    pub(super) fn deliver(&self, outcomes: &mut Vec<(u64, Ended)>, wakers: &mut Vec<Waker>) {
+    pub(super) fn deliver(&self, deliveries: Vec<Delivery>, wakers: &mut Vec<Waker>) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        for (seq, ended) in outcomes.drain(..) {
-            state.deliver(seq, ended, wakers);
+        for delivery in deliveries {
+            let Delivery {
+                seq,
+                outcome,
+                payload,
+            } = delivery;
+            state.deliver(seq, Ended { outcome, payload }, wakers);
         }
         state.wake_if_last();
         drop(guard);
@@ -379,6 +433,16 @@ impl CompletionQueue {
         self.done.push_back((token, ended));
         self.waker.take()
     }
+
+    /// What was taken is no longer held; how much that was, and its bytes.
+    fn settle(&mut self) -> (usize, u64) {
+        let taken = (self.taken.count.load(SeqCst), self.taken.bytes.load(Relaxed));
+        let before = std::mem::replace(&mut self.settled, taken);
+        let (count, bytes) = (taken.0 - before.0, taken.1 - before.1);
+        self.held -= count;
+        self.bytes -= bytes;
+        (count, bytes)
+    }
 }
 
 impl CompletionState {
@@ -390,6 +454,23 @@ impl CompletionState {
     /// Hands an outcome to its taker, who is to be woken by `wakers`.
     fn deliver(&mut self, seq: u64, ended: Ended, wakers: &mut Vec<Waker>) {
         let bytes = ended.payload.len() as u64;
+        let is_queued = |entry: &Entry| {
+            let Entry::Open { taker, .. } = entry else {
+                return false;
+            };
+            matches!(taker, Taker::CompletionQueue(_))
+        };
+        if let Some(Entry::Open {
+            taker: Taker::CompletionQueue(QueueEntry { queue, token }),
+            ..
+        }) = self.entries.remove_if(seq, is_queued)
+        {
+            wakers.extend(self.queues[queue].put(token, ended));
+            self.in_queues += 1;
+            self.untaken += 1;
+            self.bytes += bytes;
+            return;
+        }
         let Some(entry) = self.entries.get_mut(seq) else {
             // The machine delivers once; a second time is not the taker's problem.
             debug_assert!(false, "{seq} was delivered twice");
@@ -403,20 +484,15 @@ impl CompletionState {
                 wakers.extend(waker.take());
                 *entry = Entry::Done(self.ends.insert(ended));
             }
-            Entry::Open {
-                taker: Taker::CompletionQueue(place),
-                ..
-            } => {
-                let QueueEntry { queue, token } = *place;
-                self.entries.remove(seq);
-                wakers.extend(self.queues[queue].put(token, ended));
-                self.in_queues += 1;
-            }
             Entry::Abandoned => {
                 self.entries.remove(seq);
                 return;
             }
-            Entry::Done(_) => {
+            Entry::Open {
+                taker: Taker::CompletionQueue(_),
+                ..
+            }
+            | Entry::Done(_) => {
                 debug_assert!(false, "{seq} was delivered twice");
                 return;
             }
@@ -435,6 +511,17 @@ impl CompletionState {
         ended
     }
 
+    /// What was taken from queues is no longer held.
+    fn settle(&mut self) {
+        let (mut count, mut bytes) = (0, 0);
+        for (_, queue) in &mut self.queues {
+            let taken = queue.settle();
+            count += taken.0;
+            bytes += taken.1;
+        }
+        self.cleared(count, bytes);
+    }
+
     /// So many outcomes of queues, of so many bytes, are no longer held.
     fn cleared(&mut self, count: usize, bytes: u64) {
         self.in_queues -= count;
@@ -448,7 +535,14 @@ impl CompletionState {
         if self.stop || self.ended {
             return Admission::Stopped;
         }
-        if self.held() < completions.tasks && self.bytes < completions.bytes.max(1) {
+        let has_room = |state: &Self| {
+            state.held() < completions.tasks && state.bytes < completions.bytes.max(1)
+        };
+        if has_room(self) {
+            return Admission::Open;
+        }
+        self.settle();
+        if has_room(self) {
             return Admission::Open;
         }
         if self.untaken == self.held() && !self.warned {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 use argon_core::Machine;
-use argon_core::client::{self, ClientInput, ClientOutput};
+use argon_core::client::{self, ClientInput, ClientOutput, Delivery};
 use argon_core::event::Event;
 use argon_core::ids::TaskId;
 use argon_core::link::LinkInput;
@@ -14,7 +14,7 @@ use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
 use super::completions::{Admission, CompletionState, CompletionTable, For};
-use super::{Ended, Submission};
+use super::Submission;
 use crate::driver::clock::Clock;
 use crate::driver::log;
 use crate::driver::peer::{CarriedOut, Endpoint};
@@ -72,6 +72,12 @@ impl<M: ClientMachine> Shared<M> {
             Taken::Later(spec) => spec,
         };
         let mut read = self.clock.now();
+        let _waits = self.completions.wait_for_room();
+        // What was taken before it was known that we wait has woken nobody.
+        spec = match self.try_submit(spec, whom)? {
+            Taken::Now(id) => return Ok(id),
+            Taken::Later(spec) => spec,
+        };
         loop {
             self.completions.room().await;
             // The deadline counts from the call, and not from when there was room.
@@ -124,17 +130,33 @@ pub(super) struct SubmitGuard<'a, M> {
 
 impl<M: ClientMachine> SubmitGuard<'_, M> {
     /// Takes a task in, or not now, or never.
-    pub(super) fn submit(&mut self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
+    fn submit(&mut self, spec: TaskSpec, whom: For) -> Result<Taken, SubmitError> {
+        Ok(if self.admits(&spec)? {
+            Taken::Now(self.take_in(spec, whom))
+        } else {
+            Taken::Later(spec)
+        })
+    }
+
+    /// Whether a task would be taken in now.
+    ///
+    /// # Errors
+    /// If it never will.
+    pub(super) fn admits(&mut self, spec: &TaskSpec) -> Result<bool, SubmitError> {
         match self.state.admission(self.completions) {
             Admission::Open => {}
-            Admission::Full => return Ok(Taken::Later(spec)),
+            Admission::Full => return Ok(false),
             Admission::Stopped => return Err(SubmitError::Stopped),
         }
-        match self.machine.check(&spec) {
-            Ok(()) => {}
-            Err(client::SubmitError::Full) => return Ok(Taken::Later(spec)),
-            Err(error) => return Err(refusal(error)),
+        match self.machine.check(spec) {
+            Ok(()) => Ok(true),
+            Err(client::SubmitError::Full) => Ok(false),
+            Err(error) => Err(refusal(error)),
         }
+    }
+
+    /// Takes a task in that would be.
+    pub(super) fn take_in(&mut self, spec: TaskSpec, whom: For) -> TaskId {
         // Only a deadline needs the time, and reading the clock costs as much as the rest.
         let now = match spec.deadline {
             Some(_) => self.clock.now(),
@@ -143,7 +165,7 @@ impl<M: ClientMachine> SubmitGuard<'_, M> {
         let id = self.machine.take_in(now, spec);
         // Still under the machine's lock: the outcome cannot come sooner.
         self.state.open(id.seq, whom);
-        Ok(Taken::Now(id))
+        id
     }
 }
 
@@ -178,7 +200,7 @@ pub(super) struct ClientIo {
     stop: bool,
     /// It was told to stop.
     stopping: bool,
-    outcomes: Vec<(u64, Ended)>,
+    deliveries: Vec<Delivery>,
     /// Logged when nobody waits for the machine.
     events: Vec<Event>,
 }
@@ -233,11 +255,13 @@ impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
     fn carry_out(io: &mut ClientIo, output: ClientOutput) -> CarriedOut {
         match output {
             ClientOutput::Link(output) => return CarriedOut::Link(output),
-            ClientOutput::Deliver {
-                seq,
-                outcome,
-                payload,
-            } => io.outcomes.push((seq, Ended { outcome, payload })),
+            ClientOutput::Deliver(mut deliveries) => {
+                if io.deliveries.is_empty() {
+                    io.deliveries = deliveries;
+                } else {
+                    io.deliveries.append(&mut deliveries);
+                }
+            }
             ClientOutput::Notify(event) => io.events.push(event),
             ClientOutput::Stopped => return CarriedOut::Stopped,
         }
@@ -249,10 +273,11 @@ impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
             .events
             .drain(..)
             .for_each(|event| log::event(&event, None));
-        let outcomes = &mut self.io.outcomes;
-        let delivered = outcomes.len();
+        let deliveries = std::mem::take(&mut self.io.deliveries);
+        let delivered = deliveries.len();
         if delivered > 0 {
-            self.shared.completions.deliver(outcomes, &mut self.wakers);
+            let completions = &self.shared.completions;
+            completions.deliver(deliveries, &mut self.wakers);
         }
         if let Some(link) = link {
             self.shared.completions.set_link(link);

@@ -13,7 +13,6 @@ use futures_core::Stream;
 use self::under_way::CallsUnderWay;
 use super::Client;
 use super::completions::{For, QueueEntry};
-use super::endpoint::Taken;
 use crate::call::Call;
 use crate::error::{Error, SubmitError};
 
@@ -218,15 +217,21 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     /// Hands calls to the client until one has to wait for room.
     fn hand_over(&mut self) {
         let mut submit_guard = self.client.handle.shared.submit_guard();
-        while let Some((spec, place)) = self.batch.pop_front() {
-            let (token, whom) = (place.token, For::CompletionQueue(place));
-            let taken = match &mut submit_guard {
-                Ok(submit_guard) => submit_guard.submit(spec, whom),
+        while let Some((spec, place)) = self.batch.front() {
+            let (token, whom) = (place.token, For::CompletionQueue(*place));
+            let admitted = match &mut submit_guard {
+                Ok(submit_guard) => submit_guard.admits(spec),
                 Err(error) => Err(*error),
             };
-            match taken {
-                Ok(Taken::Now(id)) => self.window.sent(token, Ok(id)),
-                Ok(Taken::Later(spec)) => {
+            let Some((spec, _)) = self.batch.pop_front() else {
+                return;
+            };
+            match (admitted, &mut submit_guard) {
+                (Ok(true), Ok(submit_guard)) => {
+                    let id = submit_guard.take_in(spec, whom);
+                    self.window.sent(token, Ok(id));
+                }
+                (Ok(_), _) => {
                     let client = self.client.clone();
                     let taken = async move { client.handle.shared.submit_for(spec, whom).await };
                     self.waiting = Some(Waiting {
@@ -235,7 +240,7 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
                     });
                     return;
                 }
-                Err(error) => self.window.sent(token, Err(error)),
+                (Err(error), _) => self.window.sent(token, Err(error)),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use argon_core::Machine;
-use argon_core::client::{self, ClientInput, ClientOutput};
+use argon_core::client::{self, ClientInput, ClientOutput, Delivery};
 use argon_core::ids::{ConnId, Epoch, PeerId, TaskId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::message::{Control, FromManager, Message, ToClient, ToManager, Version, Welcome};
@@ -51,11 +51,11 @@ struct Fake {
 impl Fake {
     fn deliver(&mut self, seq: u64, outcome: Outcome, payload: Payload) {
         if self.held.remove(&seq).is_some() {
-            self.outputs.push_back(ClientOutput::Deliver {
+            self.outputs.push_back(ClientOutput::Deliver(vec![Delivery {
                 seq,
                 outcome,
                 payload,
-            });
+            }]));
         }
     }
 }
@@ -459,7 +459,8 @@ async fn what_the_machine_says_is_sent() {
 async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go() {
     let mut stage = Stage::new(10, 2).await;
     let completions = Arc::clone(&stage.client.shared.completions);
-    let queue = completions.add_queue();
+    let owner = completions.add_queue();
+    let queue = owner.queue;
     let take_in = |stage: &Stage, token| {
         let whom = For::CompletionQueue(QueueEntry { queue, token });
         let taken = stage.client.shared.try_submit(spec(), whom).unwrap();
@@ -484,9 +485,38 @@ async fn a_tray_takes_what_comes_together_and_holds_its_room_until_it_is_let_go(
     for (token, ended) in &taken {
         assert_eq!(&ended.payload[..], b"result");
         assert!(!take_in(&stage, *token), "it is still held");
-        completions.let_go(queue, ended);
+        completions.let_go(&owner, ended);
         assert!(take_in(&stage, *token));
     }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_room_has_it_when_something_is_taken_from_a_tray() {
+    let mut stage = Stage::new(10, 2).await;
+    let completions = Arc::clone(&stage.client.shared.completions);
+    let owner = completions.add_queue();
+    for token in 0..2 {
+        let queue = owner.queue;
+        let whom = For::CompletionQueue(QueueEntry { queue, token });
+        assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
+    }
+    stage.complete(0).await;
+    stage.complete(1).await;
+    let mut taken = VecDeque::new();
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(
+        completions
+            .poll_queue(owner.queue, cx, &mut taken)
+            .is_ready()
+    );
+    let shared = Arc::clone(&stage.client.shared);
+    let waiting = tokio::spawn(async move { shared.submit(spec()).await });
+    settle().await;
+    assert!(!waiting.is_finished(), "both are still held");
+    completions.let_go(&owner, &taken[0].1);
+    settle().await;
+    assert!(waiting.is_finished(), "there is room");
+    assert!(waiting.await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -494,7 +524,7 @@ async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
     for taken_from_it in [false, true] {
         let mut stage = Stage::new(10, 2).await;
         let completions = Arc::clone(&stage.client.shared.completions);
-        let queue = completions.add_queue();
+        let queue = completions.add_queue().queue;
         for token in 0..2 {
             let whom = For::CompletionQueue(QueueEntry { queue, token });
             assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
@@ -522,7 +552,7 @@ async fn without_its_tray_nothing_is_held_and_what_runs_is_cancelled() {
 async fn what_is_for_a_tray_ends_when_the_client_does() {
     let stage = Stage::new(10, 10).await;
     let completions = Arc::clone(&stage.client.shared.completions);
-    let queue = completions.add_queue();
+    let queue = completions.add_queue().queue;
     let whom = For::CompletionQueue(QueueEntry { queue, token: 5 });
     assert!(stage.client.shared.try_submit(spec(), whom).is_ok());
     completions.end();

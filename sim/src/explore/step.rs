@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use argon_core::client::{ClientInput, ClientOutput};
+use argon_core::client::{ClientInput, ClientOutput, Delivery};
 use argon_core::event::Event;
 use argon_core::ids::ConnId;
 use argon_core::link::LinkOutput;
@@ -326,15 +326,18 @@ impl Cluster {
                     self.apply_pool(host, single)?;
                 }
             }
-            Output::Client(ClientOutput::Deliver {
-                seq,
-                outcome,
-                payload,
-            }) => {
-                self.noise += 1;
-                let who = self.who(host);
-                self.say(|| format!("{who} delivers {seq}: {outcome:?}"));
-                self.ledger.deliver(seq as usize, &outcome, &payload)?;
+            Output::Client(ClientOutput::Deliver(deliveries)) => {
+                for Delivery {
+                    seq,
+                    outcome,
+                    payload,
+                } in deliveries
+                {
+                    self.noise += 1;
+                    let who = self.who(host);
+                    self.say(|| format!("{who} delivers {seq}: {outcome:?}"));
+                    self.ledger.deliver(seq as usize, &outcome, &payload)?;
+                }
             }
             Output::Manager(ManagerOutput::Notify(event))
             | Output::Worker(WorkerOutput::Notify(event))

@@ -111,7 +111,10 @@ impl Bench {
                     self.conn = None;
                     self.closed.push(reason);
                 }
-                ClientOutput::Deliver { seq, outcome, .. } => self.delivered.push((seq, outcome)),
+                ClientOutput::Deliver(deliveries) => {
+                    let ends = deliveries.into_iter().map(|it| (it.seq, it.outcome));
+                    self.delivered.extend(ends);
+                }
                 ClientOutput::Notify(event) => self.events.push(event),
                 ClientOutput::Stopped => self.stopped = true,
             }

@@ -129,11 +129,15 @@ impl World {
                     self.at(at, Event::ToManager(n, message.body));
                 }
                 ClientOutput::Link(LinkOutput::Close { reason, .. }) => panic!("{reason:?}"),
-                ClientOutput::Deliver { outcome, .. } => match outcome {
-                    Outcome::Completed(_) => self.tallies[n].done += 1,
-                    Outcome::Rejected { .. } => self.tallies[n].rejected_for_good += 1,
-                    other => panic!("{other:?}"),
-                },
+                ClientOutput::Deliver(deliveries) => {
+                    for delivery in deliveries {
+                        match delivery.outcome {
+                            Outcome::Completed(_) => self.tallies[n].done += 1,
+                            Outcome::Rejected { .. } => self.tallies[n].rejected_for_good += 1,
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                }
                 ClientOutput::Notify(_) | ClientOutput::Stopped => {}
             }
         }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use argon_core::client::{Client, ClientConfig, ClientInput, ClientOutput};
+use argon_core::client::{Client, ClientConfig, ClientInput, ClientOutput, Delivery};
 use argon_core::ids::{ConnId, Epoch, PeerId};
 use argon_core::link::{LinkInput, LinkOutput};
 use argon_core::machine::Machine;
@@ -161,10 +161,12 @@ impl World {
                     self.to_manager.push_back(message.body);
                 }
                 ClientOutput::Link(LinkOutput::Close { .. }) => self.drop_connection(),
-                ClientOutput::Deliver { seq, outcome, .. } => {
-                    assert!(self.accepted.contains(&seq));
-                    let earlier = self.delivered.insert(seq, outcome);
-                    assert_eq!(earlier, None, "task {seq} ended twice");
+                ClientOutput::Deliver(deliveries) => {
+                    for Delivery { seq, outcome, .. } in deliveries {
+                        assert!(self.accepted.contains(&seq));
+                        let earlier = self.delivered.insert(seq, outcome);
+                        assert_eq!(earlier, None, "task {seq} ended twice");
+                    }
                 }
                 ClientOutput::Notify(_) => {}
                 ClientOutput::Stopped => panic!("nobody asked for it"),

@@ -1,8 +1,10 @@
 //! A client and runs: it submits in them, and takes outcomes from them, as if one by one.
 
+use argon_core::client::{ClientInput, ClientOutput};
 use argon_core::event::CloseReason;
 use argon_core::limits::RUN_TASKS_MAX;
 use argon_core::link::LinkInput;
+use argon_core::machine::Machine as _;
 use argon_core::message::*;
 use argon_core::name::Name;
 use argon_core::payload::{Content, Payload};
@@ -173,4 +175,27 @@ fn a_run_that_ends_what_was_not_submitted_ends_nothing_more() {
     assert_eq!(bench.closed, [reason]);
     let is_completed = |(_, outcome): &(u64, Outcome)| matches!(outcome, Outcome::Completed(_));
     assert!(!bench.delivered().iter().any(is_completed));
+}
+
+#[test]
+fn outcomes_of_one_step_are_delivered_together_and_in_their_order() {
+    let mut bench = up();
+    for _ in 0..4 {
+        bench.submit(task());
+    }
+    bench.settle();
+    let conn = bench.conn.expect("a connection");
+    bench.heard += 1;
+    let message = ends(0, &[1, 0, 3]);
+    let input = LinkInput::Received { conn, message };
+    bench
+        .client
+        .handle_input(bench.now, ClientInput::Link(input));
+    let output = bench.client.poll_output();
+    let Some(ClientOutput::Deliver(deliveries)) = output else {
+        panic!("{output:?}");
+    };
+    let seqs: Vec<u64> = deliveries.iter().map(|delivery| delivery.seq).collect();
+    assert_eq!(seqs, [1, 0, 3]);
+    assert_eq!(bench.client.held(), 1);
 }

@@ -10,7 +10,7 @@ use argon_core::task::TaskSpec;
 use slab::Slab;
 
 use super::super::Ended;
-use super::super::completions::{CompletionTable, QueueEntry};
+use super::super::completions::{CompletionTable, QueueEntry, QueueOwner};
 use super::super::deferred::read_end;
 use crate::call::Read;
 use crate::error::{Error, SubmitError};
@@ -19,7 +19,7 @@ use crate::error::{Error, SubmitError};
 /// comes together is taken, and its taker woken, once.
 pub(super) struct CallsUnderWay<T> {
     completions: Arc<CompletionTable>,
-    queue: usize,
+    queue: QueueOwner,
     /// By token.
     calls: Slab<Under<T>>,
     /// Their tickets, oldest first; `None` if the order does not matter.
@@ -99,7 +99,7 @@ impl<T> CallsUnderWay<T> {
         };
         let token = self.insert(Some(call), CallState::Waiting);
         QueueEntry {
-            queue: self.queue,
+            queue: self.queue.queue,
             token,
         }
     }
@@ -175,7 +175,7 @@ impl<T> CallsUnderWay<T> {
             }
             ready!(
                 self.completions
-                    .poll_queue(self.queue, cx, &mut self.arrived)
+                    .poll_queue(self.queue.queue, cx, &mut self.arrived)
             );
         }
     }
@@ -184,7 +184,7 @@ impl<T> CallsUnderWay<T> {
         let call = self.calls.remove(token).call;
         match (state, call) {
             (CallState::Ended(ended), Some(What { name, bytes, read })) => {
-                self.completions.let_go(self.queue, &ended);
+                self.completions.let_go(&self.queue, &ended);
                 read_end(ended, &name, bytes, read)
             }
             (CallState::Refused(error), _) => Err(error),
@@ -202,6 +202,6 @@ impl<T> Drop for CallsUnderWay<T> {
                 CallState::Running(seq) => Some(seq),
                 CallState::Waiting | CallState::Ended(_) | CallState::Refused(_) => None,
             });
-        self.completions.remove_queue(self.queue, running);
+        self.completions.remove_queue(self.queue.queue, running);
     }
 }
