@@ -436,7 +436,10 @@ impl CompletionQueue {
 
     /// What was taken is no longer held; how much that was, and its bytes.
     fn settle(&mut self) -> (usize, u64) {
-        let taken = (self.taken.count.load(SeqCst), self.taken.bytes.load(Relaxed));
+        let taken = (
+            self.taken.count.load(SeqCst),
+            self.taken.bytes.load(Relaxed),
+        );
         let before = std::mem::replace(&mut self.settled, taken);
         let (count, bytes) = (taken.0 - before.0, taken.1 - before.1);
         self.held -= count;

@@ -13,8 +13,8 @@ use argon_core::message::ToClient;
 use argon_core::task::TaskSpec;
 use argon_core::time::Instant;
 
-use super::completions::{Admission, CompletionState, CompletionTable, For};
 use super::Submission;
+use super::completions::{Admission, CompletionState, CompletionTable, For};
 use crate::driver::clock::Clock;
 use crate::driver::log;
 use crate::driver::peer::{CarriedOut, Endpoint};
@@ -37,6 +37,7 @@ impl ClientMachine for client::Client {
         Self::check(self, spec)
     }
 
+    #[inline]
     fn take_in(&mut self, now: Instant, spec: TaskSpec) -> TaskId {
         Self::take_in(self, now, spec)
     }

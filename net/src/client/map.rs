@@ -7,12 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use argon_core::ids::TaskId;
-use argon_core::task::TaskSpec;
 use futures_core::Stream;
 
 use self::under_way::CallsUnderWay;
 use super::Client;
-use super::completions::{For, QueueEntry};
+use super::completions::For;
 use crate::call::Call;
 use crate::error::{Error, SubmitError};
 
@@ -101,7 +100,7 @@ pub struct Map<T, S> {
     window: CallsUnderWay<T>,
     in_flight: usize,
     /// Calls on their way into the client, behind the one that waits for room.
-    batch: VecDeque<(TaskSpec, QueueEntry)>,
+    batch: VecDeque<Call<T>>,
     /// The call that waits for room in the client.
     waiting: Option<Waiting>,
 }
@@ -116,7 +115,7 @@ impl<T, S> fmt::Debug for Map<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
             .field("in_flight", &self.in_flight)
-            .field("under_way", &self.window.len())
+            .field("under_way", &self.len())
             .finish_non_exhaustive()
     }
 }
@@ -132,6 +131,11 @@ impl<T, S> Map<T, S> {
             batch: VecDeque::new(),
             waiting: None,
         }
+    }
+
+    /// Calls that are under way, or about to be, and ends that nobody has taken.
+    fn len(&self) -> usize {
+        self.window.len() + self.batch.len()
     }
 
     /// Most calls under way, with those whose results wait to be taken; 1,000 if nothing is said.
@@ -196,18 +200,12 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     /// Takes the next calls from their source.
     fn gather(&mut self, cx: &mut Context<'_>) {
         let most = self.lot_size();
-        while self.batch.len() < most && self.window.len() < self.in_flight {
+        while self.batch.len() < most && self.len() < self.in_flight {
             let Some(source) = &mut self.source else {
                 return;
             };
             match Pin::new(source).poll_next(cx) {
-                Poll::Ready(Some(call)) => match call.into_parts() {
-                    Ok((spec, read)) => {
-                        let place = self.window.push(&spec, read);
-                        self.batch.push_back((spec, place));
-                    }
-                    Err(error) => self.window.push_refused(error),
-                },
+                Poll::Ready(Some(call)) => self.batch.push_back(call),
                 Poll::Ready(None) => self.source = None,
                 Poll::Pending => return,
             }
@@ -217,14 +215,19 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Map<T, S> {
     /// Hands calls to the client until one has to wait for room.
     fn hand_over(&mut self) {
         let mut submit_guard = self.client.handle.shared.submit_guard();
-        while let Some((spec, place)) = self.batch.front() {
-            let (token, whom) = (place.token, For::CompletionQueue(*place));
-            let admitted = match &mut submit_guard {
-                Ok(submit_guard) => submit_guard.admits(spec),
-                Err(error) => Err(*error),
+        while let Some(call) = self.batch.pop_front() {
+            let (spec, read) = match call.into_parts() {
+                Ok(parts) => parts,
+                Err(error) => {
+                    self.window.push_refused(error);
+                    continue;
+                }
             };
-            let Some((spec, _)) = self.batch.pop_front() else {
-                return;
+            let place = self.window.push(&spec, read);
+            let (token, whom) = (place.token, For::CompletionQueue(place));
+            let admitted = match &mut submit_guard {
+                Ok(submit_guard) => submit_guard.admits(&spec),
+                Err(error) => Err(*error),
             };
             match (admitted, &mut submit_guard) {
                 (Ok(true), Ok(submit_guard)) => {
@@ -251,13 +254,13 @@ impl<T, S: Stream<Item = Call<T>> + Unpin> Stream for Map<T, S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // One that is full is filled again when it pays, or when nothing else is to be done.
-        if self.window.len() + self.lot_size() <= self.in_flight || !self.window.is_ready() {
+        if self.len() + self.lot_size() <= self.in_flight || !self.window.is_ready() {
             self.fill(cx);
         }
         if let Poll::Ready(result) = self.window.poll(cx) {
             return Poll::Ready(Some(result));
         }
-        let over = self.source.is_none() && self.window.len() == 0;
+        let over = self.source.is_none() && self.len() == 0;
         if over {
             Poll::Ready(None)
         } else {

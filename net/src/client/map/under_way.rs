@@ -24,6 +24,8 @@ pub(super) struct CallsUnderWay<T> {
     calls: Slab<Under<T>>,
     /// Their tickets, oldest first; `None` if the order does not matter.
     order: Option<VecDeque<usize>>,
+    /// Ends whose turn has not come. They are large, and few have to wait.
+    ends: Slab<Ended>,
     /// What was in the queue.
     arrived: VecDeque<(usize, Ended)>,
     /// Tickets of calls that have ended, if the order does not matter and they have not just come
@@ -50,9 +52,10 @@ enum CallState {
     Waiting,
     /// The client has it, under this number.
     Running(u64),
-    Ended(Ended),
+    /// Its end lies there, for its turn to be taken.
+    Ended(usize),
     /// It was never sent.
-    Refused(Error),
+    Refused(Box<Error>),
 }
 
 impl CallState {
@@ -69,6 +72,7 @@ impl<T> CallsUnderWay<T> {
             queue: completions.add_queue(),
             calls: Slab::new(),
             order: Some(VecDeque::new()),
+            ends: Slab::new(),
             arrived: VecDeque::new(),
             ready: VecDeque::new(),
         }
@@ -78,8 +82,9 @@ impl<T> CallsUnderWay<T> {
     pub(super) fn is_ready(&self) -> bool {
         match &self.order {
             Some(order) => {
-                let first = order.front();
-                first.is_some_and(|token| self.calls[*token].state.is_over())
+                let (first, arrived) = (order.front(), self.arrived.front());
+                let has_come = |token| arrived.is_some_and(|(arrived, _)| arrived == token);
+                first.is_some_and(|token| has_come(token) || self.calls[*token].state.is_over())
             }
             None => !self.arrived.is_empty() || !self.ready.is_empty(),
         }
@@ -111,7 +116,7 @@ impl<T> CallsUnderWay<T> {
             Ok(id) => under.state = CallState::Running(id.seq),
             Err(error) => {
                 let name = under.call.as_ref().map_or("", |call| call.name.as_str());
-                let refused = CallState::Refused(Error::refused(name, error));
+                let refused = CallState::Refused(Error::refused(name, error).into());
                 self.end(token, refused);
             }
         }
@@ -120,7 +125,7 @@ impl<T> CallsUnderWay<T> {
     /// A call that cannot be sent.
     pub(super) fn push_refused(&mut self, error: Error) {
         let token = self.insert(None, CallState::Waiting);
-        self.end(token, CallState::Refused(error));
+        self.end(token, CallState::Refused(error.into()));
     }
 
     fn insert(&mut self, call: Option<What<T>>, state: CallState) -> usize {
@@ -153,10 +158,17 @@ impl<T> CallsUnderWay<T> {
         }
         loop {
             while let Some((token, ended)) = self.arrived.pop_front() {
-                if self.order.is_none() {
-                    return Poll::Ready(self.take(token, CallState::Ended(ended)));
+                match &mut self.order {
+                    Some(order) if order.front() != Some(&token) => {
+                        self.calls[token].state = CallState::Ended(self.ends.insert(ended));
+                    }
+                    order => {
+                        if let Some(order) = order {
+                            order.pop_front();
+                        }
+                        return Poll::Ready(self.take_ended(token, ended));
+                    }
                 }
-                self.calls[token].state = CallState::Ended(ended);
             }
             let over = match &mut self.order {
                 Some(order) => {
@@ -170,8 +182,7 @@ impl<T> CallsUnderWay<T> {
                 None => self.ready.pop_front(),
             };
             if let Some(token) = over {
-                let state = std::mem::replace(&mut self.calls[token].state, CallState::Waiting);
-                return Poll::Ready(self.take(token, state));
+                return Poll::Ready(self.take(token));
             }
             ready!(
                 self.completions
@@ -180,16 +191,29 @@ impl<T> CallsUnderWay<T> {
         }
     }
 
-    fn take(&mut self, token: usize, state: CallState) -> Result<T, Error> {
-        let call = self.calls.remove(token).call;
-        match (state, call) {
-            (CallState::Ended(ended), Some(What { name, bytes, read })) => {
-                self.completions.let_go(&self.queue, &ended);
-                read_end(ended, &name, bytes, read)
+    /// Takes the result of a call that is over.
+    fn take(&mut self, token: usize) -> Result<T, Error> {
+        let state = std::mem::replace(&mut self.calls[token].state, CallState::Waiting);
+        match state {
+            CallState::Ended(end) => {
+                let ended = self.ends.remove(end);
+                self.take_ended(token, ended)
             }
-            (CallState::Refused(error), _) => Err(error),
-            _ => unreachable!("only what is over is taken"),
+            CallState::Refused(error) => {
+                self.calls.remove(token);
+                Err(*error)
+            }
+            CallState::Waiting | CallState::Running(_) => {
+                unreachable!("only what is over is taken")
+            }
         }
+    }
+
+    fn take_ended(&mut self, token: usize, ended: Ended) -> Result<T, Error> {
+        let call = self.calls.remove(token).call;
+        let What { name, bytes, read } = call.expect("only what was sent ends");
+        self.completions.let_go(&self.queue, &ended);
+        read_end(ended, &name, bytes, read)
     }
 }
 
