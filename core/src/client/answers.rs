@@ -13,8 +13,8 @@ use crate::retry::{HINT_MAX, Retry, RetryDecision};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
-use super::{Client, ClientOutput};
 use super::tasks::TaskState;
+use super::{Client, ClientOutput};
 
 impl Client {
     pub(super) fn on_message(&mut self, now: Instant, said: ToClient, payload: Payload) {

@@ -151,18 +151,22 @@ impl CongestionWindow {
         }
     }
 
-    /// Whether a task of `priority` may be sent, with `in_flight` tasks at the manager, of which
-    /// `lesser` are less important.
+    /// How many tasks may be at the manager for one of `priority` to be sent, if `lesser` of those that
+    /// are there are less important: fewer than that.
     ///
     /// A task that is more important than one that is there may go a little beyond the window:
     /// it must not wait behind its own client's backlog, and if the manager is full it takes
     /// the place of a lesser one.
-    pub(super) fn admits(&self, priority: Priority, in_flight: u32, lesser: u32) -> bool {
+    pub(super) fn limit(&self, priority: Priority, lesser: u32) -> u32 {
         if self.pause.is_some_and(|pause| priority >= pause.from) {
-            return false;
+            return 0;
         }
         let size = if self.is_restarting() { 1 } else { self.size };
-        in_flight < size || (lesser > 0 && in_flight < size.saturating_add(self.allowance()))
+        if lesser > 0 {
+            size.saturating_add(self.allowance())
+        } else {
+            size
+        }
     }
 
     fn allowance(&self) -> u32 {
@@ -355,13 +359,10 @@ mod tests {
     #[test]
     fn what_is_more_important_than_some_may_go_a_little_beyond() {
         let window = sent(0);
-        assert!(window.admits(NORMAL, 63, 0));
-        assert!(!window.admits(NORMAL, 64, 0));
-        assert!(window.admits(NORMAL, 71, 1));
-        assert!(!window.admits(NORMAL, 72, 1));
+        assert_eq!(window.limit(NORMAL, 0), 64);
+        assert_eq!(window.limit(NORMAL, 1), 72);
         let small = CongestionWindow::new(4);
-        assert!(small.admits(NORMAL, 7, 1));
-        assert!(!small.admits(NORMAL, 8, 1));
+        assert_eq!(small.limit(NORMAL, 1), 8);
     }
 
     #[test]
@@ -385,13 +386,12 @@ mod tests {
         refuse(&mut window, Instant::ZERO, 1, 0);
         let until = window.paused_until().expect("a pause");
         assert!(until >= Instant::ZERO + Duration::from_millis(10));
-        assert!(!window.admits(NORMAL, 0, 0));
-        assert!(window.admits(Priority::HIGH, 0, 0));
+        assert_eq!(window.limit(NORMAL, 0), 0);
+        assert!(0 < window.limit(Priority::HIGH, 0));
         window.wake(until);
         assert_eq!(window.paused_until(), None);
         assert!(window.is_restarting());
-        assert!(window.admits(NORMAL, 0, 0));
-        assert!(!window.admits(NORMAL, 1, 0));
+        assert_eq!(window.limit(NORMAL, 0), 1);
         window.on_outcome();
         assert!(!window.is_restarting());
     }
@@ -543,10 +543,9 @@ mod tests {
         let (reason, hint) = (RejectReason::NoWorkers, Duration::ZERO);
         let (retry, mut rng) = (Retry::new(None), Rng::from_seed(1));
         window.on_refused(Instant::ZERO, reason, 1, NORMAL, 0, hint, &retry, &mut rng);
-        assert!(!window.admits(Priority::MOST, 0, 0));
+        assert_eq!(window.limit(Priority::MOST, 0), 0);
         assert_eq!(window.size(), 64, "its queue may be as long as before");
         window.wake(window.paused_until().expect("a pause"));
-        assert!(window.admits(NORMAL, 0, 0));
-        assert!(!window.admits(NORMAL, 1, 0));
+        assert_eq!(window.limit(NORMAL, 0), 1);
     }
 }

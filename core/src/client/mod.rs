@@ -230,6 +230,7 @@ impl Client {
 
     /// As [`submit`](Self::submit), for whoever has just heard from [`check`](Self::check) that
     /// there is room.
+    #[inline]
     pub fn take_in(&mut self, now: Instant, spec: TaskSpec) -> TaskId {
         debug_assert_eq!(self.check(&spec), Ok(()));
         TaskId {

@@ -11,7 +11,6 @@ use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
 use super::Client;
-use super::tasks::TaskState;
 
 /// How soon sending goes on after it stopped at those.
 const MORE_AFTER: Duration = Duration::from_millis(1);
@@ -74,28 +73,31 @@ impl Client {
             bytes += self.send_task(now, seq);
         }
         let mut limited = false;
-        while let Some((priority, first)) = self.tasks.first_waiting() {
-            let lesser = self.tasks.sent_below(priority);
-            if !self.window.admits(priority, self.tasks.sent(), lesser) {
-                limited = true;
-                break;
+        'lines: while let Some(priority) = self.tasks.first_waiting() {
+            // Nothing less important goes out meanwhile, so it stays as it is for the whole line.
+            let limit = self.window.limit(priority, self.tasks.sent_below(priority));
+            while let Some(first) = self.tasks.first_waiting_at(priority) {
+                if self.tasks.sent() >= limit {
+                    limited = true;
+                    break 'lines;
+                }
+                if sends >= SENDS_MAX || bytes >= SEND_BYTES_MAX {
+                    limited = true;
+                    self.send_more_later(now);
+                    break 'lines;
+                }
+                let mut seq = first;
+                if self.window.is_restarting() {
+                    // Another one each time, so that no task pays for all with its retries.
+                    seq = self
+                        .tasks
+                        .waiting_after(priority, self.sending.last_tried)
+                        .unwrap_or(first);
+                    self.sending.last_tried = seq;
+                }
+                sends += 1;
+                bytes += self.send_task(now, seq);
             }
-            if sends >= SENDS_MAX || bytes >= SEND_BYTES_MAX {
-                limited = true;
-                self.send_more_later(now);
-                break;
-            }
-            let mut seq = first;
-            if self.window.is_restarting() {
-                // Another one each time, so that no task pays for all with its retries.
-                seq = self
-                    .tasks
-                    .waiting_after(priority, self.sending.last_tried)
-                    .unwrap_or(first);
-                self.sending.last_tried = seq;
-            }
-            sends += 1;
-            bytes += self.send_task(now, seq);
         }
         self.window.set_limited(limited);
         if self.window.wants_ack(self.link.sent()) {
@@ -130,7 +132,7 @@ impl Client {
         let message = || task.message(seq, now);
         self.link.send_run(now, &mut self.outputs, say_too, message);
         let number = self.window.on_sent();
-        self.tasks.change(seq, false, TaskState::Sent { number });
+        self.tasks.send(seq, number);
         if cancelled {
             self.send(now, FromClient::Cancel { seq });
         }

@@ -70,6 +70,7 @@ pub(super) struct Task {
 }
 
 impl Task {
+    #[inline]
     fn new(now: Instant, spec: TaskSpec) -> Self {
         Self {
             name: spec.name,
@@ -213,6 +214,7 @@ impl Tasks {
     }
 
     /// Takes a new task in, as `Waiting`.
+    #[inline]
     pub(super) fn insert(&mut self, now: Instant, spec: TaskSpec) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -254,6 +256,25 @@ impl Tasks {
             self.alarms.cancel(Alarm::Expiry(seq));
         }
         true
+    }
+
+    /// A task that waits is sent, as `number`.
+    pub(super) fn send(&mut self, seq: u64, number: u64) {
+        let Some(task) = self.live.get_mut(seq) else {
+            debug_assert!(false, "only live tasks are sent");
+            return;
+        };
+        debug_assert_eq!(task.state, TaskState::Waiting);
+        task.state = TaskState::Sent { number };
+        let (level, may_have_run) = (task.options.priority.level(), task.may_have_run);
+        if may_have_run {
+            self.recovering.remove(&seq);
+        } else {
+            self.waiting[level].remove(seq);
+            self.waiting_total -= 1;
+        }
+        self.sent[level] += 1;
+        self.sent_total += 1;
     }
 
     /// Moves a task to another state. `may_have_run` can be set on the way, never cleared.
@@ -314,16 +335,18 @@ impl Tasks {
         self.recovering.first().copied()
     }
 
-    /// The first task that waits: the most important, then the oldest.
-    pub(super) fn first_waiting(&self) -> Option<(Priority, u64)> {
+    /// How important the most important are that wait.
+    pub(super) fn first_waiting(&self) -> Option<Priority> {
         if self.waiting_total == 0 {
             return None;
         }
-        let first = |(level, line): (u8, &SeqSet)| {
-            let seq = line.first()?;
-            Some((Priority::new(level)?, seq))
-        };
+        let first = |(level, line): (u8, &SeqSet)| line.first().and(Priority::new(level));
         (0..).zip(&self.waiting).find_map(first)
+    }
+
+    /// The oldest that waits at `priority`.
+    pub(super) fn first_waiting_at(&self, priority: Priority) -> Option<u64> {
+        self.waiting[priority.level()].first()
     }
 
     /// The first that waits at `priority` with a number above `seq`.
