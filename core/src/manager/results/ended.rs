@@ -109,14 +109,12 @@ impl EndedRow {
     }
 }
 
-/// Bytes that a client's line, and what is held for all, still has room for.
+/// How much can be added to a client's line and sent at once.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::manager) struct LineRoom {
-    /// Of outcomes that go ahead of their acknowledgements, with the last of which it may be passed.
+    /// Bytes of outcomes that go ahead of their acknowledgements; the last may pass it.
     window: u64,
-    /// Of outcomes that leave the client's tasks going.
-    unread: u64,
-    /// Of results that workers hold.
+    /// Bytes of results that workers hold, and how many.
     held: u64,
     tasks: u64,
 }
@@ -124,19 +122,12 @@ pub(in crate::manager) struct LineRoom {
 impl LineRoom {
     /// Takes the room for an outcome of so many bytes, if there is any.
     pub(in crate::manager) fn take(&mut self, bytes: u64) -> bool {
-        let (unread, held) = (
-            self.unread.checked_sub(bytes),
-            self.held.checked_sub(counted(bytes)),
-        );
-        let (Some(unread), Some(held)) = (unread, held) else {
+        let held = self.held.checked_sub(counted(bytes));
+        let Some(held) = held.filter(|_| self.window > 0 && self.tasks > 0) else {
             return false;
         };
-        if self.window == 0 || self.tasks == 0 {
-            return false;
-        }
         *self = Self {
             window: self.window.saturating_sub(bytes),
-            unread,
             held,
             tasks: self.tasks - 1,
         };
@@ -173,17 +164,13 @@ impl Line {
 }
 
 impl Results {
-    /// What can be added for this client and sent at once, with nobody having to wait or to let go; nothing
-    /// if something else waits to be sent.
+    /// What can be added for this client and sent at once, without another result having to be let go;
+    /// nothing if something else waits to be sent.
     pub(in crate::manager) fn line_room(&self, client: ClientKey) -> Option<LineRoom> {
         let (line, limits) = (&self.lines[client], &self.limits);
-        let own = limits.client_result_bytes.checked_sub(line.result_bytes)?;
-        let all = limits.unread_bytes.checked_sub(self.unread_bytes)?;
         let (held, tasks) = self.unreleased.room(limits.unreleased_bytes);
-        let is_open = line.is_sent() && !line.blocked;
-        is_open.then_some(LineRoom {
+        line.is_sent().then_some(LineRoom {
             window: limits.outcome_window.saturating_sub(line.sent_bytes),
-            unread: own.min(all),
             held,
             tasks,
         })
