@@ -126,7 +126,10 @@ pub(crate) fn pool(input: &[u8]) {
     assert_eq!(whole, pieces, "it depends on how the bytes come");
     whole.answers.iter().for_each(judge);
     // The least that an answer takes is its place in a run.
-    assert!(whole.answers.len() * 8 <= bytes.len(), "answers from nothing");
+    assert!(
+        whole.answers.len() * 8 <= bytes.len(),
+        "answers from nothing"
+    );
     if let Some(singles) = singles(&bytes).filter(|_| whole.wrong.is_none()) {
         let alone = listen(&singles, singles.len().max(1));
         assert_eq!(whole, alone, "a run is not what its parts are");
