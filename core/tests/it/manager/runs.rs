@@ -359,6 +359,36 @@ impl Twins {
         self.say(conn, messages.collect::<Vec<_>>());
     }
 
+    fn give_back(&mut self, worker: u64, count: usize, started: bool) {
+        let conn = self.conns[(CLIENTS + worker) as usize];
+        let running = self.running.entry(conn).or_default();
+        let count = count.min(running.len());
+        let newest = running[running.len() - count..].iter();
+        let newest: Vec<Attempt> = newest.map(|(attempt, _)| *attempt).collect();
+        let (not_started, started) = if started {
+            (Vec::new(), newest)
+        } else {
+            running.truncate(running.len() - count);
+            (newest, Vec::new())
+        };
+        let said = FromWorker::Returned {
+            not_started,
+            started,
+        };
+        self.say(conn, [Message::from(ToManager::from(said))]);
+    }
+
+    /// What an operator sees is the same but for what peers speak.
+    fn compare_status(&self) {
+        let [one, other] = [&self.one_by_one, &self.in_runs].map(|told| {
+            let mut status = told.manager.status(self.now, 0);
+            status.workers.iter_mut().for_each(|row| row.version = None);
+            status.clients.iter_mut().for_each(|row| row.version = None);
+            (status, told.manager.running(self.now, 0))
+        });
+        assert_eq!(one, other);
+    }
+
     fn act(&mut self, act: Act) {
         match act {
             Act::Submit {
@@ -374,6 +404,11 @@ impl Twins {
                 badly,
                 end,
             } => self.finish(worker, count, badly, end),
+            Act::Return {
+                worker,
+                count,
+                started,
+            } => self.give_back(worker, count, started),
             Act::Grant { worker, window } => {
                 let conn = self.conns[(CLIENTS + worker) as usize];
                 let said = FromWorker::Grant { window };
@@ -467,6 +502,7 @@ proptest! {
         let mut twins = Twins::new(narrow(Duration::from_micros(micros)));
         for act in script {
             twins.act(act);
+            twins.compare_status();
         }
     }
 }
@@ -490,6 +526,7 @@ proptest! {
         }
         for act in script {
             twins.act(act);
+            twins.compare_status();
         }
     }
 }

@@ -24,6 +24,12 @@ pub(super) enum Act {
         badly: usize,
         end: u8,
     },
+    /// A worker gives some of what it has back, or says that it has started.
+    Return {
+        worker: u64,
+        count: usize,
+        started: bool,
+    },
     Grant {
         worker: u64,
         window: u32,
@@ -111,6 +117,9 @@ pub(super) fn acts(amounts: Amounts) -> impl Strategy<Value = Vec<Act>> {
         ),
         8 => (0..WORKERS, 1..tasks as usize, 0..4 * tasks as usize, 0..8_u8).prop_map(
             |(worker, count, badly, end)| Act::Finish { worker, count, badly, end }
+        ),
+        1 => (0..WORKERS, 1..6_usize, any::<bool>()).prop_map(
+            |(worker, count, started)| Act::Return { worker, count, started }
         ),
         2 => (0..WORKERS, 0..window).prop_map(|(worker, window)| Act::Grant { worker, window }),
         3 => (0..CLIENTS, 1..2 * tasks as usize).prop_map(|(client, count)| Act::Ack { client, count }),
