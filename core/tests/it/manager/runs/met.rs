@@ -1,5 +1,7 @@
 //! The property of the twins means nothing unless runs and rows are met in it.
 
+use std::time::Duration;
+
 use argon_core::limits::TURN_TIME;
 
 use super::{Act, Twins, WORKERS, narrow};
@@ -79,4 +81,38 @@ fn what_follows_each_other_goes_out_as_a_run() {
     twins.act(finish(3));
     assert_eq!(twins.in_runs.manager.load().in_rows, 7, "three are too few");
     assert_eq!(twins.one_by_one.manager.load().in_rows, 0);
+}
+
+/// A worker at which tasks fail is doubted, and is trusted again with the first of a row that does well.
+#[test]
+fn a_row_that_does_well_pardons_its_worker() {
+    let mut twins = Twins::new(narrow(Duration::from_millis(1)));
+    let finish = |worker, count, badly, end| Act::Finish {
+        worker,
+        count,
+        badly,
+        end,
+    };
+    for _ in 0..2 {
+        twins.submit(0, 20, 0, 0, 1);
+        for worker in 0..WORKERS {
+            twins.act(finish(worker, 20, usize::MAX, 7));
+        }
+        let (client, count) = (0, 40);
+        twins.act(Act::Ack { client, count });
+    }
+    twins.submit(0, 20, 0, 0, 1);
+    let doubted = |twins: &Twins| {
+        twins.compare_status();
+        let status = twins.in_runs.manager.status(twins.now, 0);
+        status.workers.iter().position(|worker| worker.doubted)
+    };
+    while doubted(&twins).is_none() {
+        let before = twins.in_runs.manager.load();
+        twins.act(finish(0, 1, 0, 0));
+        assert_ne!(twins.in_runs.manager.load(), before, "one failed");
+    }
+    assert!(twins.in_runs.manager.load().in_rows > 0);
+    twins.act(finish(0, 20, usize::MAX, 7));
+    assert_eq!(doubted(&twins), None);
 }
