@@ -256,7 +256,7 @@ impl Message<ToPeer> {
 
 impl Completed {
     /// What a task of this number that went so has in common with others.
-    fn new(seq: u64, completion: &Completion) -> Self {
+    pub(super) fn new(seq: u64, completion: &Completion) -> Self {
         Self {
             seq,
             waited: completion.last.waited,

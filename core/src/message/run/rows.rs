@@ -7,7 +7,7 @@ use super::grow::room;
 use super::{Completed, End, Ends, Numbered, Run};
 use crate::message::{Assign, Message, ToClient, ToPeer, ToWorker};
 use crate::payload::{Content, Payload};
-use crate::task::{Completion, Outcome};
+use crate::task::Outcome;
 use crate::time::Nanos;
 
 /// Assignments that differ in their numbers, which rise by one, and in their arguments.
@@ -101,19 +101,37 @@ impl Completions<'_> {
         )
     }
 
-    /// As many as a run takes that counts from the task `first`, and has so many tasks and bytes: from this
-    /// one on.
-    fn fitting(&self, from: usize, first: u64, len: usize, bytes: usize) -> Vec<End> {
+    /// As many as a run takes whose numbers count from `first`, and that has so many tasks and bytes: from
+    /// this one on.
+    fn fitting(
+        &self,
+        from: usize,
+        first: u64,
+        len: usize,
+        bytes: usize,
+    ) -> impl Iterator<Item = End> {
         let ends = &self.ends[from..];
         let fits = room(len, bytes, ends.iter().map(|end| end.size));
-        let counted = |end: &End| {
+        let counted = move |end: &End| {
             let seq = self.first.seq + u64::from(end.offset);
             let offset = u16::try_from(seq.checked_sub(first)?).ok()?;
             Some(End { offset, ..*end })
         };
-        let mut fitting = Vec::with_capacity(fits);
-        fitting.extend(ends[..fits].iter().map_while(counted));
-        fitting
+        ends[..fits].iter().map_while(counted)
+    }
+
+    /// The ends of a run of the one that counts as `first` and ended so, and of as many as it takes from
+    /// this one on.
+    fn run_of(&self, first: u64, ran: u32, size: u32, from: usize) -> Vec<End> {
+        let more = self.fitting(from, first, 1, size as usize);
+        let mut ends = Vec::with_capacity(1 + self.len() - from);
+        ends.push(End {
+            offset: 0,
+            ran,
+            size,
+        });
+        ends.extend(more);
+        ends
     }
 
     /// A message that says as many as it has room for, from this one on, and how many that are.
@@ -121,8 +139,8 @@ impl Completions<'_> {
         let End { offset, ran, size } = self.ends[from];
         let mut first = self.first.clone();
         first.seq += u64::from(offset);
-        let more = self.fitting(from + 1, first.seq, 1, size as usize);
-        let tasks = 1 + more.len();
+        let ends = self.run_of(first.seq, ran, size, from + 1);
+        let tasks = ends.len();
         let results = self.results(from, tasks);
         let message = if tasks == 1 {
             let (seq, outcome) = first.outcome(Nanos(ran.into()));
@@ -131,13 +149,6 @@ impl Completions<'_> {
                 payload: Payload::copy_from_slice(self.content, results),
             }
         } else {
-            let mut ends = Vec::with_capacity(tasks);
-            ends.push(End {
-                offset: 0,
-                ran,
-                size,
-            });
-            ends.extend(more);
             Message {
                 body: ToClient::OutcomeRun(Box::new(Ends { first, ends })).into(),
                 payload: open(self.content, results),
@@ -214,38 +225,24 @@ impl Message<ToPeer> {
         let bytes = self.payload.len();
         let tasks = match said {
             ToClient::OutcomeRun(run) if is_like(&run.first) => {
-                let ends = more.fitting(from, run.first.seq, run.ends.len(), bytes);
-                let tasks = ends.len();
+                let before = run.ends.len();
+                let ends = more.fitting(from, run.first.seq, before, bytes);
                 run.ends.extend(ends);
-                tasks
+                run.ends.len() - before
             }
             ToClient::Outcome {
                 seq,
-                outcome: Outcome::Completed(Completion { last, charged }),
+                outcome: Outcome::Completed(completion),
             } => {
-                let first = Completed {
-                    seq: *seq,
-                    waited: last.waited,
-                    charged: *charged,
-                    worker: last.worker.clone(),
-                };
-                let end = u32::try_from(last.ran.0)
-                    .ok()
-                    .zip(u32::try_from(bytes).ok());
+                let first = Completed::new(*seq, completion);
+                let ran = u32::try_from(completion.last.ran.0).ok();
+                let end = ran.zip(u32::try_from(bytes).ok());
                 let Some((ran, size)) = end.filter(|_| is_like(&first)) else {
                     return 0;
                 };
-                let mut ends = more.fitting(from, first.seq, 1, bytes);
-                let tasks = ends.len();
+                let ends = more.run_of(first.seq, ran, size, from);
+                let tasks = ends.len() - 1;
                 if tasks > 0 {
-                    ends.insert(
-                        0,
-                        End {
-                            offset: 0,
-                            ran,
-                            size,
-                        },
-                    );
                     *said = ToClient::OutcomeRun(Box::new(Ends { first, ends }));
                 }
                 tasks
@@ -267,7 +264,7 @@ mod tests {
     use super::*;
     use crate::ids::{Attempt, Epoch, PeerId, TaskId};
     use crate::name::Name;
-    use crate::task::LastAttempt;
+    use crate::task::{Completion, LastAttempt};
     use proptest::prelude::*;
     use std::format;
     use std::vec;
