@@ -256,7 +256,7 @@ fn results_that_nobody_reads_have_a_bound() {
 #[test]
 fn a_storm_of_connections_passes() {
     let stage = Stage::new(
-        "4,596 silent connections, then more for 2 s",
+        "4,596 silent connections, then 10,000 that say hello and go",
         &[],
         RESTING + 40,
     );
@@ -270,10 +270,8 @@ fn a_storm_of_connections_passes() {
                 stage.log.count("reason=Full") + stage.log.count("no whole hello") > 0
             });
             drop(silent);
-            // Those that say hello and go.
-            let (begun, mut number) = (Instant::now(), 0);
-            while begun.elapsed() < LEASE || number < 1_000 {
-                number += 1;
+            // Counted, since what is kept of each has a size, and a fast machine makes more in a time.
+            for _ in 0..10_000 {
                 let mut stream = knock(stage);
                 let hello = frame(ToManager::Hello(hello(Role::Client)), Payload::empty());
                 let _ = stream.write_all(&hello);
