@@ -33,6 +33,7 @@ pub mod seq_map;
 mod seq_set;
 pub mod status;
 pub mod strangers;
+pub mod stream;
 pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;

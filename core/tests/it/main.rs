@@ -9,5 +9,6 @@ mod queue;
 mod retry;
 mod router;
 mod scenes;
+mod stream;
 mod tidy;
 mod worker;

@@ -1,0 +1,133 @@
+//! Byte streams of attempts: from the client to the attempt, and back, through the manager.
+//!
+//! ```text
+//!   application ─► Writer ── Chunk ──► Relay ── Chunk ──► Reader ─► application
+//!                    ▲                   │                  │
+//!                    └───── Level ◄──────┴────── Level ◄────┘
+//! ```
+//!
+//! The one who reads says how far it is and how far the writer may go, in positions from the start of
+//! the stream, and never in differences: a [`Level`] that is lost or comes twice does no harm. The
+//! writer keeps what it has sent until it is received, so whoever is cut off goes on from where both
+//! sides are. The manager passes both on, and holds no more of a stream than its reader granted.
+//!
+//! Owns: positions, and the bytes between them. Never: knows attempts, connections or messages.
+//! Units: bytes.
+
+mod lane;
+mod pieces;
+mod reader;
+mod relay;
+mod writer;
+
+use bincode::{Decode, Encode};
+use bytes::Bytes;
+
+pub use lane::Lane;
+pub use reader::Reader;
+pub use relay::Relay;
+pub use writer::Writer;
+
+use crate::limits::{STREAM_WINDOW_MAX, STREAM_WINDOW_MIN};
+
+/// A stream of a task, by its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct StreamId(pub u8);
+
+/// Which way the bytes of a stream go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Direction {
+    /// From the client to the attempt, as standard input does.
+    ToAttempt,
+    /// From the attempt to the client, as standard output does.
+    FromAttempt,
+}
+
+/// A stream that a task's attempts are to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StreamSpec {
+    /// Its number; a task has each once.
+    pub id: StreamId,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Bytes that may be under way: sent and not read. That many are granted from the start, and
+    /// may be held by each of those whom they pass. Taken as [`window_of`] has it.
+    pub window: u32,
+}
+
+/// The window that one gets who asks for this: what is far too small would be a message for each few
+/// bytes, and what is far too large would be memory.
+#[must_use]
+pub fn window_of(asked: u32) -> u64 {
+    u64::from(asked.clamp(STREAM_WINDOW_MIN, STREAM_WINDOW_MAX))
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// How many bytes of the stream are before it.
+    pub offset: u64,
+    /// At most [`STREAM_CHUNK_MAX`](crate::limits::STREAM_CHUNK_MAX).
+    pub bytes: Bytes,
+    /// Whether the stream ends with it. The last may have no bytes.
+    pub last: bool,
+}
+
+impl Chunk {
+    /// How many bytes of the stream are before its end.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// What of it is at `from` or behind; `None` if that would leave bytes out.
+    fn starting_at(mut self, from: u64) -> Option<Self> {
+        let known = from.checked_sub(self.offset)?;
+        let known = self.bytes.len().min(known.try_into().unwrap_or(usize::MAX));
+        self.bytes = self.bytes.slice(known..);
+        self.offset += known as u64;
+        Some(self)
+    }
+}
+
+/// How far a stream's reader is. Positions only rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Level {
+    /// Every byte before this one is with the reader.
+    pub received: u64,
+    /// Bytes before this one may be sent.
+    pub granted: u64,
+    /// The end is with the reader, or it wants no more: nothing is to be sent, now or later.
+    pub closed: bool,
+}
+
+impl Level {
+    /// Where the reader of a new stream is.
+    #[must_use]
+    pub fn first(window: u64) -> Self {
+        Self {
+            received: 0,
+            granted: window,
+            closed: false,
+        }
+    }
+
+    /// Takes in what was said later, or earlier. Whether that was news.
+    fn raise(&mut self, other: Self) -> bool {
+        let before = *self;
+        self.received = self.received.max(other.received);
+        self.granted = self.granted.max(other.granted);
+        self.closed |= other.closed;
+        *self != before
+    }
+}
+
+/// What the other side of a stream did that it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamError {
+    /// More bytes came than the reader had granted.
+    BeyondGrant,
+    /// The reader claims to have bytes that were never sent.
+    NeverSent,
+    /// There was more after the end, or another end.
+    BeyondEnd,
+}
