@@ -78,8 +78,13 @@ pub enum Event {
         from: Option<SocketAddr>,
         reason: CloseReason,
     },
-    /// A submission was refused.
-    TaskRejected { task: TaskId, reason: RejectReason },
+    /// Submissions in a row were refused.
+    TasksRejected {
+        /// The first; the numbers of the others rise by one.
+        first: TaskId,
+        count: u32,
+        reason: RejectReason,
+    },
     /// An attempt was charged to a loss.
     AttemptCharged {
         task: TaskId,

@@ -50,11 +50,17 @@ impl Retry {
     /// once more, with the manager's advice to stay away for `hint`.
     #[must_use]
     pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> RetryDecision {
-        if self.allowed.is_some_and(|allowed| retries >= allowed) {
+        if self.is_used_up(retries) {
             RetryDecision::GiveUp
         } else {
             RetryDecision::After(self.delay(retries, hint, rng))
         }
+    }
+
+    /// Whether a task that has been submitted again `retries` times before may not be once more.
+    #[must_use]
+    pub fn is_used_up(&self, retries: u32) -> bool {
+        self.allowed.is_some_and(|allowed| retries >= allowed)
     }
 
     /// The delay after `tries` earlier ones: what the manager advised, and on top of it a span

@@ -109,7 +109,16 @@ pub(crate) const REJECTIONS: [&str; 7] = [
     "in-flight-full",
 ];
 
-/// The task and the name of an event.
+/// Of how many tasks an event tells.
+#[must_use]
+pub(crate) fn count_of(event: &Event) -> u64 {
+    match event {
+        Event::TasksRejected { count, .. } => u64::from(*count),
+        _ => 1,
+    }
+}
+
+/// The task, or the first of several, and the name of an event.
 #[must_use]
 pub(crate) fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
     match event {
@@ -124,8 +133,8 @@ pub(crate) fn event_of(event: &Event) -> (Option<TaskId>, &'static str) {
         Event::WorkerLost { .. } => (None, "worker-lost"),
         Event::NameTaken { .. } => (None, "name-taken"),
         Event::ConnClosed { .. } => (None, "conn-closed"),
-        Event::TaskRejected { task, reason } => (
-            Some(*task),
+        Event::TasksRejected { first, reason, .. } => (
+            Some(*first),
             match reason {
                 RejectReason::Displaced => "task-displaced",
                 RejectReason::NoRunner => "no-runner",

@@ -460,8 +460,8 @@ impl<'p> World<'p> {
             .iter_mut()
             .find(|(name, _)| std::ptr::eq(*name, mark));
         match known {
-            Some((_, count)) => *count += 1,
-            None => self.marks.push((mark, 1)),
+            Some((_, count)) => *count += wire::count_of(event),
+            None => self.marks.push((mark, wire::count_of(event))),
         }
         if self.trace.is_on() {
             let task = task.and_then(|task| self.task_by_number(task.client.0, task.seq));

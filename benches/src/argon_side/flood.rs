@@ -1,12 +1,14 @@
-//! A client that does not listen: submits to a full manager again at once, whatever it is told.
+//! A client that does not listen: submits to a full manager again at once, whatever it is told. Like any
+//! client it says in a run what it submits in a row.
 
 use std::time::{Duration, Instant};
 
 use argon::{Name, PeerId, Priority};
 use argon_core::codec;
+use argon_core::limits::RUN_BYTES_MAX;
 use argon_core::message::{
-    Beat, Control, FromClient, FromManager, Hello, MAGIC, Message, Role, Submit, ToClient,
-    ToManager, Version,
+    Beat, Control, FromClient, FromManager, Hello, MAGIC, Message, Role, Run, Submit, ToClient,
+    ToManager, VERSION,
 };
 use argon_core::time::Nanos;
 use bytes::BytesMut;
@@ -36,7 +38,7 @@ pub(crate) async fn flood(
     let noop = name("noop");
     let hello = Hello {
         magic: MAGIC,
-        version: Version::FIRST,
+        version: VERSION,
         role: Role::Client,
         peer: PeerId(u64::from(std::process::id())),
         connection: 1,
@@ -57,6 +59,7 @@ pub(crate) async fn flood(
         if tokio::time::timeout(PATIENCE, read).await?? == 0 {
             return Err("the manager has gone".into());
         }
+        let mut due = 0;
         while let Some(message) = codec::decode::<FromManager<ToClient>>(&mut inbox, FRAME_MAX)? {
             received += u64::from(!matches!(
                 message.body,
@@ -66,16 +69,23 @@ pub(crate) async fn flood(
                 FromManager::Control(Control::Welcome(_)) => {
                     welcome = true;
                     begun = Instant::now();
-                    for _ in 0..in_flight {
-                        submit(&mut seq, &noop, &mut out)?;
-                    }
+                    due = in_flight;
                 }
                 FromManager::Role(ToClient::Reject { .. }) => {
                     refused += 1;
-                    submit(&mut seq, &noop, &mut out)?;
+                    due += 1;
+                }
+                FromManager::Role(ToClient::RejectRun(rejections)) => {
+                    refused += u64::from(rejections.count);
+                    due += rejections.count as usize;
                 }
                 _ => {}
             }
+        }
+        while due > 0 {
+            let tasks = due.min(RUN_BYTES_MAX / task::BYTES);
+            submit(&mut seq, tasks, &noop, &mut out)?;
+            due -= tasks;
         }
         if beat.elapsed() >= BEAT {
             beat = Instant::now();
@@ -97,8 +107,9 @@ pub(crate) async fn flood(
     }))
 }
 
-fn submit(seq: &mut u64, name: &Name, out: &mut BytesMut) -> Result<(), Problem> {
-    let submit = Submit {
+/// Submits so many tasks in a row.
+fn submit(seq: &mut u64, tasks: usize, name: &Name, out: &mut BytesMut) -> Result<(), Problem> {
+    let first = Submit {
         seq: *seq,
         priority: Priority::NORMAL,
         max_attempts: 3,
@@ -109,10 +120,16 @@ fn submit(seq: &mut u64, name: &Name, out: &mut BytesMut) -> Result<(), Problem>
         time_limit: Nanos::NONE,
         name: name.clone(),
     };
-    *seq += 1;
+    *seq += tasks as u64;
+    let said = if tasks == 1 {
+        FromClient::Submit(first)
+    } else {
+        let sizes = vec![u32::try_from(task::BYTES)?; tasks];
+        FromClient::SubmitRun(Box::new(Run { first, sizes }))
+    };
     let message = Message {
-        body: ToManager::Client(FromClient::Submit(submit)),
-        payload: vec![0; task::BYTES].into(),
+        body: ToManager::Client(said),
+        payload: vec![0; task::BYTES * tasks].into(),
     };
     Ok(codec::encode(&message, out)?)
 }

@@ -43,7 +43,7 @@ for my $block (@blocks) {
     $seen{"$message->{type}"}++;
 }
 my @met = qw(hello welcome refuse ping pong goodbye submit cancel resume ack_outcomes status_query
-    outcome reject unknown status running_query running within paused submit_run outcome_run ready run completed failed run_many completed_many);
+    outcome reject unknown status running_query running within paused submit_run outcome_run reject_run ready run completed failed run_many completed_many);
 is_deeply([sort keys %seen], [sort @met], 'each message was met');
 
 sub encode {

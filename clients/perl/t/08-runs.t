@@ -72,6 +72,25 @@ subtest 'a manager of before is sent a message for each' => sub {
     is_deeply($manager->{runs}, [[0, 3]], 'and the next is asked what it speaks');
 };
 
+subtest 'rejections in a row come as one message' => sub {
+    my ($client, $manager) = pair();
+    my @deferred;
+    together($client, sub { @deferred = map { $client->defer('t', [], undef, 1) } 0 .. 2 });
+    for (0, 1) {
+        heard($client, $manager, 3);
+        $manager->say({ type => 'reject_run', seq => 0, count => 3, reason => 'queue_full', retry_after => 0,
+            may_have_run => 0 });
+    }
+    my @errors = map { my $deferred = $_; eval { $deferred->(); 1 } ? undef : $@ } @deferred;
+    is_deeply([map { [$_->outcome, $_->retries] } @errors], [(['rejected', 1]) x 3], 'each is rejected');
+    my %run = (type => 'reject_run', seq => ~0 - 1, count => 2, reason => 'queue_full');
+    is(scalar @{ Argon::Wire::Native::rejects(\%run) }, 2, 'the last numbers that there are');
+    for my $bad ({ seq => ~0 }, { count => 1 }, { count => 1_025 }) {
+        eval { Argon::Wire::Native::rejects({ %run, %$bad }) };
+        like($@, qr/a run/, 'what is no run');
+    }
+};
+
 subtest 'only what is alike goes together' => sub {
     my @others = (
         { priority     => 5 }, { max_attempts => 2 }, { at_most_once => 1 }, { deadline => 9 },

@@ -284,3 +284,21 @@ def test_more_unknown_ids_than_may_be_end_the_connection_and_no_task():
     bench.say(wire.Unknown(list(range(wire.IDS_MAX + 1))))
     assert not bench.session.link.is_up and "made no sense" in bench.session.link.problem
     assert list(bench.session.tasks) == [0]
+
+
+def rejections(first, count):
+    return wire.RejectRun(first, count, wire.Reason.QUEUE_FULL, 0, False)
+
+
+def test_each_task_of_a_rejection_in_a_row_is_rejected():
+    bench = up(*[b""] * 4, retries=0)
+    bench.say(rejections(1, 2))
+    rejected = {seq for seq, result in bench.results.items() if result.ending == wire.Ending.REJECTED}
+    assert rejected == {1, 2}
+
+
+@pytest.mark.parametrize("first, count", [(0, 0), (0, 1), (0, _runs.TASKS_MAX + 1), (2**64 - 1, 2)])
+def test_rejections_that_are_no_run_end_the_connection(first, count):
+    bench = up(b"0", b"1")
+    bench.say(rejections(first, count))
+    assert len(bench.dials) == 2 and not bench.results

@@ -5,15 +5,15 @@ use core::time::Duration;
 
 use crate::event::Event;
 use crate::ids::TaskId;
-use crate::message::{Completed, Ends, ToClient};
+use crate::message::{Completed, Ends, Rejections, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
-use crate::retry::{HINT_MAX, Retry, RetryDecision};
+use crate::retry::{HINT_MAX, Retry};
 use crate::task::{Outcome, RejectReason};
 use crate::time::Instant;
 
-use super::tasks::TaskState;
+use super::backoff::Refusal;
 use super::{Client, ClientOutput};
 
 impl Client {
@@ -31,6 +31,7 @@ impl Client {
                 let hint = retry_after.to_duration().unwrap_or(HINT_MAX);
                 self.on_reject(now, seq, reason, hint, may_have_run, similar);
             }
+            ToClient::RejectRun(rejections) => self.on_rejects(now, &rejections),
             ToClient::Unknown { seqs } => {
                 for seq in seqs {
                     if !self.link.is_up() {
@@ -87,6 +88,17 @@ impl Client {
         self.acknowledge(now, seq);
     }
 
+    fn on_rejects(&mut self, now: Instant, rejections: &Rejections) {
+        let Some(seqs) = rejections.seqs() else {
+            return self.close(now, ProtocolError::BadRun);
+        };
+        let hint = rejections.retry_after.to_duration().unwrap_or(HINT_MAX);
+        let (reason, may_have_run) = (rejections.reason, rejections.may_have_run);
+        for seq in seqs {
+            self.on_reject(now, seq, reason, hint, may_have_run, Vec::new());
+        }
+    }
+
     fn on_reject(
         &mut self,
         now: Instant,
@@ -130,27 +142,25 @@ impl Client {
         if reason == RejectReason::NoWorkers {
             self.want_move(now);
         }
-        let delay = if uncertain {
-            // It cannot end as `Rejected`, so it is tried until the manager has room.
-            self.retry.delay(tries, hint, &mut self.rng)
-        } else {
-            let retry = Retry {
-                allowed,
-                ..self.retry
-            };
-            match retry.judge(retries, hint, &mut self.rng) {
-                RetryDecision::GiveUp => return self.end_refused(seq, reason, Vec::new()),
-                RetryDecision::After(delay) => {
-                    if let Some(task) = self.tasks.get_mut(seq) {
-                        task.retries = task.retries.saturating_add(1);
-                    }
-                    delay
-                }
-            }
+        let retry = Retry {
+            allowed,
+            ..self.retry
         };
-        let until = now + delay;
-        self.tasks
-            .change(seq, may_have_run, TaskState::Backoff { until });
+        // What may have run cannot end as `Rejected`, so it is tried until the manager has room.
+        if !uncertain && retry.is_used_up(retries) {
+            return self.end_refused(seq, reason, Vec::new());
+        }
+        if !uncertain && let Some(task) = self.tasks.get_mut(seq) {
+            task.retries = task.retries.saturating_add(1);
+        }
+        let refusal = Refusal {
+            at: now,
+            hint,
+            tries: if uncertain { tries } else { retries },
+            uncertain,
+        };
+        let delay = || retry.delay(refusal.tries, hint, &mut self.rng);
+        self.tasks.back_off(seq, refusal, may_have_run, delay);
         self.notify(Event::Retrying {
             task: TaskId {
                 client: self.config.peer,

@@ -9,6 +9,7 @@
 //! Units: instants of the driver.
 
 mod answers;
+mod backoff;
 mod congestion;
 mod sending;
 mod session;
@@ -35,7 +36,7 @@ use crate::time::{Deadline, Instant, WakeReason};
 use congestion::CongestionWindow;
 use sending::{Acks, Sending};
 use session::Session;
-use tasks::{Alarm, Task, TaskState, Tasks};
+use tasks::{Alarm, Task, Tasks};
 
 /// Settings of a client.
 #[derive(Clone, Debug)]
@@ -361,7 +362,7 @@ impl Client {
 
     fn on_alarm(&mut self, alarm: Alarm) {
         let seq = match alarm {
-            Alarm::Retry(seq) => return self.tasks.change(seq, false, TaskState::Waiting),
+            Alarm::Retry(first) => return self.tasks.try_again(first),
             Alarm::Expiry(seq) => seq,
         };
         let Some(task) = self.tasks.get(seq) else {

@@ -3,13 +3,13 @@
 //! | state | means | found in |
 //! |---|---|---|
 //! | `Waiting` | never sent, or to be sent again | `waiting`; `recovering` if it may have run |
-//! | `Backoff` | rejected; waits for its next try | `alarms`, as `Retry` |
+//! | `Backoff` | rejected; waits for its next try | `backoffs`, and their `Retry` in `alarms` |
 //! | `Sent` | the manager has it, or had when last heard | counted in `sent` |
 //!
 //! Invariants: each live task is in exactly the places that its state says; a task with a
 //! deadline that is not `Sent` has an `Expiry` alarm.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
 use crate::limits::{RECONNECT_DELAY_MAX, RESUME_TIMEOUT};
@@ -21,11 +21,14 @@ use crate::seq_set::SeqSet;
 use crate::task::{Priority, TaskOptions, TaskSpec};
 use crate::time::{Instant, Nanos, Timers};
 
+use super::backoff::{Backoffs, Refusal};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TaskState {
     Waiting,
     Backoff {
-        until: Instant,
+        /// The first of those that it waits with.
+        first: u64,
     },
     Sent {
         /// The number that the congestion window gave it.
@@ -36,6 +39,7 @@ pub(super) enum TaskState {
 /// What is due for a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Alarm {
+    /// For the tasks that wait with this one.
     Retry(u64),
     Expiry(u64),
 }
@@ -176,6 +180,7 @@ pub(super) struct Tasks {
     /// How many these are.
     waiting_total: usize,
     recovering: BTreeSet<u64>,
+    backoffs: Backoffs,
     sent: [u32; Priority::LEVELS],
     sent_total: u32,
     pub(super) alarms: Timers<Alarm>,
@@ -294,7 +299,8 @@ impl Tasks {
                 self.recovering.insert(seq);
             }
             TaskState::Waiting => self.wait(priority, seq),
-            TaskState::Backoff { until } => self.alarms.set(Alarm::Retry(seq), until),
+            // It was counted when it was refused.
+            TaskState::Backoff { .. } => {}
             TaskState::Sent { .. } => {
                 self.sent[priority.level()] += 1;
                 self.sent_total += 1;
@@ -305,6 +311,34 @@ impl Tasks {
             (from, to, deadline)
         {
             self.alarms.set(Alarm::Expiry(seq), at);
+        }
+    }
+
+    /// A task at the manager was refused and waits to be tried again: with the one before it if that was
+    /// refused alike, else for as long as `delay` says.
+    pub(super) fn back_off(
+        &mut self,
+        seq: u64,
+        refusal: Refusal,
+        may_have_run: bool,
+        delay: impl FnOnce() -> Duration,
+    ) {
+        let first = self.backoffs.join(seq, refusal).unwrap_or_else(|| {
+            let until = refusal.at + delay();
+            self.backoffs.begin(seq, until, refusal);
+            self.alarms.set(Alarm::Retry(seq), until);
+            seq
+        });
+        self.change(seq, may_have_run, TaskState::Backoff { first });
+    }
+
+    /// The tasks that wait with this one have waited for long enough.
+    pub(super) fn try_again(&mut self, first: u64) {
+        for seq in self.backoffs.tasks(first) {
+            let state = self.get(seq).map(|task| task.state);
+            if state == Some(TaskState::Backoff { first }) {
+                self.change(seq, false, TaskState::Waiting);
+            }
         }
     }
 
@@ -322,7 +356,11 @@ impl Tasks {
                 self.waiting[priority.level()].remove(seq);
                 self.waiting_total -= 1;
             }
-            TaskState::Backoff { .. } => self.alarms.cancel(Alarm::Retry(seq)),
+            TaskState::Backoff { first } => {
+                if self.backoffs.leave(first) {
+                    self.alarms.cancel(Alarm::Retry(first));
+                }
+            }
             TaskState::Sent { .. } => {
                 self.sent[priority.level()] -= 1;
                 self.sent_total -= 1;
@@ -373,7 +411,8 @@ impl Tasks {
 
     /// `cut_off`: whether the manager cannot be asked.
     pub(super) fn check_invariants(&self, cut_off: bool) {
-        let (mut bytes, mut waiting, mut recovering, mut backoff, mut expiry) = (0, 0, 0, 0, 0);
+        let (mut bytes, mut waiting, mut recovering, mut expiry) = (0, 0, 0, 0);
+        let mut backoffs = BTreeMap::new();
         let mut sent = [0; Priority::LEVELS];
         for (seq, task) in self.live.iter() {
             assert!(seq < self.next_seq);
@@ -387,9 +426,9 @@ impl Tasks {
                     assert!(self.waiting[task.options.priority.level()].contains(seq));
                     waiting += 1;
                 }
-                TaskState::Backoff { until } => {
-                    assert_eq!(self.alarms.get(Alarm::Retry(seq)), Some(until));
-                    backoff += 1;
+                TaskState::Backoff { first } => {
+                    assert!(self.backoffs.tasks(first).contains(&seq));
+                    *backoffs.entry(first).or_default() += 1;
                 }
                 TaskState::Sent { .. } => sent[task.options.priority.level()] += 1,
             }
@@ -407,8 +446,13 @@ impl Tasks {
         assert_eq!(waiting, self.waiting_total);
         assert_eq!(waiting, self.waiting.iter().map(SeqSet::len).sum());
         assert_eq!(recovering, self.recovering.len());
+        for (first, tasks) in &backoffs {
+            let until = self.backoffs.check_row(*first, *tasks);
+            assert_eq!(self.alarms.get(Alarm::Retry(*first)), Some(until));
+        }
+        assert_eq!(backoffs.len(), self.backoffs.len());
         assert_eq!(
-            backoff + expiry,
+            backoffs.len() + expiry,
             self.alarms.len(),
             "no alarm without a task"
         );

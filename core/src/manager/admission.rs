@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::event::{CloseReason, Event};
 use crate::ids::{ConnId, TaskId};
 use crate::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-use crate::message::{Submit, ToClient};
+use crate::message::{Rejections, Submit, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::protocol_error::ProtocolError;
@@ -19,6 +19,7 @@ use super::schedule::{Alarm, PeerTimer};
 use super::tasks::{Place, TaskState};
 
 impl Manager {
+    /// Says why the task was refused, if it was for want of room or for what it is.
     pub(super) fn on_submit(
         &mut self,
         now: Instant,
@@ -26,19 +27,18 @@ impl Manager {
         client: ClientKey,
         mut submit: Submit,
         payload: Payload,
-    ) {
+    ) -> Option<RejectReason> {
         if !(1..=ATTEMPTS_MAX).contains(&submit.max_attempts) {
-            return self.close(
-                now,
-                conn,
-                CloseReason::Protocol(ProtocolError::BadMaxAttempts),
-            );
+            let reason = CloseReason::Protocol(ProtocolError::BadMaxAttempts);
+            self.close(now, conn, reason);
+            return None;
         }
         if submit.seq < self.tasks.of(client).floor() {
-            return;
+            return None;
         }
         if let Some(place) = self.place_of(client, submit.seq) {
-            return self.on_submitted_again(now, place, &submit);
+            self.on_submitted_again(now, place, &submit);
+            return None;
         }
         let id = TaskId {
             client: self.clients[client].peer.id,
@@ -46,7 +46,8 @@ impl Manager {
         };
         submit.may_have_run = self.tasks.may_have_run(client, &submit);
         if submit.may_have_run {
-            return self.readmit(now, client, submit, payload);
+            self.readmit(now, client, submit, payload);
+            return None;
         }
         self.refute_orphans(now, id);
         let bytes = (payload.len() + submit.name.as_str().len()) as u64;
@@ -57,7 +58,8 @@ impl Manager {
             self.dispatch(now);
         }
         if let Some(reason) = self.why_rejected(&submit, client, payload.len()) {
-            return self.reject(now, client, submit.seq, reason, false);
+            self.reject(now, client, submit.seq, reason, false);
+            return Some(reason);
         }
         let seq = submit.seq;
         let task = self.create(now, client, submit, payload);
@@ -66,12 +68,47 @@ impl Manager {
                 self.tasks.queued(task);
                 self.accept(task);
                 self.displace(now, displaced);
+                None
             }
             Push::Full(reason) => {
                 self.tasks.remove(task);
                 self.reject(now, client, seq, reason, false);
+                Some(reason)
             }
         }
+    }
+
+    /// How many of the next tasks of a run are refused as the one before them was, whose argument had
+    /// so many bytes. To refuse one changes nothing that the next would be judged by, so these are the
+    /// tasks of which nothing is known here and that need as much room.
+    pub(super) fn refused_alike(
+        &self,
+        client: ClientKey,
+        first: &Submit,
+        next: u64,
+        sizes: &[u32],
+        reason: RejectReason,
+        bytes: usize,
+    ) -> usize {
+        let account = self.tasks.of(client);
+        if first.may_have_run || !account.remembers_nothing() || self.orphans.len() > 0 {
+            return 0;
+        }
+        let are_new = account.is_above_all(next);
+        // Before it found a task that needs more room than this one, there was a dispatch.
+        let is_dispatched = |size| {
+            let bytes = size + first.name.as_str().len();
+            !self.placement.has_room(bytes as u64)
+        };
+        let dispatched = is_dispatched(bytes);
+        let is_alike = |(seq, size): &(u64, &u32)| {
+            let size = **size as usize;
+            size >= bytes
+                && (are_new || self.place_of(client, *seq).is_none())
+                && (reason == RejectReason::TooLarge || self.can_ever_fit(first, size))
+                && (dispatched || !is_dispatched(size))
+        };
+        (next..=u64::MAX).zip(sizes).take_while(is_alike).count()
     }
 
     /// The client asks after a task that is here; its outcome, if there is one, is on its way.
@@ -323,13 +360,18 @@ impl Manager {
         may_have_run: bool,
         similar: Vec<Name>,
     ) {
-        self.totals.rejected += 1;
+        if similar.is_empty() {
+            return self.reject_row(now, client, seq, 1, reason, may_have_run);
+        }
+        self.count_rejected(client, 1);
         let retry_after = self.retry_after(reason).into();
-        self.clients.rejected(client);
         let peer = &self.clients[client].peer;
         let (id, conn) = (peer.id, peer.conn);
-        let task = TaskId { client: id, seq };
-        self.notify(Event::TaskRejected { task, reason });
+        self.notify(Event::TasksRejected {
+            first: TaskId { client: id, seq },
+            count: 1,
+            reason,
+        });
         if let Some(conn) = conn {
             self.send(
                 now,
@@ -343,6 +385,35 @@ impl Manager {
                 },
             );
         }
+    }
+
+    /// As `reject`, of so many tasks whose numbers rise by one.
+    pub(super) fn reject_row(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        first: u64,
+        count: u32,
+        reason: RejectReason,
+        may_have_run: bool,
+    ) {
+        self.count_rejected(client, count);
+        let rejections = Rejections {
+            first,
+            count,
+            reason,
+            retry_after: self.retry_after(reason).into(),
+            may_have_run,
+        };
+        let peer = &self.clients[client].peer;
+        let (id, conn) = (peer.id, peer.conn);
+        let awake = self.schedule.awake(now);
+        self.connections.reject(awake, id, conn, &rejections);
+    }
+
+    fn count_rejected(&mut self, client: ClientKey, tasks: u32) {
+        self.totals.rejected += u64::from(tasks);
+        self.clients.rejected(client, tasks);
     }
 
     /// When another try makes sense: once a fair part of the queue has drained, or once the

@@ -24,7 +24,9 @@ impl Manager {
         payload: Payload,
     ) {
         match said {
-            FromClient::Submit(submit) => self.on_submit(now, conn, key, submit, payload),
+            FromClient::Submit(submit) => {
+                self.on_submit(now, conn, key, submit, payload);
+            }
             FromClient::SubmitRun(run) => self.on_submit_run(now, conn, key, &run, &payload),
             FromClient::Cancel { seq } => match self.place_of(key, seq) {
                 Some(Place::Record(task)) => self.ask_to_end(now, task, Ending::Cancel),
@@ -57,17 +59,26 @@ impl Manager {
         run: &Run<Submit>,
         payload: &Payload,
     ) {
-        if run.parts(payload).is_none() {
+        let Some(mut parts) = run.parts(payload) else {
             return self.close(now, conn, CloseReason::Protocol(ProtocolError::BadRun));
-        }
-        let waiting = self.enqueue_run(now, key, run, payload);
-        let parts = run.parts_after(waiting, payload).into_iter().flatten();
-        for (submit, argument) in parts {
+        };
+        parts.leave_out(self.enqueue_run(now, key, run, payload));
+        while let Some((submit, argument)) = parts.next() {
             step();
             if self.connections.get(conn).is_none() {
                 break;
             }
-            self.on_submit(now, conn, key, submit, argument);
+            let (seq, bytes) = (submit.seq, argument.len());
+            let refused = self.on_submit(now, conn, key, submit, argument);
+            if let Some(reason) = refused {
+                let next = seq.saturating_add(1);
+                let sizes = parts.sizes();
+                let alike = self.refused_alike(key, &run.first, next, sizes, reason, bytes);
+                if alike > 0 {
+                    parts.leave_out(alike);
+                    self.reject_row(now, key, next, alike as u32, reason, false);
+                }
+            }
         }
     }
 

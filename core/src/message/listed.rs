@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use bincode::error::DecodeError;
 
 use super::{
-    Assign, AttemptRun, Beat, Ends, Finished, RefuseReason, Report, ReportedAttempt, Run, Submit,
-    Version, Welcome,
+    Assign, AttemptRun, Beat, Ends, Finished, RefuseReason, Rejections, Report, ReportedAttempt,
+    Run, Submit, Version, Welcome,
 };
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, PoolProcess, SlotId};
@@ -79,6 +79,13 @@ impl<T> Listed for Box<Ends<T>> {
     #[inline(always)]
     fn ids(&self) -> usize {
         self.ends.len()
+    }
+}
+
+impl Listed for Rejections {
+    #[inline(always)]
+    fn ids(&self) -> usize {
+        self.count as usize
     }
 }
 

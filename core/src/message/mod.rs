@@ -23,7 +23,8 @@ pub use from_manager::{Control, FromManager, RefuseReason, ToObserver, ToPeer, W
 pub(crate) use listed::TOO_MANY_IDS;
 pub use pool::{POOL_RUNS, POOL_VERSION, PoolBody};
 pub use run::{
-    Answer, AnswerParts, Answers, Asked, AttemptRun, Completed, End, Ends, Numbered, Run,
+    Answer, AnswerParts, Answers, Asked, AttemptRun, Completed, End, Ends, Numbered, Parts,
+    Rejections, Run,
 };
 pub(crate) use run::{Assignments, Completions};
 pub use said::Said;

@@ -21,7 +21,7 @@ use crate::ids::{Attempt, TaskId};
 use crate::limits::RUN_TASKS_MAX;
 use crate::name::Name;
 use crate::payload::Payload;
-use crate::task::{Completion, LastAttempt, Outcome};
+use crate::task::{Completion, LastAttempt, Outcome, RejectReason};
 use crate::time::Nanos;
 
 pub use pool::{Answer, AnswerParts, Answers, Asked};
@@ -67,6 +67,21 @@ pub struct Completed {
     pub charged: u8,
     /// The worker that had them.
     pub worker: Name,
+}
+
+/// Tasks in a row that are rejected alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rejections {
+    /// The client's number of the first task; those of the others rise by one.
+    pub first: u64,
+    /// How many there are; two at least, `RUN_TASKS_MAX` at most.
+    pub count: u32,
+    /// Why: each.
+    pub reason: RejectReason,
+    /// When each is worth another try.
+    pub retry_after: Nanos,
+    /// Whether an attempt at each may have started, now or in an earlier life.
+    pub may_have_run: bool,
 }
 
 /// The first of a row of attempts.
@@ -118,6 +133,7 @@ fn last(len: usize) -> Option<usize> {
 }
 
 /// A payload that is taken apart from its start on.
+#[derive(Debug)]
 struct Cut<'a> {
     payload: &'a Payload,
     at: usize,
@@ -147,11 +163,15 @@ impl<'a> Cut<'a> {
 impl<T: Numbered> Run<T> {
     /// What one would say of each alone, and its payload; nothing if it is no run: sizes and payload do
     /// not agree, there are too few or too many, or the numbers end before it does.
-    pub fn parts<'a>(
-        &'a self,
-        payload: &'a Payload,
-    ) -> Option<impl Iterator<Item = (T, Payload)> + 'a> {
-        self.parts_after(0, payload)
+    pub fn parts<'a>(&'a self, payload: &'a Payload) -> Option<Parts<'a, T>> {
+        let last = last(self.sizes.len())?;
+        self.first.plus(last as u64)?;
+        let cut = Cut::new(payload, self.sizes.iter().copied())?;
+        Some(Parts {
+            run: self,
+            next: 0,
+            cut,
+        })
     }
 
     /// The payload of each, in their order; nothing if it is no run, as with [`parts`](Self::parts).
@@ -164,20 +184,41 @@ impl<T: Numbered> Run<T> {
         let mut cut = Cut::new(payload, self.sizes.iter().copied())?;
         Some(self.sizes.iter().map_while(move |size| cut.next(*size)))
     }
+}
 
-    /// What [`parts`](Self::parts) says, without the first `skipped`.
-    pub fn parts_after<'a>(
-        &'a self,
-        skipped: usize,
-        payload: &'a Payload,
-    ) -> Option<impl Iterator<Item = (T, Payload)> + 'a> {
-        let last = last(self.sizes.len())?;
-        self.first.plus(last as u64)?;
-        let mut cut = Cut::new(payload, self.sizes.iter().copied())?;
-        let (before, sizes) = self.sizes.split_at_checked(skipped)?;
-        cut.skip(before);
-        let sizes = (skipped as u64..).zip(sizes);
-        Some(sizes.map_while(move |(by, size)| Some((self.first.plus(by)?, cut.next(*size)?))))
+/// The tasks of a [`Run`], one after the other: what is said of each, and its payload.
+#[derive(Debug)]
+pub struct Parts<'a, T> {
+    run: &'a Run<T>,
+    /// The index of the next.
+    next: usize,
+    cut: Cut<'a>,
+}
+
+impl<T> Parts<'_, T> {
+    /// The sizes of the payloads of those that are left.
+    #[must_use]
+    pub fn sizes(&self) -> &[u32] {
+        self.run.sizes.get(self.next..).unwrap_or_default()
+    }
+
+    /// Leaves out the next `count`.
+    pub fn leave_out(&mut self, count: usize) {
+        let left = self.run.sizes.get(self.next..).unwrap_or_default();
+        let count = count.min(left.len());
+        self.cut.skip(&left[..count]);
+        self.next += count;
+    }
+}
+
+impl<T: Numbered> Iterator for Parts<'_, T> {
+    type Item = (T, Payload);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let size = *self.run.sizes.get(self.next)?;
+        let part = self.run.first.plus(self.next as u64)?;
+        self.next += 1;
+        Some((part, self.cut.next(size)?))
     }
 }
 
@@ -237,6 +278,16 @@ impl ReportedAttempt {
             ran,
             end: AttemptEnd::Completed,
         }
+    }
+}
+
+impl Rejections {
+    /// The numbers of the tasks; nothing if it is no run: there are too few or too many, or the numbers end
+    /// before they do.
+    #[must_use]
+    pub fn seqs(&self) -> Option<core::ops::RangeInclusive<u64>> {
+        let last = last(self.count as usize)?;
+        Some(self.first..=self.first.checked_add(last as u64)?)
     }
 }
 

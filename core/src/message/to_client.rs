@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::tagged::tagged;
-use super::{Completed, Ends};
+use super::{Completed, Ends, Rejections};
 use crate::name::Name;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
@@ -40,5 +40,7 @@ tagged! {
         },
         /// Many of `Outcome` that say that the task completed. Since 1.1.
         34 => OutcomeRun(ends: Box<Ends<Completed>>),
+        /// Many of `Reject`. Since 1.1.
+        36 => RejectRun(rejections: Rejections),
     }
 }

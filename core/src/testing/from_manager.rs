@@ -9,8 +9,8 @@ use super::{Draw, MS, named};
 use crate::ids::{Attempt, Epoch, PeerId, TaskId};
 use crate::message::{
     Assign, AttemptEnd, Beat, Completed, Control, End, Ends, Finished, FromWorker, Hello, MAGIC,
-    RefuseReason, Role, Run, Said, ToClient, ToManager, ToPeer, ToWorker, VERSION, Version,
-    Welcome,
+    RefuseReason, Rejections, Role, Run, Said, ToClient, ToManager, ToPeer, ToWorker, VERSION,
+    Version, Welcome,
 };
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
@@ -55,6 +55,16 @@ fn beat(rng: &mut impl Draw) -> Beat {
         nonce: rng.draw(),
         received: rng.pick(&[0, 0, 1, u64::MAX]),
     }
+}
+
+fn reject_run(rng: &mut impl Draw, seq: u64) -> ToClient {
+    ToClient::RejectRun(Rejections {
+        first: rng.pick(&[0, 1, 2, seq]),
+        count: rng.pick(&[0, 1, 2, 3, 64, 1_024, 1_025]),
+        reason: rng.pick(&[RejectReason::QueueFull, RejectReason::NoWorkers]),
+        retry_after: nanos(rng),
+        may_have_run: rng.percent(50),
+    })
 }
 
 /// Anything that somebody who calls itself `id` may say in a manager's place, messages that only
@@ -130,6 +140,7 @@ pub fn from_manager(rng: &mut impl Draw, id: u64) -> Said {
                 may_have_run: false,
             },
         })),
+        13 if rng.percent(30) => Said::FromManager(ToPeer::Client(reject_run(rng, seq))),
         13 => Said::FromManager(ToPeer::Client(ToClient::Reject {
             seq: rng.pick(&[0, 1, 2, seq]),
             reason: rng.pick(&[RejectReason::QueueFull, RejectReason::NoWorkers]),

@@ -87,7 +87,7 @@ impl Kind {
             Event::PeerDisconnected { .. } | Event::PeerGone { .. } => Some(Self::PeerLeft),
             Event::AttemptCharged { .. } => Some(Self::AttemptLost),
             Event::AllWait { .. }
-            | Event::TaskRejected { .. }
+            | Event::TasksRejected { .. }
             | Event::TaskReturned { .. }
             | Event::AttemptAdopted { .. }
             | Event::OrphanKept { .. }
@@ -315,7 +315,11 @@ pub(crate) fn event(event: &Event, program: Option<&Path>) {
             warn!(%conn, from, holder, ?reason, "peer refused");
         }
         Event::ConnClosed { conn, from, reason } => closed(*conn, *from, *reason),
-        Event::TaskRejected { task, reason } => debug!(%task, %reason, "task rejected"),
+        Event::TasksRejected {
+            first,
+            count,
+            reason,
+        } => debug!(%first, count, %reason, "tasks rejected"),
         Event::AttemptCharged {
             task,
             attempt,

@@ -115,7 +115,7 @@ fn mark(message: &str, resumed: bool) -> Option<&'static str> {
         "peer is gone" => "peer-gone",
         "peer refused" => "peer-refused",
         "connection closed" => "conn-closed",
-        "task rejected" => "task-rejected",
+        "tasks rejected" => "task-rejected",
         "attempt lost" => "attempt-charged",
         "task queued again" => "task-returned",
         "attempt adopted" => "attempt-adopted",

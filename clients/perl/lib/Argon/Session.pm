@@ -446,6 +446,10 @@ sub on_message {
         return;
     }
     return $self->_rejected($now, $message) if $type eq 'reject';
+    if ($type eq 'reject_run') {
+        $self->_rejected($now, $_) for @{ Argon::Wire::Native::rejects($message) };
+        return;
+    }
     if ($type eq 'unknown') {
         $self->_unknown($_) for @{ $message->{seqs} };
         return;

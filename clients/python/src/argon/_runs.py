@@ -128,3 +128,19 @@ def read_outcomes(
     if first + max(offsets) > wire.NO_LIMIT:
         raise wire.WireError("a run with numbers that there are not")
     return content, worker, [first + offset for offset in offsets], sizes, results
+
+
+def read_rejects(run: wire.RejectRun) -> List[wire.Reject]:
+    """What a `RejectRun` says of each task.
+
+    Raises `WireError` if it makes no sense.
+    """
+    if not 2 <= run.count <= TASKS_MAX:
+        raise wire.WireError(f"a run of {run.count}")
+    last = run.first + run.count - 1
+    if last > wire.NO_LIMIT:
+        raise wire.WireError("a run with numbers that there are not")
+    return [
+        wire.Reject(seq, run.reason, run.retry_after, run.may_have_run, [])
+        for seq in range(run.first, last + 1)
+    ]

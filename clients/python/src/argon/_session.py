@@ -24,7 +24,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Set, 
 from . import _wire as wire
 from ._doubts import Doubts, Nobody
 from ._link import DIALING, MILLISECOND, SECOND, SHAKING, Link, backoff
-from ._runs import Runs, read_outcomes
+from ._runs import Runs, read_outcomes, read_rejects
 from ._window import Window
 
 RETRY_FIRST = 25 * MILLISECOND
@@ -399,6 +399,9 @@ class Session:
             self._outcome(now, message.seq, ending, end.value, content, payload)
         elif isinstance(message, wire.Reject):
             self._reject(now, message)
+        elif isinstance(message, wire.RejectRun):
+            for reject in read_rejects(message):
+                self._reject(now, reject)
         elif isinstance(message, wire.Unknown):
             for seq in message.seqs:
                 self._unknown(seq)

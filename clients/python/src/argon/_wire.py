@@ -515,6 +515,16 @@ class AckResultRuns(NamedTuple):
     rows: List[Row]
 
 
+class RejectRun(NamedTuple):
+    """Tasks in a row, of which all but the numbers is the same."""
+
+    first: int
+    count: int
+    reason: Reason
+    retry_after: int
+    may_have_run: bool
+
+
 # The messages of the pool protocol.
 
 
@@ -824,6 +834,7 @@ NATIVE: Protocol = dict(
             _message(FinishedRun, _ONE_HELD, _ENDS),
             _message(OutcomeRun, _struct(Common, U64, U64, U8, NAME), _ENDS),
             _message(AckResultRuns, _list(_struct(Row, _ATTEMPT, U32))),
+            _message(RejectRun, U64, U32, _unit(Reason), U64, BOOL),
         ]
     )
 )

@@ -99,8 +99,8 @@ impl Clients {
     }
 
     /// A task of the client was rejected.
-    pub(in crate::manager) fn rejected(&mut self, key: ClientKey) {
-        self.sessions[key].rejected += 1;
+    pub(in crate::manager) fn rejected(&mut self, key: ClientKey, tasks: u32) {
+        self.sessions[key].rejected += u64::from(tasks);
     }
 
     /// The client runs in this process of a pool, or in none.

@@ -9,10 +9,10 @@ use core::net::SocketAddr;
 use crate::access::{Access, KeyRole};
 use crate::event::{CloseReason, Event};
 use crate::failure_detector::FailureDetector;
-use crate::ids::ConnId;
-use crate::limits::{OBSERVERS_MAX, PENDING_PEERS_MAX};
+use crate::ids::{ConnId, PeerId, TaskId};
+use crate::limits::{OBSERVERS_MAX, PENDING_PEERS_MAX, RUN_TASKS_MAX};
 use crate::manager::ManagerOutput;
-use crate::message::{Control, Message, ToPeer, VERSION, Version};
+use crate::message::{Control, Message, Rejections, ToPeer, VERSION, Version};
 use crate::queue::ClientKey;
 use crate::router::WorkerKey;
 use crate::seq_map::SeqMap;
@@ -229,6 +229,67 @@ impl Connections {
             said += more;
             self.send_with(awake, conn, || message);
         }
+    }
+
+    /// Notes that a client's tasks in a row are rejected, and tells it if it is there: each alone, or
+    /// together if it understands that. What was last noted and said is made to say it too if it can.
+    pub(in crate::manager) fn reject(
+        &mut self,
+        awake: AwakeInstant,
+        client: PeerId,
+        conn: Option<ConnId>,
+        rejections: &Rejections,
+    ) {
+        let Some(conn) = conn.filter(|conn| self.by_id.get(*conn).is_some()) else {
+            return self.note_rejected(client, rejections);
+        };
+        let most = if self.has_runs(conn) {
+            RUN_TASKS_MAX as u32
+        } else {
+            1
+        };
+        let mut left = *rejections;
+        if most > 1 {
+            left = left.without_first(self.reject_too(conn, rejections));
+        }
+        while left.count > 0 {
+            step();
+            let now = left.first_part(most);
+            self.note_rejected(client, &now);
+            self.send_with(awake, conn, || now.message());
+            left = left.without_first(now.count);
+        }
+    }
+
+    /// Lets the last rejection say too that the first of these are rejected, if it was the last output.
+    /// Says of how many it does.
+    fn reject_too(&mut self, conn: ConnId, rejections: &Rejections) -> u32 {
+        let before = self.outputs.len().saturating_sub(2);
+        let mut last = self.outputs.range_mut(before..);
+        let (
+            Some(ManagerOutput::Notify(Event::TasksRejected { count, .. })),
+            Some(ManagerOutput::Send { conn: to, message }),
+        ) = (last.next(), last.next())
+        else {
+            return 0;
+        };
+        if *to != conn {
+            return 0;
+        }
+        let said = message.reject_too(rejections);
+        *count += said;
+        said
+    }
+
+    fn note_rejected(&mut self, client: PeerId, rejections: &Rejections) {
+        self.notify(Event::TasksRejected {
+            first: TaskId {
+                client,
+                seq: rejections.first,
+            },
+            count: rejections.count,
+            reason: rejections.reason,
+        });
     }
 
     /// Whether the peer understands runs.

@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::grow::room;
-use super::{Completed, End, Ends, Numbered, Run};
+use super::{Completed, End, Ends, Numbered, Rejections, Run};
+use crate::limits::RUN_TASKS_MAX;
 use crate::message::{Assign, Message, ToClient, ToPeer, ToWorker};
 use crate::payload::{Content, Payload};
 use crate::task::Outcome;
@@ -158,6 +159,48 @@ impl Completions<'_> {
     }
 }
 
+impl Rejections {
+    /// The first of them, `most` at most.
+    pub(crate) fn first_part(self, most: u32) -> Self {
+        Self {
+            count: self.count.min(most),
+            ..self
+        }
+    }
+
+    /// Those that are left after the first of them. What none is left of has no number.
+    pub(crate) fn without_first(self, count: u32) -> Self {
+        Self {
+            first: self.first.wrapping_add(count.into()),
+            count: self.count.saturating_sub(count),
+            ..self
+        }
+    }
+
+    /// A message that says so of all of them.
+    pub(crate) fn message(self) -> Message<ToPeer> {
+        let Self {
+            first: seq,
+            count,
+            reason,
+            retry_after,
+            may_have_run,
+        } = self;
+        let said = if count == 1 {
+            ToClient::Reject {
+                seq,
+                reason,
+                retry_after,
+                may_have_run,
+                similar: Vec::new(),
+            }
+        } else {
+            ToClient::RejectRun(self)
+        };
+        said.into()
+    }
+}
+
 impl Assign {
     /// Whether the other differs in its numbers alone.
     fn is_like(&self, other: &Self) -> bool {
@@ -208,6 +251,53 @@ impl Message<ToPeer> {
         tasks
     }
 
+    /// Lets this rejection say too as many of these as it has room for, if they are the next and rejected
+    /// alike. Says how many.
+    pub(crate) fn reject_too(&mut self, more: &Rejections) -> u32 {
+        let ToPeer::Client(said) = &mut self.body else {
+            return 0;
+        };
+        let before = match said {
+            ToClient::RejectRun(before) => *before,
+            ToClient::Reject {
+                seq,
+                reason,
+                retry_after,
+                may_have_run,
+                similar,
+            } if similar.is_empty() => Rejections {
+                first: *seq,
+                count: 1,
+                reason: *reason,
+                retry_after: *retry_after,
+                may_have_run: *may_have_run,
+            },
+            ToClient::Reject { .. }
+            | ToClient::Outcome { .. }
+            | ToClient::OutcomeRun(_)
+            | ToClient::Unknown { .. } => return 0,
+        };
+        let Some(first) = before.first.checked_add(before.count.into()) else {
+            return 0;
+        };
+        let next = Rejections {
+            first,
+            count: more.count,
+            ..before
+        };
+        if next != *more {
+            return 0;
+        }
+        let count = more.count.min(RUN_TASKS_MAX as u32 - before.count);
+        if count > 0 {
+            *said = ToClient::RejectRun(Rejections {
+                count: before.count + count,
+                ..before
+            });
+        }
+        count
+    }
+
     /// Lets this outcome say too as many of these as it has room for, from this one on, if they went like
     /// its own. Says how many.
     pub(crate) fn complete_row_too(&mut self, more: &Completions<'_>, from: usize) -> usize {
@@ -250,6 +340,7 @@ impl Message<ToPeer> {
             ToClient::OutcomeRun(_)
             | ToClient::Outcome { .. }
             | ToClient::Reject { .. }
+            | ToClient::RejectRun(_)
             | ToClient::Unknown { .. } => 0,
         };
         if tasks > 0 {

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::message::{
-    FromClient, FromWorker, Message, Said, ToClient, ToManager, ToPeer, ToWorker,
+    FromClient, FromWorker, Message, Rejections, Said, ToClient, ToManager, ToPeer, ToWorker,
 };
 use crate::payload::Payload;
 
@@ -46,6 +46,30 @@ impl Message<Said> {
                     let (seq, outcome) = completed.outcome(ran);
                     ToClient::Outcome { seq, outcome }.into()
                 })
+            }
+            Said::FromManager(ToPeer::Client(ToClient::RejectRun(rejections))) => {
+                let Rejections {
+                    reason,
+                    retry_after,
+                    may_have_run,
+                    ..
+                } = *rejections;
+                let reject = |seq| {
+                    let similar = Vec::new();
+                    Message::from(Said::from(ToClient::Reject {
+                        seq,
+                        reason,
+                        retry_after,
+                        may_have_run,
+                        similar,
+                    }))
+                };
+                rejections
+                    .seqs()
+                    .into_iter()
+                    .flatten()
+                    .map(reject)
+                    .collect()
             }
             Said::FromManager(ToPeer::Worker(ToWorker::AckResultRuns { rows })) => {
                 let attempts = rows.iter().flat_map(|row| row.attempts()).collect();

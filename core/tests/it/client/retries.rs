@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::bench::*;
+use argon_core::machine::Machine as _;
 use argon_core::message::{FromManager, ToClient, ToManager};
 use argon_core::retry::BASE;
 use argon_core::task::RejectReason;
@@ -36,7 +37,8 @@ fn the_first_wait_is_short_and_each_may_be_twice_as_long() {
     assert_eq!(out.len() as u64, TASKS);
     for tries in 0..3 {
         let mut sent = Vec::new();
-        for seq in out {
+        // None is refused right after the one before it, and waits with that.
+        for seq in out.into_iter().rev() {
             // A matter of this task, so that the others go on.
             sent.extend(refuse(&mut bench, seq, RejectReason::TooSlow, true));
         }
@@ -85,4 +87,32 @@ fn the_tasks_that_try_the_ground_take_turns() {
         tried.values().all(|times| (2..=4).contains(times)),
         "{tried:?}"
     );
+}
+
+/// What is refused in a row waits for the same time, whichever that is, and goes out as it did before.
+#[test]
+fn tasks_that_are_refused_in_a_row_are_tried_again_together() {
+    let mut bench = Bench::up();
+    for _ in 0..40 {
+        bench.submit(task());
+    }
+    bench.settle();
+    let mut sent = Vec::new();
+    for seq in (0..20).chain(30..40) {
+        sent.extend(refuse(&mut bench, seq, RejectReason::TooSlow, false));
+    }
+    // One that is cancelled leaves the others where they are.
+    assert_eq!(bench.cancel(7), []);
+    assert_eq!(sent, [], "none at once");
+    let mut tries = Vec::new();
+    while bench.client.in_flight() < 39 {
+        let next = bench.client.poll_timeout().expect("a try");
+        let sent = seqs(&bench.pass(next.at.since(bench.now)));
+        if !sent.is_empty() {
+            tries.push(sent);
+        }
+    }
+    tries.sort();
+    let first: Vec<u64> = (0..20).filter(|seq| *seq != 7).collect();
+    assert_eq!(tries, [first, (30..40).collect()]);
 }

@@ -9,7 +9,8 @@ use argon_core::message::*;
 use argon_core::name::Name;
 use argon_core::payload::{Content, Payload};
 use argon_core::protocol_error::ProtocolError;
-use argon_core::task::{Outcome, Priority, TaskSpec};
+use argon_core::task::{Outcome, Priority, RejectReason, TaskSpec};
+use argon_core::testing::by_manager;
 use argon_core::time::Nanos;
 
 use super::bench::*;
@@ -198,4 +199,99 @@ fn outcomes_of_one_step_are_delivered_together_and_in_their_order() {
     let seqs: Vec<u64> = deliveries.iter().map(|delivery| delivery.seq).collect();
     assert_eq!(seqs, [1, 0, 3]);
     assert_eq!(bench.client.held(), 1);
+}
+
+fn rejections(first: u64, count: u32) -> Rejections {
+    Rejections {
+        first,
+        count,
+        reason: RejectReason::QueueFull,
+        retry_after: Nanos(1_000_000),
+        may_have_run: false,
+    }
+}
+
+fn reject_run(rejections: Rejections) -> FromManager<ToClient> {
+    FromManager::Role(ToClient::RejectRun(rejections))
+}
+
+/// A client that hears of rejections in runs does what one does that hears of them one by one.
+#[test]
+fn rejections_in_a_run_are_rejections() {
+    let script = [
+        rejections(3, 9),
+        rejections(20, 4),
+        Rejections {
+            may_have_run: true,
+            ..rejections(24, 3)
+        },
+        Rejections {
+            reason: RejectReason::NoRunner,
+            ..rejections(40, 5)
+        },
+        Rejections {
+            retry_after: Nanos(9),
+            ..rejections(50, 20)
+        },
+    ];
+    let twins = [false, true].map(|in_runs| {
+        let mut bench = up();
+        for _ in 0..60 {
+            bench.submit(task());
+        }
+        let mut said = bench.settle();
+        bench.cancel(5);
+        for run in script {
+            let run = by_manager(ToClient::RejectRun(run).into());
+            let parts = if in_runs { vec![run] } else { run.singles() };
+            for part in parts {
+                let Said::FromManager(ToPeer::Client(body)) = part.body else {
+                    panic!("{part:?}");
+                };
+                bench.heard += 1;
+                let conn = bench.conn.expect("a connection");
+                let message = FromManager::Role(body).into();
+                let input = ClientInput::Link(LinkInput::Received { conn, message });
+                bench.client.handle_input(bench.now, input);
+            }
+            said.extend(bench.settle());
+            said.extend(bench.pass(MS * 7));
+        }
+        said.extend(bench.pass(MS * 1_500));
+        (said, bench.delivered(), bench.events, bench.client.window())
+    });
+    let [one_by_one, in_runs] = twins;
+    assert_eq!(one_by_one, in_runs);
+}
+
+#[test]
+fn what_was_rejected_in_a_run_is_submitted_again_in_one() {
+    let mut bench = up();
+    for _ in 0..40 {
+        bench.submit(task());
+    }
+    bench.settle();
+    assert_eq!(bench.receive(reject_run(rejections(30, 10))), []);
+    for seq in 0..30 {
+        bench.receive(outcome(seq));
+    }
+    assert_eq!(submitted(&bench.pass(MS * 100)), [(30, 10)]);
+}
+
+#[test]
+fn rejections_that_are_no_run_close_the_connection() {
+    let none = [
+        rejections(0, 0),
+        rejections(0, 1),
+        rejections(0, RUN_TASKS_MAX as u32 + 1),
+        rejections(u64::MAX, 2),
+    ];
+    for run in none {
+        let mut bench = up();
+        bench.submit(task());
+        bench.settle();
+        bench.receive(reject_run(run));
+        let reason = CloseReason::Protocol(ProtocolError::BadRun);
+        assert_eq!(bench.closed, [reason]);
+    }
 }

@@ -88,7 +88,7 @@ fn history() -> impl Strategy<Value = Vec<AttemptRecord>> {
     )
 }
 
-fn reason() -> impl Strategy<Value = RejectReason> + Clone {
+pub(crate) fn reason() -> impl Strategy<Value = RejectReason> + Clone {
     prop::sample::select(vec![
         RejectReason::QueueFull,
         RejectReason::QueueBytesFull,

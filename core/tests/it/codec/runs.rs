@@ -2,6 +2,7 @@
 
 use argon_core::message::*;
 use argon_core::name::Name;
+use argon_core::task::RejectReason;
 use argon_core::time::Nanos;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -50,6 +51,14 @@ pub(crate) fn examples(all: &mut Vec<Example<Said>>) {
     };
     let body = ToClient::OutcomeRun(ends.into());
     add("outcome_run", body.into(), b"resultok");
+    let rejections = Rejections {
+        first: 7,
+        count: 3,
+        reason: RejectReason::QueueFull,
+        retry_after: Nanos(50_000_000),
+        may_have_run: false,
+    };
+    add("reject_run", ToClient::RejectRun(rejections).into(), b"");
     let rows = vec![AttemptRun {
         first: attempt(),
         count: 3,
@@ -138,6 +147,23 @@ pub(crate) fn any_run() -> Vec<BoxedStrategy<Said>> {
                     worker,
                 };
                 Said::from(ToClient::OutcomeRun(Box::new(Ends { first, ends })))
+            })
+            .boxed(),
+        (
+            any::<u64>(),
+            0..=4_096_u32,
+            generate::reason(),
+            generate::nanos(),
+            any::<bool>(),
+        )
+            .prop_map(|(first, count, reason, retry_after, may_have_run)| {
+                Said::from(ToClient::RejectRun(Rejections {
+                    first,
+                    count,
+                    reason,
+                    retry_after,
+                    may_have_run,
+                }))
             })
             .boxed(),
         vec((generate::attempt(), 0..100_u32), 0..5)

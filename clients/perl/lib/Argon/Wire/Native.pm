@@ -130,6 +130,11 @@ my %ENCODE = (
         return pack('V Q< V Q< C', 12, $m->{seq}, $REASON_TAG{ $m->{reason} },
             @$m{qw(retry_after may_have_run)}) . w_list(\&w_name, $m->{similar});
     },
+    reject_run => sub {
+        my ($m) = @_;
+        return pack('V Q< V V Q< C', 36, @$m{qw(seq count)}, $REASON_TAG{ $m->{reason} },
+            @$m{qw(retry_after may_have_run)});
+    },
     unknown => sub { pack 'V Q</(Q<)', 13, @{ $_[0]{seqs} } },
     status  => sub {
         my ($m) = @_;
@@ -204,6 +209,7 @@ my %DECODE = (
     30 => sub { { type => 'paused' } },
     31 => sub { return { %{ _submit() }, type => 'submit_run', sizes => r_list(\&r_u32) } },
     34 => \&_outcome_run,
+    36 => \&_reject_run,
 );
 my %HAS_PAYLOAD = map { $_ => 1 } 6, 11, 31, 34;
 
@@ -332,6 +338,22 @@ sub outcomes {
     return \@outcomes;
 }
 
+sub _reject_run {
+    return {
+        type        => 'reject_run', seq => r_u64(), count => r_u32(), reason => _one_of(\@REASONS, 'reason'),
+        retry_after => r_u64(),      may_have_run => r_bool(),
+    };
+}
+
+# The rejections for which a run stands, in their order. Dies if it is none.
+sub rejects {
+    my ($run) = @_;
+    my ($first, $count) = @$run{qw(seq count)};
+    die "a run of $count\n" if $count < 2 || $count > RUN_TASKS;
+    die "a run with numbers that there are not\n" if $count - 1 > NO_LIMIT - $first;
+    return [map { { %$run, type => 'reject', seq => $first + $_, similar => [] } } 0 .. $count - 1];
+}
+
 sub _last_bytes {
     my ($m) = @_;
     return pack('Q< Q<', @$m{qw(ran waited)}) . w_name($m->{worker});
@@ -399,8 +421,8 @@ describes it. Those messages that only workers exchange with managers are not he
 
 A message is a hash with a C<type> (C<hello>, C<welcome>, C<refuse>, C<ping>, C<pong>, C<goodbye>,
 C<submit>, C<cancel>, C<resume>, C<ack_outcomes>, C<status_query>, C<outcome>, C<reject>, C<unknown>,
-C<status>, C<running_query>, C<running>, C<within>, C<paused>, C<submit_run>, C<outcome_run>), the fields that the protocol gives it, and C<content> and
-C<payload>. Choices are words (C<queue_full>, C<completed>), durations nanoseconds.
+C<status>, C<running_query>, C<running>, C<within>, C<paused>, C<submit_run>, C<outcome_run>,
+C<reject_run>), the fields that the protocol gives it, and C<content> and C<payload>. Choices are words (C<queue_full>, C<completed>), durations nanoseconds.
 
 =head1 FUNCTIONS
 
@@ -422,6 +444,10 @@ The frame of a C<submit_run>: C<%task> is the first, and the payloads are those 
 
 A reference to an array of the C<outcome>s for which an C<outcome_run> stands. Dies if its sizes or numbers make no
 sense.
+
+=item rejects(\%run)
+
+The same of the C<reject>s for which a C<reject_run> stands.
 
 =item decode($content, $body)
 

@@ -107,7 +107,7 @@ pub(super) fn acts(amounts: Amounts) -> impl Strategy<Value = Vec<Act>> {
         flags,
         window,
     } = amounts;
-    let again = prop_oneof![8 => Just(0), 1 => 1..4_u64];
+    let again = prop_oneof![8 => Just(0), 1 => 1..4_u64, 1 => 4..40_u64];
     let stray = prop_oneof![2 => Just(None), 1 => (0..CLIENTS, 0..20_u64).prop_map(Some)];
     let act = prop_oneof![
         8 => (0..CLIENTS, 1..tasks, again, 0..=flags, 0..3_usize).prop_map(

@@ -116,3 +116,22 @@ fn a_row_that_does_well_pardons_its_worker() {
     twins.act(finish(0, 20, usize::MAX, 7));
     assert_eq!(doubted(&twins), None);
 }
+
+/// What does not fit is refused as one, when it first comes and when it comes again.
+#[test]
+fn what_is_refused_in_a_row_is_told_as_a_run() {
+    let mut twins = Twins::new(narrow(TURN_TIME));
+    for worker in 0..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    twins.submit(0, 40, 0, 0, 1);
+    assert_eq!(twins.decisions, 16, "the others wait");
+    assert_eq!(twins.in_runs.runs, 2, "the submission, and the rejection");
+    // Others of this client are here, before these and after them.
+    twins.act(Act::Cancel { client: 0, seq: 2 });
+    twins.submit(0, 4, 0, 0, 1);
+    let (runs, decisions) = (twins.in_runs.runs, twins.decisions);
+    twins.submit(0, 16, 20, 0, 1);
+    assert_eq!(twins.in_runs.runs - runs, 2);
+    assert_eq!(twins.decisions - decisions, 16);
+}
