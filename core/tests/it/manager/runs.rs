@@ -498,8 +498,13 @@ proptest! {
     fn what_is_said_in_runs_is_decided_as_if_said_one_by_one(
         script in acts(MIXED),
         micros in prop_oneof![Just(0), Just(64), Just(1_000), Just(1_000_000)],
+        few_bytes in prop::bool::weighted(0.3),
     ) {
-        let mut twins = Twins::new(narrow(Duration::from_micros(micros)));
+        let mut config = narrow(Duration::from_micros(micros));
+        if few_bytes {
+            config.queue_bytes = 20;
+        }
+        let mut twins = Twins::new(config);
         for act in script {
             twins.act(act);
             twins.compare_status();

@@ -135,3 +135,18 @@ fn what_is_refused_in_a_row_is_told_as_a_run() {
     assert_eq!(twins.in_runs.runs - runs, 2);
     assert_eq!(twins.decisions - decisions, 16);
 }
+
+/// A task that needs less room than one that was refused may find it.
+#[test]
+fn what_is_smaller_than_what_was_refused_is_judged_for_itself() {
+    let mut config = narrow(TURN_TIME);
+    config.queue_bytes = 20;
+    let mut twins = Twins::new(config);
+    for worker in 0..WORKERS {
+        twins.act(Act::Grant { worker, window: 0 });
+    }
+    // Of one, three and five bytes in turn.
+    twins.submit(0, 20, 0, 0, 2);
+    let load = twins.in_runs.manager.load();
+    assert_eq!((load.queued, twins.decisions), (8, 12));
+}
