@@ -86,10 +86,12 @@ impl Iterator for AnswerParts {
         let answer = self.answers.next()?;
         let id = self.next;
         self.next = id.wrapping_add(1);
-        let end = self.at + answer.size as usize;
-        let result = self.payload.get(self.at..end)?;
-        self.at = end;
-        let result = Payload::copy_from_slice(self.payload.content(), result);
+        let (rest, size) = (self.payload.get(self.at..)?, answer.size as usize);
+        if size > rest.len() {
+            return None;
+        }
+        self.at += size;
+        let result = Payload::copy_first(self.payload.content(), rest, size);
         Some((id, Nanos(answer.ran.into()), result))
     }
 }
