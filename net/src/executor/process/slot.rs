@@ -13,7 +13,7 @@ use argon_core::ids::{Attempt, PeerId, PoolProcess, TaskId};
 use argon_core::limits::KILL_GRACE;
 use argon_core::name::Name;
 use argon_core::task::ExitCause;
-use argon_core::worker::{Job, PoolInput, SlotLife};
+use argon_core::worker::{Job, JobEnd, PoolInput, SlotLife};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, read};
 use std::os::unix::process::ExitStatusExt;
@@ -41,6 +41,8 @@ const ALLOW_EVAL: &str = "ARGON_ALLOW_EVAL";
 const SLOW_START: Duration = Duration::from_secs(5);
 /// Reads of one pipe between two looks at everything else.
 const READS_PER_POLL: usize = 4;
+/// Most ends that there is room for when the first of those that have come is taken.
+const ENDS_FIRST: usize = 256;
 /// Most bytes of standard error read before answers are taken: what a pipe holds.
 const STDERR_LOOK_MAX: usize = 64 * 1024;
 /// Most bytes read from the pipes of a dead process; more than a pipe holds.
@@ -412,16 +414,9 @@ impl Slot {
 
     /// Takes what has wholly come. `looked` is where `tail` was before any of it was read.
     fn take_answers(&mut self, looked: u64, printed: &mut Printed, events: &mut Vec<PoolInput>) {
+        let (slot, mut ends) = (self.life, Vec::new());
         loop {
             match self.inbox.next() {
-                Ok(None) => return,
-                Ok(Some(Answer::Ready(capabilities))) => {
-                    self.alarm = None;
-                    events.push(PoolInput::Ready {
-                        slot: self.life,
-                        capabilities,
-                    });
-                }
                 Ok(Some(Answer::Done {
                     id,
                     ran,
@@ -435,24 +430,32 @@ impl Slot {
                         let end = end.with_stderr(|| self.tail.text_since(self.begun));
                         self.begun = self.tail.mark();
                         self.looked = looked;
-                        let slot = self.life;
-                        events.push(PoolInput::Done {
-                            slot,
+                        if ends.is_empty() {
+                            ends.reserve((self.running.len() + 1).min(ENDS_FIRST));
+                        }
+                        ends.push(JobEnd {
                             attempt,
                             ran,
                             end,
                             payload,
                         });
+                        continue;
                     }
                     Some(Running { id: expected, .. }) => {
-                        return self.fail(format!("it answered run {id} before run {expected}"));
+                        self.fail(format!("it answered run {id} before run {expected}"));
                     }
-                    None => {
-                        return self.fail(format!("it answered run {id}, which waits for none"));
-                    }
+                    None => self.fail(format!("it answered run {id}, which waits for none")),
                 },
-                Err(violation) => return self.fail(violation.to_string()),
+                Ok(Some(Answer::Ready(capabilities))) => {
+                    self.alarm = None;
+                    events.push(PoolInput::Ready { slot, capabilities });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(violation) => self.fail(violation.to_string()),
             }
+            let many = (!ends.is_empty()).then(|| PoolInput::DoneMany { slot, ends });
+            return events.extend(many);
         }
     }
 
