@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::WorkerOutput;
 use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
 use super::machine::{Phase, Worker};
+use crate::durations::NameKey;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::ids::Attempt;
 use crate::limits::{WINDOW_MAX, WORKER_WINDOW_BYTES};
@@ -132,12 +133,16 @@ impl Worker {
             return self.hang_up(now, ProtocolError::BadRun);
         };
         let first = run.first.assigned();
+        let mut name = None;
         for (by, argument) in (0..).zip(arguments) {
             if !self.link.is_up() {
                 break;
             }
-            if let Some(assigned) = first.plus(by) {
-                self.on_assign(now, assigned, &run.first, argument);
+            if let Some(assigned) = first.plus(by)
+                && self.may_take(now, assigned.attempt)
+            {
+                let name = *name.get_or_insert_with(|| self.durations.intern(&run.first.name));
+                self.take(now, assigned, &run.first, name, argument);
             }
         }
     }
@@ -150,28 +155,45 @@ impl Worker {
         assign: &Assign,
         payload: Payload,
     ) {
+        if self.may_take(now, assigned.attempt) {
+            let name = self.durations.intern(&assign.name);
+            self.take(now, assigned, assign, name, payload);
+        }
+    }
+
+    /// Whether what is assigned may be taken in; if not, that is answered.
+    fn may_take(&mut self, now: Instant, attempt: Attempt) -> bool {
         // With as many results as it may hold, it returns what comes, whatever window it granted.
         if self.phase != Phase::Running || self.demand.is_full() {
-            if self.attempts.find(assigned.attempt).is_none() {
-                self.answers.not_started(assigned.attempt);
+            if self.attempts.find(attempt).is_none() {
+                self.answers.not_started(attempt);
             }
-            return;
+            return false;
         }
         // No window was ever larger, and a manager that was left may have filled one too.
         let room = self
             .config
             .held_results
             .saturating_add(2 * WINDOW_MAX as usize);
-        if self.attempts.waiting() >= WINDOW_MAX as usize
-            || self.attempts.waiting_bytes() > 2 * WORKER_WINDOW_BYTES
-            || self.attempts.len() >= room
-        {
+        let has_room = self.attempts.waiting() < WINDOW_MAX as usize
+            && self.attempts.waiting_bytes() <= 2 * WORKER_WINDOW_BYTES
+            && self.attempts.len() < room;
+        if !has_room {
             self.hang_up(now, ProtocolError::WindowExceeded);
-            return;
         }
-        let name = self.durations.intern(&assign.name);
+        has_room
+    }
+
+    /// Takes in what is assigned, unless it is known already.
+    fn take(
+        &mut self,
+        now: Instant,
+        assigned: ReportedAttempt,
+        assign: &Assign,
+        name: NameKey,
+        payload: Payload,
+    ) {
         let Some(key) = self.attempts.add(now, assigned, assign, name, payload) else {
-            // It is known already.
             return;
         };
         self.demand.on_assigned();
