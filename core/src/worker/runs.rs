@@ -11,6 +11,7 @@ use super::machine::Worker;
 use super::pool::{SlotState, Stage, StopReason};
 use super::{Job, JobEnd, PoolInput, PoolOutput, RunEnd, SlotLife, WorkerOutput};
 use crate::capabilities::Capabilities;
+use crate::durations::NameKey;
 use crate::event::Event;
 use crate::ids::SlotId;
 use crate::limits::{CHILD_WORK_MAX, CHILD_WORK_MIN, ERROR_TEXT_MAX, JOBS_MAX, SERVICE_FLOOR};
@@ -23,8 +24,9 @@ use crate::time::{Instant, saturating_nanos};
 /// A program may measure this much more than the worker, whose clock stands still in a turn.
 const RAN_SLACK: Duration = Duration::from_millis(100);
 
-/// Attempts that there is room for when a slot is given a second one in one go.
-const JOBS_FIRST: usize = 64;
+/// Most attempts that there is room for when a slot is given a second one in one go; there may be fewer
+/// that wait.
+const JOBS_FIRST: usize = 256;
 
 impl Worker {
     /// Takes in a fact about the pool; facts about earlier lives mean nothing.
@@ -275,14 +277,23 @@ impl Worker {
 
     /// Queues tiny attempts in a child that has some, up to a bound of attempts and of work.
     fn fill(&mut self, now: Instant, slot: SlotId, count: usize, work: u64) {
+        // Nothing completes meanwhile, so what one attempt of a name takes, the next of it does.
+        let mut last: Option<(NameKey, u64)> = None;
         while self.pool.get(slot).queue.len() < count && self.pool.may_queue(now, slot) {
-            let Some(key) = self.next_tiny(now) else {
+            let Some(key) = self.next_to_start(now) else {
                 return;
             };
-            let its = self.work_of(key);
-            if self.pool.get(slot).work + its > work {
+            let entry = self.attempts.get(key);
+            let (name, at_most_once) = (entry.name_key, entry.at_most_once);
+            let its = match last {
+                Some((of, its)) if of == name => its,
+                _ if self.is_tiny(key) => self.work_of(key),
+                _ => return,
+            };
+            if at_most_once || self.pool.get(slot).work + its > work {
                 return;
             }
+            last = Some((name, its));
             self.give(now, key, slot, its, true);
         }
     }
@@ -352,7 +363,7 @@ impl Worker {
             && let Some(WorkerOutput::Pool(PoolOutput::Run { job: first, .. })) =
                 self.out.pop_back()
         {
-            let mut jobs = Vec::with_capacity(JOBS_FIRST);
+            let mut jobs = Vec::with_capacity(JOBS_FIRST.min(2 + self.attempts.waiting()));
             jobs.extend([first, job]);
             PoolOutput::RunMany { slot, jobs }
         } else {

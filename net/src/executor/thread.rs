@@ -37,8 +37,8 @@ pub type Handler = dyn Fn(&Name, Payload) -> Result<Payload, TaskFailure> + Send
 /// this much, or has taken this long since it last called.
 const DONE_MAX: usize = 256;
 const DONE_AFTER: Duration = Duration::from_micros(100);
-/// Ends that there is room for when the first is left.
-const ENDS_FIRST: usize = 8;
+/// Most ends that there is room for when the first is left.
+const ENDS_FIRST: usize = 256;
 /// Results are collected at least so often while others of their slot are to come: the next may
 /// take for ever.
 const COLLECT_EVERY: Duration = Duration::from_millis(1);
@@ -380,14 +380,16 @@ impl Hand {
                     });
                 }
                 Some(Command::Run(slot, job)) if life == Some(slot) => {
-                    self.run(slot, job, &mut pace);
+                    self.run(slot, job, 0, &mut pace);
                 }
                 Some(Command::RunMany(slot, jobs)) if life == Some(slot) => {
+                    let mut left = jobs.len();
                     for job in jobs {
                         if self.hurry(life, &mut commands) {
                             break;
                         }
-                        self.run(slot, job, &mut pace);
+                        left -= 1;
+                        self.run(slot, job, left, &mut pace);
                     }
                 }
                 Some(Command::End(slot, cause)) if life == Some(slot) => {
@@ -409,8 +411,8 @@ impl Hand {
         }
     }
 
-    /// Runs an attempt and tells its end.
-    fn run(&self, slot: SlotLife, job: Job, pace: &mut Pace) {
+    /// Runs an attempt, which `left` others follow, and tells its end.
+    fn run(&self, slot: SlotLife, job: Job, left: usize, pace: &mut Pace) {
         let attempt = job.attempt;
         let (end, payload) = match catch(|| (self.handler)(&job.name, job.payload)) {
             Ok(result) => (RunEnd::Completed, result),
@@ -426,25 +428,22 @@ impl Hand {
             end,
             payload,
         };
-        self.tell_end(slot, end);
+        self.tell_end(slot, end, left);
         if pace.is_call_due() {
             self.call.call();
         }
     }
 
-    /// Leaves an end beside those of the same slot that nobody has collected yet.
-    fn tell_end(&self, slot: SlotLife, end: JobEnd) {
+    /// Leaves an end, which `left` others follow, beside those of the same slot that nobody has
+    /// collected yet.
+    fn tell_end(&self, slot: SlotLife, end: JobEnd, left: usize) {
         let mut done = lock(&self.mailbox.done);
         if let Some(PoolInput::DoneMany { slot: of, ends }) = done.last_mut()
             && *of == slot
         {
-            if ends.len() == ends.capacity() {
-                // There are many more to come.
-                ends.reserve(4 * ends.len());
-            }
             return ends.push(end);
         }
-        let mut ends = Vec::with_capacity(ENDS_FIRST);
+        let mut ends = Vec::with_capacity(ENDS_FIRST.min(1 + left));
         ends.push(end);
         done.push(PoolInput::DoneMany { slot, ends });
     }
