@@ -237,12 +237,14 @@ impl Attempts {
         if matches!(self.get(key).place, AttemptPlace::Waiting) {
             self.unlink(key);
         }
-        let HeldResult { ran, end, payload } = result;
         self.held += 1;
-        self.held_bytes += bytes(&end, &payload);
+        self.held_bytes += bytes(&result.end, &result.payload);
         let entry = self.get_mut(key);
-        entry.payload = payload;
-        entry.place = AttemptPlace::Held(Held { ran, end });
+        entry.payload = result.payload;
+        entry.place = AttemptPlace::Held(Held {
+            ran: result.ran,
+            end: result.end,
+        });
     }
 
     /// Forgets an attempt that waits or is held.

@@ -79,20 +79,15 @@ impl Worker {
     }
 
     fn on_done(&mut self, now: Instant, life: SlotLife, end: JobEnd) {
-        let JobEnd {
-            attempt,
-            ran,
-            end,
-            payload,
-        } = end;
         let Some(slot) = self.pool.find(life) else {
             return;
         };
+        let attempt = end.attempt;
         let place = self.pool.get(slot);
         let state = place.state;
         let (alone, since) = (place.head.alone, place.head.since);
         // What a program says of itself is believed as far as it can be true.
-        let ran = ran.min(now.since(place.busy_since) + RAN_SLACK);
+        let ran = end.ran.min(now.since(place.busy_since) + RAN_SLACK);
         let head = place.queue.front().copied();
         let Some(head) = head.filter(|&key| self.attempts.get(key).attempt == attempt) else {
             // To answer twice is not the fault of the next attempt.
@@ -112,7 +107,7 @@ impl Worker {
         let (name, work) = (entry.name_key, entry.work);
         self.pool.pop(now, slot, attempt, work);
         let nanos = saturating_nanos(ran);
-        let end = match (end, state) {
+        let ended = match (end.end, state) {
             // What ends in an error after it was told to end, ends because it was told so.
             (
                 RunEnd::Failed(error),
@@ -130,7 +125,7 @@ impl Worker {
                 });
                 AttemptEnd::Failed(error)
             }
-            (end, _) => {
+            (ended, _) => {
                 // Errors count too: what matters here is how long a slot is taken.
                 self.durations.completed(name, nanos);
                 self.demand.on_run(ran);
@@ -138,13 +133,18 @@ impl Worker {
                 if alone {
                     self.demand.on_hop(now.since(since).saturating_sub(ran));
                 }
-                match end {
+                match ended {
                     RunEnd::Completed => AttemptEnd::Completed,
                     RunEnd::Failed(error) => AttemptEnd::Failed(error),
                 }
             }
         };
-        self.finish(now, head, HeldResult { ran, end, payload });
+        let result = HeldResult {
+            ran,
+            end: ended,
+            payload: end.payload,
+        };
+        self.finish(now, head, result);
     }
 
     /// A slot has answered: it goes on with what it has, or rests.
