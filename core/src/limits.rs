@@ -166,6 +166,8 @@ pub const HELD_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 /// Default bound on tasks that a client machine holds.
 pub const CLIENT_HELD_DEFAULT: usize = 65_536;
 
+/// Most streams of a task: standard input, output and error, and a few of its own.
+pub const STREAMS_MAX: usize = 8;
 /// Smallest window of a stream, in bytes: a smaller one would be a message for each few bytes.
 pub const STREAM_WINDOW_MIN: u32 = 4 * 1024;
 /// Largest window of a stream: what may be under way, and held by each of those whom it passes. Enough for
@@ -268,6 +270,8 @@ pub struct Inner {
     pub result_ack: Duration,
     /// See [`WAITING_RUN_MIN`]; `usize::MAX` lets every task wait alone.
     pub waiting_run: usize,
+    /// See [`STREAM_AHEAD_MAX`].
+    pub stream_ahead: usize,
     /// The newest version of the protocol that is spoken.
     pub version: Version,
 }
@@ -282,6 +286,7 @@ impl Default for Inner {
             orphans: ORPHANS_MAX,
             result_ack: RESULT_ACK,
             waiting_run: WAITING_RUN_MIN,
+            stream_ahead: STREAM_AHEAD_MAX,
             version: VERSION,
         }
     }

@@ -39,6 +39,14 @@ pub enum ProtocolError {
     BadRun,
     /// A manager does not know a task that it was just sent.
     ForgotSubmitted,
+    /// It named streams twice, too many, none, or one that goes the other way.
+    BadStreams,
+    /// It sent more of a stream than its reader had granted.
+    StreamOverrun,
+    /// It claims to have received what was never sent of a stream.
+    StreamNeverSent,
+    /// It ended a stream in two places.
+    StreamTwoEnds,
 }
 
 impl fmt::Display for ProtocolError {
@@ -60,6 +68,10 @@ impl fmt::Display for ProtocolError {
             Self::EndedUnsubmitted => "ended a task that it was not sent",
             Self::RejectionAsOutcome => "rejected a task as its outcome",
             Self::BadRun => "sent a run that is none",
+            Self::BadStreams => "named streams that a task cannot have",
+            Self::StreamOverrun => "sent more of a stream than was granted",
+            Self::StreamNeverSent => "received what was never sent of a stream",
+            Self::StreamTwoEnds => "ended a stream in two places",
             Self::ForgotSubmitted => "does not know a task that it was just sent",
         })
     }

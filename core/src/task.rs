@@ -421,13 +421,15 @@ pub enum RejectReason {
     TooLarge,
     /// Workers are here, but for some time none that can run a task of that name. Never retried.
     NoRunner,
+    /// The task has streams, and the manager is of a version that knows none. Never retried.
+    NoStreams,
 }
 
 impl RejectReason {
     /// Whether another try cannot change the answer.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::TooLarge | Self::NoRunner)
+        matches!(self, Self::TooLarge | Self::NoRunner | Self::NoStreams)
     }
 }
 
@@ -443,6 +445,7 @@ impl fmt::Display for RejectReason {
             Self::Draining => "the manager is draining",
             Self::NoWorkers => "the manager has no workers",
             Self::TooLarge => "the payload is larger than the manager takes",
+            Self::NoStreams => "the manager is of a version that has no streams",
             Self::NoRunner => "no worker that is connected runs tasks of that name",
         })
     }

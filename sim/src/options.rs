@@ -1,6 +1,6 @@
 //! What a seed decides: the whole plan of a run.
 
-use argon_core::limits::{Inner, UNCONFIRMED_BYTES_EACH, WAITING_RUN_MIN};
+use argon_core::limits::{Inner, STREAM_AHEAD_MAX, UNCONFIRMED_BYTES_EACH, WAITING_RUN_MIN};
 use argon_core::message::{VERSION, Version};
 use serde::{Deserialize, Serialize};
 
@@ -157,6 +157,7 @@ impl Tiny {
             orphans: self.orphans as usize,
             result_ack: std::time::Duration::from_nanos(self.result_ack),
             waiting_run: WAITING_RUN_MIN,
+            stream_ahead: STREAM_AHEAD_MAX,
             version: VERSION,
         }
     }

@@ -161,6 +161,9 @@ impl Pool {
                     }
                 }
             }
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                unreachable!("no task has streams")
+            }
             PoolOutput::Terminate { slot } => {
                 let stubborn =
                     self.live(slot)

@@ -240,6 +240,9 @@ impl World<'_> {
                     self.apply_pool(host, process.life, effects);
                 }
             }
+            Output::Client(ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. }) => {
+                unreachable!("no task has streams")
+            }
             // What the host it runs on has started since is another process.
             Output::Worker(WorkerOutput::Replaced) => {}
             Output::Worker(WorkerOutput::Stopped) | Output::Client(ClientOutput::Stopped) => {

@@ -152,6 +152,9 @@ impl Executor for Waits {
                 lock(&self.clock.coming).push(wait);
                 self.clock.thread.unpark();
             }
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                unreachable!("no task has streams")
+            }
             PoolOutput::Terminate { slot }
             | PoolOutput::Kill { slot }
             | PoolOutput::Retire { slot } => self.said.push(PoolInput::Exited {

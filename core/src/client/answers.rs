@@ -32,6 +32,9 @@ impl Client {
                 self.on_reject(now, seq, reason, hint, may_have_run, similar);
             }
             ToClient::RejectRun(rejections) => self.on_rejects(now, &rejections),
+            ToClient::StreamAttempt(attempt) => self.on_stream_attempt(now, attempt),
+            ToClient::StreamChunk(chunk) => self.on_stream_chunk(now, chunk, payload),
+            ToClient::StreamLevel(level) => self.on_stream_level(level),
             ToClient::Unknown { seqs } => {
                 for seq in seqs {
                     if !self.link.is_up() {

@@ -269,7 +269,10 @@ impl CongestionWindow {
         let from = match reason {
             // That is about this task. Others may be smaller or more patient, and those that are
             // not are to hear it at once.
-            RejectReason::TooLarge | RejectReason::NoRunner | RejectReason::TooSlow => return,
+            RejectReason::TooLarge
+            | RejectReason::NoRunner
+            | RejectReason::NoStreams
+            | RejectReason::TooSlow => return,
             RejectReason::QueueFull
             | RejectReason::QueueBytesFull
             | RejectReason::Displaced

@@ -13,6 +13,7 @@ mod backoff;
 mod congestion;
 mod sending;
 mod session;
+mod streams;
 mod tasks;
 
 use alloc::collections::VecDeque;
@@ -21,21 +22,23 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::event::Event;
-use crate::ids::{PeerId, PoolProcess, TaskId};
+use crate::ids::{Attempt, PeerId, PoolProcess, TaskId};
 use crate::limits;
 use crate::link::{CarriesLink, Link, LinkConfig, LinkInput, LinkOutput};
 use crate::machine::Machine;
-use crate::message::{FromClient, RefuseReason, Role, ToClient};
+use crate::message::{FromClient, RefuseReason, Role, StreamOf, ToClient};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::retry::Retry;
 use crate::rng::Rng;
+use crate::stream::{self, StreamEvent, StreamSpec, StreamUse};
 use crate::task::{Outcome, TaskSpec};
 use crate::time::{Deadline, Instant, WakeReason};
 
 use congestion::CongestionWindow;
 use sending::{Acks, Sending};
 use session::Session;
+use streams::Streams;
 use tasks::{Alarm, Task, Tasks};
 
 /// Settings of a client.
@@ -94,6 +97,8 @@ pub enum SubmitError {
     },
     /// `max_attempts` must be 1 to 16.
     Attempts(u8),
+    /// A task has 1 to 8 streams if it has any, each with a number of its own.
+    Streams,
     /// The client is stopping.
     Stopped,
 }
@@ -116,6 +121,11 @@ impl fmt::Display for SubmitError {
                 "max_attempts is {given}, but must be from 1 to {}",
                 limits::ATTEMPTS_MAX
             ),
+            Self::Streams => write!(
+                f,
+                "a task has at most {} streams, each with a number of its own",
+                limits::STREAMS_MAX
+            ),
             Self::Stopped => write!(f, "the client is stopping"),
         }
     }
@@ -132,6 +142,13 @@ pub enum ClientInput {
     Cancel {
         /// Which.
         seq: u64,
+    },
+    /// The application did something with a stream.
+    Stream {
+        /// Which.
+        of: StreamOf,
+        /// What it did.
+        usage: StreamUse,
     },
     /// Leave: tasks without an outcome are given up, here and at the manager.
     Stop,
@@ -155,6 +172,21 @@ pub enum ClientOutput {
     Link(LinkOutput),
     /// Tasks have ended, in this order. Each accepted [`Client::submit`] is delivered exactly once.
     Deliver(Vec<Delivery>),
+    /// A task's streams begin, with this attempt: all of them anew if there was another before. As many
+    /// bytes as its window has may be written to each that goes to it.
+    StreamsBegin {
+        /// The task.
+        seq: u64,
+        /// Its attempt, which names the streams.
+        attempt: Attempt,
+    },
+    /// Something of a stream.
+    Stream {
+        /// Which.
+        of: StreamOf,
+        /// What.
+        event: StreamEvent,
+    },
     /// For the log; safe to drop.
     Notify(Event),
     /// The client has left.
@@ -171,7 +203,11 @@ impl CarriesLink for ClientOutput {
     fn as_link(&mut self) -> Option<&mut LinkOutput> {
         match self {
             Self::Link(output) => Some(output),
-            Self::Deliver(_) | Self::Notify(_) | Self::Stopped => None,
+            Self::Deliver(_)
+            | Self::StreamsBegin { .. }
+            | Self::Stream { .. }
+            | Self::Notify(_)
+            | Self::Stopped => None,
         }
     }
 }
@@ -189,6 +225,7 @@ pub struct Client {
     acks: Acks,
     session: Session,
     sending: Sending,
+    streams: Streams,
     refused: Option<RefuseReason>,
     stopped: bool,
 }
@@ -214,6 +251,7 @@ impl Client {
             acks: Acks::default(),
             session: Session::new(now),
             sending: Sending::default(),
+            streams: Streams::new(config.inner.stream_ahead),
             refused: None,
             stopped: false,
             config,
@@ -227,6 +265,24 @@ impl Client {
     pub fn submit(&mut self, now: Instant, spec: TaskSpec) -> Result<TaskId, SubmitError> {
         self.check(&spec)?;
         Ok(self.take_in(now, spec))
+    }
+
+    /// As [`submit`](Self::submit), of a task whose attempts have these streams.
+    ///
+    /// # Errors
+    /// Those of `submit`, and if no task can have these streams.
+    pub fn submit_with_streams(
+        &mut self,
+        now: Instant,
+        spec: TaskSpec,
+        streams: Vec<StreamSpec>,
+    ) -> Result<TaskId, SubmitError> {
+        if !stream::are_valid(&streams) {
+            return Err(SubmitError::Streams);
+        }
+        let id = self.submit(now, spec)?;
+        self.streams.add(id.seq, streams);
+        Ok(id)
     }
 
     /// As [`submit`](Self::submit), for whoever has just heard from [`check`](Self::check) that
@@ -321,6 +377,7 @@ impl Client {
             debug_assert!(false, "a task ends once");
             return;
         }
+        self.streams.remove(seq);
         let delivery = Delivery {
             seq,
             outcome,
@@ -402,6 +459,7 @@ impl Machine for Client {
                 self.window.on_confirmed(now, confirmed, held);
             }
             ClientInput::Cancel { seq } => self.on_cancel(now, seq),
+            ClientInput::Stream { of, usage } => self.on_stream_use(now, of, usage),
             ClientInput::Stop => self.on_stop(now),
         }
     }
@@ -427,6 +485,7 @@ impl Machine for Client {
         if self.link.is_up() {
             self.flush_acks(now);
             self.send_tasks(now);
+            self.send_streams(now);
         }
     }
 
@@ -477,6 +536,8 @@ impl Machine for Client {
         let cut_off = self.session.epoch.is_some() && !self.link.is_up() && !self.stopped;
         self.tasks.check_invariants(cut_off);
         self.window.check_invariants();
+        self.streams
+            .check_invariants(|seq| self.tasks.get(seq).is_some());
         assert!(self.acks.seqs.len() < self.config.inner.ids);
         assert!(self.session.abandoned.len() <= self.config.inner.ids);
         assert!(self.tasks.len() <= self.config.tasks.max(1));

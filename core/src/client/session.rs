@@ -86,9 +86,11 @@ impl Client {
                         payload,
                     },
             } if self.link.hear(now, conn) => self.on_message(now, said, payload),
+            LinkInput::Written { conn } if self.link.is_up_on(conn) => self.streams.written(),
             input @ (LinkInput::Received { .. }
             | LinkInput::Connected { .. }
             | LinkInput::Progress { .. }
+            | LinkInput::Written { .. }
             | LinkInput::Closed { .. }) => {
                 let event = self.link.handle_input(now, input, &mut self.outputs);
                 self.on_link(now, event);
@@ -137,6 +139,7 @@ impl Client {
         self.acks.seqs.clear();
         self.session.moves.due = None;
         self.window.on_down();
+        self.streams.on_down();
         self.tasks.watch_deadlines(self.link.lease());
     }
 

@@ -151,8 +151,8 @@ impl Task {
 
     /// The submission, as of `now`.
     #[inline]
-    pub(super) fn message(&self, seq: u64, now: Instant) -> Message<ToManager> {
-        let submit = Submit {
+    pub(super) fn submission(&self, seq: u64, now: Instant) -> Submit {
+        Submit {
             seq,
             priority: self.options.priority,
             max_attempts: self.options.max_attempts,
@@ -162,9 +162,14 @@ impl Task {
             max_wait: self.max_wait,
             time_limit: self.time_limit,
             name: self.name.clone(),
-        };
+        }
+    }
+
+    /// The same as a message.
+    #[inline]
+    pub(super) fn message(&self, seq: u64, now: Instant) -> Message<ToManager> {
         Message {
-            body: FromClient::Submit(submit).into(),
+            body: FromClient::Submit(self.submission(seq, now)).into(),
             payload: self.payload.clone(),
         }
     }

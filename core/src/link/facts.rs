@@ -41,6 +41,11 @@ pub enum LinkInput<T> {
         /// On this connection.
         conn: ConnId,
     },
+    /// What was sent is written. Said each time once nothing waits any more, if streams were among it.
+    Written {
+        /// On this connection.
+        conn: ConnId,
+    },
     /// The connection could not be opened, or is closed.
     Closed {
         /// Which.

@@ -90,6 +90,18 @@ impl Link {
         matches!(self.state, ConnectionState::Up { .. })
     }
 
+    /// Whether this is the connection over which the manager has let us in.
+    #[must_use]
+    pub fn is_up_on(&self, conn: ConnId) -> bool {
+        matches!(self.state, ConnectionState::Up { conn: ours, .. } if ours == conn)
+    }
+
+    /// Whether the manager understands streams; false if there is none.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        matches!(self.state, ConnectionState::Up { version, .. } if version.has_streams())
+    }
+
     /// Which manager is dialled or connected, by index.
     #[must_use]
     pub fn address(&self) -> usize {

@@ -128,7 +128,7 @@ impl Manager {
         if !waits_alone && matches!(place, Place::Record(_) | Place::InRow(..)) {
             return;
         }
-        let (at_most_once, in_flight) = (record.options.at_most_once, record.in_flight);
+        let (at_most_once, in_flight) = (record.options.at_most_once, record.in_flight.is_counted);
         if waits_alone && (at_most_once || !in_flight) {
             self.placement.withdraw(task);
         }
@@ -301,8 +301,14 @@ impl Manager {
             seq: submit.seq,
         };
         let name_key = self.placement.intern(&submit.name);
-        self.tasks
-            .create(now, id, client, submit, name_key, payload)
+        let task = self
+            .tasks
+            .create(now, id, client, submit, name_key, payload);
+        if self.streams.has(id) {
+            let bytes = self.streams.window_bytes(id);
+            self.tasks.set_window_bytes(task, bytes);
+        }
+        task
     }
 
     /// The task was placed: from here on its end is an outcome.
@@ -430,7 +436,9 @@ impl Manager {
                 drained.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
             }
             RejectReason::Draining | RejectReason::NoWorkers => RETRY_AFTER_MAX,
-            RejectReason::TooLarge | RejectReason::NoRunner => Duration::ZERO,
+            RejectReason::TooLarge | RejectReason::NoRunner | RejectReason::NoStreams => {
+                Duration::ZERO
+            }
         }
     }
 }

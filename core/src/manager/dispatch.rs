@@ -104,6 +104,10 @@ impl Manager {
             };
             self.assign(now, task, class, worker, charged);
             given += 1;
+            if self.streams.has(self.tasks[task].id) {
+                // It takes more room than its bytes: the next turn knows how much is left.
+                break;
+            }
         }
         self.placement.end_turn(turn);
         if let Some(run) = run {
@@ -166,6 +170,9 @@ impl Manager {
         if let Some(conn) = conn {
             let awake = self.schedule.awake(now);
             let record = &self.tasks[task];
+            if self.streams.has(record.id) {
+                return self.assign_streams(now, task, conn, assignee);
+            }
             self.connections.send_run(
                 awake,
                 conn,

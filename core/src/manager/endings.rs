@@ -84,6 +84,7 @@ impl Manager {
             self.abandon(now, assignee);
         }
         let record = &self.tasks[key];
+        self.streams.close(record.id);
         let (has_deadline, is_ending) =
             (record.times.due != Instant::NEVER, record.ending.is_some());
         let must_start = record.times.start_by != Instant::NEVER;

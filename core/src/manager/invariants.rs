@@ -1,5 +1,7 @@
 //! What must hold between any two calls: each owner's own, and what two of them say of the same.
 
+use crate::ids::TaskId;
+
 use super::Manager;
 use super::peers::{Peer, Purpose};
 use super::schedule::{Alarm, PeerTimer};
@@ -25,6 +27,9 @@ impl Manager {
         self.orphans.check_invariants();
         self.placement.check_invariants(&self.tasks, &self.workers);
         self.nested.check_invariants(&self.clients);
+        let is_here = |id: TaskId| self.find_task(id).is_some();
+        let is_open = |conn| self.connections.get(conn).is_some();
+        self.streams.check_invariants(is_here, is_open);
         self.check_tasks();
         self.check_rows();
         self.check_clients();

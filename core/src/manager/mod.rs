@@ -35,6 +35,7 @@ mod room;
 mod rows;
 mod schedule;
 mod status;
+mod streams;
 mod tasks;
 mod waiting_runs;
 
@@ -59,6 +60,7 @@ use placement::Placement;
 use recall::Recall;
 use results::Results;
 use schedule::{PeerTimer, Schedule};
+use streams::Streams;
 use tasks::Tasks;
 
 /// A fact for the manager.
@@ -88,6 +90,11 @@ pub enum ManagerInput {
     },
     /// A peer's large frame is not read on for now; said again now and then while that is so.
     Paused {
+        /// On this connection.
+        conn: ConnId,
+    },
+    /// What was sent is written. Said each time once nothing waits any more, if streams were among it.
+    Written {
         /// On this connection.
         conn: ConnId,
     },
@@ -155,6 +162,7 @@ pub struct Manager {
     workers: Workers,
     nested: Nested,
     tasks: Tasks,
+    streams: Streams,
     results: Results,
     orphans: Orphans,
     placement: Placement,
@@ -182,6 +190,7 @@ impl Manager {
             workers: Workers::default(),
             nested: Nested::default(),
             tasks: Tasks::new(&config),
+            streams: Streams::new(&config),
             results: Results::new(&config),
             orphans: Orphans::default(),
             placement: Placement::new(&config, now),
@@ -294,6 +303,7 @@ impl Machine for Manager {
                 self.connections.on_progress(awake, conn);
             }
             ManagerInput::Paused { conn } => self.on_paused(awake, conn),
+            ManagerInput::Written { conn } => self.streams.written(conn),
             ManagerInput::Closed { conn } => self.on_closed(now, conn),
             ManagerInput::Drain => self.start_drain(now),
         }
@@ -315,6 +325,7 @@ impl Machine for Manager {
         self.renew_if_due(now);
         self.dispatch(now);
         self.recall(now);
+        self.send_streams(now);
         self.send_acks(now);
         self.watch_results();
         if self.stage.draining && !self.stage.drained && self.tasks.is_empty() {

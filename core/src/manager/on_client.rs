@@ -12,6 +12,7 @@ use crate::steps::step;
 use crate::time::Instant;
 
 use super::Manager;
+use super::peers::Peer;
 use super::tasks::{Ending, Place};
 
 impl Manager {
@@ -46,6 +47,15 @@ impl Manager {
             FromClient::Resume { seqs } => self.on_resume(now, conn, key, &seqs),
             FromClient::AckOutcomes { floor, seqs } => {
                 self.on_ack_outcomes(now, key, floor, &seqs);
+            }
+            FromClient::SubmitStreams(said) => {
+                self.on_submit_streams(now, conn, key, *said, payload);
+            }
+            FromClient::StreamChunk(said) => {
+                self.on_stream_chunk(now, conn, Peer::Client(key), said, payload);
+            }
+            FromClient::StreamLevel(said) => {
+                self.on_stream_level(now, conn, Peer::Client(key), said);
             }
             FromClient::Within(process) => self.on_within(key, process),
         }

@@ -93,6 +93,7 @@ impl Manager {
         };
         self.schedule.peers.cancel(PeerTimer::Silence(conn));
         self.schedule.peers.cancel(PeerTimer::Recall(conn));
+        self.cut_streams(conn, peer);
         match peer {
             Peer::Pending | Peer::Observer => {}
             Peer::Client(client) => self.on_client_cut_off(now, client),
@@ -307,6 +308,9 @@ impl Manager {
             self.notify(Event::SessionResumed { peer: hello.peer });
         }
         self.send_outcomes_again(now, key);
+        if resumed {
+            self.resume_streams(now, hello.peer);
+        }
         Ok(())
     }
 

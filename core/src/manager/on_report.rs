@@ -127,7 +127,10 @@ impl Manager {
         }
         if let Some(purpose) = self.workers.seen(assignee) {
             if let Purpose::Live(task) = purpose {
-                self.reclaim(task, assignee);
+                self.reclaim(now, task, assignee);
+                if !finished {
+                    self.streams_at_worker(now, assignee);
+                }
             }
             if finished {
                 self.say_to_worker(now, key, ToWorker::Resend { attempt });
@@ -154,11 +157,11 @@ impl Manager {
 
     /// A returning attempt that was given up on: it is the task's own again if no other was
     /// assigned since.
-    fn reclaim(&mut self, task: TaskKey, assignee: Assignee) {
+    fn reclaim(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         let is_queued = matches!(self.tasks[task].state, TaskState::Queued);
         if is_queued && self.tasks.drop_superseded(task, assignee) {
             self.tasks.refund(task, assignee.attempt);
-            self.adopt(task, assignee);
+            self.adopt(now, task, assignee);
         }
     }
 
@@ -171,6 +174,7 @@ impl Manager {
         assignee: Assignee,
         finished: bool,
     ) {
+        let id = self.tasks[task].id;
         match self.tasks[task].state {
             TaskState::Ended(end) => {
                 if self.results[end].release != Some(assignee) {
@@ -178,9 +182,14 @@ impl Manager {
                 }
                 return;
             }
-            TaskState::Queued | TaskState::Unclaimed => self.adopt(task, assignee),
+            TaskState::Queued | TaskState::Unclaimed
+                if !finished && !self.streams.may_go_on(id, assignee.attempt) =>
+            {
+                return self.discard(now, assignee, finished);
+            }
+            TaskState::Queued | TaskState::Unclaimed => self.adopt(now, task, assignee),
             TaskState::Assigned { .. } | TaskState::Detached => {
-                self.tasks.supersede(task, assignee)
+                self.tasks.supersede(task, assignee);
             }
         }
         self.occupy(now, assignee, Purpose::Live(task));
@@ -196,7 +205,7 @@ impl Manager {
     }
 
     /// Makes a waiting task the one that this attempt is for.
-    fn adopt(&mut self, task: TaskKey, assignee: Assignee) {
+    fn adopt(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         match self.tasks[task].state {
             TaskState::Queued => {
                 self.placement.withdraw(task);
@@ -206,11 +215,11 @@ impl Manager {
                 debug_assert!(false, "only waiting tasks are adopted");
             }
         }
-        self.place(task, assignee);
+        self.place(now, task, assignee);
     }
 
     /// Counts a task as assigned to a worker that already has it.
-    pub(super) fn place(&mut self, task: TaskKey, assignee: Assignee) {
+    pub(super) fn place(&mut self, now: Instant, task: TaskKey, assignee: Assignee) {
         let record = &self.tasks[task];
         let (id, at) = (record.id, record.times.accepted_at);
         self.tasks.assign(task, assignee, at, NOBODY, 0);
@@ -218,6 +227,7 @@ impl Manager {
             task: id,
             attempt: assignee.attempt,
         });
+        self.adopt_streams(now, id, assignee);
     }
 
     fn occupy(&mut self, now: Instant, assignee: Assignee, purpose: Purpose) {
@@ -309,6 +319,11 @@ impl Manager {
         found.sort_by_key(|assignee| self.workers[assignee.worker].released);
         for &assignee in &found {
             let Assignee { worker, attempt } = assignee;
+            let runs = self.workers[worker].attempts.get(attempt).is_some();
+            if runs && !self.streams.may_go_on(id, attempt) {
+                self.drop_orphan(now, worker, attempt);
+                continue;
+            }
             self.forget_orphan(id, assignee);
             if self.orphans.take_result(assignee).is_some() {
                 self.occupy(now, assignee, Purpose::Live(task));
@@ -317,13 +332,13 @@ impl Manager {
                 self.workers.set_purpose(assignee, Purpose::Live(task));
             }
             if self.tasks[task].assignee().is_none() {
-                self.place(task, assignee);
+                self.place(now, task, assignee);
             } else {
                 self.tasks.supersede(task, assignee);
             }
             self.rescore(worker);
             self.notify(Event::OrphanMatched { task: id, attempt });
         }
-        !found.is_empty()
+        self.tasks[task].assignee().is_some()
     }
 }

@@ -15,7 +15,7 @@ use crate::time::Instant;
 
 use super::Manager;
 use super::keys::Assignee;
-use super::peers::Purpose;
+use super::peers::{Peer, Purpose};
 use super::schedule::{Alarm, PeerTimer};
 
 /// Why a worker's session ends.
@@ -85,6 +85,12 @@ impl Manager {
                         attempt,
                     });
                 }
+            }
+            FromWorker::StreamChunk(said) => {
+                self.on_stream_chunk(now, conn, Peer::Worker(key), said, payload);
+            }
+            FromWorker::StreamLevel(said) => {
+                self.on_stream_level(now, conn, Peer::Worker(key), said);
             }
             FromWorker::Capabilities(capabilities) => self.on_capabilities(key, capabilities),
             FromWorker::Gone { slot, life } => self.on_process_gone(now, key, slot, life),

@@ -9,7 +9,8 @@ use bincode::error::DecodeError;
 
 use super::{
     Assign, AttemptRun, Beat, Ends, Finished, RefuseReason, Rejections, Report, ReportedAttempt,
-    Run, Submit, Version, Welcome,
+    Run, StreamAssign, StreamAttempt, StreamChunk, StreamLevel, StreamSubmit, Submit, Version,
+    Welcome,
 };
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, PoolProcess, SlotId};
@@ -89,6 +90,18 @@ impl Listed for Rejections {
     }
 }
 
+impl Listed for Box<StreamSubmit> {
+    fn ids(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+impl Listed for Box<StreamAssign> {
+    fn ids(&self) -> usize {
+        self.streams.len()
+    }
+}
+
 impl Listed for Vec<AttemptRun> {
     fn ids(&self) -> usize {
         let counts = self.iter().map(|row| row.count as usize);
@@ -110,6 +123,7 @@ no_lists!(
     RefuseReason
 );
 no_lists!(Submit, Assign, Finished, Outcome, RejectReason);
+no_lists!(StreamAttempt, StreamChunk, StreamLevel);
 // Names, and pages of a few hundred rows: each has a bound of its own.
 no_lists!(
     Capabilities,

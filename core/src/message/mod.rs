@@ -9,6 +9,7 @@ mod listed;
 mod pool;
 mod run;
 mod said;
+mod stream;
 mod tagged;
 mod to_client;
 mod to_manager;
@@ -28,6 +29,7 @@ pub use run::{
 };
 pub(crate) use run::{Assignments, Completions};
 pub use said::Said;
+pub use stream::{StreamAssign, StreamAttempt, StreamChunk, StreamLevel, StreamOf, StreamSubmit};
 pub use tagged::Tagged;
 use tagged::UNKNOWN;
 pub use to_client::ToClient;
@@ -82,10 +84,19 @@ impl Version {
     /// From here on peers understand runs.
     pub const RUNS: Self = Self { major: 1, minor: 1 };
 
+    /// From here on peers understand streams. Above [`VERSION`]: the machines do, and drivers have yet to.
+    pub const STREAMS: Self = Self { major: 1, minor: 2 };
+
     /// Whether those who speak it understand runs.
     #[must_use]
     pub fn has_runs(self) -> bool {
         self >= Self::RUNS
+    }
+
+    /// Whether those who speak it understand streams.
+    #[must_use]
+    pub fn has_streams(self) -> bool {
+        self >= Self::STREAMS
     }
 
     /// What two peers of the same major speak: the lower minor.

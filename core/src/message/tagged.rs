@@ -4,7 +4,7 @@ use bincode::de::Decoder;
 use bincode::error::DecodeError;
 
 /// Numbers of messages below this one are known, in one direction or the other.
-pub(super) const TAGS: u32 = 37;
+pub(super) const TAGS: u32 = 49;
 
 /// What is wrong with other numbers.
 pub(super) const UNKNOWN: &str = "no message has this number";

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::tagged::tagged;
-use super::{Completed, Ends, Rejections};
+use super::{Completed, Ends, Rejections, StreamAttempt, StreamChunk, StreamLevel};
 use crate::name::Name;
 use crate::task::{Outcome, RejectReason};
 use crate::time::Nanos;
@@ -42,5 +42,11 @@ tagged! {
         34 => OutcomeRun(ends: Box<Ends<Completed>>),
         /// Many of `Reject`. Since 1.1.
         36 => RejectRun(rejections: Rejections),
+        /// A task with streams is with a worker: whose streams they are from now on. Since 1.2.
+        42 => StreamAttempt(attempt: StreamAttempt),
+        /// A piece of a stream that comes from an attempt. Since 1.2.
+        43 => StreamChunk(chunk: StreamChunk),
+        /// How far a stream that goes to an attempt is there. Since 1.2.
+        44 => StreamLevel(level: StreamLevel),
     }
 }

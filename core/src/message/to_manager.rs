@@ -10,7 +10,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode};
 
 use super::tagged::{TAGS, Tagged, tagged};
-use super::{Beat, Ends, Message, Run, Version};
+use super::{Beat, Ends, Message, Run, StreamChunk, StreamLevel, StreamSubmit, Version};
 use crate::capabilities::Capabilities;
 use crate::ids::{Attempt, Epoch, PeerId, PoolProcess, SlotId, TaskId};
 use crate::name::Name;
@@ -67,6 +67,12 @@ tagged! {
         28 => Within(process: PoolProcess),
         /// Many of `Submit`. Since 1.1.
         31 => SubmitRun(run: Box<Run<Submit>>),
+        /// As `Submit`, of a task whose attempts have streams. Since 1.2.
+        37 => SubmitStreams(submit: Box<StreamSubmit>),
+        /// A piece of a stream that goes to an attempt. Since 1.2.
+        38 => StreamChunk(chunk: StreamChunk),
+        /// How far a stream that comes from an attempt is here. Since 1.2.
+        39 => StreamLevel(level: StreamLevel),
     }
 }
 
@@ -103,6 +109,10 @@ tagged! {
         },
         /// Many of `Finished` that say that the attempt completed. Since 1.1.
         33 => FinishedRun(ends: Box<Ends<ReportedAttempt>>),
+        /// A piece of a stream that comes from an attempt. Since 1.2.
+        40 => StreamChunk(chunk: StreamChunk),
+        /// How far a stream that goes to an attempt is here. Since 1.2.
+        41 => StreamLevel(level: StreamLevel),
     }
 }
 

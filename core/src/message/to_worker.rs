@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 
 use super::tagged::tagged;
-use super::{AttemptRun, Run};
+use super::{AttemptRun, Run, StreamAssign, StreamChunk, StreamLevel};
 use crate::ids::{Attempt, TaskId};
 use crate::name::Name;
 use crate::time::Nanos;
@@ -43,6 +43,18 @@ tagged! {
             /// Which.
             rows: Vec<AttemptRun>,
         },
+        /// As `Assign`, of a task whose attempts have streams. Since 1.2.
+        45 => AssignStreams(assign: Box<StreamAssign>),
+        /// The streams of this attempt go on: what you sent and is not received is lost, and so is what was
+        /// sent to you. Answered by a `StreamLevel` of each that goes to it. Since 1.2.
+        48 => StreamAgain {
+            /// Which.
+            attempt: Attempt,
+        },
+        /// A piece of a stream that goes to an attempt. Since 1.2.
+        46 => StreamChunk(chunk: StreamChunk),
+        /// How far a stream that comes from an attempt is at its client. Since 1.2.
+        47 => StreamLevel(level: StreamLevel),
     }
 }
 

@@ -6,13 +6,13 @@
 use alloc::collections::VecDeque;
 
 use super::Chunk;
-use crate::limits::{STREAM_AHEAD_MAX, STREAM_CHUNK_COST, STREAM_CHUNK_MAX};
+use crate::limits::{STREAM_CHUNK_COST, STREAM_CHUNK_MAX};
 
 /// The streams of a connection that have something to send, and how much of them the driver has yet to
 /// write. What is not bulk goes past them.
 ///
 /// Invariants: a stream is in it once at most, as its owner sees to; the driver is handed a chunk only
-/// while it has less than [`STREAM_AHEAD_MAX`] bytes of bulk.
+/// while it has less than so many bytes of bulk as it may.
 #[derive(Clone, Debug)]
 pub struct Lane<K> {
     ready: VecDeque<K>,
@@ -20,19 +20,21 @@ pub struct Lane<K> {
     left: usize,
     /// Bytes that the driver has not said to be written.
     ahead: usize,
+    ahead_max: usize,
 }
 
-impl<K> Default for Lane<K> {
-    fn default() -> Self {
+impl<K: Copy> Lane<K> {
+    /// Where so many bytes of bulk may wait to be written; one chunk is always let through.
+    #[must_use]
+    pub fn new(ahead_max: usize) -> Self {
         Self {
             ready: VecDeque::new(),
             left: STREAM_CHUNK_MAX,
             ahead: 0,
+            ahead_max: ahead_max.max(1),
         }
     }
-}
 
-impl<K: Copy> Lane<K> {
     /// A stream has something to send, which it had not.
     pub fn add(&mut self, stream: K) {
         self.ready.push_back(stream);
@@ -52,7 +54,7 @@ impl<K: Copy> Lane<K> {
     /// The next chunk to send, and whose it is. `take` is asked for a chunk of a stream, of at most so many
     /// bytes; a stream that has none leaves the lane.
     pub fn next(&mut self, mut take: impl FnMut(K, usize) -> Option<Chunk>) -> Option<(K, Chunk)> {
-        while self.ahead < STREAM_AHEAD_MAX
+        while self.ahead < self.ahead_max
             && let Some(&stream) = self.ready.front()
         {
             if self.left < STREAM_CHUNK_COST {

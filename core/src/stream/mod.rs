@@ -14,6 +14,7 @@
 //! Owns: positions, and the bytes between them. Never: knows attempts, connections or messages.
 //! Units: bytes.
 
+mod endpoint;
 mod lane;
 mod pieces;
 mod reader;
@@ -23,12 +24,13 @@ mod writer;
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
+pub(crate) use endpoint::Endpoint;
 pub use lane::Lane;
 pub use reader::Reader;
 pub use relay::Relay;
 pub use writer::Writer;
 
-use crate::limits::{STREAM_WINDOW_MAX, STREAM_WINDOW_MIN};
+use crate::limits::{STREAM_WINDOW_MAX, STREAM_WINDOW_MIN, STREAMS_MAX};
 
 /// A stream of a task, by its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -50,16 +52,29 @@ pub struct StreamSpec {
     pub id: StreamId,
     /// Which way it goes.
     pub direction: Direction,
-    /// Bytes that may be under way: sent and not read. That many are granted from the start, and
-    /// may be held by each of those whom they pass. Taken as [`window_of`] has it.
+    /// Bytes that may be under way, sent and not read; as many may be held by each of those whom they
+    /// pass. One from `STREAM_WINDOW_MIN` to `STREAM_WINDOW_MAX` is taken as it is, any other as the
+    /// nearest of these.
     pub window: u32,
 }
 
-/// The window that one gets who asks for this: what is far too small would be a message for each few
-/// bytes, and what is far too large would be memory.
-#[must_use]
-pub fn window_of(asked: u32) -> u64 {
-    u64::from(asked.clamp(STREAM_WINDOW_MIN, STREAM_WINDOW_MAX))
+impl StreamSpec {
+    /// The window that it gets: one that is far too small would be a message for each few bytes, and one
+    /// that is far too large would be memory.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        u64::from(self.window.clamp(STREAM_WINDOW_MIN, STREAM_WINDOW_MAX))
+    }
+
+    /// What is granted before its reader has said anything: a client reads from the start, and an attempt
+    /// once it runs.
+    #[must_use]
+    pub fn granted_at_first(&self) -> u64 {
+        match self.direction {
+            Direction::ToAttempt => 0,
+            Direction::FromAttempt => self.window(),
+        }
+    }
 }
 
 /// A piece of a stream.
@@ -89,6 +104,53 @@ impl Chunk {
     }
 }
 
+/// Whether a task may have these: some, not too many, and none twice.
+pub(crate) fn are_valid(specs: &[StreamSpec]) -> bool {
+    let is_first = |(at, spec): (usize, &StreamSpec)| {
+        let mut before = specs[..at].iter();
+        before.all(|before| before.id != spec.id)
+    };
+    (1..=STREAMS_MAX).contains(&specs.len()) && specs.iter().enumerate().all(is_first)
+}
+
+/// What whoever is at one end of a stream does with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamUse {
+    /// It wrote: no further than it has heard that there is room.
+    Wrote {
+        /// The bytes.
+        bytes: Bytes,
+        /// Whether it writes no more.
+        last: bool,
+    },
+    /// It took bytes that came, and has room for as many more.
+    Took {
+        /// How many.
+        bytes: usize,
+    },
+    /// It reads no more.
+    Stopped,
+}
+
+/// What whoever is at one end of a stream is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// More of it came.
+    Bytes {
+        /// The bytes.
+        bytes: Bytes,
+        /// Whether the stream ends with them.
+        last: bool,
+    },
+    /// More may be written.
+    Room {
+        /// Bytes before this one, counted from the start of the stream.
+        up_to: u64,
+    },
+    /// What is written is read by nobody any more.
+    Unread,
+}
+
 /// How far a stream's reader is. Positions only rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Level {
@@ -101,12 +163,11 @@ pub struct Level {
 }
 
 impl Level {
-    /// Where the reader of a new stream is.
-    #[must_use]
-    pub fn first(window: u64) -> Self {
+    /// Where the reader of a new stream is that has granted so much.
+    fn first(granted: u64) -> Self {
         Self {
             received: 0,
-            granted: window,
+            granted,
             closed: false,
         }
     }

@@ -11,6 +11,8 @@ use super::{Chunk, Level, StreamError};
 #[derive(Clone, Debug)]
 pub struct Reader {
     window: u64,
+    /// What the application has taken.
+    taken: u64,
     /// As of now.
     level: Level,
     /// As the writer was last told.
@@ -20,13 +22,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Of a new stream.
+    /// Of a new stream, whose writer knows of so much that is granted.
     #[must_use]
-    pub fn new(window: u64) -> Self {
+    pub fn new(window: u64, granted: u64) -> Self {
         Self {
             window,
-            level: Level::first(window),
-            said: Level::first(window),
+            taken: 0,
+            level: Level::first(granted),
+            said: Level::first(granted),
             end: None,
         }
     }
@@ -58,11 +61,14 @@ impl Reader {
         Ok(chunk.bytes)
     }
 
-    /// The application has taken so many bytes more of what came.
+    /// The application has taken so many bytes more of what came; with none it begins to read.
     pub fn take(&mut self, bytes: usize) {
-        let taken = (self.level.granted - self.window).saturating_add(bytes as u64);
-        debug_assert!(taken <= self.level.received, "only what came can be taken");
-        self.level.granted = taken.saturating_add(self.window);
+        self.taken = self.taken.saturating_add(bytes as u64);
+        debug_assert!(
+            self.taken <= self.level.received,
+            "only what came can be taken"
+        );
+        self.level.granted = self.taken.saturating_add(self.window);
     }
 
     /// The application wants no more.

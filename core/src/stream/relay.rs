@@ -21,12 +21,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Of a new stream, whose reader is here.
+    /// Of a new stream, whose reader is here and has granted so much.
     #[must_use]
-    pub fn new(window: u64) -> Self {
+    pub fn new(window: u64, granted: u64) -> Self {
         Self {
             window,
-            level: Level::first(window),
+            level: Level::first(granted),
             held: Pieces::default(),
             ended: false,
             end_sent: false,
@@ -39,7 +39,7 @@ impl Relay {
     pub fn without_reader(window: u64) -> Self {
         Self {
             reader_is_here: false,
-            ..Self::new(window)
+            ..Self::new(window, 0)
         }
     }
 

@@ -25,9 +25,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Of a new stream.
+    /// Of a new stream, of which so much is granted.
     #[must_use]
-    pub fn new(window: u64) -> Self {
+    pub fn new(window: u64, granted: u64) -> Self {
         Self {
             window,
             held: Pieces::default(),
@@ -35,11 +35,12 @@ impl Writer {
             reached: 0,
             ended: false,
             end_sent: false,
-            level: Level::first(window),
+            level: Level::first(granted),
         }
     }
 
-    /// How many bytes [`write`](Self::write) takes now. Of what nobody reads any more it takes all.
+    /// How many bytes may be written before more are received. Of what nobody reads any more, any number:
+    /// it is dropped.
     #[must_use]
     pub fn room(&self) -> usize {
         if self.ended {
@@ -51,11 +52,17 @@ impl Writer {
         }
     }
 
-    /// Takes bytes from the front of these, as many as there is room for.
-    pub fn write(&mut self, bytes: &mut Bytes) {
-        let taken = bytes.split_to(bytes.len().min(self.room()));
-        if !self.level.closed {
-            self.held.push(taken);
+    /// The position up to which bytes may be written before more are received.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.held.end().saturating_add(self.room() as u64)
+    }
+
+    /// Takes bytes in: no more than there is [room](Self::room) for, or more than the window is held.
+    pub fn write(&mut self, bytes: Bytes) {
+        debug_assert!(bytes.len() <= self.room(), "whoever writes asks for room");
+        if !self.level.closed && !self.ended {
+            self.held.push(bytes);
         }
     }
 
@@ -83,11 +90,17 @@ impl Writer {
         self.held.forget_before(self.level.received);
         self.sent = self.sent.max(self.level.received);
         if self.level.closed {
-            self.held.restart_at(self.held.end());
+            self.give_up();
         } else if again {
             self.send_again();
         }
         Ok(())
+    }
+
+    /// Nobody reads it any more.
+    pub fn give_up(&mut self) {
+        self.level.closed = true;
+        self.held.restart_at(self.held.end());
     }
 
     /// What was sent and not received may be lost: the connection is another.

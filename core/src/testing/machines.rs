@@ -13,7 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::draw::Choices;
 use super::heard::{Told, heard};
-use super::{from_manager, hello, to_manager, welcome};
+use super::streams::{self, Streams};
+use super::{from_manager, hello, named, to_manager, welcome};
 use crate::access::Access;
 use crate::capabilities::Capabilities;
 use crate::client::{ClientConfig, ClientInput, ClientOutput};
@@ -21,10 +22,11 @@ use crate::codec;
 use crate::ids::{Attempt, ConnId, Epoch, PeerId, SlotId};
 use crate::link::{LinkInput, LinkOutput};
 use crate::manager::{ManagerConfig, ManagerInput, ManagerOutput};
-use crate::message::{Control, FromManager, Message, Tagged, ToManager};
+use crate::message::{Control, FromManager, Message, Said, Tagged, ToManager, Version};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::rng::Rng;
+use crate::stream::{Direction, StreamId, StreamSpec};
 use crate::task::{ErrorKind, ExitCause, Priority, TaskError, TaskSpec};
 use crate::time::Instant;
 use crate::worker::{
@@ -90,15 +92,31 @@ impl Choices<'_> {
     fn said_to_manager(&mut self) -> ToManager {
         let (id, index) = (u64::from(self.below(3)), u64::from(self.below(4)));
         if index == 0 {
-            return ToManager::Hello(hello(self, id, 1));
+            let mut hello = hello(self, id, 1);
+            if self.below(2) == 0 {
+                hello.version = Version::STREAMS;
+            }
+            return ToManager::Hello(hello);
+        }
+        if self.below(4) == 0 {
+            return streams::to_manager(self, named("x"));
         }
         to_manager(self, id, index)
     }
 
     /// What a manager says to peers of a sort.
     fn said_by_manager<T: Told>(&mut self) -> FromManager<T> {
-        if self.below(4) == 0 {
-            return FromManager::Control(Control::Welcome(welcome(self)));
+        match self.below(8) {
+            0 => {
+                let mut welcome = welcome(self);
+                welcome.version = Version::STREAMS;
+                return FromManager::Control(Control::Welcome(welcome));
+            }
+            1 => return FromManager::Control(Control::Welcome(welcome(self))),
+            2..=4 => {
+                return heard(Said::FromManager(streams::from_manager(self, named("x"))));
+            }
+            _ => {}
         }
         let id = u64::from(self.below(3));
         heard(from_manager(self, id))
@@ -133,6 +151,7 @@ fn manager(choices: &mut Choices<'_>) {
     let mut config = ManagerConfig::new(Epoch(7));
     config.queue_tasks = 1 + usize::from(choices.below(8));
     config.in_flight_tasks = 1 + usize::from(choices.below(8));
+    config.inner.version = Version::STREAMS;
     let mut now = Instant::ZERO;
     let mut machine = Manager::new(config, now);
     let mut next = 0;
@@ -154,6 +173,7 @@ fn manager(choices: &mut Choices<'_>) {
                 open.swap_remove(at);
                 Some(ManagerInput::Closed { conn })
             }
+            (3, Some(conn)) if choices.below(2) == 0 => Some(ManagerInput::Written { conn }),
             (3, Some(conn)) => Some(ManagerInput::Progress { conn }),
             (4, _) if choices.below(32) == 0 => Some(ManagerInput::Drain),
             (5..=7, _) => None,
@@ -182,6 +202,7 @@ fn link_input<T: Tagged + Told>(
     match choices.below(8) {
         0 | 1 => Some(LinkInput::Connected { conn }),
         2 => Some(LinkInput::Closed { conn }),
+        3 if choices.below(2) == 0 => Some(LinkInput::Written { conn }),
         3 => Some(LinkInput::Progress { conn }),
         _ => {
             let message = choices.message(Choices::said_by_manager)?;
@@ -203,6 +224,7 @@ struct Slot {
     life: SlotLife,
     ready: bool,
     given: Vec<Attempt>,
+    streams: Streams,
 }
 
 fn pool_input(slots: &mut Vec<Slot>, choices: &mut Choices<'_>) -> Option<PoolInput> {
@@ -211,6 +233,11 @@ fn pool_input(slots: &mut Vec<Slot>, choices: &mut Choices<'_>) -> Option<PoolIn
     }
     let at = usize::from(choices.byte()) % slots.len();
     let slot = slots[at].life;
+    if choices.below(2) == 0
+        && let Some((of, usage)) = slots[at].streams.usage(choices)
+    {
+        return Some(PoolInput::Stream { slot, of, usage });
+    }
     match choices.below(8) {
         0 => {
             slots.swap_remove(at);
@@ -259,6 +286,7 @@ fn worker(choices: &mut Choices<'_>) {
     let mut config = WorkerConfig::new(PeerId(1), name, 1 + u32::from(choices.below(4)));
     config.memory_limit = (choices.below(2) == 0).then_some(1 << 26);
     config.held_results = 1 + usize::from(choices.below(8));
+    config.inner.version = Version::STREAMS;
     let mut now = Instant::ZERO;
     let mut machine = Worker::new(config, Rng::from_seed(2), now);
     let mut conn = None;
@@ -288,12 +316,33 @@ fn worker(choices: &mut Choices<'_>) {
                         life,
                         ready: false,
                         given: Vec::new(),
+                        streams: Streams::default(),
                     });
                 }
                 WorkerOutput::Pool(PoolOutput::Run { slot: life, job }) => {
                     // A process may have ended with the assignment on its way.
                     if let Some(slot) = slots.iter_mut().find(|slot| slot.life == life) {
                         slot.given.push(job.attempt);
+                    }
+                }
+                WorkerOutput::Pool(PoolOutput::RunStreams {
+                    slot: life,
+                    job,
+                    streams,
+                }) => {
+                    if let Some(slot) = slots.iter_mut().find(|slot| slot.life == life) {
+                        slot.given.push(job.attempt);
+                        let is_written = |direction| direction == Direction::FromAttempt;
+                        slot.streams.begin(job.attempt, &streams, is_written);
+                    }
+                }
+                WorkerOutput::Pool(PoolOutput::Stream {
+                    slot: life,
+                    of,
+                    event,
+                }) => {
+                    if let Some(slot) = slots.iter_mut().find(|slot| slot.life == life) {
+                        slot.streams.hear(of, &event);
                     }
                 }
                 WorkerOutput::Pool(PoolOutput::RunMany { slot: life, jobs }) => {
@@ -319,12 +368,25 @@ fn spec(choices: &mut Choices<'_>) -> TaskSpec {
     spec
 }
 
+/// The streams of tasks that have any.
+fn stream_specs() -> Vec<StreamSpec> {
+    let directions = [Direction::ToAttempt, Direction::FromAttempt];
+    let spec = |(id, direction)| StreamSpec {
+        id: StreamId(id),
+        direction,
+        window: 4_096,
+    };
+    (0..).zip(directions).map(spec).collect()
+}
+
 fn client(choices: &mut Choices<'_>) {
     let name = Name::new("c").expect("a name");
     let mut config = ClientConfig::new(PeerId(1), name);
     config.addresses = 1 + usize::from(choices.below(2));
     config.tasks = 1 + usize::from(choices.below(8));
+    config.inner.version = Version::STREAMS;
     let mut now = Instant::ZERO;
+    let mut streams = Streams::default();
     let mut machine = Client::new(config, Rng::from_seed(3), now);
     let mut conn = None;
     let mut waiting: Vec<u64> = Vec::new();
@@ -335,7 +397,13 @@ fn client(choices: &mut Choices<'_>) {
                 None
             }
             3..=6 => {
-                if let Ok(task) = machine.submit(now, spec(choices)) {
+                let spec = spec(choices);
+                let taken = if choices.below(2) == 0 {
+                    machine.submit_with_streams(now, spec, stream_specs())
+                } else {
+                    machine.submit(now, spec)
+                };
+                if let Ok(task) = taken {
                     waiting.push(task.seq);
                 }
                 None
@@ -344,6 +412,10 @@ fn client(choices: &mut Choices<'_>) {
                 seq: u64::from(choices.byte()),
             }),
             8 if choices.below(32) == 0 => Some(ClientInput::Stop),
+            8..=10 => {
+                let usage = streams.usage(choices);
+                usage.map(|(of, usage)| ClientInput::Stream { of, usage })
+            }
             _ => link_input(conn, choices).map(ClientInput::Link),
         };
         if let Some(ClientInput::Link(LinkInput::Closed { .. })) = input {
@@ -362,6 +434,11 @@ fn client(choices: &mut Choices<'_>) {
                     }
                 }
                 ClientOutput::Stopped => return,
+                ClientOutput::StreamsBegin { attempt, .. } => {
+                    let is_written = |direction| direction == Direction::ToAttempt;
+                    streams.begin(attempt, &stream_specs(), is_written);
+                }
+                ClientOutput::Stream { of, event } => streams.hear(of, &event),
                 ClientOutput::Notify(_) => {}
             }
         }

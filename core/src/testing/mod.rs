@@ -5,6 +5,7 @@ mod draw;
 mod from_manager;
 mod heard;
 mod machines;
+mod streams;
 mod to_manager;
 
 pub use draw::Draw;

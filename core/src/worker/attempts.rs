@@ -16,6 +16,7 @@ use crate::message::{Assign, AttemptEnd, ReportedAttempt};
 use crate::name::Name;
 use crate::payload::Payload;
 use crate::seq_map::SeqMap;
+use crate::stream::{Direction, Endpoint};
 use crate::time::Instant;
 
 arena_key!(
@@ -63,6 +64,8 @@ pub(super) enum AttemptPlace {
 /// How it ended, beside its result.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
+    /// Nobody is told before its streams are received.
+    pub(super) unread: bool,
     pub(super) ran: Duration,
     pub(super) end: AttemptEnd,
 }
@@ -91,10 +94,15 @@ pub(super) struct Attempts {
     waiting_bytes: u64,
     held: usize,
     held_bytes: u64,
+    /// Of those held, what wrote streams that have yet to be received.
+    unread: usize,
+    /// Streams of attempts that have not ended or are unread.
+    pub(super) streams: Endpoint,
 }
 
 impl Attempts {
-    pub(super) fn new() -> Self {
+    /// None. So many bytes of their streams may wait to be written to the connection.
+    pub(super) fn new(stream_ahead: usize) -> Self {
         Self {
             entries: Arena::default(),
             keys: SeqMap::default(),
@@ -104,6 +112,8 @@ impl Attempts {
             waiting_bytes: 0,
             held: 0,
             held_bytes: 0,
+            unread: 0,
+            streams: Endpoint::new(Direction::FromAttempt, stream_ahead),
         }
     }
 
@@ -128,6 +138,11 @@ impl Attempts {
 
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
+    }
+
+    /// How many have ended and wrote streams that have yet to be received.
+    pub(super) fn unread(&self) -> usize {
+        self.unread
     }
 
     pub(super) fn find(&self, attempt: Attempt) -> Option<AttemptKey> {
@@ -232,8 +247,10 @@ impl Attempts {
         self.join(key, first);
     }
 
-    /// The attempt ended: holds the end until [`forget`](Self::forget).
-    pub(super) fn hold(&mut self, key: AttemptKey, result: HeldResult) {
+    /// The attempt ended: holds the end until [`forget`](Self::forget). Its streams, if they are not
+    /// received yet, go on: whether that is so.
+    pub(super) fn hold(&mut self, key: AttemptKey, result: HeldResult) -> bool {
+        self.let_go(key);
         if matches!(self.get(key).place, AttemptPlace::Waiting) {
             self.unlink(key);
         }
@@ -241,10 +258,49 @@ impl Attempts {
         self.held_bytes += bytes(&result.end, &result.payload);
         let entry = self.get_mut(key);
         entry.payload = result.payload;
-        entry.place = AttemptPlace::Held(Held {
+        let attempt = entry.attempt;
+        let unread = self.streams.has(attempt) && {
+            self.streams.end(attempt);
+            let over = matches!(result.end, AttemptEnd::Killed | AttemptEnd::Expired);
+            let unread = !over && self.streams.is_unread(attempt);
+            self.unread += usize::from(unread);
+            if !unread {
+                self.streams.close(attempt);
+            }
+            unread
+        };
+        self.get_mut(key).place = AttemptPlace::Held(Held {
+            unread,
             ran: result.ran,
             end: result.end,
         });
+        unread
+    }
+
+    /// An attempt that has ended, and was unread, is to end in another way.
+    fn let_go(&mut self, key: AttemptKey) {
+        let entry = &self.entries[key];
+        if let AttemptPlace::Held(held) = &entry.place {
+            debug_assert!(held.unread, "what was said to have ended has");
+            self.held -= 1;
+            self.held_bytes -= bytes(&held.end, &entry.payload);
+            self.unread -= 1;
+        }
+    }
+
+    /// The streams of an attempt that has ended are received. Whether that was news.
+    pub(super) fn note_read(&mut self, key: AttemptKey) -> bool {
+        let entry = &mut self.entries[key];
+        let attempt = entry.attempt;
+        match &mut entry.place {
+            AttemptPlace::Held(held) if held.unread && !self.streams.is_unread(attempt) => {
+                held.unread = false;
+                self.unread -= 1;
+                self.streams.close(attempt);
+                true
+            }
+            AttemptPlace::Held(_) | AttemptPlace::Waiting | AttemptPlace::Given { .. } => false,
+        }
     }
 
     /// Forgets an attempt that waits or is held.
@@ -258,7 +314,7 @@ impl Attempts {
     /// Forgets an attempt if it has ended and is held.
     pub(super) fn forget_held(&mut self, attempt: Attempt) {
         let entries = &self.entries;
-        let is_held = |key: &AttemptKey| matches!(entries[*key].place, AttemptPlace::Held(_));
+        let is_held = |key: &AttemptKey| matches!(&entries[*key].place, AttemptPlace::Held(held) if !held.unread);
         if let Some(key) = self.keys.remove_if(attempt, is_held) {
             self.drop_entry(key);
         }
@@ -271,16 +327,18 @@ impl Attempts {
             AttemptPlace::Waiting => self.unlink(key),
             AttemptPlace::Given { .. } => unreachable!("a slot still has it"),
             AttemptPlace::Held(held) => {
+                debug_assert!(!held.unread, "nobody was told of its end");
                 self.held_bytes -= bytes(&held.end, &entry.payload);
                 self.held -= 1;
             }
         }
+        self.streams.close(self.entries[key].attempt);
         self.entries.remove(key);
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        *self = Self::new();
+    pub(super) fn clear(&mut self, stream_ahead: usize) {
+        *self = Self::new(stream_ahead);
     }
 
     /// Takes `key`, which waits, out of the list; its place is for the caller to set.
@@ -322,9 +380,12 @@ impl Attempts {
         }
         assert_eq!(self.last, prev);
         assert_eq!(self.waiting, waiting);
+        self.streams.check_invariants();
         let (mut waiting, mut waiting_bytes, mut held, mut held_bytes) = (0, 0, 0, 0);
+        let (mut unread, mut with_streams) = (0, 0);
         for (key, entry) in self.iter() {
             assert_eq!(self.keys.get(entry.attempt), Some(&key));
+            with_streams += usize::from(self.streams.has(entry.attempt));
             match &entry.place {
                 AttemptPlace::Waiting => {
                     waiting += 1;
@@ -339,6 +400,9 @@ impl Attempts {
                     );
                 }
                 AttemptPlace::Held(end) => {
+                    assert_eq!(end.unread, self.streams.has(entry.attempt));
+                    assert_eq!(end.unread, self.streams.is_unread(entry.attempt));
+                    unread += usize::from(end.unread);
                     held += 1;
                     held_bytes += bytes(&end.end, &entry.payload);
                 }
@@ -346,5 +410,8 @@ impl Attempts {
         }
         assert_eq!((self.waiting, self.waiting_bytes), (waiting, waiting_bytes));
         assert_eq!((self.held, self.held_bytes), (held, held_bytes));
+        assert_eq!(self.unread, unread);
+        let streams = self.streams.attempts().len();
+        assert_eq!(streams, with_streams, "streams of attempts that are here");
     }
 }

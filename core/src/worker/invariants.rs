@@ -52,7 +52,8 @@ impl Worker {
         }
         let mut armed = 0;
         for (key, entry) in self.attempts.iter() {
-            if matches!(entry.place, AttemptPlace::Waiting) {
+            let is_unread = matches!(&entry.place, AttemptPlace::Held(held) if held.unread);
+            if is_unread || matches!(entry.place, AttemptPlace::Waiting) {
                 assert_eq!(self.expiries.get(key), entry.deadline);
                 armed += usize::from(entry.deadline.is_some());
             }

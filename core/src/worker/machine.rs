@@ -97,13 +97,14 @@ impl Worker {
             config.kill_grace,
             &mut out,
         );
+        let attempts = Attempts::new(config.inner.stream_ahead);
         Self {
             config,
             phase: Phase::Running,
             link: Link::new(link, rng, now),
             awake,
             outage: Outage::from_the_start(awake),
-            attempts: Attempts::new(),
+            attempts,
             pool,
             expiries: Timers::default(),
             durations: Durations::new(),
@@ -140,8 +141,10 @@ impl Worker {
         if self.phase != Phase::Running || self.demand.is_full() {
             return Window::CLOSED;
         }
-        self.demand
-            .wanted(self.pool.alive(), self.link.round_trip())
+        let round_trip = self.link.round_trip();
+        let wanted = self.demand.wanted(self.pool.alive(), round_trip);
+        // What has ended and is not received takes no slot, and nobody is to wait for its reader.
+        wanted.beside(self.attempts.unread())
     }
 
     fn send_capabilities(&mut self, now: Instant) {
@@ -207,7 +210,7 @@ impl Worker {
             self.pool.abandon(slot);
             self.pool.stop(now, slot, stage, None, &mut self.out);
         }
-        self.attempts.clear();
+        self.attempts.clear(self.config.inner.stream_ahead);
         self.expiries = Timers::default();
         self.link.stop(now, &mut self.out);
         self.demand.on_down();
@@ -279,6 +282,7 @@ impl Machine for Worker {
                 self.answer_recalls(now);
                 self.feed(now);
                 self.flush_returned(now);
+                self.send_streams(now);
                 self.send_capabilities(now);
                 self.grant(now);
                 self.probe(now);

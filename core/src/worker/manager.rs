@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::WorkerOutput;
-use super::attempts::{AttemptKey, AttemptPlace, HeldResult};
+use super::attempts::{AttemptKey, AttemptPlace, Held, HeldResult};
 use super::machine::{Phase, Worker};
 use crate::durations::NameKey;
 use crate::event::{CloseReason, Event, LinkDown};
@@ -30,9 +30,13 @@ impl Worker {
                         payload,
                     },
             } if self.link.hear(now, conn) => self.on_message(now, said, payload),
+            LinkInput::Written { conn } if self.link.is_up_on(conn) => {
+                self.attempts.streams.written();
+            }
             input @ (LinkInput::Received { .. }
             | LinkInput::Connected { .. }
             | LinkInput::Progress { .. }
+            | LinkInput::Written { .. }
             | LinkInput::Closed { .. }) => {
                 let event = self.link.handle_input(now, input, &mut self.out);
                 self.on_link_event(now, event);
@@ -96,6 +100,7 @@ impl Worker {
 
     fn on_down(&mut self, now: Instant, reason: LinkDown) {
         self.answers.clear();
+        self.attempts.streams.written();
         self.demand.on_down();
         let is_silent = reason == LinkDown::Ours(CloseReason::Silent);
         self.outage.on_down(self.link.awake(now), is_silent);
@@ -118,6 +123,10 @@ impl Worker {
             }
             ToWorker::AssignRun(run) => self.on_assign_run(now, &run, &payload),
             ToWorker::Resend { attempt } => self.on_resend(now, attempt),
+            ToWorker::AssignStreams(assign) => self.on_assign_streams(now, *assign, payload),
+            ToWorker::StreamAgain { attempt } => self.on_stream_again(now, attempt),
+            ToWorker::StreamChunk(chunk) => self.on_stream_chunk(now, chunk, payload),
+            ToWorker::StreamLevel(level) => self.on_stream_level(now, level),
         }
     }
 
@@ -148,7 +157,7 @@ impl Worker {
     }
 
     /// An attempt is assigned, in the words of `assign` but for its numbers.
-    fn on_assign(
+    pub(super) fn on_assign(
         &mut self,
         now: Instant,
         assigned: ReportedAttempt,
@@ -244,6 +253,10 @@ impl Worker {
             }
             AttemptPlace::Waiting => self.return_unstarted(key),
             AttemptPlace::Given { .. } => self.kill_given(now, key),
+            AttemptPlace::Held(Held { unread: true, .. }) => {
+                self.expiries.cancel(key);
+                self.finish(now, key, HeldResult::without_run(AttemptEnd::Killed));
+            }
             // Its end was sent, or reported and will be asked for.
             AttemptPlace::Held(_) => {}
         }

@@ -15,6 +15,7 @@ mod outage;
 mod pool;
 mod results;
 mod runs;
+mod streams;
 mod window;
 
 use alloc::boxed::Box;
@@ -29,9 +30,10 @@ use crate::event::Event;
 use crate::ids::{Attempt, PeerId, SlotId, TaskId};
 use crate::limits;
 use crate::link::{CarriesLink, LinkInput, LinkOutput};
-use crate::message::ToWorker;
+use crate::message::{StreamOf, ToWorker};
 use crate::name::Name;
 use crate::payload::Payload;
+use crate::stream::{StreamEvent, StreamSpec, StreamUse};
 use crate::task::{ExitCause, TaskError};
 
 pub use machine::{Load, Worker};
@@ -160,6 +162,15 @@ pub enum PoolInput {
         /// What it ended.
         ends: Vec<JobEnd>,
     },
+    /// A slot did something with a stream of the attempt that it runs.
+    Stream {
+        /// Which slot.
+        slot: SlotLife,
+        /// Which stream.
+        of: StreamOf,
+        /// What it did.
+        usage: StreamUse,
+    },
     /// A pool process is gone, with everything that it started. Nothing more comes from this life.
     Exited {
         /// Which.
@@ -201,6 +212,25 @@ pub enum PoolOutput {
         /// What.
         jobs: Vec<Job>,
     },
+    /// As `Run`, of an attempt with streams: as many bytes as its window has may be written to each that
+    /// goes from it.
+    RunStreams {
+        /// Which.
+        slot: SlotLife,
+        /// What.
+        job: Job,
+        /// Its streams.
+        streams: Vec<StreamSpec>,
+    },
+    /// Something of a stream, for the attempt that a slot runs.
+    Stream {
+        /// Which slot.
+        slot: SlotLife,
+        /// Which stream.
+        of: StreamOf,
+        /// What.
+        event: StreamEvent,
+    },
     /// Ask a pool process and all its descendants to end (SIGTERM).
     Terminate {
         /// Which.
@@ -220,6 +250,20 @@ pub enum PoolOutput {
 
 #[cfg(feature = "testing")]
 impl PoolOutput {
+    /// The slot that it is about.
+    #[must_use]
+    pub fn slot(&self) -> SlotLife {
+        let (Self::Spawn { slot }
+        | Self::Run { slot, .. }
+        | Self::RunMany { slot, .. }
+        | Self::RunStreams { slot, .. }
+        | Self::Stream { slot, .. }
+        | Self::Terminate { slot }
+        | Self::Kill { slot }
+        | Self::Retire { slot }) = self;
+        *slot
+    }
+
     /// What many of `Run` say of each attempt alone; itself if it is something else.
     #[must_use]
     pub fn singles(self) -> Vec<Self> {
@@ -230,6 +274,8 @@ impl PoolOutput {
             }
             Self::Spawn { .. }
             | Self::Run { .. }
+            | Self::RunStreams { .. }
+            | Self::Stream { .. }
             | Self::Terminate { .. }
             | Self::Kill { .. }
             | Self::Retire { .. } => vec![self],

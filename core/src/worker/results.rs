@@ -58,7 +58,11 @@ impl Worker {
         if let AttemptEnd::Failed(error) = &mut end.end {
             error.bound();
         }
-        self.attempts.hold(key, end);
+        let is_unread = self.attempts.hold(key, end);
+        if is_unread && let Some(at) = self.attempts.get(key).deadline {
+            // The process is gone; what it wrote has as much time as it had.
+            self.expiries.set(key, at);
+        }
         self.send_held(now, key);
         let full = self.attempts.held() >= self.config.held_results
             || self.attempts.held_bytes() >= self.config.held_bytes;
@@ -70,14 +74,16 @@ impl Worker {
     }
 
     /// Sends the held result of an attempt.
-    fn send_held(&mut self, now: Instant, key: AttemptKey) {
+    pub(super) fn send_held(&mut self, now: Instant, key: AttemptKey) {
         if !self.link.is_up() {
             return;
         }
         // An answer that speaks of an attempt as started must not come after its end.
         self.flush_returned(now);
         let entry = self.attempts.get(key);
-        if let AttemptPlace::Held(held) = &entry.place {
+        if let AttemptPlace::Held(held) = &entry.place
+            && !held.unread
+        {
             let payload_max = self.payload_max;
             let say_too = |last: &mut Message<ToManager>| {
                 let ended = ReportedAttempt {
@@ -102,6 +108,7 @@ impl Worker {
         };
         let entry = self.attempts.get(key);
         match entry.place {
+            AttemptPlace::Held(Held { unread: true, .. }) => self.answers.started(attempt),
             AttemptPlace::Held(_) => self.send_held(now, key),
             AttemptPlace::Waiting | AttemptPlace::Given { .. } if entry.given => {
                 self.answers.started(attempt)
@@ -146,8 +153,10 @@ impl Worker {
                 self.link.send(now, FromWorker::Report(part), &mut self.out);
             }
             match entry.place {
-                AttemptPlace::Held(_) => report.finished.push(reported),
-                AttemptPlace::Waiting | AttemptPlace::Given { .. } => report.running.push(reported),
+                AttemptPlace::Held(Held { unread: false, .. }) => report.finished.push(reported),
+                AttemptPlace::Held(_) | AttemptPlace::Waiting | AttemptPlace::Given { .. } => {
+                    report.running.push(reported);
+                }
             }
         }
         report.last = true;

@@ -55,6 +55,7 @@ impl Worker {
                 }
                 self.go_on(now, slot);
             }
+            PoolInput::Stream { slot, of, usage } => self.on_stream_use(now, slot, of, usage),
             PoolInput::Exited {
                 slot,
                 cause,
@@ -321,8 +322,12 @@ impl Worker {
     }
 
     fn is_tiny(&self, key: AttemptKey) -> bool {
-        let name = self.attempts.get(key).name_key;
-        self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
+        let (name, attempt) = (
+            self.attempts.get(key).name_key,
+            self.attempts.get(key).attempt,
+        );
+        !self.attempts.streams.has(attempt)
+            && self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
     }
 
     fn work_of(&self, key: AttemptKey) -> u64 {
@@ -342,7 +347,11 @@ impl Worker {
         let first = self.pool.push(now, slot, key, work, open);
         let job = self.attempts.give(key, slot, !first);
         let life = self.pool.get(slot).life;
-        self.run(SlotLife { slot, life }, job);
+        if self.attempts.streams.has(job.attempt) {
+            self.run_with_streams(now, SlotLife { slot, life }, job);
+        } else {
+            self.run(SlotLife { slot, life }, job);
+        }
         if first {
             self.watch_head(slot);
         }

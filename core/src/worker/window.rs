@@ -127,6 +127,16 @@ impl Window {
         prefetch: 0,
     };
 
+    /// The same beside so many attempts that take no slot, as far as a window may be so large.
+    pub(super) fn beside(self, unread: usize) -> Self {
+        let room = WINDOW_MAX.saturating_sub(self.level());
+        let more = u32::try_from(unread).unwrap_or(u32::MAX).min(room);
+        Self {
+            base: self.base + more,
+            ..self
+        }
+    }
+
     /// The level as the manager sees it.
     pub(super) fn level(self) -> u32 {
         self.base + self.prefetch

@@ -176,6 +176,10 @@ fn refusal(error: client::SubmitError) -> SubmitError {
         client::SubmitError::Attempts(given) => SubmitError::Attempts(given),
         // It had room when it was asked, under the same lock.
         client::SubmitError::Stopped | client::SubmitError::Full => SubmitError::Stopped,
+        client::SubmitError::Streams => {
+            debug_assert!(false, "no task here has streams");
+            SubmitError::Stopped
+        }
     }
 }
 
@@ -262,6 +266,9 @@ impl<M: ClientMachine> Endpoint for ClientEndpoint<M> {
                 } else {
                     io.deliveries.append(&mut deliveries);
                 }
+            }
+            ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. } => {
+                debug_assert!(false, "no task here has streams");
             }
             ClientOutput::Notify(event) => io.events.push(event),
             ClientOutput::Stopped => return CarriedOut::Stopped,

@@ -93,7 +93,7 @@ impl Machine for Fake {
                 let output = LinkOutput::Send { conn, message };
                 self.outputs.push_back(ClientOutput::Link(output));
             }
-            ClientInput::Link(_) => {}
+            ClientInput::Link(_) | ClientInput::Stream { .. } => {}
             ClientInput::Cancel { seq } => {
                 self.told.lock().unwrap().cancelled.push(seq);
                 let may_have_run = false;

@@ -119,6 +119,7 @@ impl Machine for Scribe {
                 self.on_message(now, conn, message);
             }
             ManagerInput::Progress { .. } => self.note("progress"),
+            ManagerInput::Written { .. } => self.note("written"),
             ManagerInput::Paused { conn } => {
                 self.note("paused");
                 self.send(conn, ToPeer::Control(Control::Paused), Payload::default());

@@ -394,6 +394,7 @@ fn advice(reason: RejectReason) -> &'static str {
         }
         RejectReason::Draining => "send it to another manager",
         RejectReason::TooSlow => "wait longer (max_wait), or add workers",
+        RejectReason::NoStreams => "send it to a manager of a later version",
         RejectReason::TooLarge => "send less, or raise the manager's --max-payload",
         RejectReason::QueueFull
         | RejectReason::QueueBytesFull

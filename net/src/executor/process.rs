@@ -179,9 +179,11 @@ impl ProcessExecutor {
             PoolOutput::Kill { slot } => (slot, ExitCause::Signal(Signal::SIGKILL as i32)),
             PoolOutput::Terminate { slot } => (slot, ExitCause::Signal(Signal::SIGTERM as i32)),
             PoolOutput::Retire { slot } => (slot, ExitCause::Exit(0)),
-            PoolOutput::Spawn { .. } | PoolOutput::Run { .. } | PoolOutput::RunMany { .. } => {
-                return false;
-            }
+            PoolOutput::Spawn { .. }
+            | PoolOutput::Run { .. }
+            | PoolOutput::RunMany { .. }
+            | PoolOutput::RunStreams { .. }
+            | PoolOutput::Stream { .. } => return false,
         };
         let before = self.starting.len();
         self.starting.retain(|starting| *starting != slot);
@@ -303,6 +305,9 @@ impl Executor for ProcessExecutor {
                 if let Some(slot) = self.slot(slot) {
                     jobs.into_iter().for_each(|job| slot.run(job));
                 }
+            }
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                debug_assert!(false, "of a version that is not spoken here");
             }
             PoolOutput::Terminate { slot } => {
                 if let Some(slot) = self.slot(slot) {

@@ -275,7 +275,7 @@ impl SlotEntry {
                 }
                 // What had not begun never will.
                 PoolInput::Exited { .. } => self.running = 0,
-                PoolInput::Ready { .. } | PoolInput::Memory { .. } => {}
+                PoolInput::Ready { .. } | PoolInput::Stream { .. } | PoolInput::Memory { .. } => {}
             }
         }
     }
@@ -300,6 +300,9 @@ impl Executor for ThreadExecutor {
             PoolOutput::Run { slot, job } => self.command(slot, Command::Run(slot, job)),
             PoolOutput::RunMany { slot, jobs } => {
                 self.command(slot, Command::RunMany(slot, jobs));
+            }
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                debug_assert!(false, "of a version that is not spoken here");
             }
             PoolOutput::Terminate { slot } => {
                 self.command(slot, Command::End(slot, signal(Signal::SIGTERM)));

@@ -326,6 +326,9 @@ impl Cluster {
                     self.apply_pool(host, single)?;
                 }
             }
+            Output::Client(ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. }) => {
+                return Err("streams of a task that has none".to_owned());
+            }
             Output::Client(ClientOutput::Deliver(deliveries)) => {
                 for Delivery {
                     seq,
@@ -392,6 +395,9 @@ impl Cluster {
         };
         match output {
             PoolOutput::RunMany { .. } => return Err("slots: one at a time here".to_owned()),
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                return Err("slots: streams of a task that has none".to_owned());
+            }
             PoolOutput::Spawn { slot: life } => {
                 if slot.life.is_some() {
                     return Err("a pool process is started where one lives".to_owned());

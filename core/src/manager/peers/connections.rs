@@ -298,6 +298,12 @@ impl Connections {
         known.is_some_and(|known| known.version.has_runs())
     }
 
+    /// Whether the peer understands streams.
+    pub(in crate::manager) fn has_streams(&self, conn: ConnId) -> bool {
+        let known = self.by_id.get(conn);
+        known.is_some_and(|known| known.version.has_streams())
+    }
+
     /// Sends what peers do not count: what belongs to the handshake, and signs of life.
     pub(in crate::manager) fn send_control(&mut self, conn: ConnId, control: Control) {
         let message = control.into();

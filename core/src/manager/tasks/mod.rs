@@ -25,8 +25,8 @@ use crate::steps::step;
 use crate::task::AttemptLoss;
 use crate::time::Instant;
 
-use record::Times;
 pub(super) use record::{Ending, Task, TaskState};
+use record::{InFlight, Times};
 pub(super) use rows::{Assigned, Places, Row, attempt_at, each};
 pub(super) use runs::{Place, WaitingRun};
 
@@ -245,7 +245,7 @@ impl Tasks {
             payload,
             ran_earlier: submit.may_have_run,
             may_have_run: submit.may_have_run,
-            in_flight: false,
+            in_flight: InFlight::default(),
             ending: None,
             state: TaskState::Detached,
             attempt_log: None,
@@ -255,10 +255,16 @@ impl Tasks {
         key
     }
 
+    /// So many bytes may be held for the streams of the task, which is not in flight.
+    pub(super) fn set_window_bytes(&mut self, key: TaskKey, bytes: u32) {
+        debug_assert!(!self.records[key].in_flight.is_counted);
+        self.records[key].in_flight.window_bytes = bytes;
+    }
+
     /// Removes the record of a task that is nowhere any more.
     pub(super) fn remove(&mut self, key: TaskKey) {
         let record = self.records.remove(key);
-        debug_assert!(!record.in_flight && record.assignee().is_none());
+        debug_assert!(!record.in_flight.is_counted && record.assignee().is_none());
         self.clients[record.client].by_seq.remove(record.id.seq);
     }
 
@@ -342,7 +348,10 @@ impl Tasks {
     /// A task that will never be queued needs its argument no longer.
     pub(super) fn drop_argument(&mut self, key: TaskKey) {
         let record = &mut self.records[key];
-        debug_assert!(!record.in_flight, "what is counted does not change");
+        debug_assert!(
+            !record.in_flight.is_counted,
+            "what is counted does not change"
+        );
         record.payload = Payload::empty();
     }
 
@@ -372,20 +381,20 @@ impl Tasks {
     /// Counts the task as in flight, if it is not.
     pub(super) fn enter_reserve(&mut self, key: TaskKey) {
         let record = &mut self.records[key];
-        if !record.in_flight {
-            record.in_flight = true;
+        if !record.in_flight.is_counted {
+            record.in_flight.is_counted = true;
             self.in_flight.tasks += 1;
-            self.in_flight.bytes += u64::from(record.bytes());
+            self.in_flight.bytes += record.in_flight_bytes();
         }
     }
 
     /// Counts the task as in flight no longer.
     pub(super) fn leave_reserve(&mut self, key: TaskKey) {
         let record = &mut self.records[key];
-        if record.in_flight {
-            record.in_flight = false;
+        if record.in_flight.is_counted {
+            record.in_flight.is_counted = false;
             self.in_flight.tasks -= 1;
-            self.in_flight.bytes -= u64::from(record.bytes());
+            self.in_flight.bytes -= record.in_flight_bytes();
         }
     }
 
@@ -483,20 +492,23 @@ impl Tasks {
                 }
                 TaskState::Assigned { .. } => {
                     assigned += 1;
-                    assert!(task.in_flight && task.may_have_run);
+                    assert!(task.in_flight.is_counted && task.may_have_run);
                 }
                 TaskState::Detached => panic!("a task is detached only within a call"),
                 TaskState::Ended(_) => {
-                    assert!(!task.in_flight, "what ended takes no room in flight");
+                    assert!(
+                        !task.in_flight.is_counted,
+                        "what ended takes no room in flight"
+                    );
                     assert!(
                         task.assignees().next().is_none(),
                         "what ended has no attempts"
                     );
                 }
             }
-            if task.in_flight {
+            if task.in_flight.is_counted {
                 in_flight_tasks += 1;
-                in_flight_bytes += u64::from(task.bytes());
+                in_flight_bytes += task.in_flight_bytes();
             }
         }
         assert_eq!(unclaimed, self.unclaimed);

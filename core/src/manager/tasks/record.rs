@@ -90,6 +90,15 @@ impl Times {
     }
 }
 
+/// What a task is in the in-flight reserve.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::manager) struct InFlight {
+    /// Whether it is counted.
+    pub(in crate::manager) is_counted: bool,
+    /// Bytes that may be held for its streams while it is.
+    pub(in crate::manager) window_bytes: u32,
+}
+
 #[derive(Clone, Debug)]
 pub(in crate::manager) struct Task {
     pub(in crate::manager) id: TaskId,
@@ -106,8 +115,7 @@ pub(in crate::manager) struct Task {
     pub(in crate::manager) ran_earlier: bool,
     /// An attempt may have started.
     pub(in crate::manager) may_have_run: bool,
-    /// Counted in the in-flight reserve.
-    pub(in crate::manager) in_flight: bool,
+    pub(in crate::manager) in_flight: InFlight,
     pub(in crate::manager) ending: Option<Ending>,
     pub(in crate::manager) state: TaskState,
     pub(in crate::manager) attempt_log: Option<Box<AttemptLog>>,
@@ -117,6 +125,11 @@ impl Task {
     /// Bytes that count against the bounds.
     pub(in crate::manager) fn bytes(&self) -> u32 {
         u32::try_from(self.payload.len() + self.name.as_str().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Bytes that count in flight.
+    pub(in crate::manager) fn in_flight_bytes(&self) -> u64 {
+        u64::from(self.bytes()) + u64::from(self.in_flight.window_bytes)
     }
 
     pub(in crate::manager) fn entry(
@@ -155,18 +168,22 @@ impl Task {
     }
 
     /// What its worker is told, as of `now`.
-    pub(in crate::manager) fn assignment(&self, attempt: Attempt, now: Instant) -> Message<ToPeer> {
+    pub(in crate::manager) fn assign(&self, attempt: Attempt, now: Instant) -> Assign {
         let left = self.deadline().map(|deadline| deadline.since(now));
-        let assign = Assign {
+        Assign {
             attempt,
             task: self.id,
             at_most_once: self.options.at_most_once,
             deadline: Nanos::from(left),
             time_limit: self.times.time_limit,
             name: self.name.clone(),
-        };
+        }
+    }
+
+    /// The same as a message.
+    pub(in crate::manager) fn assignment(&self, attempt: Attempt, now: Instant) -> Message<ToPeer> {
         Message {
-            body: ToPeer::Worker(ToWorker::Assign(assign)),
+            body: ToPeer::Worker(ToWorker::Assign(self.assign(attempt, now))),
             payload: self.payload.clone(),
         }
     }

@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use super::record::{Task, TaskState, Times};
+use super::record::{InFlight, Task, TaskState, Times};
 use super::{ClientTasks, Tasks};
 use crate::durations::NameKey;
 use crate::ids::{Attempt, TaskId};
@@ -311,7 +311,10 @@ impl Tasks {
             },
             ran_earlier: false,
             may_have_run: true,
-            in_flight: true,
+            in_flight: InFlight {
+                is_counted: true,
+                window_bytes: 0,
+            },
             ending: None,
             state: TaskState::Assigned {
                 assignee: Assignee {

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::record::{Task, TaskState, Times};
+use super::record::{InFlight, Task, TaskState, Times};
 use super::{ClientTasks, Tasks};
 use crate::durations::NameKey;
 use crate::ids::TaskId;
@@ -165,7 +165,7 @@ impl Tasks {
             },
             ran_earlier: false,
             may_have_run: false,
-            in_flight: false,
+            in_flight: InFlight::default(),
             ending: None,
             state: TaskState::Detached,
             attempt_log: None,

@@ -225,7 +225,11 @@ impl Message<ToPeer> {
             | ToWorker::Recall { .. }
             | ToWorker::AckResults { .. }
             | ToWorker::AckResultRuns { .. }
-            | ToWorker::Resend { .. } => return 0,
+            | ToWorker::Resend { .. }
+            | ToWorker::AssignStreams(_)
+            | ToWorker::StreamAgain { .. }
+            | ToWorker::StreamChunk(_)
+            | ToWorker::StreamLevel(_) => return 0,
         };
         let next = more.first.plus(from as u64);
         let is_next = next.is_some_and(|next| {
@@ -275,7 +279,10 @@ impl Message<ToPeer> {
             ToClient::Reject { .. }
             | ToClient::Outcome { .. }
             | ToClient::OutcomeRun(_)
-            | ToClient::Unknown { .. } => return 0,
+            | ToClient::Unknown { .. }
+            | ToClient::StreamAttempt(_)
+            | ToClient::StreamChunk(_)
+            | ToClient::StreamLevel(_) => return 0,
         };
         let Some(first) = before.first.checked_add(before.count.into()) else {
             return 0;
@@ -341,7 +348,10 @@ impl Message<ToPeer> {
             | ToClient::Outcome { .. }
             | ToClient::Reject { .. }
             | ToClient::RejectRun(_)
-            | ToClient::Unknown { .. } => 0,
+            | ToClient::Unknown { .. }
+            | ToClient::StreamAttempt(_)
+            | ToClient::StreamChunk(_)
+            | ToClient::StreamLevel(_) => 0,
         };
         if tasks > 0 {
             self.payload.append(more.results(from, tasks));

@@ -115,6 +115,9 @@ impl Bench {
                     let ends = deliveries.into_iter().map(|it| (it.seq, it.outcome));
                     self.delivered.extend(ends);
                 }
+                ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. } => {
+                    panic!("no task has streams")
+                }
                 ClientOutput::Notify(event) => self.events.push(event),
                 ClientOutput::Stopped => self.stopped = true,
             }

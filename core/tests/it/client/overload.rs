@@ -138,6 +138,9 @@ impl World {
                         }
                     }
                 }
+                ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. } => {
+                    panic!("no task has streams")
+                }
                 ClientOutput::Notify(_) | ClientOutput::Stopped => {}
             }
         }

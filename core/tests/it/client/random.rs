@@ -168,6 +168,9 @@ impl World {
                         assert_eq!(earlier, None, "task {seq} ended twice");
                     }
                 }
+                ClientOutput::StreamsBegin { .. } | ClientOutput::Stream { .. } => {
+                    panic!("no task has streams")
+                }
                 ClientOutput::Notify(_) => {}
                 ClientOutput::Stopped => panic!("nobody asked for it"),
             }

@@ -5,7 +5,7 @@ use argon_core::message::{
     FromManager, Message, Said, Tagged, ToClient, ToManager, ToObserver, ToPeer, ToWorker,
 };
 
-use super::{examples, frame};
+use super::{examples, frame, streams};
 
 fn heard<B: bincode::Decode<()>>(message: &Message<Said>) -> B {
     let mut bytes = frame(message);
@@ -60,7 +60,9 @@ fn a_number_that_no_message_has_is_refused() {
         u32::from_le_bytes(bytes[5..9].try_into().expect("four bytes"))
     };
     let all = examples::native();
-    let highest = all.iter().map(|(_, message)| tag(message)).max();
+    let newest = Message::from(streams::newest());
+    let all = all.iter().map(|(_, message)| message).chain([&newest]);
+    let highest = all.map(tag).max();
     let first = highest.expect("there are messages") + 1;
     for unknown in [first, first + 1, u32::MAX] {
         let mut bytes = frame(&Message::from(Said::from(ToManager::Goodbye)));

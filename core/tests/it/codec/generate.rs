@@ -12,7 +12,7 @@ use argon_core::time::Nanos;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::runs;
+use super::{runs, streams};
 
 /// A few items are as good as many: the lengths are what the codec sees.
 const ITEMS: usize = 5;
@@ -391,6 +391,8 @@ pub(crate) fn body() -> impl Strategy<Value = Said> {
     let all = to_manager()
         .into_iter()
         .chain(from_manager())
+        .chain(streams::to_manager())
+        .chain(streams::from_manager())
         .chain(runs::any_run());
     proptest::strategy::Union::new(all)
 }

@@ -9,6 +9,7 @@ mod pool_runs;
 mod round_trip;
 mod runs;
 mod sizes;
+mod streams;
 mod vectors;
 
 use argon_core::codec;

@@ -23,8 +23,8 @@ fn level(received: u64, granted: u64) -> Level {
 
 #[test]
 fn more_than_was_granted_is_refused() {
-    let mut reader = Reader::new(100);
-    let mut relay = Relay::new(100);
+    let mut reader = Reader::new(100, 100);
+    let mut relay = Relay::new(100, 100);
     for bad in [
         chunk(0, 101, false),
         chunk(100, 1, false),
@@ -39,8 +39,8 @@ fn more_than_was_granted_is_refused() {
 
 #[test]
 fn a_stream_has_one_end() {
-    let mut reader = Reader::new(100);
-    let mut relay = Relay::new(100);
+    let mut reader = Reader::new(100, 100);
+    let mut relay = Relay::new(100, 100);
     assert_eq!(reader.hear(chunk(0, 10, false)), Ok(bytes_at(0, 10)));
     assert_eq!(relay.hear(chunk(0, 10, false)), Ok(()));
     // Before what came.
@@ -60,8 +60,8 @@ fn a_stream_has_one_end() {
 
 #[test]
 fn what_was_never_sent_was_not_received() {
-    let mut writer = Writer::new(100);
-    writer.write(&mut bytes_at(0, 10));
+    let mut writer = Writer::new(100, 100);
+    writer.write(bytes_at(0, 10));
     assert_eq!(
         writer.hear(level(1, 101), false),
         Err(StreamError::NeverSent)
@@ -78,7 +78,7 @@ fn what_was_never_sent_was_not_received() {
     assert_eq!(writer.hear(level(10, 110), false), Ok(()));
     assert_eq!((rest.offset, writer.take(5)), (5, None));
 
-    let mut relay = Relay::new(100);
+    let mut relay = Relay::new(100, 100);
     relay.hear(chunk(0, 10, false)).unwrap();
     relay.take(5).unwrap();
     assert_eq!(
@@ -93,7 +93,7 @@ fn what_was_never_sent_was_not_received() {
 
 #[test]
 fn a_reader_cannot_have_more_held_than_its_window() {
-    let mut relay = Relay::new(100);
+    let mut relay = Relay::new(100, 100);
     let told = relay.hear_level(level(0, u64::MAX), false).unwrap();
     assert_eq!(told, None, "as much is granted as was before");
     // Whoever comes back can claim what it likes, and is held as much as anybody.
@@ -109,21 +109,21 @@ fn a_reader_cannot_have_more_held_than_its_window() {
 
 #[test]
 fn levels_of_the_past_change_nothing() {
-    let mut writer = Writer::new(100);
-    writer.write(&mut bytes_at(0, 100));
+    let mut writer = Writer::new(100, 100);
+    writer.write(bytes_at(0, 100));
     writer.take(100).unwrap();
     writer.hear(level(60, 160), false).unwrap();
     writer.hear(level(10, 110), false).unwrap();
     assert_eq!((writer.held().0, writer.room()), (40, 60));
-    writer.write(&mut bytes_at(100, 60));
+    writer.write(bytes_at(100, 60));
     let more = writer.take(100).unwrap();
     assert_eq!((more.offset, more.bytes.len()), (100, 60));
 }
 
 #[test]
 fn bytes_that_are_there_come_once_and_gaps_are_not_skipped() {
-    let mut reader = Reader::new(100);
-    let mut relay = Relay::new(100);
+    let mut reader = Reader::new(100, 100);
+    let mut relay = Relay::new(100, 100);
     for (said, new) in [
         (chunk(0, 10, false), bytes_at(0, 10)),
         (chunk(0, 10, false), Bytes::new()),

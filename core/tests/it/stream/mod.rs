@@ -2,5 +2,8 @@
 
 mod hostile;
 mod laws;
+mod parties;
 mod pipe;
+mod recovery;
+mod triangle;
 mod turns;

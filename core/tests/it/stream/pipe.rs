@@ -42,9 +42,9 @@ impl Pipe {
     pub(super) fn new(window: u64) -> Self {
         Self {
             window,
-            writer: Writer::new(window),
-            relay: Relay::new(window),
-            reader: Reader::new(window),
+            writer: Writer::new(window, window),
+            relay: Relay::new(window, window),
+            reader: Reader::new(window, window),
             chunks_to_relay: VecDeque::new(),
             chunks_to_reader: VecDeque::new(),
             levels_to_relay: VecDeque::new(),
@@ -60,11 +60,9 @@ impl Pipe {
 
     /// Writes so many bytes, or as many of them as there is room for.
     pub(super) fn write(&mut self, count: usize) {
-        let mut bytes = bytes_at(self.written, count);
-        let room = self.writer.room();
-        self.writer.write(&mut bytes);
-        assert_eq!(bytes.len(), count.saturating_sub(room));
-        self.written += (count - bytes.len()) as u64;
+        let count = count.min(self.writer.room());
+        self.writer.write(bytes_at(self.written, count));
+        self.written += count as u64;
     }
 
     pub(super) fn end(&mut self) {

@@ -32,7 +32,7 @@ proptest! {
     ) {
         let mut streams: Streams = (0..).zip(sizes).collect();
         let mut left: usize = streams.values().map(|(_, left)| left).sum();
-        let mut lane = Lane::default();
+        let mut lane = Lane::new(STREAM_AHEAD_MAX);
         for stream in streams.keys() {
             lane.add(*stream);
         }
@@ -58,7 +58,7 @@ proptest! {
 #[test]
 fn no_more_than_a_bound_is_in_front_of_everything_else() {
     let mut streams: Streams = (0..50).map(|id| (id, (usize::MAX, usize::MAX))).collect();
-    let mut lane = Lane::default();
+    let mut lane = Lane::new(STREAM_AHEAD_MAX);
     for stream in streams.keys() {
         lane.add(*stream);
     }
@@ -75,7 +75,7 @@ fn no_more_than_a_bound_is_in_front_of_everything_else() {
 #[test]
 fn many_short_chunks_are_one_turn_too() {
     let mut streams: Streams = [(0, (1, 10_000)), (1, (STREAM_CHUNK_MAX, STREAM_CHUNK_MAX))].into();
-    let mut lane = Lane::default();
+    let mut lane = Lane::new(STREAM_AHEAD_MAX);
     lane.add(0);
     lane.add(1);
     let mut before = 0;

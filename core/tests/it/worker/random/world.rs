@@ -255,12 +255,7 @@ impl World {
     }
 
     pub(crate) fn on_pool(&mut self, output: PoolOutput) {
-        let (PoolOutput::Spawn { slot }
-        | PoolOutput::Run { slot, .. }
-        | PoolOutput::RunMany { slot, .. }
-        | PoolOutput::Terminate { slot }
-        | PoolOutput::Kill { slot }
-        | PoolOutput::Retire { slot }) = output;
+        let slot = output.slot();
         let child = &mut self.children[slot.slot.0 as usize];
         if let PoolOutput::Spawn { .. } = output {
             assert!(!child.alive, "one process a slot");
@@ -306,6 +301,9 @@ impl World {
             PoolOutput::Kill { .. } => {
                 assert!(!child.killed, "once is enough");
                 child.killed = true;
+            }
+            PoolOutput::RunStreams { .. } | PoolOutput::Stream { .. } => {
+                panic!("no task has streams")
             }
             PoolOutput::Spawn { .. } | PoolOutput::RunMany { .. } => {}
         }
