@@ -105,5 +105,6 @@ impl Manager {
         if !unknown.is_empty() {
             self.send(now, conn, ToClient::Unknown { seqs: unknown });
         }
+        self.resume_streams(now, key, seqs);
     }
 }

@@ -308,9 +308,6 @@ impl Manager {
             self.notify(Event::SessionResumed { peer: hello.peer });
         }
         self.send_outcomes_again(now, key);
-        if resumed {
-            self.resume_streams(now, hello.peer);
-        }
         Ok(())
     }
 

@@ -342,12 +342,15 @@ impl Manager {
         }
     }
 
-    /// A client that resumed its session goes on with the streams of its tasks.
-    pub(super) fn resume_streams(&mut self, now: Instant, client: PeerId) {
-        let tasks: Vec<TaskId> = self.streams.of_client(client).map(|(id, _)| id).collect();
-        for id in tasks {
+    /// A client that resumed its session goes on with the streams of these tasks.
+    pub(super) fn resume_streams(&mut self, now: Instant, client: ClientKey, seqs: &[u64]) {
+        if self.streams.tasks.is_empty() {
+            return;
+        }
+        let client = self.clients[client].peer.id;
+        for &seq in seqs {
             step();
-            self.streams_at_client(now, id);
+            self.streams_at_client(now, TaskId { client, seq });
         }
     }
 
