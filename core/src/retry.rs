@@ -26,15 +26,6 @@ pub struct Retry {
     pub cap: Duration,
 }
 
-/// What to do with a rejected task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryDecision {
-    /// Its retries are used up.
-    GiveUp,
-    /// Submit it again this much later.
-    After(Duration),
-}
-
 impl Retry {
     /// The usual delays, `allowed` times.
     #[must_use]
@@ -43,17 +34,6 @@ impl Retry {
             allowed,
             base: BASE,
             cap: CAP,
-        }
-    }
-
-    /// Decides on a task that has been submitted again `retries` times before and was rejected
-    /// once more, with the manager's advice to stay away for `hint`.
-    #[must_use]
-    pub fn judge(&self, retries: u32, hint: Duration, rng: &mut Rng) -> RetryDecision {
-        if self.is_used_up(retries) {
-            RetryDecision::GiveUp
-        } else {
-            RetryDecision::After(self.delay(retries, hint, rng))
         }
     }
 

@@ -118,7 +118,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("Desk", "Shared"),
     ("Entrance", "SubmitGuard"),
     ("Manners", "YieldBackoff"),
-    ("Verdict", "RetryDecision or StopReason"),
+    ("Verdict", "StopReason"),
     ("EndKey", "OutcomeKey"),
     ("resume_window", "resume_timeout"),
     ("TaskHeld", "TaskUnclaimed"),
