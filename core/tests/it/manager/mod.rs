@@ -20,6 +20,7 @@ mod requeue;
 mod resubmission;
 mod rules;
 mod runs;
+mod streams;
 mod trust;
 mod turns;
 mod unread_outcomes;
