@@ -135,9 +135,9 @@ def read_rejects(run: wire.RejectRun) -> List[wire.Reject]:
 
     Raises `WireError` if it makes no sense.
     """
-    if not 2 <= run.count <= TASKS_MAX:
-        raise wire.WireError(f"a run of {run.count}")
-    last = run.first + run.count - 1
+    if not 2 <= run.size <= TASKS_MAX:
+        raise wire.WireError(f"a run of {run.size}")
+    last = run.first + run.size - 1
     if last > wire.NO_LIMIT:
         raise wire.WireError("a run with numbers that there are not")
     return [

@@ -519,7 +519,8 @@ class RejectRun(NamedTuple):
     """Tasks in a row, of which all but the numbers is the same."""
 
     first: int
-    count: int
+    #: How many they are.
+    size: int
     reason: Reason
     retry_after: int
     may_have_run: bool
