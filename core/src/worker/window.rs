@@ -9,8 +9,8 @@ use crate::time::{Instant, saturating_nanos};
 
 /// Means weigh a new sample by this part, so that they follow within some tens of attempts.
 const WEIGHT: u64 = 16;
-/// A round trip below this part of the service time is not worth hiding: an attempt that waits
-/// here could start sooner elsewhere.
+/// A round trip below this part of the time from the end of one attempt here to that of the next is not
+/// worth hiding: an attempt that waits here could start sooner elsewhere.
 const HIDE_FROM: u64 = 64;
 /// How many round trips' worth is asked for: the first estimate is always of the past.
 const SAFETY: u64 = 2;
@@ -194,7 +194,7 @@ impl Pace {
             hide = hide.saturating_add(self.hop.unwrap_or(0));
         }
         let brink = if asking { 2 * HIDE_FROM } else { HIDE_FROM };
-        if hide < service / brink {
+        if hide < service / u64::from(parallel) / brink {
             return 0;
         }
         let service = service.max(saturating_nanos(SERVICE_FLOOR));
@@ -232,10 +232,18 @@ mod tests {
     fn short_tasks_hide_twice_the_round_trip() {
         assert_eq!(pace(US * 10).prefetch(4, Some(US * 100), false), 80);
         assert_eq!(pace(US * 100).prefetch(4, Some(US * 100), false), 8);
-        assert_eq!(pace(US * 6_000).prefetch(4, Some(US * 100), false), 1);
-        assert_eq!(pace(US * 6_500).prefetch(4, Some(US * 100), false), 0);
-        assert_eq!(pace(US * 6_500).prefetch(4, Some(US * 100), true), 1);
-        assert_eq!(pace(US * 13_000).prefetch(4, Some(US * 100), true), 0);
+    }
+
+    #[test]
+    fn what_is_worth_hiding_depends_on_how_often_a_slot_is_free() {
+        assert_eq!(pace(US * 6_000).prefetch(1, Some(US * 100), false), 1);
+        assert_eq!(pace(US * 6_500).prefetch(1, Some(US * 100), false), 0);
+        assert_eq!(pace(US * 6_500).prefetch(1, Some(US * 100), true), 1);
+        assert_eq!(pace(US * 13_000).prefetch(1, Some(US * 100), true), 0);
+        assert_eq!(pace(US * 48_000).prefetch(8, Some(US * 100), false), 1);
+        assert_eq!(pace(US * 52_000).prefetch(8, Some(US * 100), false), 0);
+        assert_eq!(pace(US * 52_000).prefetch(8, Some(US * 100), true), 1);
+        assert_eq!(pace(US * 104_000).prefetch(8, Some(US * 100), true), 0);
     }
 
     #[test]
