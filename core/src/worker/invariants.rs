@@ -27,6 +27,9 @@ impl Worker {
                     panic!("{} is in {slot} and in {:?}", entry.attempt, entry.place);
                 };
                 assert_eq!(*named, slot);
+                if self.attempts.streams.has(entry.attempt) {
+                    assert_eq!(place.queue.len(), 1, "alone in its process");
+                }
                 if index > 0 {
                     assert!(!entry.at_most_once, "queued behind another");
                     assert!(*again || place.state != SlotState::Ready);

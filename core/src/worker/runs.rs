@@ -248,7 +248,8 @@ impl Worker {
             let Some(key) = self.next_to_start(now) else {
                 return;
             };
-            let (work, open) = (self.work_of(key), self.is_tiny(key));
+            let (work, attempt) = (self.work_of(key), self.attempts.get(key).attempt);
+            let open = self.is_tiny(key) && !self.attempts.streams.has(attempt);
             self.give(now, key, slot, work, open);
             self.fill(now, slot, usize::MAX, saturating_nanos(CHILD_WORK_MIN));
         }
@@ -284,14 +285,13 @@ impl Worker {
             let Some(key) = self.next_to_start(now) else {
                 return;
             };
-            let entry = self.attempts.get(key);
-            let (name, at_most_once) = (entry.name_key, entry.at_most_once);
+            let name = self.attempts.get(key).name_key;
             let its = match last {
                 Some((of, its)) if of == name => its,
                 _ if self.is_tiny(key) => self.work_of(key),
                 _ => return,
             };
-            if at_most_once || self.pool.get(slot).work + its > work {
+            if self.needs_an_idle_one(key) || self.pool.get(slot).work + its > work {
                 return;
             }
             last = Some((name, its));
@@ -317,17 +317,19 @@ impl Worker {
     /// The first waiting attempt, if it may be queued inside a child.
     fn next_tiny(&mut self, now: Instant) -> Option<AttemptKey> {
         let key = self.next_to_start(now)?;
+        (!self.needs_an_idle_one(key) && self.is_tiny(key)).then_some(key)
+    }
+
+    /// Whether it is never queued behind another: what must not start twice is not, since its process may
+    /// end before its turn, nor what has streams, since these begin when it is given.
+    fn needs_an_idle_one(&self, key: AttemptKey) -> bool {
         let entry = self.attempts.get(key);
-        (!entry.at_most_once && self.is_tiny(key)).then_some(key)
+        entry.at_most_once || self.attempts.streams.has(entry.attempt)
     }
 
     fn is_tiny(&self, key: AttemptKey) -> bool {
-        let (name, attempt) = (
-            self.attempts.get(key).name_key,
-            self.attempts.get(key).attempt,
-        );
-        !self.attempts.streams.has(attempt)
-            && self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
+        let name = self.attempts.get(key).name_key;
+        self.durations.recent_max(name) < saturating_nanos(CHILD_WORK_MAX)
     }
 
     fn work_of(&self, key: AttemptKey) -> u64 {

@@ -8,3 +8,4 @@ mod pool;
 mod random;
 mod runs;
 mod sessions;
+mod streams;
