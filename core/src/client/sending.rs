@@ -127,38 +127,23 @@ impl Client {
             return 0;
         }
         let (bytes, cancelled) = (task.bytes(), task.cancelled);
-        if self.streams.has(seq) {
-            return self.send_with_streams(now, seq);
-        }
-        let say_too = |last: &mut Message<ToManager>| {
-            last.submit_too(seq, &task.payload, |first| task.is_like(first, now))
-        };
-        let message = || task.message(seq, now);
-        self.link.send_run(now, &mut self.outputs, say_too, message);
-        let number = self.window.on_sent();
-        self.tasks.send(seq, number);
-        if cancelled {
-            self.send(now, FromClient::Cancel { seq });
-        }
-        bytes
-    }
-
-    /// Sends a waiting task that has streams, or ends it if its manager has none; returns its bytes.
-    fn send_with_streams(&mut self, now: Instant, seq: u64) -> u64 {
-        if !self.link.has_streams() {
+        if !self.streams.has(seq) {
+            let say_too = |last: &mut Message<ToManager>| {
+                last.submit_too(seq, &task.payload, |first| task.is_like(first, now))
+            };
+            let message = || task.message(seq, now);
+            self.link.send_run(now, &mut self.outputs, say_too, message);
+        } else if self.link.has_streams() {
+            let submit = self.streams.submission(seq, task.submission(seq, now));
+            let message = Message {
+                body: FromClient::SubmitStreams(Box::new(submit)).into(),
+                payload: task.payload.clone(),
+            };
+            self.link.send(now, message, &mut self.outputs);
+        } else {
             self.end_refused(seq, RejectReason::NoStreams, Vec::new());
             return 0;
         }
-        let Some(task) = self.tasks.get(seq) else {
-            return 0;
-        };
-        let (bytes, cancelled) = (task.bytes(), task.cancelled);
-        let submit = self.streams.submission(seq, task.submission(seq, now));
-        let message = Message {
-            body: FromClient::SubmitStreams(Box::new(submit)).into(),
-            payload: task.payload.clone(),
-        };
-        self.link.send(now, message, &mut self.outputs);
         let number = self.window.on_sent();
         self.tasks.send(seq, number);
         if cancelled {
