@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::stream::StreamError;
+
 /// What a peer did that the protocol does not allow. Its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProtocolError {
@@ -47,6 +49,16 @@ pub enum ProtocolError {
     StreamNeverSent,
     /// It ended a stream in two places.
     StreamTwoEnds,
+}
+
+impl From<StreamError> for ProtocolError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::BeyondGrant => Self::StreamOverrun,
+            StreamError::NeverSent => Self::StreamNeverSent,
+            StreamError::BeyondEnd => Self::StreamTwoEnds,
+        }
+    }
 }
 
 impl fmt::Display for ProtocolError {

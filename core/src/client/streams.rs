@@ -10,7 +10,6 @@ use crate::message::{
     FromClient, Message, StreamAttempt, StreamChunk, StreamLevel, StreamOf, StreamSubmit, Submit,
 };
 use crate::payload::Payload;
-use crate::protocol_error::ProtocolError;
 use crate::stream::{Direction, Endpoint, StreamEvent, StreamSpec, StreamUse};
 use crate::time::Instant;
 
@@ -124,7 +123,7 @@ impl Client {
                     self.send(now, FromClient::StreamLevel(level));
                 }
             }
-            Err(_) => self.close(now, ProtocolError::StreamOverrun),
+            Err(error) => self.close(now, error.into()),
         }
     }
 

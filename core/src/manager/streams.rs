@@ -20,7 +20,7 @@ use crate::protocol_error::ProtocolError;
 use crate::queue::{ClientKey, TaskKey};
 use crate::router::WorkerKey;
 use crate::steps::step;
-use crate::stream::{self, Chunk, Direction, Lane, Level, Relay, StreamError, StreamSpec};
+use crate::stream::{self, Chunk, Direction, Lane, Level, Relay, StreamSpec};
 use crate::time::Instant;
 
 use super::keys::Assignee;
@@ -431,7 +431,10 @@ impl Manager {
         };
         let heard = match self.stream_of(peer, said.of, direction) {
             Ok(None) => return,
-            Ok(Some(stream)) => stream.relay.hear(said.chunk(payload)).map_err(error_of),
+            Ok(Some(stream)) => stream
+                .relay
+                .hear(said.chunk(payload))
+                .map_err(ProtocolError::from),
             Err(error) => Err(error),
         };
         match heard {
@@ -458,7 +461,10 @@ impl Manager {
         let StreamLevel { of, level, again } = said;
         let heard = match self.stream_of(peer, of, direction) {
             Ok(None) => return,
-            Ok(Some(stream)) => stream.relay.hear_level(level, again).map_err(error_of),
+            Ok(Some(stream)) => stream
+                .relay
+                .hear_level(level, again)
+                .map_err(ProtocolError::from),
             Err(error) => Err(error),
         };
         let level = match heard {
@@ -515,12 +521,4 @@ fn levels(task: &TaskStreams, attempt: Attempt, direction: Direction) -> Vec<Str
 /// Whether anybody has said anything.
 fn is_news(level: Level) -> bool {
     level.closed || level.granted > 0
-}
-
-fn error_of(error: StreamError) -> ProtocolError {
-    match error {
-        StreamError::BeyondGrant => ProtocolError::StreamOverrun,
-        StreamError::NeverSent => ProtocolError::StreamNeverSent,
-        StreamError::BeyondEnd => ProtocolError::StreamTwoEnds,
-    }
 }

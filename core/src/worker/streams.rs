@@ -71,7 +71,7 @@ impl Worker {
                     self.say_level(now, level);
                 }
             }
-            Err(_) => self.hang_up(now, ProtocolError::StreamOverrun),
+            Err(error) => self.hang_up(now, error.into()),
         }
     }
 
