@@ -4,7 +4,8 @@ use alloc::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use crate::limits::STREAM_PIECE_MIN;
+use super::Chunk;
+use crate::limits::{STREAM_CHUNK_MAX, STREAM_PIECE_MIN};
 
 /// Bytes of a stream, from one position to another.
 ///
@@ -67,7 +68,7 @@ impl Pieces {
     }
 
     /// Up to `most` bytes from this position on, as many as are in one piece.
-    pub(super) fn at(&self, position: u64, most: usize) -> Bytes {
+    fn at(&self, position: u64, most: usize) -> Bytes {
         let behind = self.pieces.partition_point(|(start, _)| *start <= position);
         let piece = behind.checked_sub(1).and_then(|at| self.pieces.get(at));
         let Some((start, bytes)) = piece else {
@@ -75,6 +76,18 @@ impl Pieces {
         };
         let skip = bytes.len().min((position - start) as usize);
         bytes.slice(skip..bytes.len().min(skip.saturating_add(most)))
+    }
+
+    /// What is to be sent from this position on, of at most `most` bytes; the last of the stream if that
+    /// `ended` with what is held.
+    pub(super) fn chunk(&self, offset: u64, most: usize, ended: bool) -> Chunk {
+        let bytes = self.at(offset, most.min(STREAM_CHUNK_MAX));
+        let last = ended && offset + bytes.len() as u64 == self.end;
+        Chunk {
+            offset,
+            bytes,
+            last,
+        }
     }
 
     /// Forgets what is before this position.

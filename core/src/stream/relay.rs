@@ -2,7 +2,6 @@
 
 use super::pieces::Pieces;
 use super::{Chunk, Level, StreamError};
-use crate::limits::STREAM_CHUNK_MAX;
 
 /// What has come from the writer and not gone to the reader, and what the reader last said.
 ///
@@ -119,16 +118,10 @@ impl Relay {
         if !self.is_ready() {
             return None;
         }
-        let offset = self.held.start();
-        let bytes = self.held.at(offset, most.min(STREAM_CHUNK_MAX));
-        self.held.forget_before(offset + bytes.len() as u64);
-        let last = self.ended && self.held.len() == 0;
-        self.end_sent |= last;
-        Some(Chunk {
-            offset,
-            bytes,
-            last,
-        })
+        let chunk = self.held.chunk(self.held.start(), most, self.ended);
+        self.held.forget_before(chunk.end());
+        self.end_sent |= chunk.last;
+        Some(chunk)
     }
 
     /// Bytes and pieces held.

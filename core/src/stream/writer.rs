@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::pieces::Pieces;
 use super::{Chunk, Level, StreamError};
-use crate::limits::STREAM_CHUNK_MAX;
 
 /// What is written and not known to be received, and how far it was sent.
 ///
@@ -125,18 +124,12 @@ impl Writer {
             return None;
         }
         let granted = self.level.granted.saturating_sub(self.sent);
-        let most = most.min(STREAM_CHUNK_MAX).min(granted as usize);
-        let offset = self.sent;
-        let bytes = self.held.at(offset, most);
-        self.sent += bytes.len() as u64;
+        let most = most.min(granted as usize);
+        let chunk = self.held.chunk(self.sent, most, self.ended);
+        self.sent = chunk.end();
         self.reached = self.reached.max(self.sent);
-        let last = self.ended && self.sent == self.held.end();
-        self.end_sent |= last;
-        Some(Chunk {
-            offset,
-            bytes,
-            last,
-        })
+        self.end_sent |= chunk.last;
+        Some(chunk)
     }
 
     /// Bytes and pieces held.
