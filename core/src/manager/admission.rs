@@ -304,8 +304,8 @@ impl Manager {
         let task = self
             .tasks
             .create(now, id, client, submit, name_key, payload);
-        if self.streams.has(id) {
-            let bytes = self.streams.window_bytes(id);
+        let bytes = self.streams.window_bytes(id);
+        if bytes > 0 {
             self.tasks.set_window_bytes(task, bytes);
         }
         task

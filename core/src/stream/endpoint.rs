@@ -265,12 +265,20 @@ impl Endpoint {
         })
     }
 
-    /// Asserts that whoever has something to send waits for its turn, and nobody else.
+    /// Asserts that whoever has something to send waits for its turn, and that nobody holds more than its
+    /// window.
     pub(crate) fn check_invariants(&self) {
-        for end in self.streams.values() {
-            if let End::Write { writer, in_lane } = end {
+        let specs = self.specs.iter();
+        let all = specs.flat_map(|(attempt, specs)| specs.iter().map(|spec| (*attempt, spec)));
+        let mut streams = 0;
+        for (attempt, spec) in all {
+            let stream = spec.id;
+            streams += 1;
+            if let End::Write { writer, in_lane } = &self.streams[&StreamOf { attempt, stream }] {
                 assert!(*in_lane || !writer.is_ready());
+                assert!(writer.held().0 <= spec.window());
             }
         }
+        assert_eq!(streams, self.streams.len());
     }
 }

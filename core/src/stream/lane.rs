@@ -45,12 +45,6 @@ impl<K: Copy> Lane<K> {
         self.ahead = 0;
     }
 
-    /// Whether the driver has yet to say that what it was handed is written.
-    #[must_use]
-    pub fn is_ahead(&self) -> bool {
-        self.ahead > 0
-    }
-
     /// The next chunk to send, and whose it is. `take` is asked for a chunk of a stream, of at most so many
     /// bytes; a stream that has none leaves the lane.
     pub fn next(&mut self, mut take: impl FnMut(K, usize) -> Option<Chunk>) -> Option<(K, Chunk)> {

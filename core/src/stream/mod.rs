@@ -15,22 +15,32 @@
 //! Units: bytes.
 
 mod endpoint;
-mod lane;
 mod pieces;
-mod reader;
-mod relay;
-mod writer;
+
+/// Parts of the machines, which no driver needs: public for this repository's tests alone, which take
+/// the feature `testing`.
+macro_rules! parts {
+    ($($name:ident::$type:ident)*) => {
+        $(
+            #[cfg_attr(
+                not(feature = "testing"),
+                allow(unreachable_pub, reason = "they are reachable with the feature")
+            )]
+            mod $name;
+            #[cfg(feature = "testing")]
+            pub use $name::$type;
+            #[cfg(not(feature = "testing"))]
+            pub(crate) use $name::$type;
+        )*
+    };
+}
+parts! { lane::Lane reader::Reader relay::Relay writer::Writer }
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
-pub(crate) use endpoint::Endpoint;
-pub use lane::Lane;
-pub use reader::Reader;
-pub use relay::Relay;
-pub use writer::Writer;
-
 use crate::limits::{STREAM_WINDOW_MAX, STREAM_WINDOW_MIN, STREAMS_MAX};
+pub(crate) use endpoint::Endpoint;
 
 /// A stream of a task, by its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
